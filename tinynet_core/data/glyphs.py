@@ -1,0 +1,236 @@
+"""Glyphs: an image-classification task that needs no download.
+
+Letters with and without diacritics, drawn with the DejaVu faces that matplotlib ships, varied in face, size, place,
+angle, colour, background and clutter. The classes of one letter differ by a mark a few pixels high, so resolution
+matters, as it does in ImageNet. It is a proxy: a result on it is never an ImageNet result.
+
+An image depends on (seed, split, index) alone, so any number of workers renders the same bytes.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import platformdirs
+from filelock import FileLock
+from PIL import Image, ImageDraw, ImageFont
+from pydantic import BaseModel, ConfigDict, Field
+from tqdm.auto import tqdm
+
+CLASSES = tuple(
+    "eéèêë" "aáàâä" "oóòôö" "uúùûü" "nńñňņ" "cćčĉç" "sśšŝş" "iíìîï" "zźžżƶ" "yýỳŷÿ"
+    "EÉÈÊË" "AÁÀÂÄ" "OÓÒÔÖ" "UÚÙÛÜ" "NŃÑŇŅ" "CĆČĈÇ" "SŚŠŜŞ" "IÍÌÎÏ" "ZŹŽŻƵ" "YÝỲŶŸ"
+)  # fmt: skip
+FACES = (
+    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
+    "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique",
+    "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic",
+)  # fmt: skip
+RENDERER = 1
+"""Raise when the pixels that a configuration gives change: it is part of the cache key."""
+
+SPLITS = ("train", "val")
+_CHUNK = 250
+
+
+class GlyphDataset(BaseModel):
+    """What to render. Two equal values give the same images, byte for byte, under one version of Pillow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    kind: str = Field("glyphs", pattern="^glyphs$")
+    classes: int = Field(20, ge=2, le=len(CLASSES), description="the first so many of CLASSES")
+    resolution: int = Field(96, ge=16, le=512, description="side of a rendered image in pixels")
+    train_images: int = Field(10_000, ge=1, le=2_000_000)
+    val_images: int = Field(2_000, ge=1, le=200_000)
+    difficulty: float = Field(0.5, ge=0.0, le=1.0, description="0: large, upright, clear; 1: small, turned, cluttered")
+    seed: int = Field(0, ge=0)
+
+    @property
+    def mirror_safe(self) -> bool:
+        """Whether a mirrored image keeps its class: it does not here, acute and grave change places."""
+        return False
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the configuration and the renderer's version; names the cache folder."""
+        text = json.dumps(self.model_dump() | {"renderer": RENDERER}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images in memory: uint8 (n, side, side, 3), int64 labels (n,), and the SHA-256 of all bytes."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    val_images: np.ndarray
+    val_labels: np.ndarray
+    content_hash: str
+
+
+def cache_root() -> Path:
+    """Where rendered sets live: ``$TINYNET_CACHE`` or the user's cache folder."""
+    return Path(os.environ.get("TINYNET_CACHE") or platformdirs.user_cache_dir("tinynet-core"))
+
+
+def load_glyphs(dataset: GlyphDataset, workers: int = 1, progress: bool = False) -> ImageSet:
+    """The rendered set, from the cache where its bytes still have the recorded hash, rendered anew otherwise.
+
+    A cache that was changed or cut off is rebuilt with a warning. Safe to call from several processes at once.
+    """
+    return _load(dataset, str(cache_root()), workers, progress)
+
+
+@lru_cache(maxsize=2)
+def _load(dataset: GlyphDataset, root: str, workers: int, progress: bool) -> ImageSet:
+    folder = Path(root) / f"glyphs-{dataset.key[:16]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if folder.exists():
+            try:
+                return _read(folder)
+            except (OSError, ValueError, KeyError) as error:
+                warnings.warn(f"dataset cache {folder} is damaged ({error}): rebuilding it", stacklevel=3)
+                shutil.rmtree(folder)
+        _render_into(folder, dataset, workers, progress)
+        return _read(folder)
+
+
+def _read(folder: Path) -> ImageSet:
+    recorded = json.loads((folder / "meta.json").read_text())["sha256"]
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    found = _content_hash(arrays)
+    if found != recorded:
+        raise ValueError(f"content hash {found[:12]} is not the recorded {recorded[:12]}")
+    return ImageSet(**arrays, content_hash=found)
+
+
+_ARRAYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
+
+
+def _content_hash(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in _ARRAYS:
+        digest.update(f"{name}{arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
+
+
+def _render_into(folder: Path, dataset: GlyphDataset, workers: int, progress: bool) -> None:
+    arrays = render(dataset, workers, progress)
+    seen = {hashlib.sha256(image.data).digest() for image in arrays["train_images"]}
+    if any(hashlib.sha256(image.data).digest() in seen for image in arrays["val_images"]):
+        raise RuntimeError("a rendered image is both in train and in val")
+    scratch = Path(tempfile.mkdtemp(prefix=".rendering-", dir=folder.parent))
+    try:
+        for name, array in arrays.items():
+            np.save(scratch / f"{name}.npy", array)
+        meta = {"dataset": dataset.model_dump(), "renderer": RENDERER, "sha256": _content_hash(arrays)}
+        (scratch / "meta.json").write_text(json.dumps(meta, indent=1))
+        scratch.rename(folder)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def render(dataset: GlyphDataset, workers: int = 1, progress: bool = False) -> dict[str, np.ndarray]:
+    """All images and labels of ``dataset``, in ``workers`` processes."""
+    counts = {"train": dataset.train_images, "val": dataset.val_images}
+    arrays: dict[str, np.ndarray] = {}
+    for split, n in counts.items():
+        arrays[f"{split}_images"] = np.empty((n, dataset.resolution, dataset.resolution, 3), np.uint8)
+        arrays[f"{split}_labels"] = np.arange(n, dtype=np.int64) % dataset.classes
+    jobs = [(dataset, s, i, min(i + _CHUNK, n)) for s, n in counts.items() for i in range(0, n, _CHUNK)]
+    with tqdm(total=sum(counts.values()), desc="rendering glyphs", unit="img", disable=not progress) as bar:
+
+        def keep(job, images: np.ndarray) -> None:
+            arrays[f"{job[1]}_images"][job[2] : job[3]] = images
+            bar.update(len(images))
+
+        if workers <= 1 or len(jobs) == 1:
+            for job in jobs:
+                keep(job, _render_chunk(job))
+        else:
+            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+                for job, images in zip(jobs, pool.map(_render_chunk, jobs), strict=True):
+                    keep(job, images)
+    return arrays
+
+
+def _render_chunk(job: tuple[GlyphDataset, str, int, int]) -> np.ndarray:
+    dataset, split, start, stop = job
+    return np.stack([render_image(dataset, split, i) for i in range(start, stop)])
+
+
+def render_image(dataset: GlyphDataset, split: str, index: int) -> np.ndarray:
+    """Image ``index`` of ``split``, uint8 (side, side, 3), of class ``index % classes``."""
+    rng = np.random.default_rng([dataset.seed, SPLITS.index(split), index])
+    hard, side = dataset.difficulty, dataset.resolution
+    ink, canvas = _colours(rng, hard)
+    image = _background(rng, side, canvas, hard)
+    _clutter(rng, image, hard)
+    mask = _glyph_mask(rng, CLASSES[index % dataset.classes], side, hard)
+    x = int(rng.integers(0, max(1, side - mask.width + 1)))
+    y = int(rng.integers(0, max(1, side - mask.height + 1)))
+    image.paste(tuple(ink), (x, y), mask)
+    noise = rng.normal(0.0, 2.0 + 14.0 * hard, (side, side, 1))
+    return np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8)
+
+
+def _colours(rng: np.random.Generator, hard: float) -> tuple[list[int], np.ndarray]:
+    """Ink and canvas colours whose lightness differs by at least 150 (easy) to 60 (hard) of 255."""
+    least = 150 - 90 * hard
+    while True:
+        ink, canvas = rng.integers(0, 256, 3), rng.integers(0, 256, 3)
+        if abs(float((ink - canvas) @ (0.299, 0.587, 0.114))) >= least:
+            return ink.tolist(), canvas.astype(float)
+
+
+def _background(rng: np.random.Generator, side: int, canvas: np.ndarray, hard: float) -> Image.Image:
+    """A plane of colour that drifts in a random direction by up to 60 of 255."""
+    angle = rng.uniform(0, 2 * np.pi)
+    along = np.linspace(-0.5, 0.5, side)
+    ramp = np.cos(angle) * along[None, :] + np.sin(angle) * along[:, None]
+    drift = rng.uniform(-60, 60, 3) * hard
+    return Image.fromarray(np.clip(canvas + ramp[..., None] * drift, 0, 255).astype(np.uint8))
+
+
+def _clutter(rng: np.random.Generator, image: Image.Image, hard: float) -> None:
+    """Strokes behind the glyph, up to eight at full difficulty."""
+    draw, side = ImageDraw.Draw(image), image.width
+    for _ in range(int(rng.integers(0, 1 + round(8 * hard)))):
+        colour = tuple(rng.integers(0, 256, 3).tolist())
+        ends = rng.uniform(0, side, 4).tolist()
+        draw.line(ends, fill=colour, width=max(1, int(rng.uniform(0.01, 0.03) * side)))
+
+
+def _glyph_mask(rng: np.random.Generator, character: str, side: int, hard: float) -> Image.Image:
+    """The turned glyph as an 8-bit mask cut to its ink, its longer side 55-90% (easy) to 35-90% (hard) of the image."""
+    face = FACES[int(rng.integers(len(FACES)))]
+    extent = side * rng.uniform(0.55 - 0.2 * hard, 0.9)
+    angle = rng.uniform(-1, 1) * 30 * hard
+    font = _font(face, 2 * side)
+    left, top, right, bottom = font.getbbox(character)
+    big = Image.new("L", (int(right - left) + 4, int(bottom - top) + 4))
+    ImageDraw.Draw(big).text((2 - left, 2 - top), character, fill=255, font=font)
+    turned = big.rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    turned = turned.crop(turned.getbbox())
+    zoom = extent / max(turned.size)
+    size = max(1, round(turned.width * zoom)), max(1, round(turned.height * zoom))
+    return turned.resize(size, Image.Resampling.BOX)
+
+
+@lru_cache(maxsize=32)
+def _font(face: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"), size)

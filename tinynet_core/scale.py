@@ -1,0 +1,71 @@
+"""The three faces of the cube: resolution, depth and width multipliers, and the rules that tie them together."""
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Multipliers of resolution ``r``, depth ``d`` and width ``w`` against a baseline network (paper, Eq. 1).
+
+    Raises ``ValueError`` when a multiplier is not a finite number above zero.
+    """
+
+    r: float = 1.0
+    d: float = 1.0
+    w: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("r", "d", "w"):
+            value = getattr(self, name)
+            real = isinstance(value, Real) and not isinstance(value, bool)
+            if not real or not math.isfinite(value) or value <= 0:
+                raise ValueError(f"Scale.{name} must be a finite number above 0, got {value!r}")
+            object.__setattr__(self, name, float(value))
+
+    def __str__(self) -> str:
+        return f"(r {self.r:.4g}, d {self.d:.4g}, w {self.w:.4g})"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The size that r = d = w = 1 stands for: input ``resolution`` in pixels and channel multiplier ``width``.
+
+    The paper's baseline is 224 pixels and the full width of EfficientNet-B0. A smaller base makes a *proxy* of the
+    whole study: every rule of the paper is applied relative to it.
+    """
+
+    resolution: int = 224
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.resolution, bool) or not isinstance(self.resolution, int) or self.resolution < 8:
+            raise ValueError(f"Base.resolution must be a whole number of pixels, at least 8, got {self.resolution!r}")
+        Scale(w=self.width)
+
+    def pixels(self, r: float) -> int:
+        """Input resolution in pixels at multiplier ``r``: ``int(resolution * r)``, as in the released TinyNets."""
+        pixels = int(self.resolution * r + 1e-6)  # 48 / 224 * 224 must stay 48
+        if pixels < 1:
+            raise ValueError(f"Scale.r = {r:g} leaves no pixel of a {self.resolution} px input")
+        return pixels
+
+
+PAPER_BASE = Base()
+GIANT = Scale(r=1.15, d=1.2, w=1.1)
+"""EfficientNet's compound scaling per step of phi (Tan and Le 2019, section 3.3)."""
+
+
+def giant(phi: float) -> Scale:
+    """The giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi; a negative ``phi`` is its inverse (paper, section 4.1)."""
+    return Scale(r=GIANT.r**phi, d=GIANT.d**phi, w=GIANT.w**phi)
+
+
+def eq5_width(c: float, r: float, d: float) -> float:
+    """Width multiplier sqrt(c / (r^2 d)) for a FLOPs fraction ``c`` of the baseline (paper, Eq. 5).
+
+    It treats cost as r^2 d w^2, which real networks only roughly follow; ``tinynet_core.shrink`` solves on real MACs.
+    """
+    Scale(r=r, d=d, w=c)
+    return math.sqrt(c / (r * r * d))

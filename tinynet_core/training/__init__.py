@@ -1,0 +1,1 @@
+"""Training one network: the recipe as data, the engine, augmentation, averaging and checkpoints."""
