@@ -59,7 +59,7 @@ class Tally:
 def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
     """Cost of any torch module, counted layer by layer while one image of (channels, resolution, resolution) passes.
 
-    Counts ``Conv1d``/``Conv2d``/``Conv3d`` and ``Linear``; put the module on the ``meta`` device to count without memory.
+    Counts convolutions and ``Linear``; put the module on the ``meta`` device to count without memory.
     """
     macs = activations = 0
 

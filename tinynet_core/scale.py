@@ -58,7 +58,7 @@ GIANT = Scale(r=1.15, d=1.2, w=1.1)
 
 
 def giant(phi: float) -> Scale:
-    """The giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi; a negative ``phi`` is its inverse (paper, section 4.1)."""
+    """The giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi; negative ``phi``: its inverse (paper, section 4.1)."""
     return Scale(r=GIANT.r**phi, d=GIANT.d**phi, w=GIANT.w**phi)
 
 

@@ -25,7 +25,7 @@ import platformdirs
 from filelock import FileLock
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import BaseModel, ConfigDict, Field
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 CLASSES = tuple(
     "eéèêë" "aáàâä" "oóòôö" "uúùûü" "nńñňņ" "cćčĉç" "sśšŝş" "iíìîï" "zźžżƶ" "yýỳŷÿ"

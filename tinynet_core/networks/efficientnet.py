@@ -88,13 +88,16 @@ class EfficientNet:
         tally.linear(self.head, self.num_classes)
         return tally.total()
 
-    def build(self, dropout: float = 0.0, zero_init_residual: bool = False) -> nn.Module:
+    def build(
+        self, dropout: float = 0.0, zero_init_residual: bool = False, zero_init_classifier: bool = False
+    ) -> nn.Module:
         """A randomly initialised torch module: (N, 3, R, R) float images to (N, num_classes) logits.
 
         ``dropout`` is applied before the classifier. ``zero_init_residual`` starts the last batch-norm scale of every
-        residual branch at zero, without which deep thin members do not start to learn in a short schedule.
+        residual branch at zero, without which deep thin members do not start to learn in a short schedule;
+        ``zero_init_classifier`` starts the classifier at zero, so that the first loss is log(num_classes).
         """
-        return EfficientNetModule(self, dropout, zero_init_residual)
+        return EfficientNetModule(self, dropout, zero_init_residual, zero_init_classifier)
 
 
 def efficientnet(
@@ -223,7 +226,9 @@ class InvertedResidual(nn.Module):
 class EfficientNetModule(nn.Module):
     """The torch module of an ``EfficientNet`` specification."""
 
-    def __init__(self, spec: EfficientNet, dropout: float, zero_init_residual: bool) -> None:
+    def __init__(
+        self, spec: EfficientNet, dropout: float, zero_init_residual: bool, zero_init_classifier: bool
+    ) -> None:
         super().__init__()
         self.conv_stem = _conv(3, spec.stem, 3, stride=2)
         self.bn1 = nn.BatchNorm2d(spec.stem)
@@ -233,6 +238,8 @@ class EfficientNetModule(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(spec.head, spec.num_classes)
         self._initialise(zero_init_residual)
+        if zero_init_classifier:
+            nn.init.zeros_(self.classifier.weight)
 
     def _initialise(self, zero_init_residual: bool) -> None:
         """He-normal on fan-out for convolutions, uniform 1/sqrt(classes) for the classifier, as EfficientNet does."""

@@ -37,7 +37,7 @@ def _filter(low: torch.Tensor, high: torch.Tensor, size: int, side: int) -> torc
 
 
 def random_boxes(n: int, size: int, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """(n, 4) random crops of a ``size`` x ``size`` image: area uniform, log aspect uniform, cut to the image, place uniform."""
+    """(n, 4) random crops of a square image of ``size`` pixels: area, log aspect and place are uniform."""
     draw = torch.rand(4, n, generator=generator)
     area = recipe.crop_area[0] + draw[0] * (recipe.crop_area[1] - recipe.crop_area[0])
     low, high = (math.log(a) for a in recipe.crop_aspect)

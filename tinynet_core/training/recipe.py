@@ -19,7 +19,8 @@ class Recipe(BaseModel):
     warmup_epochs: float = Field(1.0, ge=0, description="linear from zero to the peak, then a half cosine to zero")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     dropout: float = Field(0.2, ge=0, lt=1, description="before the classifier")
-    zero_init_residual: bool = True
+    zero_init_residual: bool = Field(True, description="start the last norm of every residual branch at zero")
+    zero_init_classifier: bool = Field(True, description="start the classifier at zero")
     ema_decay: float = Field(0.99, ge=0, lt=1)
     ema_warmup: bool = Field(True, description="use min(decay, (1 + step) / (10 + step)) instead of the bare decay")
     crop_area: tuple[float, float] = Field((0.6, 1.0), description="range of the cropped share of the image area")

@@ -1,0 +1,96 @@
+"""Run the notebooks of the book with papermill."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from tinynet_core.errors import UserError
+from tinynet_core.presets import load_preset, project_root
+
+CELL_TIMEOUT_S = 12 * 3600
+
+
+class NotebookError(UserError):
+    """A notebook that failed or was given a parameter it does not have."""
+
+
+def notebooks(root: Path) -> list[Path]:
+    """The notebooks of the book in reading order."""
+    found = sorted((root / "notebooks").glob("[0-9]*.ipynb"))
+    if not found:
+        raise NotebookError(f"no notebooks in {root / 'notebooks'}: the book is built from a checkout of the project")
+    return found
+
+
+def execute_all(preset: str, store: Path, train: bool, build: Path) -> list[Path]:
+    """Executed copies of all notebooks, one folder per preset; those whose inputs did not change stay as they are."""
+    root, folder = project_root(), build / "executed" / load_preset(preset).name
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = folder / "inputs.json"
+    before = json.loads(ledger.read_text()) if ledger.exists() else {}
+    parameters = {"preset": preset, "store": str(store), "train": train}
+    shared = _shared_digest(root, preset, parameters)
+    done = []
+    for notebook in notebooks(root):
+        out = folder / notebook.name
+        if not (out.exists() and before.get(notebook.name) == _digest(shared, _store_digest(store), notebook)):
+            print(f"executing {notebook.name}", file=sys.stderr)
+            execute(notebook, out, parameters, build / "failed")
+        done.append(out)
+    # Notebooks add records, so what each one saw is only settled now.
+    settled = {n.name: _digest(shared, _store_digest(store), n) for n in notebooks(root)}
+    ledger.write_text(json.dumps(settled, indent=1))
+    return done
+
+
+def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
+    """Run one notebook; ``out`` appears only on success, a failed run is kept in ``failed``."""
+    known = set(papermill.inspect_notebook(str(notebook)))
+    if unknown := sorted(set(parameters) - known):
+        raise NotebookError(f"{notebook.name} has no parameter {unknown[0]!r}, known: {', '.join(sorted(known))}")
+    scratch = out.with_suffix(".running.ipynb")
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(scratch),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(notebook.parent),
+            progress_bar=False,
+            log_output=False,
+            stderr_file=sys.stderr,
+            execution_timeout=CELL_TIMEOUT_S,
+        )
+    except PapermillExecutionError as error:
+        failed.mkdir(parents=True, exist_ok=True)
+        scratch.rename(failed / notebook.name)
+        raise NotebookError(
+            f"{notebook.name} failed: {error.ename}: {error.evalue}\nthe failed run is kept as {failed / notebook.name}"
+        ) from None
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    scratch.rename(out)
+
+
+def _shared_digest(root: Path, preset: str, parameters: dict) -> str:
+    """What every notebook depends on: the package, the preset, the parameters."""
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    digest.update(load_preset(preset).model_dump_json().encode())
+    for path in sorted((root / "tinynet_core").rglob("*")):
+        if path.suffix in (".py", ".yaml"):
+            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _store_digest(store: Path) -> str:
+    names = sorted(path.name for path in (store / "records").glob("*.json"))
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def _digest(shared: str, store: str, notebook: Path) -> str:
+    return hashlib.sha256(f"{shared}{store}".encode() + notebook.read_bytes()).hexdigest()

@@ -1,0 +1,92 @@
+"""Put pages and executed notebooks into one folder, as Jupyter Book wants them."""
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from tinynet_core.figures import glyph_sheet, set_style
+from tinynet_core.paper.claims import ledger
+from tinynet_core.presets import Preset
+from tinynet_core.store import Store
+
+
+def stage(root: Path, executed: list[Path], preset: Preset, store: Store, folder: Path) -> None:
+    """Write the sources of the site to ``folder``, which is emptied first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(root / "book", folder)
+    (folder / "notebooks").mkdir()
+    for path in executed:
+        nbformat.write(_page(path, preset), folder / "notebooks" / path.name)
+    set_style()
+    glyph_sheet(preset.dataset).savefig(folder / "glyphs.png", metadata={"Software": None})
+    _fill(folder / "claims.md", _claims_table(store))
+    _fill(folder / "runs.md", _runs_table(executed, preset, store))
+
+
+def _fill(page: Path, content: str) -> None:
+    """Put generated ``content`` where the page says so."""
+    page.write_text(page.read_text().replace("<!-- generated -->", content))
+
+
+def _page(path: Path, preset: Preset) -> nbformat.NotebookNode:
+    """An executed notebook as a page: code folded, parameters and progress bars away, its origin under the title."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        tags = cell.metadata.setdefault("tags", [])
+        tags.append("remove-cell" if "injected-parameters" in tags else "hide-input")
+        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+    notebook.metadata.pop("papermill", None)
+    origin = (
+        f":::{{admonition}} Evidence: proxy\n:class: warning\nTrained on glyphs with the preset `{preset.name}`: "
+        f"{preset.dataset.classes} classes, {preset.dataset.train_images:,} training and "
+        f"{preset.dataset.val_images:,} validation images, baseline input {preset.base.resolution} px, "
+        f"{preset.recipe.epochs} epochs. No accuracy on this page is an ImageNet number unless it is marked as "
+        f"quoted.\n\nRun it yourself: `papermill notebooks/{path.name} out.ipynb -p preset {preset.name}`\n:::"
+    )
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(origin, id="origin"))
+    return notebook
+
+
+def _claims_table(store: Store) -> str:
+    table = ledger(store)
+    rows = []
+    for row in table.itertuples():
+        link = f"[{row.notebook.split('_')[1]}](notebooks/{row.notebook}.ipynb)"
+        cells = (row.source, row.statement, row.paper, row.ours, row.evidence, row.verdict, row.note, link)
+        rows.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
+    head = "| source | the paper says | paper | ours | evidence | verdict | note | page |\n|---|---|---|---|---|---|---|---|\n"
+    count = table.verdict.value_counts()
+    summary = ", ".join(f"{count.get(v, 0)} {v}" for v in ("matches", "within tolerance", "differs", "not attempted"))
+    return f"{len(table)} claims: {summary}.\n\n{head}" + "\n".join(rows)
+
+
+def _runs_table(executed: list[Path], preset: Preset, store: Store) -> str:
+    rows = []
+    for path in executed:
+        run = nbformat.read(path, as_version=4).metadata.papermill
+        rows.append(f"| [{path.stem}](notebooks/{path.name}) | {timedelta(seconds=round(run.duration))} |")
+    frame = store.frame()
+    records = pd.DataFrame() if frame.empty else frame
+    text = (
+        f"Preset `{preset.name}`: {preset.about}\n\n| notebook | execution time (h:mm:ss) |\n|---|---|\n"
+        + "\n".join(rows)
+    )
+    if records.empty:
+        return text
+    failed = int((records.status == "failed").sum())
+    clean = records["clean"].map({True: "clean", False: "changed"}).fillna("unknown")
+    commits = ", ".join(
+        f"`{str(c)[:10]}` ({s})" for c, s in sorted({*zip(records.commit, clean, strict=True)}, key=str)
+    )
+    return text + (
+        f"\n\nRecords: {len(records)}, of which {failed} failed. Training time: "
+        f"{timedelta(seconds=round(records.wall_s.sum()))} over all processes, median {records.wall_s.median():.0f} s a "
+        f"model. Devices: {', '.join(sorted(records.device.unique()))}. Commits (state of the tree): {commits}."
+    )

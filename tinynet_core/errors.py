@@ -1,0 +1,8 @@
+"""Mistakes that a user can mend: shown as one message, without a traceback, in notebooks and in the shell."""
+
+
+class UserError(Exception):
+    """The message names the file or key, what was given and what is allowed."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython shows this instead of the stack
+        return [f"{type(self).__name__}: {self}"]

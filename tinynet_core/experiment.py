@@ -1,0 +1,199 @@
+"""What to train (``Experiment``), what came out (``Record``), and training one experiment."""
+
+import hashlib
+import json
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tinynet_core.data import GlyphDataset
+from tinynet_core.networks import SCALABLE, EfficientNet, Head, network
+from tinynet_core.scale import Base, Scale
+from tinynet_core.training.recipe import Recipe
+
+METRICS = ("top1", "top5", "loss", "raw_top1", "raw_top5", "raw_loss", "train_top1", "train_loss")
+
+
+class Experiment(BaseModel):
+    """One network, one data set, one recipe, one seed. Device and executor are not part of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: str
+    scale: Scale | None = None
+    head: Head | None = None
+    base: Base = Base()
+    dataset: GlyphDataset
+    recipe: Recipe
+    seed: int = Field(0, ge=0, strict=True)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Experiment":
+        if self.scale is None and self.network in SCALABLE:
+            object.__setattr__(self, "scale", Scale())
+        self.spec()
+        if self.recipe.mirror and not self.dataset.mirror_safe:
+            raise ValueError("recipe.mirror must be 0: a mirrored image of this data set changes its class")
+        if self.recipe.batch_size > self.dataset.train_images:
+            raise ValueError(
+                f"recipe.batch_size {self.recipe.batch_size} is above the {self.dataset.train_images} training images"
+            )
+        return self
+
+    def spec(self) -> EfficientNet:
+        """The network's specification, with one output per class of the data set."""
+        return network(self.network, self.scale, self.dataset.classes, self.head, self.base)
+
+    @property
+    def key(self) -> str:
+        """SHA-256 over canonical JSON: the name under which the record is stored."""
+        return _digest(self.model_dump(mode="json"))
+
+
+class Record(BaseModel):
+    """What one experiment gave. ``metrics`` are of the averaged (EMA) weights, ``raw_*`` of the raw ones, as fractions.
+
+    A failed run is a record too: ``status`` "failed", its ``reason``, and no metrics.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    experiment: Experiment
+    status: Literal["done", "failed"]
+    reason: str | None = None
+    metrics: dict[str, float] = {}
+    curve: list[dict[str, float]] = []
+    cost: dict[str, int]
+    wall_s: float
+    provenance: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        return self.experiment.key
+
+    @property
+    def done(self) -> bool:
+        return self.status == "done"
+
+    def to_json(self) -> str:
+        """The record with its key and a checksum over everything else."""
+        body = self.model_dump(mode="json")
+        return json.dumps({"key": self.key, "sha256": _digest(body), **body}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Record":
+        """Read a record back; raises ``ValueError`` when it was cut off or edited."""
+        body = json.loads(text)
+        key, checksum = body.pop("key", None), body.pop("sha256", None)
+        if checksum != _digest(body):
+            raise ValueError("its checksum does not match its content")
+        record = cls.model_validate(body)
+        if record.key != key:
+            raise ValueError(f"its key {key!r} is not the key of its experiment {record.key!r}")
+        return record
+
+
+def _digest(value: Any) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def execute(experiment: Experiment, device: str = "auto", checkpoint_path: Path | None = None) -> Record:
+    """Train ``experiment`` in this process; divergence and lack of memory give a failed record."""
+    from tinynet_core.data import load_glyphs
+    from tinynet_core.training.engine import Outcome, TrainingFailed, train
+
+    spec, recipe = experiment.spec(), experiment.recipe
+    images = load_glyphs(experiment.dataset)
+    reason, outcome = None, Outcome()
+    try:
+        outcome = train(
+            lambda: spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier),
+            spec.resolution,
+            images,
+            recipe,
+            experiment.seed,
+            device,
+            checkpoint_path,
+        )
+    except TrainingFailed as failure:
+        reason = str(failure)
+    last = {} if reason else outcome.curve[-1]
+    metrics = {name: last[name if name in last else f"ema_{name}"] for name in METRICS} if last else {}
+    return Record(
+        experiment=experiment,
+        status="failed" if reason else "done",
+        reason=reason,
+        metrics=metrics,
+        curve=outcome.curve,
+        cost=cost_of(experiment),
+        wall_s=round(outcome.wall_s, 3),
+        provenance=provenance(device) | {"dataset_sha256": images.content_hash},
+    )
+
+
+def failed(experiment: Experiment, reason: str) -> Record:
+    """The record of a run that ended without a word, such as a worker process that was killed."""
+    return Record(
+        experiment=experiment,
+        status="failed",
+        reason=reason,
+        cost=cost_of(experiment),
+        wall_s=0.0,
+        provenance=provenance(),
+    )
+
+
+def cost_of(experiment: Experiment) -> dict[str, int]:
+    """Resolution in pixels and exact MACs, parameters and activations of the experiment's network."""
+    spec = experiment.spec()
+    cost = spec.complexity()
+    return {
+        "resolution": spec.resolution,
+        "macs": cost.macs,
+        "params": cost.params,
+        "activations": cost.activations,
+    }
+
+
+def provenance(device: str = "auto") -> dict[str, Any]:
+    """Where and with what a record was made."""
+    import torch
+
+    from tinynet_core.training.engine import TRAINING_VERSION, pick_device
+
+    target = pick_device(device)
+    name = torch.cuda.get_device_name(target) if target.type == "cuda" else platform.machine()
+    packages = ("tinynet-core", "torch", "numpy", "pillow", "matplotlib")
+    return {
+        **_commit(),
+        "training_version": TRAINING_VERSION,
+        "device": f"{target.type} ({name})",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "packages": {p: version(p) for p in packages},
+    }
+
+
+@cache
+def _commit() -> dict[str, Any]:
+    """Commit of the checkout the package runs from and whether its tree was clean; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(here), *arguments], check=False, capture_output=True, text=True, timeout=20
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD"), "clean": None if status is None else status == ""}

@@ -1,0 +1,169 @@
+"""The figures of the book, in one style. Accuracies are drawn in percent, MACs in millions, with 95% intervals."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from tinynet_core.data.glyphs import CLASSES, SPLITS, GlyphDataset, render_image
+from tinynet_core.formula import TinyFormula
+from tinynet_core.frontier import Correlation
+
+GREY, BLUE, RED, GREEN, ORANGE = "0.6", "#0173b2", "#d55e00", "#029e73", "#de8f05"
+DIMENSIONS = {"r": "resolution r", "d": "depth d", "w": "width w"}
+
+
+def set_style() -> None:
+    """Seaborn's ticks theme with thin spines, for all figures of the book."""
+    sns.set_theme(context="notebook", style="ticks", rc={"axes.spines.right": False, "axes.spines.top": False})
+    plt.rcParams.update({"figure.dpi": 110, "savefig.bbox": "tight", "legend.frameon": False})
+
+
+def binomial_half_width(top1: ArrayLike, images: int) -> np.ndarray:
+    """Half of the 95% normal interval of an accuracy measured on ``images`` images, as a fraction."""
+    p = np.asarray(top1, dtype=float)
+    return 1.96 * np.sqrt(p * (1 - p) / images)
+
+
+def accuracy_against_macs(sample: pd.DataFrame, giants: pd.DataFrame, images: int) -> Figure:
+    """Figure 1: the random sample with its frontier, and the inverse giant formula as a line."""
+    figure, axes = plt.subplots(figsize=(8, 5))
+    done = sample[sample.status == "done"]
+    rest, kept = done[~done.frontier], done[done.frontier]
+    for group, colour, label in (
+        (rest, GREY, f"random models (n = {len(done)})"),
+        (kept, RED, f"their frontier, NSGA-III (n = {len(kept)})"),
+    ):
+        _points(axes, group.macs / 1e6, group.top1, images, color=colour, label=label)
+    line = giants[giants.status == "done"].sort_values("macs")
+    _points(
+        axes, line.macs / 1e6, line.top1, images, color=GREEN, label="inverse giant formula", linestyle="-", marker="s"
+    )
+    axes.set(xlabel="MACs (millions)", ylabel=f"top-1 (%), {images:,} validation images")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _points(axes, x, top1, images: int, linestyle: str = "none", marker: str = "o", **style) -> None:
+    error = 100 * binomial_half_width(top1, images)
+    axes.errorbar(x, 100 * top1, error, linestyle=linestyle, marker=marker, elinewidth=0.8, markersize=5, **style)
+
+
+def accuracy_against_dimensions(sample: pd.DataFrame, reference: pd.Series | None, images: int) -> Figure:
+    """Figure 2: accuracy against r, d and w at one cost, with a quadratic fit and its bootstrap band."""
+    figure, panels = plt.subplots(1, 3, figsize=(12, 4), sharey=True)
+    done = sample[sample.status == "done"]
+    for axes, (name, label) in zip(panels, DIMENSIONS.items(), strict=True):
+        sns.regplot(
+            x=done[name],
+            y=100 * done.top1,
+            order=2,
+            scatter=False,
+            ax=axes,
+            color=BLUE,
+            seed=0,
+            line_kws={"linewidth": 1.5},
+        )
+        _points(axes, done[name], done.top1, images, color=BLUE, label=f"random models (n = {len(done)})")
+        if reference is not None:
+            axes.plot(reference[name], 100 * reference.top1, "s", color=GREEN, markersize=9, label="EfficientNet-B^-1")
+        axes.set(xlabel=f"{label} (multiplier)", ylabel="")
+    top = 100 * (done.top1 + binomial_half_width(done.top1, images)).max()
+    panels[0].set(ylabel=f"top-1 (%), {images:,} validation images", ylim=(0, min(102, top + 3)))
+    panels[-1].legend(loc="lower right", fontsize="small")
+    figure.tight_layout()
+    return figure
+
+
+def dimensions_against_cost(kept: pd.DataFrame, correlations: dict[str, Correlation]) -> Figure:
+    """Figure 3: r, d and w of the frontier models against their cost, with Spearman's rho."""
+    figure, panels = plt.subplots(1, 3, figsize=(12, 4), sharey=True)
+    for axes, (name, label) in zip(panels, DIMENSIONS.items(), strict=True):
+        rho = correlations[name]
+        axes.plot(kept.c, kept[name], "o", color=RED)
+        axes.set(
+            xlabel="MACs / C0",
+            ylabel="multiplier",
+            title=f"{label}\nrho = {rho.rho:.2f} [{rho.low:.2f}, {rho.high:.2f}], n = {rho.n}",
+        )
+    figure.tight_layout()
+    return figure
+
+
+def correlations_against_null(correlations: dict[str, Correlation], null: dict[str, np.ndarray]) -> Figure:
+    """Spearman's rho on the frontier beside its distribution over subsets drawn without regard to accuracy."""
+    figure, axes = plt.subplots(figsize=(7, 4))
+    long = pd.DataFrame(null).melt(var_name="dimension", value_name="rho")
+    sns.violinplot(long, x="dimension", y="rho", color="0.85", inner="quartile", cut=0, ax=axes)
+    for i, name in enumerate(DIMENSIONS):
+        rho = correlations[name]
+        bounds = [[rho.rho - rho.low], [rho.high - rho.rho]]
+        axes.errorbar(i, rho.rho, np.maximum(bounds, 0), marker="o", color=RED, capsize=4)
+    draws = len(next(iter(null.values())))
+    axes.set(
+        xlabel="",
+        ylabel="Spearman's rho with MACs",
+        title=f"red: frontier, 95% bootstrap interval (n = {correlations['r'].n})\ngrey: {draws:,} random subsets of that size",
+    )
+    axes.set_xticks(range(3), list(DIMENSIONS.values()))
+    return figure
+
+
+def formula_band(formula: TinyFormula, kept: pd.DataFrame, released: pd.DataFrame) -> Figure:
+    """The posterior of r and d over c with the frontier it was fitted on, and the released TinyNets."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4))
+    c = np.linspace(kept.c.min(), kept.c.max(), 200)
+    mean, std = formula.predict(c, return_std=True)
+    for i, (axes, name) in enumerate(zip(panels, ("r", "d"), strict=True)):
+        band = mean[:, i] - 1.96 * std[:, i], mean[:, i] + 1.96 * std[:, i]
+        axes.fill_between(c, *band, color=BLUE, alpha=0.15, label="95% band of a new model")
+        axes.plot(c, mean[:, i], color=BLUE, label="posterior mean")
+        axes.plot(kept.c, kept[name], "o", color=RED, label=f"frontier (n = {len(kept)})")
+        axes.plot(released.c, released[name], "k^", label="released TinyNets")
+        axes.set(xlabel="c = MACs / C0", ylabel=f"{DIMENSIONS[name]} (multiplier)")
+    panels[1].legend(fontsize="small")
+    figure.tight_layout()
+    return figure
+
+
+def compared_models(frame: pd.DataFrame, images: int) -> Figure:
+    """Table 1 as a picture: top-1 of each network per seed, and the mean with a 95% interval.
+
+    The interval is Student's t over seeds; with one seed it is the binomial one of the validation images.
+    """
+    done = frame[frame.status == "done"]
+    names = list(dict.fromkeys(done.model))
+    figure, axes = plt.subplots(figsize=(8, 0.4 * len(names) + 1.2))
+    for y, name in enumerate(names):
+        top1 = done.top1[done.model == name]
+        axes.errorbar(
+            100 * top1.mean(), y, xerr=100 * mean_half_width(top1, images), marker="o", color=BLUE, capsize=3, zorder=2
+        )
+        axes.plot(100 * top1, np.full(len(top1), y), "|", color="0.4", markersize=12, zorder=1)
+    seeds = done.groupby("model").size().max()
+    axes.set(xlabel=f"top-1 (%), {images:,} validation images, {seeds} seed{'s' if seeds > 1 else ''} a network")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    return figure
+
+
+def mean_half_width(top1: pd.Series, images: int) -> float:
+    """Half of the 95% interval of a mean accuracy: Student's t over seeds, binomial where there is one seed."""
+    from scipy.stats import t
+
+    if len(top1) == 1:
+        return float(binomial_half_width(top1, images)[0])
+    return float(t.ppf(0.975, len(top1) - 1) * top1.std(ddof=1) / np.sqrt(len(top1)))
+
+
+def glyph_sheet(dataset: GlyphDataset, rows: int = 5, columns: int = 10) -> Figure:
+    """The first training images of ``dataset``, each under its class."""
+    figure, panels = plt.subplots(rows, columns, figsize=(1.1 * columns, 1.3 * rows))
+    for index, axes in enumerate(panels.flat):
+        axes.imshow(render_image(dataset, SPLITS[0], index))
+        axes.set_title(CLASSES[index % dataset.classes], fontsize=10)
+        axes.axis("off")
+    figure.tight_layout(pad=0.3)
+    return figure

@@ -1,0 +1,1 @@
+"""The paper's numbers as data, and the ledger that holds each claim against a measurement."""

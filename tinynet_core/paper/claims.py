@@ -1,0 +1,117 @@
+"""The claims ledger: what the paper says, what was measured here, on what evidence, and whether the two agree."""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from tinynet_core.store import Store
+
+Evidence = Literal["recomputed", "measured", "released weights", "trained", "proxy", "quoted"]
+Verdict = Literal["matches", "within tolerance", "differs", "not attempted"]
+
+
+class Claim(BaseModel):
+    """One number or sentence of the paper."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    source: str
+    statement: str
+    paper: bool | float
+    unit: str = ""
+    tolerance: float = Field(0.0, ge=0)
+    notebook: str
+
+
+class Finding(BaseModel):
+    """What was measured for a claim; ``value`` None means it could not be, and ``note`` says why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: bool | float | None
+    evidence: Evidence
+    note: str = ""
+    records: tuple[str, ...] = ()
+
+
+@cache
+def claims() -> dict[str, Claim]:
+    """All claims by id, in the paper's order."""
+    rows = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text())
+    return {claim.id: claim for claim in map(Claim.model_validate, rows)}
+
+
+def verdict(claim: Claim, value: bool | float | None) -> Verdict:
+    """``matches``: the same truth value, or the same number at the precision the paper prints."""
+    if value is None:
+        return "not attempted"
+    if isinstance(claim.paper, bool) or isinstance(value, bool):
+        if not (isinstance(claim.paper, bool) and isinstance(value, bool)):
+            raise ValueError(f"claim {claim.id} needs a {type(claim.paper).__name__}, got {value!r}")
+        return "matches" if value == claim.paper else "differs"
+    printed = f"{claim.paper:g}"
+    digits = len(printed.partition(".")[2])
+    if round(value, digits) == claim.paper:
+        return "matches"
+    return "within tolerance" if abs(value - claim.paper) <= claim.tolerance else "differs"
+
+
+def write(store: Store, notebook: str, findings: dict[str, Finding]) -> pd.DataFrame:
+    """Keep the ``findings`` of one notebook beside its records and return them as a table.
+
+    Raises ``ValueError`` unless they are exactly the claims that name this notebook.
+    """
+    expected = {claim.id for claim in claims().values() if claim.notebook == notebook}
+    if set(findings) != expected:
+        raise ValueError(
+            f"{notebook} must give findings for {sorted(expected)}: "
+            f"missing {sorted(expected - set(findings))}, unknown {sorted(set(findings) - expected)}"
+        )
+    path = store.root / "claims" / f"{notebook}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(f".{os.getpid()}.tmp")
+    scratch.write_text(json.dumps({key: f.model_dump() for key, f in findings.items()}, indent=1) + "\n")
+    scratch.rename(path)
+    return ledger(store).query("notebook == @notebook").drop(columns=["notebook", "records", "id"])
+
+
+def ledger(store: Store) -> pd.DataFrame:
+    """Every claim with its finding in ``store``; those without one are ``not attempted``."""
+    found: dict[str, Finding] = {}
+    for path in sorted((store.root / "claims").glob("*.json")):
+        content = json.loads(path.read_text())
+        found |= {key: Finding.model_validate(value) for key, value in content.items()}
+    rows = []
+    for claim in claims().values():
+        finding = found.get(claim.id)
+        value = finding.value if finding else None
+        rows.append(
+            {
+                "id": claim.id,
+                "source": claim.source,
+                "statement": claim.statement,
+                "paper": _text(claim.paper, claim.unit),
+                "ours": _text(value, claim.unit),
+                "evidence": finding.evidence if finding else "",
+                "verdict": verdict(claim, value),
+                "note": finding.note if finding else "its notebook was not run",
+                "notebook": claim.notebook,
+                "records": " ".join(finding.records) if finding else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _text(value: bool | float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "holds" if value else "does not hold"
+    return f"{value:.4g} {unit}".strip()

@@ -1,0 +1,144 @@
+"""The sets of models behind each figure and table, and their records: what a notebook asks for."""
+
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tinynet_core.errors import UserError
+from tinynet_core.experiment import Experiment, Record
+from tinynet_core.formula import TinyFormula
+from tinynet_core.frontier import frontier
+from tinynet_core.networks import Head, network
+from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.presets import Preset, load_preset, project_root
+from tinynet_core.scale import Scale
+from tinynet_core.shrink import Method, UnreachableBudget
+from tinynet_core.store import Store, to_frame
+from tinynet_core.sweep import sweep
+
+Series = dict[str, list[Experiment]]
+
+
+class MissingRecords(UserError):
+    """Records that a page needs and may not train; lists them and the command that makes them."""
+
+
+class Study:
+    """A preset with its store. ``train=False`` refuses to train what is missing.
+
+    ``store`` is a folder of records; empty means ``runs/<preset>`` in the checkout.
+    """
+
+    def __init__(self, preset: str = "smoke", store: str | Path = "", train: bool = True) -> None:
+        self.preset: Preset = load_preset(preset)
+        self.store = Store(store or project_root() / "runs" / self.preset.name)
+        self._preset_argument, self.train = preset, train
+
+    def records(self, experiments: Sequence[Experiment]) -> list[Record]:
+        """Records in the order of ``experiments``, trained now where missing, or ``MissingRecords``."""
+        missing = self.store.missing(experiments)
+        if missing and not self.train:
+            lines = [f"  {e.network} {e.spec().scale} seed {e.seed}: {e.key[:12]}" for e in missing]
+            raise MissingRecords(
+                f"{len(missing)} of {len(experiments)} records are not in {self.store.root} and train is false:\n"
+                + "\n".join(lines)
+                + f"\nmake them with: tinynet sweep {self._preset_argument} --store {self.store.root}"
+            )
+        return sweep(experiments, self.store, workers=self.preset.workers)
+
+    def frame(self, experiments: Sequence[Experiment]) -> pd.DataFrame:
+        """One row per record of ``experiments``, failed ones included, with ``c`` = MACs over the baseline's."""
+        frame = to_frame(self.records(experiments))
+        return frame.assign(c=frame.macs / self.preset.c0)
+
+    def named_frame(self, series: Series) -> pd.DataFrame:
+        """Like ``frame`` for several named networks, with their name in the column ``model``."""
+        pairs = [(name, e) for name, experiments in series.items() for e in experiments]
+        return self.frame([e for _, e in pairs]).assign(model=[name for name, _ in pairs])
+
+    def random_sample(self) -> pd.DataFrame:
+        """The random sample of Figure 1, with a column ``frontier`` that marks the models kept by NSGA-III."""
+        frame = self.frame(self.preset.random_experiments())
+        done = frame[frame.status == "done"]
+        kept = done.index[frontier(done.macs, done.top1, self.preset.random_sample.frontier)]
+        return frame.assign(frontier=frame.index.isin(kept))
+
+    def formula(self) -> TinyFormula:
+        """The tiny formula fitted on the frontier of this study's random sample."""
+        kept = self.random_sample().query("frontier")
+        return TinyFormula().fit(kept.c, kept.r, kept.d)
+
+    def giant_series(self) -> Series:
+        """The baseline and EfficientNet-B^-1 ... B^-4 at 2^-phi of its MACs, on the inverse giant formula (Figure 1).
+
+        One seed, as for the random sample.
+        """
+        series = {"EfficientNet-B0": [self.preset.experiment(Scale())]}
+        for phi in (1, 2, 3, 4):
+            scale = self.preset.shrunk(2.0**-phi, "giant", head="scaled")
+            series[f"EfficientNet-B^-{phi}"] = [self.preset.experiment(scale, head="scaled")]
+        return series
+
+    def table1_series(self) -> tuple[Series, dict[str, str]]:
+        """The networks of Table 1 at a half and a quarter of the baseline's MACs, and those that cannot be had and why.
+
+        TinyNet-B and -C keep the released r and d, with the width solved for this preset's baseline; the last of each
+        group takes r and d from the formula fitted on this study's own random sample.
+        """
+        series, unreachable = {}, {}
+        formula = self.formula()
+        for c, phi, tiny in ((0.5, 1, "b"), (0.25, 2, "c")):
+            wanted: dict[str, tuple[Method, Head]] = {
+                f"EfficientNet-B^-{phi}": ("giant", "scaled"),
+                f"resolution only, c = {c:g}": ("r", "fixed"),
+                f"depth only, c = {c:g}": ("d", "fixed"),
+                f"width only, c = {c:g}": ("w", "fixed"),
+                f"formula fitted here, c = {c:g}": ("formula", "fixed"),
+            }
+            for name, (method, head) in wanted.items():
+                try:
+                    scale = self.preset.shrunk(c, method, formula, head)
+                except UnreachableBudget as error:
+                    unreachable[name] = str(error)
+                    continue
+                series[name] = self._seeds(scale, head)
+            series[f"TinyNet-{tiny.upper()}"] = self._seeds(self.preset.released_tinynet(f"tinynet_{tiny}", c), "fixed")
+        return series, unreachable
+
+    def _seeds(self, scale: Scale, head: Head) -> list[Experiment]:
+        return [self.preset.experiment(scale, seed, head) for seed in range(self.preset.compared_seeds)]
+
+    def experiments(self) -> list[Experiment]:
+        """Everything the notebooks need that is known before any training."""
+        giants = [e for experiments in self.giant_series().values() for e in experiments]
+        return list(dict.fromkeys([*self.preset.random_experiments(), *giants, *self.preset.equal_cost_experiments()]))
+
+
+def released_tinynets() -> pd.DataFrame:
+    """r, d, w of the released TinyNets, their real MACs, and c as a fraction of EfficientNet-B0's."""
+    c0 = network("efficientnet_b0").complexity().macs
+    rows = []
+    for name, scale in TINYNETS.items():
+        macs = network(name).complexity().macs
+        rows.append({"network": name, "r": scale.r, "d": scale.d, "w": scale.w, "macs": macs, "c": macs / c0})
+    return pd.DataFrame(rows)
+
+
+def open_notebook(namespace: dict) -> Study:
+    """The study that a notebook's parameters ``preset``, ``store`` and ``train`` name, with the book's plot style.
+
+    Raises ``UserError`` for a parameter that papermill injected and the notebook does not have.
+    """
+    from tinynet_core.figures import set_style
+
+    known = ("preset", "store", "train")
+    for cell in namespace.get("In", []):
+        if cell.startswith("# Parameters"):  # how papermill opens the cell that it injects
+            statements = [s for s in ast.parse(cell).body if isinstance(s, ast.Assign)]
+            names = [t.id for s in statements for t in s.targets if isinstance(t, ast.Name)]
+            if unknown := [name for name in names if name not in known]:
+                raise UserError(f"unknown notebook parameter {unknown[0]!r}, known: {', '.join(known)}")
+    set_style()
+    return Study(*(namespace[name] for name in known))
