@@ -1,30 +1,78 @@
-"""Twisting resolution, depth and width of small networks: exact costs, sweeps, frontiers and the tiny formula."""
+"""Twisting resolution, depth and width of small networks: exact costs, sweeps, frontiers and the tiny formula.
 
-from tinynet_core.data import GlyphDataset, load_glyphs
-from tinynet_core.experiment import Experiment, Record
-from tinynet_core.formula import ExtrapolationWarning, TinyFormula
-from tinynet_core.frontier import frontier, null_correlations, rank_correlation
-from tinynet_core.networks import network
-from tinynet_core.presets import Preset, load_preset
-from tinynet_core.scale import Base, Scale, eq5_width, giant
-from tinynet_core.shrink import BudgetWarning, shrink, solve_width
-from tinynet_core.store import Store, StoreError
-from tinynet_core.sweep import run, sample_scales, sample_scales_at, sweep
-from tinynet_core.training.recipe import Recipe
+Names are loaded on first use, so that a worker process does not import what it does not need.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinynet_core.data import GlyphDataset, load_glyphs
+    from tinynet_core.errors import UserError
+    from tinynet_core.experiment import Experiment, Record
+    from tinynet_core.formula import ExtrapolationWarning, TinyFormula
+    from tinynet_core.networks import network
+    from tinynet_core.paper.claims import Finding
+    from tinynet_core.pareto import frontier, null_correlations, rank_correlation
+    from tinynet_core.presets import Preset, load_preset
+    from tinynet_core.scale import Base, Scale, eq5_width, giant
+    from tinynet_core.shrinking import BudgetWarning, shrink, solve_width
+    from tinynet_core.store import Store, StoreError
+    from tinynet_core.study import MissingRecords, Study, open_notebook
+    from tinynet_core.sweeps import run, sample_scales, sample_scales_at, sweep
+    from tinynet_core.training.recipe import Recipe
+
+_HOME = {
+    "GlyphDataset": "tinynet_core.data",
+    "load_glyphs": "tinynet_core.data",
+    "UserError": "tinynet_core.errors",
+    "Experiment": "tinynet_core.experiment",
+    "Record": "tinynet_core.experiment",
+    "ExtrapolationWarning": "tinynet_core.formula",
+    "TinyFormula": "tinynet_core.formula",
+    "frontier": "tinynet_core.pareto",
+    "null_correlations": "tinynet_core.pareto",
+    "rank_correlation": "tinynet_core.pareto",
+    "network": "tinynet_core.networks",
+    "Finding": "tinynet_core.paper.claims",
+    "Preset": "tinynet_core.presets",
+    "load_preset": "tinynet_core.presets",
+    "Base": "tinynet_core.scale",
+    "Scale": "tinynet_core.scale",
+    "eq5_width": "tinynet_core.scale",
+    "giant": "tinynet_core.scale",
+    "BudgetWarning": "tinynet_core.shrinking",
+    "shrink": "tinynet_core.shrinking",
+    "solve_width": "tinynet_core.shrinking",
+    "Store": "tinynet_core.store",
+    "StoreError": "tinynet_core.store",
+    "MissingRecords": "tinynet_core.study",
+    "Study": "tinynet_core.study",
+    "open_notebook": "tinynet_core.study",
+    "run": "tinynet_core.sweeps",
+    "sample_scales": "tinynet_core.sweeps",
+    "sample_scales_at": "tinynet_core.sweeps",
+    "sweep": "tinynet_core.sweeps",
+    "Recipe": "tinynet_core.training.recipe",
+}
 
 __all__ = [
     "Base",
     "BudgetWarning",
     "Experiment",
     "ExtrapolationWarning",
+    "Finding",
     "GlyphDataset",
+    "MissingRecords",
     "Preset",
     "Recipe",
     "Record",
     "Scale",
     "Store",
     "StoreError",
+    "Study",
     "TinyFormula",
+    "UserError",
     "eq5_width",
     "frontier",
     "giant",
@@ -32,6 +80,7 @@ __all__ = [
     "load_preset",
     "network",
     "null_correlations",
+    "open_notebook",
     "rank_correlation",
     "run",
     "sample_scales",
@@ -40,3 +89,15 @@ __all__ = [
     "solve_width",
     "sweep",
 ]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'tinynet_core' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,7 +11,7 @@ from tinynet_core.networks import SCALABLE, network
 from tinynet_core.paper.claims import ledger
 from tinynet_core.scale import Scale
 from tinynet_core.study import Study
-from tinynet_core.sweep import sweep
+from tinynet_core.sweeps import sweep
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from tinynet_core.data.glyphs import CLASSES, SPLITS, GlyphDataset, render_image
 from tinynet_core.formula import TinyFormula
-from tinynet_core.frontier import Correlation
+from tinynet_core.pareto import Correlation
 
 GREY, BLUE, RED, GREEN, ORANGE = "0.6", "#0173b2", "#d55e00", "#029e73", "#de8f05"
 DIMENSIONS = {"r": "resolution r", "d": "depth d", "w": "width w"}
@@ -105,7 +105,8 @@ def correlations_against_null(correlations: dict[str, Correlation], null: dict[s
     axes.set(
         xlabel="",
         ylabel="Spearman's rho with MACs",
-        title=f"red: frontier, 95% bootstrap interval (n = {correlations['r'].n})\ngrey: {draws:,} random subsets of that size",
+        title=f"red: frontier, 95% bootstrap interval (n = {correlations['r'].n})\n"
+        f"grey: {draws:,} random subsets of that size",
     )
     axes.set_xticks(range(3), list(DIMENSIONS.values()))
     return figure

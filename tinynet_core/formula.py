@@ -19,9 +19,9 @@ class TinyFormula(BaseEstimator):
     """Resolution and depth of the best small network at a fraction c of the baseline's MACs.
 
     Two independent zero-mean Gaussian processes with covariance v exp(-(c - c')^2 / 2 l^2) and white noise s^2,
-    one for r and one for d (Eq. 2-4). v, l and s^2 maximise the marginal likelihood from ``restarts`` random starts with
-    ``random_state``; the paper gives no hyper-parameters. Width is not predicted: it follows from the budget (Eq. 5),
-    see ``tinynet_core.shrink``.
+    one for r and one for d (Eq. 2-4). v, l and s^2 maximise the marginal likelihood from ``restarts`` random starts
+    seeded by ``random_state``; the paper gives no hyper-parameters. Width is not predicted: it follows from the budget
+    (Eq. 5), see ``tinynet_core.shrink``.
 
     The prior mean is zero, so outside the fitted range of c the prediction is pulled towards zero: an
     ``ExtrapolationWarning`` says so.

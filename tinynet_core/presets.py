@@ -12,8 +12,8 @@ from tinynet_core.experiment import Experiment
 from tinynet_core.networks import EfficientNet, Head, network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.scale import Base, Scale
-from tinynet_core.shrink import Method, shrink, solve_width
-from tinynet_core.sweep import sample_scales, sample_scales_at
+from tinynet_core.shrinking import Method, shrink, solve_width
+from tinynet_core.sweeps import sample_scales, sample_scales_at
 from tinynet_core.training.recipe import Recipe
 
 BASELINE = "efficientnet_b0"

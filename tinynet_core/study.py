@@ -9,14 +9,14 @@ import pandas as pd
 from tinynet_core.errors import UserError
 from tinynet_core.experiment import Experiment, Record
 from tinynet_core.formula import TinyFormula
-from tinynet_core.frontier import frontier
 from tinynet_core.networks import Head, network
 from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.pareto import frontier
 from tinynet_core.presets import Preset, load_preset, project_root
 from tinynet_core.scale import Scale
-from tinynet_core.shrink import Method, UnreachableBudget
+from tinynet_core.shrinking import Method, UnreachableBudget
 from tinynet_core.store import Store, to_frame
-from tinynet_core.sweep import sweep
+from tinynet_core.sweeps import sweep
 
 Series = dict[str, list[Experiment]]
 

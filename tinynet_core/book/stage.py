@@ -61,7 +61,7 @@ def _claims_table(store: Store) -> str:
         link = f"[{row.notebook.split('_')[1]}](notebooks/{row.notebook}.ipynb)"
         cells = (row.source, row.statement, row.paper, row.ours, row.evidence, row.verdict, row.note, link)
         rows.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
-    head = "| source | the paper says | paper | ours | evidence | verdict | note | page |\n|---|---|---|---|---|---|---|---|\n"
+    head = "| source | the paper says | paper | ours | evidence | verdict | note | page |\n" + "|---" * 8 + "|\n"
     count = table.verdict.value_counts()
     summary = ", ".join(f"{count.get(v, 0)} {v}" for v in ("matches", "within tolerance", "differs", "not attempted"))
     return f"{len(table)} claims: {summary}.\n\n{head}" + "\n".join(rows)
@@ -87,6 +87,6 @@ def _runs_table(executed: list[Path], preset: Preset, store: Store) -> str:
     )
     return text + (
         f"\n\nRecords: {len(records)}, of which {failed} failed. Training time: "
-        f"{timedelta(seconds=round(records.wall_s.sum()))} over all processes, median {records.wall_s.median():.0f} s a "
+        f"{timedelta(seconds=round(records.wall_s.sum()))} in all, median {records.wall_s.median():.0f} s a "
         f"model. Devices: {', '.join(sorted(records.device.unique()))}. Commits (state of the tree): {commits}."
     )

@@ -8,7 +8,7 @@ from scipy.stats import bootstrap, rankdata
 
 from tinynet_core.networks import network
 from tinynet_core.scale import PAPER_BASE, Base
-from tinynet_core.sweep import sample_scales
+from tinynet_core.sweeps import sample_scales
 
 
 def frontier(macs: ArrayLike, accuracy: ArrayLike, fraction: float = 0.2, seed: int = 0) -> np.ndarray:

@@ -71,7 +71,7 @@ def solve_width(
     base: Base = PAPER_BASE,
     num_classes: int = 1000,
 ) -> Solution:
-    """The width at which network ``name`` with ``r`` and ``d`` comes nearest to ``macs``, its MACs and relative error."""
+    """The width at which ``name`` with ``r`` and ``d`` comes nearest to ``macs``, with its MACs and relative error."""
 
     def cost(w: float) -> int:
         return network(name, Scale(r, d, w), num_classes, head, base).complexity().macs

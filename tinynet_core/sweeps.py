@@ -13,7 +13,7 @@ from tinynet_core.data import load_glyphs
 from tinynet_core.experiment import Experiment, Record, execute, failed
 from tinynet_core.networks import network
 from tinynet_core.scale import PAPER_BASE, Base, Scale
-from tinynet_core.shrink import UnreachableBudget, solve_width
+from tinynet_core.shrinking import UnreachableBudget, solve_width
 from tinynet_core.store import Store
 
 RANGE = (0.35, 2.8)
