@@ -27,10 +27,17 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
-CLASSES = tuple(
-    "eéèêë" "aáàâä" "oóòôö" "uúùûü" "nńñňņ" "cćčĉç" "sśšŝş" "iíìîï" "zźžżƶ" "yýỳŷÿ"
-    "EÉÈÊË" "AÁÀÂÄ" "OÓÒÔÖ" "UÚÙÛÜ" "NŃÑŇŅ" "CĆČĈÇ" "SŚŠŜŞ" "IÍÌÎÏ" "ZŹŽŻƵ" "YÝỲŶŸ"
+_LETTERS = (
+    "eéèêë", "aáàâä", "oóòôö", "uúùûü",
+    "nńñňņ", "cćčĉç", "sśšŝş", "iíìîï",
+    "zźžżƶ", "yýỳŷÿ", "rŕřŗȓ", "lĺľļł",
+    "tťţŧț", "dďđḋḍ", "gğĝġģ", "hĥħḣḥ",
+    "kķḱǩḳ", "wẁẃŵẅ", "AÁÀÂÄ", "EÉÈÊË",
 )  # fmt: skip
+CLASSES = tuple(
+    letter[mark] for four in range(0, 20, 4) for mark in range(5) for letter in _LETTERS[four : four + 4]
+)
+"""Twenty letters with five marks each. The first 20 classes are e, a, o, u with all marks, the first 8 with two."""
 FACES = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
     "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique",

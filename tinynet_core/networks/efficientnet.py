@@ -170,13 +170,20 @@ def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) 
     return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
+class PooledConv2d(nn.Conv2d):
+    """A 1x1 convolution on a 1x1 map, computed as the linear layer it is: several times faster on a CPU."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
+
+
 class SqueezeExcite(nn.Module):
     """Channel gate; ``reduced`` is a quarter of the block's input channels."""
 
     def __init__(self, channels: int, reduced: int) -> None:
         super().__init__()
-        self.conv_reduce = nn.Conv2d(channels, reduced, 1)
-        self.conv_expand = nn.Conv2d(reduced, channels, 1)
+        self.conv_reduce = PooledConv2d(channels, reduced, 1)
+        self.conv_expand = PooledConv2d(reduced, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         gate = F.silu(self.conv_reduce(x.mean((2, 3), keepdim=True)), inplace=True)
