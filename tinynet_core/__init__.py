@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from tinynet_core.experiment import Experiment, Record
     from tinynet_core.formula import ExtrapolationWarning, TinyFormula
     from tinynet_core.networks import network
-    from tinynet_core.paper.claims import Finding
+    from tinynet_core.paper.claims import Finding, write_claims
     from tinynet_core.pareto import frontier, null_correlations, rank_correlation
     from tinynet_core.presets import Preset, load_preset
     from tinynet_core.scale import Base, Scale, eq5_width, giant
     from tinynet_core.shrinking import BudgetWarning, shrink, solve_width
     from tinynet_core.store import Store, StoreError
-    from tinynet_core.study import MissingRecords, Study, open_notebook
+    from tinynet_core.study import MissingRecords, Study, formula_tinynets, open_notebook, released_tinynets
     from tinynet_core.sweeps import run, sample_scales, sample_scales_at, sweep
     from tinynet_core.training.recipe import Recipe
 
@@ -35,6 +35,7 @@ _HOME = {
     "rank_correlation": "tinynet_core.pareto",
     "network": "tinynet_core.networks",
     "Finding": "tinynet_core.paper.claims",
+    "write_claims": "tinynet_core.paper.claims",
     "Preset": "tinynet_core.presets",
     "load_preset": "tinynet_core.presets",
     "Base": "tinynet_core.scale",
@@ -49,6 +50,8 @@ _HOME = {
     "MissingRecords": "tinynet_core.study",
     "Study": "tinynet_core.study",
     "open_notebook": "tinynet_core.study",
+    "formula_tinynets": "tinynet_core.study",
+    "released_tinynets": "tinynet_core.study",
     "run": "tinynet_core.sweeps",
     "sample_scales": "tinynet_core.sweeps",
     "sample_scales_at": "tinynet_core.sweeps",
@@ -74,6 +77,7 @@ __all__ = [
     "TinyFormula",
     "UserError",
     "eq5_width",
+    "formula_tinynets",
     "frontier",
     "giant",
     "load_glyphs",
@@ -82,12 +86,14 @@ __all__ = [
     "null_correlations",
     "open_notebook",
     "rank_correlation",
+    "released_tinynets",
     "run",
     "sample_scales",
     "sample_scales_at",
     "shrink",
     "solve_width",
     "sweep",
+    "write_claims",
 ]
 
 

@@ -1,6 +1,7 @@
 """The sets of models behind each figure and table, and their records: what a notebook asks for."""
 
 import ast
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,13 +9,13 @@ import pandas as pd
 
 from tinynet_core.errors import UserError
 from tinynet_core.experiment import Experiment, Record
-from tinynet_core.formula import TinyFormula
+from tinynet_core.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.networks import Head, network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.pareto import frontier
 from tinynet_core.presets import Preset, load_preset, project_root
-from tinynet_core.scale import Scale
-from tinynet_core.shrinking import Method, UnreachableBudget
+from tinynet_core.scale import PAPER_BASE, Base, Scale, eq5_width
+from tinynet_core.shrinking import Method, UnreachableBudget, solve_width
 from tinynet_core.store import Store, to_frame
 from tinynet_core.sweeps import sweep
 
@@ -123,6 +124,30 @@ def released_tinynets() -> pd.DataFrame:
     for name, scale in TINYNETS.items():
         macs = network(name).complexity().macs
         rows.append({"network": name, "r": scale.r, "d": scale.d, "w": scale.w, "macs": macs, "c": macs / c0})
+    return pd.DataFrame(rows)
+
+
+def formula_tinynets(
+    formula: TinyFormula, fractions: Sequence[float], base: Base = PAPER_BASE, num_classes: int = 1000
+) -> pd.DataFrame:
+    """r and d of ``formula`` with their standard deviations at each fraction c, the width by Eq. 5 and on real MACs.
+
+    ``extrapolated`` marks fractions outside the fitted ones; an unreachable budget leaves ``w`` and ``macs`` empty.
+    """
+    c0 = network("efficientnet_b0", num_classes=num_classes, base=base).complexity().macs
+    low, high = formula.c_.min(), formula.c_.max()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        mean, std = formula.predict(fractions, return_std=True)
+    rows = []
+    for c, (r, d), (r_std, d_std) in zip(fractions, mean, std, strict=True):
+        row = {"c": c, "r": r, "r_std": r_std, "d": d, "d_std": d_std, "extrapolated": not low <= c <= high}
+        try:
+            width = solve_width("efficientnet_b0", c * c0, r, d, base=base, num_classes=num_classes)
+        except UnreachableBudget:
+            width = None
+        solved = {"w": width.x, "macs": width.cost, "off": width.error} if width else {}
+        rows.append({**row, "w_eq5": eq5_width(c, r, d), **solved})
     return pd.DataFrame(rows)
 
 

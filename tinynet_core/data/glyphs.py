@@ -34,10 +34,8 @@ _LETTERS = (
     "tťţŧț", "dďđḋḍ", "gğĝġģ", "hĥħḣḥ",
     "kķḱǩḳ", "wẁẃŵẅ", "AÁÀÂÄ", "EÉÈÊË",
 )  # fmt: skip
-CLASSES = tuple(
-    letter[mark] for four in range(0, 20, 4) for mark in range(5) for letter in _LETTERS[four : four + 4]
-)
-"""Twenty letters with five marks each. The first 20 classes are e, a, o, u with all marks, the first 8 with two."""
+CLASSES = tuple(letter[mark] for ten in range(0, 20, 10) for mark in range(5) for letter in _LETTERS[ten : ten + 10])
+"""Twenty letters with five marks each. The first 20 classes are ten letters, plain and with an acute."""
 FACES = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
     "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique",

@@ -63,7 +63,7 @@ def verdict(claim: Claim, value: bool | float | None) -> Verdict:
     return "within tolerance" if abs(value - claim.paper) <= claim.tolerance else "differs"
 
 
-def write(store: Store, notebook: str, findings: dict[str, Finding]) -> pd.DataFrame:
+def write_claims(store: Store, notebook: str, findings: dict[str, Finding]) -> pd.DataFrame:
     """Keep the ``findings`` of one notebook beside its records and return them as a table.
 
     Raises ``ValueError`` unless they are exactly the claims that name this notebook.
