@@ -1,5 +1,7 @@
 """The figures of the book, in one style. Accuracies are drawn in percent, MACs in millions, with 95% intervals."""
 
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -56,16 +58,9 @@ def accuracy_against_dimensions(sample: pd.DataFrame, reference: pd.Series | Non
     figure, panels = plt.subplots(1, 3, figsize=(12, 4), sharey=True)
     done = sample[sample.status == "done"]
     for axes, (name, label) in zip(panels, DIMENSIONS.items(), strict=True):
-        sns.regplot(
-            x=done[name],
-            y=100 * done.top1,
-            order=2,
-            scatter=False,
-            ax=axes,
-            color=BLUE,
-            seed=0,
-            line_kws={"linewidth": 1.5},
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", np.exceptions.RankWarning)  # resamples of a few models repeat some
+            sns.regplot(x=done[name], y=100 * done.top1, order=2, scatter=False, ax=axes, color=BLUE, seed=0)
         _points(axes, done[name], done.top1, images, color=BLUE, label=f"random models (n = {len(done)})")
         if reference is not None:
             axes.plot(reference[name], 100 * reference.top1, "s", color=GREEN, markersize=9, label="EfficientNet-B^-1")

@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
+
 from tinynet_core.budget import Solution, UnreachableBudget, solve
 from tinynet_core.formula import TinyFormula
 from tinynet_core.networks import SCALABLE, Head, network
@@ -79,6 +81,14 @@ def solve_width(
     return solve(cost, macs, NARROWEST, LARGEST)
 
 
+def formula_scale(formula: TinyFormula, c: float) -> tuple[float, float]:
+    """r and d of ``formula`` at fraction ``c``; ``UnreachableBudget`` where it predicts no network at all."""
+    r, d = (float(x) for x in np.asarray(formula.predict([c]))[0])
+    if min(r, d) <= 0:
+        raise UnreachableBudget(f"the formula predicts r = {r:.3g}, d = {d:.3g} at c = {c:.3g}: not a network")
+    return r, d
+
+
 def _path(name, macs, method, formula, base, num_classes) -> tuple[Callable[[float], Scale], float, float]:
     """The curve of scales that a method moves along, as a function that costs more as x grows, and the ends of x."""
     if method == "formula":
@@ -87,7 +97,7 @@ def _path(name, macs, method, formula, base, num_classes) -> tuple[Callable[[flo
         if not macs > 0:
             raise ValueError(f"budget must be a finite number above 0, got {macs!r}")
         c0 = network(name, num_classes=num_classes, base=base).complexity().macs
-        r, d = (float(x) for x in formula.predict([macs / c0])[0])
+        r, d = formula_scale(formula, macs / c0)
         return lambda w: Scale(r, d, w), NARROWEST, LARGEST
     smallest_r = SMALLEST_INPUT / base.resolution
     paths: dict[str, tuple[Callable[[float], Scale], float, float]] = {

@@ -1,6 +1,7 @@
 """The sets of models behind each figure and table, and their records: what a notebook asks for."""
 
 import ast
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,7 +133,8 @@ def formula_tinynets(
 ) -> pd.DataFrame:
     """r and d of ``formula`` with their standard deviations at each fraction c, the width by Eq. 5 and on real MACs.
 
-    ``extrapolated`` marks fractions outside the fitted ones; an unreachable budget leaves ``w`` and ``macs`` empty.
+    ``extrapolated`` marks fractions outside the fitted ones; a prediction that is no network, or a budget
+    that no width meets, leaves the widths and MACs empty.
     """
     c0 = network("efficientnet_b0", num_classes=num_classes, base=base).complexity().macs
     low, high = formula.c_.min(), formula.c_.max()
@@ -144,10 +146,10 @@ def formula_tinynets(
         row = {"c": c, "r": r, "r_std": r_std, "d": d, "d_std": d_std, "extrapolated": not low <= c <= high}
         try:
             width = solve_width("efficientnet_b0", c * c0, r, d, base=base, num_classes=num_classes)
-        except UnreachableBudget:
-            width = None
-        solved = {"w": width.x, "macs": width.cost, "off": width.error} if width else {}
-        rows.append({**row, "w_eq5": eq5_width(c, r, d), **solved})
+            row |= {"w_eq5": eq5_width(c, r, d), "w": width.x, "macs": width.cost, "off": width.error}
+        except ValueError:  # r or d not above zero, or a budget that no width meets
+            row |= dict.fromkeys(("w_eq5", "w", "macs", "off"), math.nan)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -41,9 +42,6 @@ FACES = (
     "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique",
     "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic",
 )  # fmt: skip
-RENDERER = 1
-"""Raise when the pixels that a configuration gives change: it is part of the cache key."""
-
 SPLITS = ("train", "val")
 _CHUNK = 250
 
@@ -53,7 +51,8 @@ class GlyphDataset(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    kind: str = Field("glyphs", pattern="^glyphs$")
+    kind: Literal["glyphs"] = "glyphs"
+    renderer: Literal[2] = Field(2, description="raised with every change of the pixels that a configuration gives")
     classes: int = Field(20, ge=2, le=len(CLASSES), description="the first so many of CLASSES")
     resolution: int = Field(96, ge=16, le=512, description="side of a rendered image in pixels")
     train_images: int = Field(10_000, ge=1, le=2_000_000)
@@ -68,8 +67,8 @@ class GlyphDataset(BaseModel):
 
     @property
     def key(self) -> str:
-        """SHA-256 of the configuration and the renderer's version; names the cache folder."""
-        text = json.dumps(self.model_dump() | {"renderer": RENDERER}, sort_keys=True)
+        """SHA-256 of the configuration; names the cache folder."""
+        text = json.dumps(self.model_dump(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -141,7 +140,7 @@ def _render_into(folder: Path, dataset: GlyphDataset, workers: int, progress: bo
     try:
         for name, array in arrays.items():
             np.save(scratch / f"{name}.npy", array)
-        meta = {"dataset": dataset.model_dump(), "renderer": RENDERER, "sha256": _content_hash(arrays)}
+        meta = {"dataset": dataset.model_dump(), "sha256": _content_hash(arrays)}
         (scratch / "meta.json").write_text(json.dumps(meta, indent=1))
         scratch.rename(folder)
     except BaseException:
