@@ -61,6 +61,6 @@ def _short_decimal(left: float, right: float) -> float:
     middle = (left + right) / 2
     for digits in range(1, 12):
         x = round(middle, digits)
-        if left < x < right:
+        if left <= x <= right:
             return x
     return middle

@@ -1,0 +1,30 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from tinynet_core import Experiment, GlyphDataset, Recipe, Scale
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """Rendered images go to a folder of this test run, unless the caller names one."""
+    os.environ.setdefault("TINYNET_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def tiny_dataset():
+    return GlyphDataset(classes=4, resolution=32, train_images=256, val_images=64, difficulty=0.0)
+
+
+@pytest.fixture
+def make_experiment(tiny_dataset):
+    """An experiment that trains in about a second; keyword arguments go to its recipe."""
+
+    def make(scale=Scale(0.12, 0.5, 0.2), seed=0, **recipe):  # noqa: B008
+        recipe = Recipe(**{"epochs": 2, "warmup_epochs": 0.5, "batch_size": 32, **recipe})
+        return Experiment(network="efficientnet_b0", scale=scale, dataset=tiny_dataset, recipe=recipe, seed=seed)
+
+    return make

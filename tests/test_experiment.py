@@ -1,0 +1,149 @@
+import json
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from tinynet_core import Experiment, Record, Scale, Store, StoreError, run
+from tinynet_core.experiment import execute, failed
+
+
+def test_key_is_of_the_content_alone(make_experiment):
+    a, b = make_experiment(), make_experiment()
+    assert a.key == b.key
+    assert re.fullmatch("[0-9a-f]{64}", a.key)
+    others = [make_experiment(seed=1), make_experiment(lr=0.1), make_experiment(scale=Scale(0.12, 0.5, 0.21))]
+    assert len({a.key, *(o.key for o in others)}) == 4
+    assert Experiment.model_validate_json(a.model_dump_json()).key == a.key
+
+
+def test_the_scale_of_the_baseline_may_be_left_out(make_experiment):
+    content = make_experiment(scale=Scale()).model_dump()
+    assert Experiment.model_validate({**content, "scale": None}).key == Experiment.model_validate(content).key
+
+
+def test_key_does_not_change_unnoticed(make_experiment):
+    """A change here orphans every record ever made."""
+    assert make_experiment().key == "3fcc883b257981250dca652fbb5b6e6110d9df5adfba62c2b10da2c6d28b71ce"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": "tinynet_z"}, "unknown network"),
+        ({"network": "tinynet_a"}, "has its own scale"),
+        ({"scale": {"r": 0, "d": 1, "w": 1}}, "Scale.r must be a finite number above 0"),
+        ({"seed": -1}, "seed"),
+        ({"sede": 1}, "sede"),
+        ({"recipe": {"epochs": 2, "mirror": 0.5}}, "recipe.mirror must be 0"),
+        ({"recipe": {"epochs": 2, "batch_size": 512}}, "batch_size 512 is above the 256 training images"),
+    ],
+)
+def test_bad_experiments(make_experiment, change, message):
+    with pytest.raises(ValidationError, match=message):
+        Experiment.model_validate({**make_experiment().model_dump(), **change})
+
+
+def test_a_record_says_what_and_where_and_how_well(make_experiment, tmp_path):
+    experiment, store = make_experiment(), Store(tmp_path)
+    record = run(experiment, store, device="cpu")
+    assert record.done
+    assert [row["epoch"] for row in record.curve] == [1, 2]
+    assert record.metrics["top1"] == record.curve[-1]["ema_top1"]
+    assert record.metrics["raw_top1"] == record.curve[-1]["raw_top1"]
+    assert 0 <= record.metrics["top1"] <= record.metrics["top5"] <= 1
+    assert record.cost["macs"] == experiment.spec().complexity().macs
+    assert {"commit", "clean", "training_version", "dataset_sha256", "device", "threads", "packages"} <= set(
+        record.provenance
+    )
+    assert store.get(experiment) == record
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_stored_experiment_is_not_trained_again(make_experiment, tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    first = run(make_experiment(), store, device="cpu")
+    monkeypatch.setattr("tinynet_core.sweeps.execute", None)
+    assert run(make_experiment(), store) == first
+
+
+def test_divergence_becomes_a_failed_record(make_experiment):
+    record = execute(make_experiment(lr=1e30), "cpu")
+    assert not record.done
+    assert "diverged" in record.reason
+    assert record.metrics == {}
+
+
+def test_json_round_trip(make_experiment):
+    record = failed(make_experiment(), "because")
+    assert Record.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize("how", ["edit a number", "edit the key", "cut off", "not json", "empty", "a list"])
+def test_damaged_records_are_refused_by_name(make_experiment, tmp_path, how):
+    store = Store(tmp_path)
+    experiment = make_experiment()
+    store.put(failed(experiment, "because"))
+    (path,) = (tmp_path / "records").glob("*.json")
+    text = path.read_text()
+    if how == "edit a number":
+        text = text.replace('"wall_s": 0.0', '"wall_s": 1.0')
+    elif how == "edit the key":
+        text = text.replace(experiment.key, "0" * 64)
+    else:
+        text = {"cut off": text[:200], "not json": "record", "empty": "", "a list": "[1]"}[how]
+    path.write_text(text)
+    with pytest.raises(StoreError, match=rf"{path.name} is damaged or was edited .*delete it"):
+        store.get(experiment)
+    with pytest.raises(StoreError, match=path.name):
+        store.frame()
+
+
+def test_records_are_never_rewritten(make_experiment, tmp_path):
+    store = Store(tmp_path)
+    store.put(failed(make_experiment(), "first"))
+    store.put(failed(make_experiment(), "second"))
+    assert store.get(make_experiment()).reason == "first"
+    assert len(list((tmp_path / "records").iterdir())) == 1
+
+
+def test_missing_keeps_order_and_drops_doubles(make_experiment, tmp_path):
+    store = Store(tmp_path)
+    a, b, c = (make_experiment(seed=s) for s in range(3))
+    store.put(failed(b, "because"))
+    assert store.missing([c, b, a, c]) == [c, a]
+    assert a not in store
+    assert b in store
+
+
+def test_frame_has_a_row_per_record(make_experiment, tmp_path):
+    store = Store(tmp_path)
+    assert store.frame().empty
+    for seed in range(3):
+        store.put(failed(make_experiment(seed=seed), "because"))
+    frame = store.frame()
+    assert len(frame) == 3
+    assert {"key", "network", "r", "d", "w", "seed", "macs", "params", "status"} <= set(frame)
+    assert store.frame([make_experiment(seed=2)]).seed.tolist() == [2]
+
+
+def test_a_store_that_cannot_be_written_says_so_before_any_training(make_experiment, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("tinynet_core.sweeps.execute", None)
+    with pytest.raises(StoreError, match="cannot be written"):
+        run(make_experiment(), Store(tmp_path / "file" / "store"))
+
+
+def test_an_interrupted_put_leaves_nothing(make_experiment, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        Store(tmp_path).put(failed(make_experiment(), "because"))
+    assert list((tmp_path / "records").iterdir()) == []
+
+
+def test_checksum_is_over_the_content(make_experiment):
+    body = json.loads(failed(make_experiment(), "because").to_json())
+    assert set(body) > {"key", "sha256", "experiment", "status"}

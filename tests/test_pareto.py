@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from tinynet_core import frontier, null_correlations, rank_correlation
+
+
+def dominated(i, macs, accuracy):
+    better = (macs <= macs[i]) & (accuracy >= accuracy[i]) & ((macs < macs[i]) | (accuracy > accuracy[i]))
+    return better.any()
+
+
+def test_whole_fronts_come_first():
+    rng = np.random.default_rng(0)
+    macs, accuracy = rng.uniform(1, 10, 100), rng.uniform(0, 1, 100)
+    first = {i for i in range(100) if not dominated(i, macs, accuracy)}
+    kept = set(frontier(macs, accuracy, 0.2).tolist())
+    assert len(kept) == 20
+    assert len(first) < 20
+    assert first <= kept
+    rest = np.array(sorted(set(range(100)) - first))
+    second = {rest[j] for j in range(len(rest)) if not dominated(j, macs[rest], accuracy[rest])}
+    assert kept - first <= second or second <= kept
+
+
+def test_a_front_that_is_too_long_is_thinned_evenly():
+    x = np.linspace(0, 1, 101)
+    macs, accuracy = x, np.sqrt(1 - (1 - x) ** 2)
+    kept = frontier(macs, accuracy, 0.2)
+    assert len(kept) == 20
+    assert kept[0] == 0
+    assert kept[-1] == 100
+    angles = np.arctan2(1 - accuracy[kept], macs[kept])
+    assert np.abs(np.diff(angles)).max() < 0.25
+
+
+def test_order_and_repeatability():
+    rng = np.random.default_rng(1)
+    macs, accuracy = rng.uniform(1, 10, 50), rng.uniform(0, 1, 50)
+    kept = frontier(macs, accuracy)
+    assert (np.diff(macs[kept]) >= 0).all()
+    assert frontier(macs, accuracy).tolist() == kept.tolist()
+    assert sorted(frontier(macs, accuracy, 1.0).tolist()) == list(range(50))
+
+
+def test_equal_and_few_models():
+    assert frontier([1.0], [0.5]).tolist() == [0]
+    assert len(frontier(np.ones(10), np.ones(10), 0.5)) == 5
+    assert frontier([1, 2, 3], [0.1, 0.2, 0.15], 0.4).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1, 2], [0.1]), "of one length"),
+        (([], []), "of one length"),
+        (([1, np.nan], [0.1, 0.2]), "must be finite"),
+        (([1, 2], [0.1, 0.2], 0), "fraction must lie in"),
+        (([1, 2], [0.1, 0.2], 1.5), "fraction must lie in"),
+    ],
+)
+def test_bad_frontiers(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        frontier(*arguments)
+
+
+def test_rank_correlation_against_scipy():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=40)
+    y = x + rng.normal(size=40)
+    x[:5] = x[5:10]  # ties
+    ours = rank_correlation(x, y)
+    assert ours.rho == pytest.approx(stats.spearmanr(x, y).statistic)
+    theirs = stats.bootstrap(
+        (x, y), lambda a, b: stats.spearmanr(a, b).statistic, n_resamples=2000, paired=True, vectorized=False,
+        method="percentile", rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.04)
+    assert ours.n == 40
+
+
+def test_degenerate_correlations():
+    assert rank_correlation([1, 2, 3, 4], [2, 4, 6, 8]).rho == pytest.approx(1)
+    constant = rank_correlation([1, 1, 1], [1, 2, 3])
+    assert np.isnan(constant.rho)
+    with pytest.raises(ValueError, match="at least 3"):
+        rank_correlation([1, 2], [1, 2])
+
+
+def test_the_null_of_the_papers_setting():
+    """Without any selection by accuracy: r 0.35, d 0.13, w 0.32, and a wide spread for subsets of 20."""
+    null = null_correlations("efficientnet_b0", 20, draws=1000, pool=2000)
+    medians = {name: np.median(x) for name, x in null.items()}
+    assert medians["r"] == pytest.approx(0.35, abs=0.08)
+    assert medians["d"] == pytest.approx(0.13, abs=0.08)
+    assert medians["w"] == pytest.approx(0.32, abs=0.08)
+    assert np.quantile(null["r"], 0.025) < 0
+    assert np.quantile(null["r"], 0.975) > 0.6
+
+
+def test_null_subsets_have_no_model_twice():
+    null = null_correlations("efficientnet_b0", 50, draws=20, pool=50)
+    assert all(np.ptp(x) < 1e-12 for x in null.values())  # all 50 of 50: every subset is the same

@@ -1,0 +1,62 @@
+import math
+
+import pytest
+
+from tinynet_core import Base, Scale, eq5_width, giant
+
+
+@pytest.mark.parametrize("name", ["r", "d", "w"])
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "1", None, True, 1j])
+def test_scale_refuses_what_is_not_a_positive_number(name, value):
+    with pytest.raises(ValueError, match=rf"Scale\.{name} must be a finite number above 0, got"):
+        Scale(**{name: value})
+
+
+def test_scale_is_frozen_and_holds_floats():
+    scale = Scale(r=1, d=2, w=3)
+    assert (scale.r, scale.d, scale.w) == (1.0, 2.0, 3.0)
+    with pytest.raises(AttributeError):
+        scale.r = 2
+
+
+@pytest.mark.parametrize(("r", "pixels"), [(0.86, 192), (0.84, 188), (0.825, 184), (0.68, 152), (0.475, 106), (1, 224)])
+def test_released_resolutions(r, pixels):
+    assert Base().pixels(r) == pixels
+
+
+@pytest.mark.parametrize("resolution", range(8, 300))
+def test_dividing_and_multiplying_keeps_whole_pixels(resolution):
+    assert Base(224).pixels(resolution / 224) == resolution
+
+
+@pytest.mark.parametrize("bad", [{"resolution": 0}, {"resolution": 40.5}, {"width": 0}, {"width": -1}])
+def test_base_refuses(bad):
+    with pytest.raises(ValueError, match="must be"):
+        Base(**bad)
+
+
+def test_too_small_a_resolution_is_refused():
+    with pytest.raises(ValueError, match="leaves no pixel"):
+        Base().pixels(0.001)
+
+
+def test_giant_formula_and_its_inverse():
+    assert giant(0) == Scale()
+    up, down = giant(3), giant(-3)
+    assert up.r * down.r == pytest.approx(1)
+    assert (up.r, up.d, up.w) == pytest.approx((1.15**3, 1.2**3, 1.1**3))
+    cost = giant(1).d * giant(1).w ** 2 * giant(1).r ** 2
+    assert cost == pytest.approx(2, rel=0.05)  # Tan and Le choose the bases so that a step about doubles the cost
+
+
+def test_eq5_gives_the_cost_it_assumes():
+    w = eq5_width(0.25, r=0.8, d=0.9)
+    assert 0.8**2 * 0.9 * w**2 == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("c", "r", "d", "w"),
+    [(0.9, 0.86, 1.2, 1.007), (0.5, 0.84, 1.1, 0.803), (0.25, 0.825, 0.85, 0.657), (0.06, 0.475, 0.6, 0.666)],
+)
+def test_eq5_on_the_released_triples(c, r, d, w):
+    assert eq5_width(c, r, d) == pytest.approx(w, abs=5e-4)
