@@ -11,8 +11,12 @@ READY  := $(VENV)/.ready
 book: $(READY)
 	$(BIN)/tinynet book $(PRESET)
 
+# The notebooks train the smoke preset once, for the site; nbmake then finds its records.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest tests --ignore=tests/book
+	$(BIN)/tinynet book smoke
+	$(BIN)/pytest tests/book
+	$(BIN)/pytest --nbmake --nbmake-timeout=900 notebooks
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

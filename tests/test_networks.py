@@ -59,7 +59,11 @@ def random_specs(n):
     rng = np.random.default_rng(0)
     for i in range(n):
         scale = Scale(*(float(x) for x in np.exp(rng.uniform(np.log(0.2), np.log(2.5), 3))))
-        base = Base() if i % 2 else Base(resolution=int(rng.integers(16, 96)), width=float(rng.uniform(0.2, 1.0)))
+        base = (
+            Base()
+            if i % 2
+            else Base(resolution=int(rng.integers(16, 96)), width=float(rng.uniform(0.2, 1.0)), divisor=4)
+        )
         head = ("fixed", "scaled")[i // 2 % 2]
         yield network("efficientnet_b0", scale, int(rng.integers(1, 1001)), head, base)
 

@@ -29,7 +29,7 @@ def test_dividing_and_multiplying_keeps_whole_pixels(resolution):
     assert Base(224).pixels(resolution / 224) == resolution
 
 
-@pytest.mark.parametrize("bad", [{"resolution": 0}, {"resolution": 40.5}, {"width": 0}, {"width": -1}])
+@pytest.mark.parametrize("bad", [{"resolution": 0}, {"resolution": 40.5}, {"width": 0}, {"width": -1}, {"divisor": 3}])
 def test_base_refuses(bad):
     with pytest.raises(ValueError, match="must be"):
         Base(**bad)

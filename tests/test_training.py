@@ -254,7 +254,7 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
 def test_a_failed_save_keeps_the_old_checkpoint(tmp_path):
     path = tmp_path / "x.pt"
     checkpoint.save(path, {"epoch": 1})
-    with pytest.raises(Exception, match="pickle|lambda"):
+    with pytest.raises(Exception, match=r"pickle|lambda"):
         checkpoint.save(path, {"epoch": lambda: 1})
     assert checkpoint.load(path) == {"epoch": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]

@@ -1,6 +1,7 @@
 """The ``tinynet`` command."""
 
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -90,8 +91,13 @@ def claims(preset: str, store: str, form: str) -> None:
 
 def main() -> None:
     """Run the command; a user's mistake ends with its message and status 2."""
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     try:
         tinynet(standalone_mode=True)
     except (UserError, ValidationError, ValueError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

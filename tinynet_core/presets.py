@@ -68,8 +68,8 @@ class Preset(BaseModel):
     @field_validator("base", mode="before")
     @classmethod
     def _base_keys(cls, value):
-        if isinstance(value, dict) and (unknown := set(value) - {"resolution", "width"}):
-            raise ValueError(f"unknown key {min(unknown)!r}, known: resolution, width")
+        if isinstance(value, dict) and (unknown := set(value) - set(Base.__slots__)):
+            raise ValueError(f"unknown key {min(unknown)!r}, known: {', '.join(Base.__slots__)}")
         return value
 
     @property

@@ -32,17 +32,21 @@ class Scale:
 class Base:
     """The size that r = d = w = 1 stands for: input ``resolution`` in pixels and channel multiplier ``width``.
 
-    The paper's baseline is 224 pixels and the full width of EfficientNet-B0. A smaller base makes a *proxy* of the
-    whole study: every rule of the paper is applied relative to it.
+    The paper's baseline is 224 pixels, the full width of EfficientNet-B0, and channels in multiples of eight
+    (``divisor``). A smaller base makes a *proxy* of the whole study: every rule of the paper is applied relative to it.
+    Its divisor should shrink with the width, or the steps in cost become too coarse to compare networks at equal cost.
     """
 
     resolution: int = 224
     width: float = 1.0
+    divisor: int = 8
 
     def __post_init__(self) -> None:
         if isinstance(self.resolution, bool) or not isinstance(self.resolution, int) or self.resolution < 8:
             raise ValueError(f"Base.resolution must be a whole number of pixels, at least 8, got {self.resolution!r}")
         Scale(w=self.width)
+        if self.divisor not in (2, 4, 8):
+            raise ValueError(f"Base.divisor must be 2, 4 or 8, got {self.divisor!r}")
 
     def pixels(self, r: float) -> int:
         """Input resolution in pixels at multiplier ``r``: ``int(resolution * r)``, as in the released TinyNets."""

@@ -131,15 +131,17 @@ def efficientnet(
 
 
 def _scaled_b0(name: str, scale: Scale, num_classes: int, head: Head, base: Base) -> EfficientNet:
+    def channels_at(width: float, channels: int) -> int:
+        return round_channels(channels * width, base.divisor)
+
     width = scale.w * base.width
-    stem, top = round_channels(B0_STEM * base.width), round_channels(B0_HEAD * base.width)
     if head == "scaled":
-        stem, top = round_channels(B0_STEM * width), round_channels(B0_HEAD * width)
+        stem, top = channels_at(width, B0_STEM), channels_at(width, B0_HEAD)
     else:
-        top = max(top, round_channels(B0_HEAD * width))
+        stem, top = channels_at(base.width, B0_STEM), channels_at(max(base.width, width), B0_HEAD)
     stages, c_in = [], stem
     for repeats, kernel, stride, expansion, channels in B0_STAGES:
-        c_out = round_channels(channels * width)
+        c_out = channels_at(width, channels)
         stages.append(Stage(max(1, round(repeats * scale.d)), kernel, stride, expansion, c_in, c_out))
         c_in = c_out
     return EfficientNet(name, scale, base.pixels(scale.r), stem, tuple(stages), top, num_classes)
@@ -162,8 +164,13 @@ def _block_cost(tally: Tally, stage: Stage, c_in: int, stride: int, times: int) 
     if stage.expansion > 1:
         tally.conv_bn(c_in, middle, 1, times=times)
     tally.conv_bn(middle, middle, stage.kernel, stride, depthwise=True, times=times)
-    tally.squeeze_excite(middle, c_in // 4, times)
+    tally.squeeze_excite(middle, _squeezed(c_in), times)
     tally.conv_bn(middle, stage.c_out, 1, times=times)
+
+
+def _squeezed(c_in: int) -> int:
+    """Channels inside squeeze-excite: a quarter of the block's input channels."""
+    return max(1, c_in // 4)
 
 
 def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -198,7 +205,7 @@ class DepthwiseSeparable(nn.Module):
         self.residual = stride == 1 and c_in == c_out
         self.conv_dw = _conv(c_in, c_in, kernel, stride, groups=c_in)
         self.bn1 = nn.BatchNorm2d(c_in)
-        self.se = SqueezeExcite(c_in, c_in // 4)
+        self.se = SqueezeExcite(c_in, _squeezed(c_in))
         self.conv_pw = _conv(c_in, c_out, 1)
         self.bn2 = nn.BatchNorm2d(c_out)
 
@@ -219,7 +226,7 @@ class InvertedResidual(nn.Module):
         self.bn1 = nn.BatchNorm2d(middle)
         self.conv_dw = _conv(middle, middle, kernel, stride, groups=middle)
         self.bn2 = nn.BatchNorm2d(middle)
-        self.se = SqueezeExcite(middle, c_in // 4)
+        self.se = SqueezeExcite(middle, _squeezed(c_in))
         self.conv_pwl = _conv(middle, c_out, 1)
         self.bn3 = nn.BatchNorm2d(c_out)
 

@@ -1,0 +1,67 @@
+"""Every page in Chromium, on a phone and on a desk, with everything but this machine cut off."""
+
+import pytest
+
+from tinynet_core.presets import project_root
+
+ROOT = project_root()
+PAGES = [
+    *("intro", "reading", "data", "claims", "calibration", "runs", "references"),
+    *(f"notebooks/{p.stem}" for p in sorted((ROOT / "notebooks").glob("*.ipynb"))),
+]
+LOOK = """() => ({
+  broken: [...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).map(i => i.src),
+  silent: [...document.images].filter(i => !(i.alt && i.alt.trim())).map(i => i.src),
+  formulas: document.querySelectorAll('.math').length,
+  rendered: document.querySelectorAll('.math mjx-container').length,
+  wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  font: parseFloat(getComputedStyle(document.querySelector('article p')).fontSize),
+  title: document.title,
+  searches: [...document.querySelectorAll('form.bd-search')].filter(f => f.offsetParent !== null).length,
+})"""
+
+
+def test_the_list_of_pages_is_complete(site):
+    built = {str(p.relative_to(site).with_suffix("")) for p in site.rglob("*.html")}
+    assert built - {"index", "genindex", "search"} == set(PAGES)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("page", PAGES)
+def test_page(browser, address, page, width):
+    view = browser.new_page(viewport={"width": width, "height": 900})
+    wrong = []
+    view.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
+    view.on("pageerror", lambda e: wrong.append(f"page error: {e}"))
+    view.on("requestfailed", lambda r: wrong.append(f"failed: {r.url}"))
+    view.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+
+    def guard(route):
+        if route.request.url.startswith((address, "data:")):
+            route.continue_()
+        else:
+            wrong.append(f"outside: {route.request.url}")
+            route.abort()
+
+    view.route("**/*", guard)
+    view.goto(f"{address}/{page}.html", wait_until="networkidle")
+    if view.evaluate("document.querySelectorAll('.math').length"):
+        view.wait_for_selector("mjx-container", timeout=30_000)
+    look = view.evaluate(LOOK)
+    view.close()
+    assert wrong == []
+    assert look["broken"] == []
+    assert look["silent"] == []
+    assert look["rendered"] == look["formulas"]
+    assert look["wide"] <= 1
+    assert look["font"] >= 15
+    assert look["searches"] <= 1
+    assert look["title"]
+
+
+def test_formulas_are_there_to_be_rendered(browser, address):
+    view = browser.new_page()
+    view.goto(f"{address}/notebooks/04_eq1_tiny_formula.html", wait_until="networkidle")
+    view.wait_for_selector("mjx-container", timeout=30_000)
+    assert view.locator("mjx-container").count() >= 4
+    view.close()

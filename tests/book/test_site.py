@@ -1,0 +1,125 @@
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from tinynet_core import Study
+from tinynet_core.paper.claims import claims, ledger
+from tinynet_core.presets import project_root
+
+ROOT = project_root()
+NOTEBOOKS = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_notebook_has_a_page_with_its_evidence(site, name):
+    page = (site / "notebooks" / f"{name}.html").read_text()
+    assert "Evidence: proxy" in page
+    assert "with the preset" in page
+    assert "tag_remove-cell" not in page
+    assert "Traceback" not in page
+    assert "MAC/s" not in page  # a progress bar
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_executed_notebook_shows_its_figures_and_no_error(site, name):
+    executed = nbformat.read(ROOT / "_build" / "executed" / "smoke" / f"{name}.ipynb", as_version=4)
+    outputs = [o for c in executed.cells if c.cell_type == "code" for o in c.outputs]
+    assert not [o for o in outputs if o.output_type == "error"]
+    figures = sum("figure = figures." in c.source for c in executed.cells)
+    assert figures >= 1
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == figures
+
+
+def test_the_figures_rest_on_records_of_trained_models(site):
+    study = Study("smoke", train=False)
+    frame = study.random_sample()
+    assert len(frame) >= 12
+    assert (frame.status == "done").all()
+    for record in study.store.records():
+        assert len(record.curve) == study.preset.recipe.epochs
+        assert record.wall_s > 0
+        assert record.curve[-1]["train_loss"] < record.curve[0]["train_loss"]
+
+
+def test_some_models_learn(site):
+    frame = Study("smoke", train=False).random_sample()
+    chance = 1 / 8
+    assert frame.top1.max() > 3 * chance
+
+
+def test_every_claim_is_answered(site):
+    table = ledger(Study("smoke").store)
+    assert len(table) == len(claims())
+    assert not (table.note == "its notebook was not run").any()
+    exact = table[table.id.str.startswith("eq-tinynet")]
+    assert set(exact.verdict) <= {"matches", "within tolerance"}
+    page = (site / "claims.html").read_text()
+    assert all(f"{row.verdict}" in page for row in table.itertuples())
+
+
+def test_a_second_build_repeats_nothing(site):
+    def state():
+        paths = [
+            *(ROOT / "runs" / "smoke").rglob("*.json"),
+            *(ROOT / "_build" / "executed").rglob("*"),
+            *site.rglob("*"),
+        ]
+        return {p: p.stat().st_mtime_ns for p in paths if "claims" not in p.parts and p.is_file()}
+
+    before = state()
+    command = [sys.executable, "-m", "tinynet_core.cli", "book", "smoke"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "executing" not in done.stderr
+    assert "building" not in done.stderr
+    after = state()
+    assert {p: t for p, t in after.items() if p.name != "inputs.json"} == {
+        p: t for p, t in before.items() if p.name != "inputs.json"
+    }
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS[:1])
+def test_papermill_works_alone_from_another_folder(site, name, tmp_path):
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb"), "out.ipynb"]
+    done = subprocess.run(
+        [*command, "-p", "preset", "smoke"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [p.name for p in tmp_path.iterdir()] == ["out.ipynb"]
+
+
+def test_papermill_with_a_misspelt_parameter_says_so(tmp_path):
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{NOTEBOOKS[0]}.ipynb"), "out.ipynb"]
+    done = subprocess.run([*command, "-p", "prest", "smoke"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "unknown notebook parameter 'prest', known: preset, store, train" in done.stderr
+
+
+def test_a_book_without_records_that_may_not_train_says_what_is_missing(tmp_path):
+    command = [sys.executable, "-m", "tinynet_core.cli", "book", "smoke", "--no-train"]
+    where = ["--store", str(tmp_path / "store"), "--build", str(tmp_path / "build")]
+    done = subprocess.run([*command, *where], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "12 of 12 records are not in" in done.stderr
+    assert f"tinynet sweep smoke --store {tmp_path / 'store'}" in done.stderr
+    assert not (tmp_path / "build" / "html").exists()
+    assert "Traceback" not in done.stderr
+
+
+def test_a_warning_of_the_site_builder_is_an_error(site, tmp_path):
+    from tinynet_core.book.site import BookError, _jupyter_book
+
+    sources = tmp_path / "src"
+    sources.mkdir()
+    (sources / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
+    (sources / "references.bib").write_text("")
+    (sources / "_static").mkdir()
+    (sources / "intro.md").write_text("# Title\n\n[nowhere](nowhere.md)\n")
+    with pytest.raises(BookError, match="nowhere"):
+        _jupyter_book(ROOT, sources, tmp_path)
+    assert not (tmp_path / "html").exists()
+    assert json.loads(json.dumps(os.listdir(tmp_path)))  # the log is kept
+    assert (tmp_path / "jupyter-book.log").read_text()

@@ -1,0 +1,76 @@
+import pytest
+
+from tinynet_core import Finding, Store, write_claims
+from tinynet_core.paper import table
+from tinynet_core.paper.claims import Claim, claims, ledger, verdict
+from tinynet_core.presets import project_root
+
+
+def claim(paper, tolerance=0.0):
+    return Claim(id="x", source="", statement="", paper=paper, tolerance=tolerance, notebook="")
+
+
+@pytest.mark.parametrize(
+    ("paper", "tolerance", "value", "expected"),
+    [
+        (True, 0, True, "matches"),
+        (True, 0, False, "differs"),
+        (0.81, 0.1, 0.812, "matches"),
+        (0.81, 0.1, 0.9, "within tolerance"),
+        (0.81, 0.1, 0.5, "differs"),
+        (339, 6.8, 336.9, "within tolerance"),
+        (339, 6.8, 339.4, "matches"),
+        (339, 6.8, float("nan"), "differs"),
+        (0.81, 0.1, None, "not attempted"),
+    ],
+)
+def test_verdicts(paper, tolerance, value, expected):
+    assert verdict(claim(paper, tolerance), value) == expected
+
+
+def test_a_sentence_is_not_judged_by_a_number():
+    with pytest.raises(ValueError, match="claim x needs a bool"):
+        verdict(claim(True), 0.5)
+    with pytest.raises(ValueError, match="claim x needs a float"):
+        verdict(claim(0.5), True)
+
+
+def test_every_claim_has_a_notebook_that_writes_it():
+    notebooks = {p.stem: p.read_text() for p in (project_root() / "notebooks").glob("*.ipynb")}
+    assert {c.notebook for c in claims().values()} == set(notebooks)
+    for row in claims().values():
+        assert row.statement.endswith(".")
+        assert f'write_claims(study.store, \\"{row.notebook}\\"' in notebooks[row.notebook]
+
+
+def test_findings_are_kept_and_judged(tmp_path):
+    store = Store(tmp_path)
+    assert (ledger(store).verdict == "not attempted").all()
+    findings = {
+        "fig3-rho-resolution": Finding(value=0.75, evidence="proxy", note="n = 20", records=("k",)),
+        "fig3-order": Finding(value=None, evidence="proxy", note="too few"),
+    }
+    shown = write_claims(store, "03_fig3_frontier", findings)
+    assert shown.verdict.tolist() == ["within tolerance", "not attempted"]
+    full = ledger(store).set_index("id")
+    assert full.loc["fig3-rho-resolution", ["paper", "ours", "records"]].tolist() == ["0.81 rho", "0.75 rho", "k"]
+    assert len(full) == len(claims())
+
+
+@pytest.mark.parametrize(
+    "findings",
+    [{}, {"fig3-order": Finding(value=True, evidence="proxy")}, {"nonsense": Finding(value=1.0, evidence="proxy")}],
+)
+def test_a_notebook_must_answer_all_its_claims(tmp_path, findings):
+    with pytest.raises(ValueError, match="must give findings for"):
+        write_claims(Store(tmp_path), "03_fig3_frontier", findings)
+
+
+def test_costs_of_table_1():
+    """Every row within 0.5M of what the paper prints, but TinyNet-C, which it prints as 97M here and 100M in Table 3."""
+    rows = table("table1").set_index("model")
+    off = (rows.real_macs / 1e6 - rows.macs).abs()
+    assert (off.drop("TinyNet-C") < 0.65).all(), off
+    assert off["TinyNet-C"] == pytest.approx(2.5, abs=0.1)
+    with pytest.raises(ValueError, match="unknown table 'table99'"):
+        table("table99")

@@ -1,0 +1,84 @@
+"""What can be said of the notebooks without running them; they run in ``make test`` by nbmake and papermill."""
+
+import nbformat
+import papermill
+import pytest
+
+from tinynet_core.book.execute import NotebookError, execute
+from tinynet_core.presets import project_root
+
+NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def code_cells(notebook):
+    return [c for c in notebook.cells if c.cell_type == "code"]
+
+
+def test_there_are_five():
+    assert [p.stem.split("_")[1] for p in NOTEBOOKS] == ["fig1", "fig2", "fig3", "eq1", "table1"]
+
+
+def test_no_outputs_and_the_plain_kernel(notebook):
+    nbformat.validate(notebook)
+    assert all(not c.outputs and c.execution_count is None for c in code_cells(notebook))
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+def test_one_parameters_cell_with_the_smoke_preset(notebook):
+    (cell,) = [c for c in code_cells(notebook) if "parameters" in c.metadata.get("tags", [])]
+    assert 'preset = "smoke"' in cell.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_papermill_sees_the_parameters(path):
+    assert set(papermill.inspect_notebook(str(path))) == {"preset", "store", "train"}
+
+
+def test_short_cells_and_some_prose(notebook):
+    cells = code_cells(notebook)
+    assert max(len(c.source.splitlines()) for c in cells) <= 25
+    assert 8 <= len(cells) <= 18
+    assert sum(len(c.source.split()) for c in notebook.cells if c.cell_type == "markdown") >= 550
+
+
+def test_every_figure_has_alt_text(notebook):
+    for cell in code_cells(notebook):
+        if "figure = figures." in cell.source:
+            assert len(cell.metadata.mystnb.image.alt) > 60
+
+
+def test_no_training_loop_or_file_handling(notebook):
+    source = "\n".join(c.source for c in code_cells(notebook))
+    for word in ("import torch", "open(", "Path(", "plt.", "for epoch"):
+        assert word not in source.replace("open_notebook(", "")
+
+
+def new(cells):
+    parameters = nbformat.v4.new_code_cell("preset = 1", metadata={"tags": ["parameters"]})
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return nbformat.v4.new_notebook(cells=[parameters, *map(nbformat.v4.new_code_cell, cells)], metadata=kernel)
+
+
+def test_a_misspelt_parameter_is_refused_before_the_run(tmp_path):
+    path = tmp_path / "x.ipynb"
+    nbformat.write(new(["1 / 0"]), path)
+    with pytest.raises(NotebookError, match=r"x\.ipynb has no parameter 'prest', known: preset"):
+        execute(path, tmp_path / "out.ipynb", {"prest": 1}, tmp_path / "failed")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.ipynb"]
+
+
+def test_a_failing_notebook_leaves_no_output_and_is_kept_apart(tmp_path):
+    path = tmp_path / "x.ipynb"
+    nbformat.write(new(["1 / 0"]), path)
+    with pytest.raises(NotebookError, match=r"x\.ipynb failed: ZeroDivisionError: division by zero"):
+        execute(path, tmp_path / "out.ipynb", {"preset": 2}, tmp_path / "failed")
+    assert sorted(p.name for p in tmp_path.rglob("*.ipynb")) == ["x.ipynb", "x.ipynb"]
+    execute_good = tmp_path / "good.ipynb"
+    nbformat.write(new(["preset + 1"]), execute_good)
+    execute(execute_good, tmp_path / "out.ipynb", {"preset": 2}, tmp_path / "failed")
+    assert nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].data["text/plain"] == "3"

@@ -1,0 +1,140 @@
+import warnings
+
+import pytest
+import yaml
+
+from tinynet_core import MissingRecords, Preset, Scale, StoreError, Study, UserError, load_preset, open_notebook
+from tinynet_core.experiment import failed
+from tinynet_core.presets import PresetError, preset_names, project_root
+
+
+def write(tmp_path, change):
+    content = yaml.safe_load((project_root() / "presets" / "smoke.yaml").read_text())
+    change(content)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_loads_and_names_itself(name):
+    preset = load_preset(name)
+    assert preset.name == name
+    assert len(preset.random_experiments()) == preset.random_sample.models
+    assert len(preset.equal_cost_experiments()) == preset.equal_cost_sample.models
+
+
+def test_smoke_trains_at_least_twelve_models():
+    assert load_preset("smoke").random_sample.models >= 12
+
+
+def test_reduced_is_the_papers_protocol():
+    preset = load_preset("reduced")
+    assert preset.random_sample.models == 100
+    assert preset.random_sample.window == (0.03, 1.05)
+    assert preset.random_sample.frontier == 0.2
+    assert preset.equal_cost_sample.models >= 40
+    assert preset.compared_seeds >= 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(sede=1), r"mine.yaml: unknown key 'sede'"),
+        (lambda c: c["recipe"].update(epoch=1), r"unknown key 'recipe.epoch'"),
+        (lambda c: c["base"].update(size=1), r"base: unknown key 'size', known: resolution, width, divisor"),
+        (lambda c: c["recipe"].update(epochs=0), r"recipe.epochs: Input should be greater than or equal to 1, got 0"),
+        (lambda c: c["recipe"].update(lr="fast"), r"recipe.lr: .*, got 'fast'"),
+        (lambda c: c["dataset"].update(classes=101), r"dataset.classes: .*100, got 101"),
+        (lambda c: c["base"].update(width=-1), r"base: .*must be a finite number above 0, got -1"),
+        (lambda c: c["random_sample"].update(models=2.5), r"random_sample.models: .*, got 2.5"),
+        (lambda c: c.pop("dataset"), r"dataset: Field required"),
+    ],
+)
+def test_wrong_keys_are_named(tmp_path, change, message):
+    with pytest.raises(PresetError, match=message) as caught:
+        load_preset(write(tmp_path, change))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("smok", "unknown preset 'smok', known: reduced, smoke"),
+        ("nowhere.yaml", "nowhere.yaml: cannot be read"),
+        ("../smoke", "unknown preset"),
+    ],
+)
+def test_unknown_presets(name, message):
+    with pytest.raises(PresetError, match=message):
+        load_preset(name)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1\n", "!!python/object/apply:os.system [ls]\n"])
+def test_files_that_are_no_preset(tmp_path, text):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(PresetError, match=r"x\.yaml"):
+        load_preset(str(path))
+
+
+def test_series_cost_what_they_should():
+    study = Study("reduced")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        giants = study.giant_series()
+    for phi, (name, (experiment,)) in enumerate(giants.items()):
+        c = experiment.spec().complexity().macs / study.preset.c0
+        assert c == pytest.approx(2.0**-phi, rel=0.09), name
+    tiny = study.preset.released_tinynet("tinynet_b", 0.5)
+    assert (tiny.r, tiny.d) == (0.84, 1.1)
+    assert study.preset.spec(tiny).complexity().macs / study.preset.c0 == pytest.approx(0.5, rel=0.05)
+
+
+def test_missing_records_are_listed_with_the_command_that_makes_them(tmp_path):
+    study = Study("smoke", tmp_path, train=False)
+    with pytest.raises(MissingRecords) as caught:
+        study.random_sample()
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"12 of 12 records are not in {tmp_path} and train is false:"
+    assert len(lines) == 14
+    assert lines[-1] == f"make them with: tinynet sweep smoke --store {tmp_path}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_runs_stay_in_the_table_and_out_of_the_frontier(tmp_path):
+    study = Study("smoke", tmp_path)
+    experiments = study.preset.random_experiments()
+    for i, experiment in enumerate(experiments):
+        record = failed(experiment, "because")
+        if i:
+            record = record.model_copy(update={"status": "done", "reason": None, "metrics": {"top1": i / 20}})
+        study.store.put(record)
+    frame = Study("smoke", tmp_path, train=False).random_sample()
+    assert len(frame) == 12
+    assert frame.status.tolist()[0] == "failed"
+    assert not frame.frontier[0]
+    assert frame.frontier.sum() == round(0.5 * 11)
+
+
+def test_an_unwritable_store_is_refused_before_rendering(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        Study("smoke", tmp_path / "file" / "x").random_sample()
+
+
+def test_notebook_parameters(tmp_path):
+    known = {"preset": "smoke", "store": str(tmp_path), "train": False}
+    study = open_notebook({**known, "In": ["", "preset = 'reduced'", "# Parameters\npreset = 'smoke'\n"]})
+    assert isinstance(study.preset, Preset)
+    with pytest.raises(UserError, match="unknown notebook parameter 'prest', known: preset, store, train"):
+        open_notebook({**known, "In": ["# Parameters\nprest = 'smoke'\n"]})
+
+
+def test_user_errors_show_no_stack_in_a_notebook():
+    assert UserError("x")._render_traceback_() == ["UserError: x"]
+
+
+def test_baseline_is_c_one():
+    preset = load_preset("smoke")
+    assert preset.spec(Scale()).complexity().macs == preset.c0
