@@ -78,11 +78,11 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
 
 
 def _shared_digest(root: Path, preset: str, parameters: dict) -> str:
-    """What every notebook depends on: the package, the preset, the parameters."""
+    """What every notebook depends on: the package without the code that makes the book, the preset, the parameters."""
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     digest.update(load_preset(preset).model_dump_json().encode())
     for path in sorted((root / "tinynet_core").rglob("*")):
-        if path.suffix in (".py", ".yaml"):
+        if path.suffix in (".py", ".yaml") and "book" not in path.relative_to(root).parts:
             digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return digest.hexdigest()
 

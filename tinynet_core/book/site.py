@@ -42,13 +42,23 @@ def _jupyter_book(root: Path, sources: Path, build: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)
     print("building the site", file=sys.stderr)
     command = [
-        *(sys.executable, "-m", "jupyter_book.cli.main", "build", str(sources), "--path-output", str(work)),
-        *("--config", str(root / "_config.yml"), "--toc", str(sources / "_toc.yml"), "-W", "-n", "--keep-going"),
+        *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(sources)),
+        *(
+            "--path-output",
+            str(work),
+            "--config",
+            str(root / "_config.yml"),
+            "--toc",
+            str(sources / "_toc.yml"),
+            "-W",
+            "-n",
+            "--keep-going",
+        ),
     ]
     with log.open("w") as out:
         done = subprocess.run(command, check=False, stdout=out, stderr=subprocess.STDOUT, cwd=root)
     if done.returncode:
-        wrong = [line for line in log.read_text().splitlines() if "WARNING" in line or "ERROR" in line]
+        wrong = [line for line in log.read_text().splitlines() if any(word in line for word in ("WARNING", "ERROR", "Error:"))]
         raise BookError("\n".join([*wrong[:20], f"the site was not built, see {log}"]))
     shutil.rmtree(build / "html", ignore_errors=True)
     shutil.move(work / "_build" / "html", build / "html")
