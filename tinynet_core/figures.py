@@ -18,7 +18,8 @@ DIMENSIONS = {"r": "resolution r", "d": "depth d", "w": "width w"}
 
 
 def set_style() -> None:
-    """Seaborn's ticks theme with thin spines, for all figures of the book."""
+    """Seaborn's ticks theme with thin spines for all figures of the book, and whole sentences in its tables."""
+    pd.set_option("display.max_colwidth", None)
     sns.set_theme(context="notebook", style="ticks", rc={"axes.spines.right": False, "axes.spines.top": False})
     plt.rcParams.update({"figure.dpi": 110, "savefig.bbox": "tight", "legend.frameon": False})
 

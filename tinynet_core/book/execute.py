@@ -37,12 +37,12 @@ def execute_all(preset: str, store: Path, train: bool, build: Path) -> list[Path
     done = []
     for notebook in notebooks(root):
         out = folder / notebook.name
-        if not (out.exists() and before.get(notebook.name) == _digest(shared, _store_digest(store), notebook)):
+        if not (out.exists() and before.get(notebook.name) == _digest(shared, store_digest(store), notebook)):
             print(f"executing {notebook.name}", file=sys.stderr)
             execute(notebook, out, parameters, build / "failed")
         done.append(out)
     # Notebooks add records, so what each one saw is only settled now.
-    settled = {n.name: _digest(shared, _store_digest(store), n) for n in notebooks(root)}
+    settled = {n.name: _digest(shared, store_digest(store), n) for n in notebooks(root)}
     ledger.write_text(json.dumps(settled, indent=1))
     return done
 
@@ -87,7 +87,8 @@ def _shared_digest(root: Path, preset: str, parameters: dict) -> str:
     return digest.hexdigest()
 
 
-def _store_digest(store: Path) -> str:
+def store_digest(store: Path) -> str:
+    """Changes with every record that comes or goes."""
     names = sorted(path.name for path in (store / "records").glob("*.json"))
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 

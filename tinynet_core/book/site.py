@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tinynet_core.book.execute import execute_all
+from tinynet_core.book.execute import execute_all, store_digest
 from tinynet_core.book.stage import stage
 from tinynet_core.errors import UserError
-from tinynet_core.presets import load_preset, project_root
+from tinynet_core.paper.claims import ledger
+from tinynet_core.presets import project_root
 from tinynet_core.study import Study
 
 
@@ -26,11 +27,11 @@ def make_book(preset: str, store: str = "", train: bool = True, build: Path | No
     build = (build or root / "_build").resolve()
     study = Study(preset, store, train)
     executed = execute_all(preset, study.store.root, train, build)
-    sources = build / "src"
-    stage(root, executed, load_preset(preset), study.store, sources)
-    index = build / "html" / "index.html"
-    stamp, now = build / "html.sha256", _tree_digest(sources, root)
+    index, stamp = build / "html" / "index.html", build / "html.sha256"
+    now = _inputs_digest(root, executed, study)
     if not (index.exists() and stamp.exists() and stamp.read_text() == now):
+        sources = build / "src"
+        stage(root, executed, study.preset, study.store, sources)
         _jupyter_book(root, sources, build)
         stamp.write_text(now)
     return index
@@ -58,15 +59,22 @@ def _jupyter_book(root: Path, sources: Path, build: Path) -> None:
     with log.open("w") as out:
         done = subprocess.run(command, check=False, stdout=out, stderr=subprocess.STDOUT, cwd=root)
     if done.returncode:
-        wrong = [line for line in log.read_text().splitlines() if any(word in line for word in ("WARNING", "ERROR", "Error:"))]
+        wrong = [
+            line
+            for line in log.read_text().splitlines()
+            if any(word in line for word in ("WARNING", "ERROR", "Error:"))
+        ]
         raise BookError("\n".join([*wrong[:20], f"the site was not built, see {log}"]))
     shutil.rmtree(build / "html", ignore_errors=True)
     shutil.move(work / "_build" / "html", build / "html")
     shutil.rmtree(work)
 
 
-def _tree_digest(sources: Path, root: Path) -> str:
-    digest = hashlib.sha256((root / "_config.yml").read_bytes())
-    for path in sorted(p for p in sources.rglob("*") if p.is_file()):
-        digest.update(str(path.relative_to(sources)).encode() + path.read_bytes())
+def _inputs_digest(root: Path, executed: list[Path], study: Study) -> str:
+    """Everything that the site is made from."""
+    digest = hashlib.sha256(study.preset.model_dump_json().encode() + ledger(study.store).to_json().encode())
+    digest.update(store_digest(study.store.root).encode() + (root / "_config.yml").read_bytes())
+    code = [*(root / "tinynet_core" / "book").glob("*.py"), root / "tinynet_core" / "figures.py"]
+    for path in sorted([*executed, *code, *(p for p in (root / "book").rglob("*") if p.is_file())]):
+        digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

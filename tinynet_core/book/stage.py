@@ -9,7 +9,7 @@ import pandas as pd
 
 from tinynet_core.figures import glyph_sheet, set_style
 from tinynet_core.paper.claims import ledger
-from tinynet_core.presets import Preset
+from tinynet_core.presets import Preset, load_preset
 from tinynet_core.store import Store
 
 
@@ -23,6 +23,7 @@ def stage(root: Path, executed: list[Path], preset: Preset, store: Store, folder
     set_style()
     glyph_sheet(preset.dataset).savefig(folder / "glyphs.png", metadata={"Software": None})
     _fill(folder / "claims.md", _claims_table(store))
+    _fill(folder / "calibration.md", _calibration_table(root / "book" / "calibration.csv"))
     _fill(folder / "runs.md", _runs_table(executed, preset, store))
 
 
@@ -65,6 +66,38 @@ def _claims_table(store: Store) -> str:
     count = table.verdict.value_counts()
     summary = ", ".join(f"{count.get(v, 0)} {v}" for v in ("matches", "within tolerance", "differs", "not attempted"))
     return f"{len(table)} claims: {summary}.\n\n{head}" + "\n".join(rows)
+
+
+def _calibration_table(path: Path) -> str:
+    frame = pd.read_csv(path)
+    preset = load_preset(frame.preset[0])
+    models, chance = frame[frame.role == "random"], 1 / preset.dataset.classes
+    done = models[models.status == "done"]
+    learned = int((done.top1 > 3 * chance).sum())
+    baseline = frame[frame.role == "baseline"].iloc[0]
+    minutes = models.wall_s.mean() * preset.random_sample.models / 2 / 60
+    rows = (
+        ("top-1 of the baseline, one seed", "70-90%", f"{baseline.top1:.1%} ({baseline.raw_top1:.1%} raw weights)"),
+        (f"random models above {3 * chance:.0%}", "90%", f"{learned} of {len(models)} ({learned / len(models):.0%})"),
+        ("failed random models", "", f"{len(models) - len(done)} of {len(models)}"),
+        ("top-1 of the random models", "", _quartiles(100 * done.top1, "%")),
+        ("seconds a random model on one core", "", _quartiles(models.wall_s, "s")),
+        (f"{preset.random_sample.models} models on two cores", "100 min", f"{minutes:.0f} min, from the mean"),
+    )
+    head = "| what | wanted | found |\n|---|---|---|\n"
+    commits = ", ".join(f"`{str(c)[:10]}`" for c in sorted(set(frame.commit)))
+    return (
+        head
+        + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        + f"\n\nThe random models are the first {len(models)} of the preset's sample of {preset.random_sample.models}, "
+        f"in its order. Commit {commits}, {', '.join(sorted(set(frame.device)))}."
+    )
+
+
+def _quartiles(values: pd.Series, unit: str) -> str:
+    low, median, high = values.quantile([0.25, 0.5, 0.75])
+    spread = f"quartiles {low:.0f} and {high:.0f}{unit}, range {values.min():.0f} to {values.max():.0f}{unit}"
+    return f"median {median:.0f}{unit}, {spread}"
 
 
 def _runs_table(executed: list[Path], preset: Preset, store: Store) -> str:
