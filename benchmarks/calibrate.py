@@ -11,7 +11,7 @@ import tinynet_core as tn
 from tinynet_core.presets import project_root
 
 COLUMNS = ["role", "r", "d", "w", "resolution", "macs", "params", "top1", "raw_top1"]
-COLUMNS += ["wall_s", "status", "commit", "device"]
+COLUMNS += ["wall_s", "status", "commit", "clean", "device"]
 
 
 @click.command()

@@ -25,6 +25,10 @@ def test_the_answer_keeps_its_cost_when_typed_in_again():
     assert steps(float(f"{found.x:.4g}")) == found.cost
 
 
+def test_numbers_of_numpy_are_numbers():
+    assert solve(steps, np.int64(3600), 0.05, 10).cost == 3600
+
+
 def test_negative_ranges_and_constant_costs():
     assert solve(lambda x: round(1000 * 2**x), 125, -8, 0).cost == 125
     assert solve(lambda x: 7, 7, 0.1, 1).cost == 7
@@ -42,7 +46,7 @@ def test_unreachable_budgets_say_what_is_reachable():
         solve(steps, 20_000, 0.05, 10)
 
 
-@pytest.mark.parametrize("budget", [0, -1, math.nan, math.inf, "100"])
+@pytest.mark.parametrize("budget", [0, -1, math.nan, math.inf, "100", True, None])
 def test_bad_budgets(budget):
     with pytest.raises(ValueError, match="budget must be a finite number above 0"):
         solve(steps, budget, 0.05, 10)

@@ -67,8 +67,10 @@ def test_a_stored_experiment_is_not_trained_again(make_experiment, tmp_path, mon
     assert run(make_experiment(), store) == first
 
 
-def test_divergence_becomes_a_failed_record(make_experiment):
-    record = execute(make_experiment(lr=1e30), "cpu")
+@pytest.mark.parametrize("lr", [1e6, 1e30])
+def test_divergence_becomes_a_failed_record(make_experiment, lr):
+    record = execute(make_experiment(lr=lr), "cpu")
+    assert Record.from_json(record.to_json()) == record
     assert not record.done
     assert "diverged" in record.reason
     assert record.metrics == {}
@@ -79,7 +81,9 @@ def test_json_round_trip(make_experiment):
     assert Record.from_json(record.to_json()) == record
 
 
-@pytest.mark.parametrize("how", ["edit a number", "edit the key", "cut off", "not json", "empty", "a list"])
+@pytest.mark.parametrize(
+    "how", ["edit a number", "edit the key", "cut off", "not json", "empty", "a list", "another record"]
+)
 def test_damaged_records_are_refused_by_name(make_experiment, tmp_path, how):
     store = Store(tmp_path)
     experiment = make_experiment()
@@ -90,6 +94,8 @@ def test_damaged_records_are_refused_by_name(make_experiment, tmp_path, how):
         text = text.replace('"wall_s": 0.0', '"wall_s": 1.0')
     elif how == "edit the key":
         text = text.replace(experiment.key, "0" * 64)
+    elif how == "another record":
+        text = failed(make_experiment(seed=9), "because").to_json()
     else:
         text = {"cut off": text[:200], "not json": "record", "empty": "", "a list": "[1]"}[how]
     path.write_text(text)

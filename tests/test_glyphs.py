@@ -89,7 +89,7 @@ def test_cache_is_read_back(cache):
     assert stamp == {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
 
 
-@pytest.mark.parametrize("damage", ["flip a byte", "cut off", "no meta", "not json"])
+@pytest.mark.parametrize("damage", ["flip a byte", "cut off", "empty", "no meta", "not json", "a list"])
 def test_a_damaged_cache_is_rebuilt_and_said_so(cache, damage):
     good = glyphs.load_glyphs(SMALL).content_hash
     glyphs._load.cache_clear()
@@ -101,10 +101,12 @@ def test_a_damaged_cache_is_rebuilt_and_said_so(cache, damage):
         images.write_bytes(content)
     elif damage == "cut off":
         images.write_bytes(images.read_bytes()[:500])
+    elif damage == "empty":
+        images.write_bytes(b"")
     elif damage == "no meta":
         meta.unlink()
     else:
-        meta.write_text("{")
+        meta.write_text("[]" if damage == "a list" else "{")
     with pytest.warns(UserWarning, match=r"dataset cache .* is damaged .* rebuilding it"):
         assert glyphs.load_glyphs(SMALL).content_hash == good
     assert not list(cache.glob(".rendering-*"))

@@ -49,6 +49,11 @@ def test_reduced_is_the_papers_protocol():
         (lambda c: c["base"].update(width=-1), r"base: .*must be a finite number above 0, got -1"),
         (lambda c: c["random_sample"].update(models=2.5), r"random_sample.models: .*, got 2.5"),
         (lambda c: c.pop("dataset"), r"dataset: Field required"),
+        (lambda c: c.update(name="../x"), r"name: .*, got '../x'"),
+        (lambda c: c["random_sample"].update(low=2.0, high=1.0), r"low 2 must be below random_sample.high 1"),
+        (lambda c: c["random_sample"].update(frontier=0.1), r"frontier 0.1 keeps fewer than 3 of 12 models"),
+        (lambda c: c["recipe"].update(mirror=0.5), r"recipe.mirror must be 0"),
+        (lambda c: c["recipe"].update(batch_size=4000), r"batch_size 4000 is above the 1500 training images"),
     ],
 )
 def test_wrong_keys_are_named(tmp_path, change, message):
@@ -129,6 +134,25 @@ def test_notebook_parameters(tmp_path):
     assert isinstance(study.preset, Preset)
     with pytest.raises(UserError, match="unknown notebook parameter 'prest', known: preset, store, train"):
         open_notebook({**known, "In": ["# Parameters\nprest = 'smoke'\n"]})
+
+
+@pytest.mark.parametrize("text", ["false", "False", "FALSE"])
+def test_train_may_come_as_text(tmp_path, text):
+    assert open_notebook({"preset": "smoke", "store": str(tmp_path), "train": text}).train is False
+
+
+@pytest.mark.parametrize("bad", [{"train": "no"}, {"train": 0}, {"store": 5}, {"preset": None}])
+def test_parameters_of_a_wrong_type(tmp_path, bad):
+    with pytest.raises(UserError, match="preset and store must be text and train True or False, got"):
+        open_notebook({"preset": "smoke", "store": str(tmp_path), "train": True, **bad})
+
+
+def test_a_preset_file_is_found_from_any_folder(tmp_path, monkeypatch):
+    write(tmp_path, lambda c: c.update(name="mine"))
+    monkeypatch.chdir(tmp_path)
+    study = Study("mine.yaml", tmp_path / "store")
+    assert study.preset.name == "mine"
+    assert study.preset_argument == str(tmp_path / "mine.yaml")
 
 
 def test_user_errors_show_no_stack_in_a_notebook():

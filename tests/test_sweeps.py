@@ -6,7 +6,7 @@ import pytest
 
 from tinynet_core import Base, Scale, Store, network, sample_scales, sample_scales_at, sweep
 from tinynet_core.experiment import execute
-from tinynet_core.sweeps import RANGE
+from tinynet_core.sweeps import RANGE, SweepError
 
 
 def macs(scale, base=Base()):  # noqa: B008
@@ -87,6 +87,21 @@ def test_a_killed_worker_is_a_failed_run(make_experiment, tmp_path, monkeypatch)
     records = sweep([make_experiment(seed=s) for s in range(3)], Store(tmp_path), workers=1, progress=False)
     assert [r.status for r in records] == ["done", "failed", "done"]
     assert records[1].reason == "the worker process ended with SIGKILL, as it does when memory runs out"
+
+
+def breaks(experiment, device, checkpoint):
+    """Stands in for a run that meets a defect."""
+    if experiment.seed == 1:
+        raise KeyError("model")
+    return execute(experiment, device, checkpoint)
+
+
+def test_an_unexpected_error_is_reported_after_the_others_are_done(make_experiment, tmp_path, monkeypatch):
+    monkeypatch.setattr("tinynet_core.sweeps.execute", breaks)
+    store, experiments = Store(tmp_path), [make_experiment(seed=s) for s in range(3)]
+    with pytest.raises(SweepError, match=r"1 experiments stopped without a result:\n.* KeyError: 'model'"):
+        sweep(experiments, store, workers=1, progress=False)
+    assert store.missing(experiments) == [experiments[1]]
 
 
 def test_unknown_executor(make_experiment, tmp_path):

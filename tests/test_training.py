@@ -234,12 +234,12 @@ def test_weight_decay_spares_norms_and_biases():
 
 def test_a_damaged_checkpoint_is_set_aside(tmp_path):
     path = tmp_path / "x.pt"
-    assert checkpoint.load(path) is None
-    checkpoint.save(path, {"epoch": 1})
-    assert checkpoint.load(path) == {"epoch": 1}
+    assert checkpoint.load(path, 1) is None
+    checkpoint.save(path, {"training_version": 1})
+    assert checkpoint.load(path, 1) == {"training_version": 1}
     path.write_bytes(path.read_bytes()[:100])
     with pytest.warns(UserWarning, match=r"set aside as .*x\.damaged"):
-        assert checkpoint.load(path) is None
+        assert checkpoint.load(path, 1) is None
     assert (tmp_path / "x.damaged").exists()
     assert not path.exists()
 
@@ -248,13 +248,20 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
     path = tmp_path / "x.pt"
     torch.save({"epoch": Small()}, path)
     with pytest.warns(UserWarning, match="set aside"):
-        assert checkpoint.load(path) is None
+        assert checkpoint.load(path, 1) is None
+
+
+def test_a_checkpoint_of_another_training_version_is_set_aside(tmp_path):
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"training_version": 1})
+    with pytest.warns(UserWarning, match="not of training version 2"):
+        assert checkpoint.load(path, 2) is None
 
 
 def test_a_failed_save_keeps_the_old_checkpoint(tmp_path):
     path = tmp_path / "x.pt"
-    checkpoint.save(path, {"epoch": 1})
+    checkpoint.save(path, {"training_version": 1})
     with pytest.raises(Exception, match=r"pickle|lambda"):
         checkpoint.save(path, {"epoch": lambda: 1})
-    assert checkpoint.load(path) == {"epoch": 1}
+    assert checkpoint.load(path, 1) == {"training_version": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,7 @@ def solve(cost: Callable[[float], int], budget: float, low: float, high: float, 
 
     Raises ``UnreachableBudget`` when the budget is more than ``tolerance`` outside [cost(low), cost(high)].
     """
-    if not (isinstance(budget, int | float) and math.isfinite(budget) and budget > 0):
-        raise ValueError(f"budget must be a finite number above 0, got {budget!r}")
+    check_budget(budget)
     least, most = cost(low), cost(high)
     if budget < least * (1 - tolerance):
         raise UnreachableBudget(f"budget {budget:,.0f} is below the smallest reachable cost {least:,}")
@@ -40,6 +40,13 @@ def solve(cost: Callable[[float], int], budget: float, low: float, high: float, 
     right = _jump(lambda x: cost(x) > nearest, low, high)[0]
     x = _short_decimal(left, right)
     return Solution(x, nearest, (nearest - budget) / budget)
+
+
+def check_budget(budget: float) -> None:
+    """Raise ``ValueError`` unless ``budget`` is a finite number above zero."""
+    real = isinstance(budget, Real) and not isinstance(budget, bool)
+    if not (real and math.isfinite(budget) and budget > 0):
+        raise ValueError(f"budget must be a finite number above 0, got {budget!r}")
 
 
 def _jump(past: Callable[[float], bool], low: float, high: float) -> tuple[float, float]:

@@ -94,7 +94,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     try:
         tinynet(standalone_mode=True)
-    except (UserError, ValidationError, ValueError) as error:
+    except (UserError, ValidationError, ValueError, OverflowError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
 

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tinynet_core.data import GlyphDataset
 from tinynet_core.errors import UserError
@@ -55,7 +55,7 @@ class Preset(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: str = Field(pattern="^[a-z0-9_-]+$")
     about: str
     base: Base
     dataset: GlyphDataset
@@ -71,6 +71,19 @@ class Preset(BaseModel):
         if isinstance(value, dict) and (unknown := set(value) - set(Base.__slots__)):
             raise ValueError(f"unknown key {min(unknown)!r}, known: {', '.join(Base.__slots__)}")
         return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Preset":
+        sample = self.random_sample
+        if not sample.low < sample.high:
+            raise ValueError(f"random_sample.low {sample.low:g} must be below random_sample.high {sample.high:g}")
+        if round(sample.frontier * sample.models) < 3:
+            raise ValueError(f"random_sample.frontier {sample.frontier:g} keeps fewer than 3 of {sample.models} models")
+        try:
+            self.experiment(Scale())
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        return self
 
     @property
     def c0(self) -> int:

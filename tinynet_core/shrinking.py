@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from tinynet_core.budget import Solution, UnreachableBudget, solve
+from tinynet_core.budget import Solution, UnreachableBudget, check_budget, solve
 from tinynet_core.formula import TinyFormula
 from tinynet_core.networks import SCALABLE, Head, network
 from tinynet_core.scale import GIANT, PAPER_BASE, Base, Scale, giant
@@ -94,8 +94,7 @@ def _path(name, macs, method, formula, base, num_classes) -> tuple[Callable[[flo
     if method == "formula":
         if formula is None:
             raise ValueError("method 'formula' needs formula=, a fitted TinyFormula")
-        if not macs > 0:
-            raise ValueError(f"budget must be a finite number above 0, got {macs!r}")
+        check_budget(macs)
         c0 = network(name, num_classes=num_classes, base=base).complexity().macs
         r, d = formula_scale(formula, macs / c0)
         return lambda w: Scale(r, d, w), NARROWEST, LARGEST

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from uuid import uuid4
 
 import pandas as pd
 
@@ -34,15 +35,16 @@ class Store:
     def put(self, record: Record) -> None:
         """Write ``record``; one that is there already stays. Raises ``StoreError`` when it cannot be written."""
         path = self._path(record.key)
-        scratch = path.with_suffix(f".{os.getpid()}.tmp")
+        scratch = path.with_suffix(f".{uuid4().hex}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with scratch.open("w") as file:
                 file.write(record.to_json())
                 file.flush()
                 os.fsync(file.fileno())
-            if not path.exists():
-                scratch.rename(path)
+            os.link(scratch, path)  # unlike a rename it never replaces a record
+        except FileExistsError:
+            pass
         except OSError as error:
             raise StoreError(f"store {self.root} cannot be written: {error.strerror or error}") from error
         finally:
@@ -103,6 +105,8 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
                 "commit": record.provenance.get("commit"),
                 "clean": record.provenance.get("clean"),
                 "device": record.provenance.get("device"),
+                "training_version": record.provenance.get("training_version"),
+                "dataset_sha256": record.provenance.get("dataset_sha256"),
             }
         )
     return pd.DataFrame(rows)
@@ -110,7 +114,10 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 def _read(path: Path) -> Record:
     try:
-        return Record.from_json(path.read_text())
+        record = Record.from_json(path.read_text())
+        if record.key != path.stem:
+            raise ValueError(f"it holds the record {record.key[:12]}")
+        return record
     except (ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(

@@ -36,7 +36,8 @@ class Study:
     def __init__(self, preset: str = "smoke", store: str | Path = "", train: bool = True) -> None:
         self.preset: Preset = load_preset(preset)
         self.store = Store(store or project_root() / "runs" / self.preset.name)
-        self._preset_argument, self.train = preset, train
+        self.train = train
+        self.preset_argument = str(Path(preset).resolve()) if preset.endswith((".yaml", ".yml")) else preset
 
     def records(self, experiments: Sequence[Experiment]) -> list[Record]:
         """Records in the order of ``experiments``, trained now where missing, or ``MissingRecords``."""
@@ -46,13 +47,16 @@ class Study:
             raise MissingRecords(
                 f"{len(missing)} of {len(experiments)} records are not in {self.store.root} and train is false:\n"
                 + "\n".join(lines)
-                + f"\nmake them with: tinynet sweep {self._preset_argument} --store {self.store.root}"
+                + f"\nmake them with: tinynet sweep {self.preset_argument} --store {self.store.root}"
             )
         return sweep(experiments, self.store, workers=self.preset.workers)
 
     def frame(self, experiments: Sequence[Experiment]) -> pd.DataFrame:
         """One row per record of ``experiments``, failed ones included, with ``c`` = MACs over the baseline's."""
         frame = to_frame(self.records(experiments))
+        for column in ("training_version", "dataset_sha256"):
+            if frame[column].nunique() > 1:
+                warnings.warn(f"records in {self.store.root} were made with different {column}s", stacklevel=2)
         return frame.assign(c=frame.macs / self.preset.c0)
 
     def named_frame(self, series: Series) -> pd.DataFrame:
@@ -167,5 +171,12 @@ def open_notebook(namespace: dict) -> Study:
             names = [t.id for s in statements for t in s.targets if isinstance(t, ast.Name)]
             if unknown := [name for name in names if name not in known]:
                 raise UserError(f"unknown notebook parameter {unknown[0]!r}, known: {', '.join(known)}")
+    preset, store, train = (namespace[name] for name in known)
+    if isinstance(train, str) and train.lower() in ("true", "false"):
+        train = train.lower() == "true"  # papermill hands on anything but True and False as text
+    if not (isinstance(preset, str) and isinstance(store, str) and isinstance(train, bool)):
+        raise UserError(
+            f"preset and store must be text and train True or False, got {preset!r}, {store!r} and {train!r}"
+        )
     set_style()
-    return Study(*(namespace[name] for name in known))
+    return Study(preset, store, train)

@@ -10,11 +10,17 @@ import numpy as np
 from tqdm import tqdm
 
 from tinynet_core.data import load_glyphs
+from tinynet_core.errors import UserError
 from tinynet_core.experiment import Experiment, Record, execute, failed
 from tinynet_core.networks import network
 from tinynet_core.scale import PAPER_BASE, Base, Scale
 from tinynet_core.shrinking import UnreachableBudget, solve_width
 from tinynet_core.store import Store
+
+
+class SweepError(UserError):
+    """Experiments that stopped for a reason that is not their own, and have no record."""
+
 
 RANGE = (0.35, 2.8)
 """The paper samples r, d and w from this range (section 4.2)."""
@@ -97,7 +103,8 @@ def sweep(
 ) -> list[Record]:
     """Records of ``experiments`` in their order; those not in ``store`` are trained, in ``workers`` processes.
 
-    A run that diverges, runs out of memory or loses its process is recorded as failed and the sweep goes on. An
+    A run that diverges, runs out of memory or loses its process is recorded as failed and the sweep goes on. Anything
+    else that stops a run, such as a full disk, is reported by ``SweepError`` after the others have ended. An
     interrupted sweep loses at most the epochs under way.
     """
     if executor != "local":
@@ -117,7 +124,9 @@ def sweep(
 def _default_workers() -> int:
     import torch
 
-    return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    if torch.cuda.is_available():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run_local(todo: Sequence[Experiment], store: Store, workers: int, device: str, progress: bool) -> None:
@@ -127,7 +136,7 @@ def _run_local(todo: Sequence[Experiment], store: Store, workers: int, device: s
     work = {e: _work(e) for e in todo}
     order = sorted(todo, key=lambda e: -work[e])
     pool = ProcessPool(workers, context=get_context("spawn"), initializer=_start_worker)
-    failures = 0
+    failures, broken = 0, []
     with pool, tqdm(total=sum(work.values()), unit="MAC", unit_scale=True, disable=not progress) as bar:
         try:
             futures: dict[Future, Experiment] = {
@@ -139,13 +148,20 @@ def _run_local(todo: Sequence[Experiment], store: Store, workers: int, device: s
                 finished, pending = wait(pending, timeout=5, return_when=FIRST_COMPLETED)
                 for future in finished:
                     experiment = futures[future]
-                    record = _keep(store, _result(future, experiment))
-                    failures += not record.done
                     bar.update(work[experiment])
+                    try:
+                        record = _result(future, experiment)
+                    except Exception as error:  # a defect or a full disk, not a result
+                        what = f"{type(error).__name__}: {error}"
+                        broken.append(f"{experiment.key[:12]} {experiment.spec().scale}: {what}")
+                        continue
+                    failures += not _keep(store, record).done
                 bar.refresh()
         except BaseException:
             pool.stop()
             raise
+    if broken:
+        raise SweepError("\n".join([f"{len(broken)} experiments stopped without a result:", *broken]))
 
 
 def _result(future, experiment: Experiment) -> Record:

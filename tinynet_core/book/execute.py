@@ -31,7 +31,7 @@ def execute_all(preset: str, store: Path, train: bool, build: Path) -> list[Path
     root, folder = project_root(), build / "executed" / load_preset(preset).name
     folder.mkdir(parents=True, exist_ok=True)
     ledger = folder / "inputs.json"
-    before = json.loads(ledger.read_text()) if ledger.exists() else {}
+    before = _read_ledger(ledger)
     parameters = {"preset": preset, "store": str(store), "train": train}
     shared = _shared_digest(root, preset, parameters)
     done = []
@@ -43,8 +43,18 @@ def execute_all(preset: str, store: Path, train: bool, build: Path) -> list[Path
         done.append(out)
     # Notebooks add records, so what each one saw is only settled now.
     settled = {n.name: _digest(shared, store_digest(store), n) for n in notebooks(root)}
-    ledger.write_text(json.dumps(settled, indent=1))
+    scratch = ledger.with_suffix(".tmp")
+    scratch.write_text(json.dumps(settled, indent=1))
+    scratch.rename(ledger)
     return done
+
+
+def _read_ledger(path: Path) -> dict[str, str]:
+    """What the executed notebooks were made from; an unreadable file only means executing them again."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
@@ -88,9 +98,9 @@ def _shared_digest(root: Path, preset: str, parameters: dict) -> str:
 
 
 def store_digest(store: Path) -> str:
-    """Changes with every record that comes or goes."""
-    names = sorted(path.name for path in (store / "records").glob("*.json"))
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+    """Changes with every record that comes, goes or is touched."""
+    files = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in (store / "records").glob("*.json"))
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def _digest(shared: str, store: str, notebook: Path) -> str:

@@ -26,7 +26,7 @@ def make_book(preset: str, store: str = "", train: bool = True, build: Path | No
     root = project_root()
     build = (build or root / "_build").resolve()
     study = Study(preset, store, train)
-    executed = execute_all(preset, study.store.root, train, build)
+    executed = execute_all(study.preset_argument, study.store.root, train, build)
     index, stamp = build / "html" / "index.html", build / "html.sha256"
     now = _inputs_digest(root, executed, study)
     if not (index.exists() and stamp.exists() and stamp.read_text() == now):

@@ -104,7 +104,7 @@ def _load(dataset: GlyphDataset, root: str, workers: int, progress: bool) -> Ima
         if folder.exists():
             try:
                 return _read(folder)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
                 warnings.warn(f"dataset cache {folder} is damaged ({error}): rebuilding it", stacklevel=3)
                 shutil.rmtree(folder)
         _render_into(folder, dataset, workers, progress)

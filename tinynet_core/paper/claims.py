@@ -1,6 +1,7 @@
 """The claims ledger: what the paper says, what was measured here, on what evidence, and whether the two agree."""
 
 import json
+import math
 import os
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from tinynet_core.store import Store
+from tinynet_core.store import Store, StoreError
 
 Evidence = Literal["recomputed", "measured", "released weights", "trained", "proxy", "quoted"]
 Verdict = Literal["matches", "within tolerance", "differs", "not attempted"]
@@ -50,7 +51,7 @@ def claims() -> dict[str, Claim]:
 
 def verdict(claim: Claim, value: bool | float | None) -> Verdict:
     """``matches``: the same truth value, or the same number at the precision the paper prints."""
-    if value is None:
+    if value is None or math.isnan(value):
         return "not attempted"
     if isinstance(claim.paper, bool) or isinstance(value, bool):
         if not (isinstance(claim.paper, bool) and isinstance(value, bool)):
@@ -86,8 +87,12 @@ def ledger(store: Store) -> pd.DataFrame:
     """Every claim with its finding in ``store``; those without one are ``not attempted``."""
     found: dict[str, Finding] = {}
     for path in sorted((store.root / "claims").glob("*.json")):
-        content = json.loads(path.read_text())
-        found |= {key: Finding.model_validate(value) for key, value in content.items()}
+        try:
+            content = json.loads(path.read_text())
+            found |= {key: Finding.model_validate(value) for key, value in content.items()}
+        except (ValueError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise StoreError(f"findings {path} are damaged ({reason}): delete the file and run its notebook") from error
     rows = []
     for claim in claims().values():
         finding = found.get(claim.id)
@@ -110,7 +115,7 @@ def ledger(store: Store) -> pd.DataFrame:
 
 
 def _text(value: bool | float | None, unit: str) -> str:
-    if value is None:
+    if value is None or math.isnan(value):
         return ""
     if isinstance(value, bool):
         return "holds" if value else "does not hold"

@@ -70,7 +70,7 @@ def train(
 
 def _train(build, resolution, images, recipe, seed, device, checkpoint_path) -> Outcome:
     run = _Run(build, resolution, images, recipe, seed, device)
-    if checkpoint_path is not None and (state := checkpoint.load(checkpoint_path)) is not None:
+    if checkpoint_path is not None and (state := checkpoint.load(checkpoint_path, TRAINING_VERSION)) is not None:
         run.restore(state)
     while run.epoch < recipe.epochs:
         run.train_epoch()
@@ -117,6 +117,9 @@ class _Run:
             raise TrainingFailed(f"diverged: training loss {row['train_loss']} in epoch {self.epoch}")
         row["raw_loss"], row["raw_top1"], row["raw_top5"] = self._evaluate(self.model.eval())
         row["ema_loss"], row["ema_top1"], row["ema_top5"] = self._evaluate(self.ema.module)
+        if not (math.isfinite(row["raw_loss"]) and math.isfinite(row["ema_loss"])):
+            losses = f"{row['raw_loss']} raw, {row['ema_loss']} averaged"
+            raise TrainingFailed(f"diverged: validation loss {losses} in epoch {self.epoch}")
         self.outcome.curve.append({"epoch": self.epoch, **row})
         self.outcome.wall_s += time.monotonic() - start
 
@@ -148,6 +151,7 @@ class _Run:
 
     def state(self) -> dict[str, Any]:
         return {
+            "training_version": TRAINING_VERSION,
             "epoch": self.epoch,
             "model": self.model.state_dict(),
             "ema": self.ema.module.state_dict(),
