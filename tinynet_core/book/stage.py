@@ -86,12 +86,13 @@ def _calibration_table(path: Path) -> str:
     )
     head = "| what | wanted | found |\n|---|---|---|\n"
     commits = ", ".join(f"`{str(c)[:10]}`" for c in sorted(set(frame.commit)))
+    edited = int((~frame.clean.astype(bool)).sum())
     return (
         head
         + "\n".join(f"| {' | '.join(row)} |" for row in rows)
         + f"\n\nThe random models are the first {len(models)} of the preset's sample of {preset.random_sample.models}, "
         f"in its order, on {', '.join(sorted(set(frame.device)))}. Commits {commits}; "
-        f"{int((~frame.clean.astype(bool)).sum())} of the {len(frame)} runs started while files of the checkout were being edited."
+        f"{edited} of the {len(frame)} runs started while files of the checkout were being edited."
     )
 
 
