@@ -137,14 +137,16 @@ def _run_local(todo: Sequence[Experiment], store: Store, workers: int, device: s
     order = sorted(todo, key=lambda e: -work[e])
     pool = ProcessPool(workers, context=get_context("spawn"), initializer=_start_worker)
     failures, broken = 0, []
-    with pool, tqdm(total=sum(work.values()), unit="MAC", unit_scale=True, disable=not progress) as bar:
+    with (
+        pool,
+        tqdm(total=sum(work.values()), unit="MAC", unit_scale=True, desc="training", disable=not progress) as bar,
+    ):
         try:
             futures: dict[Future, Experiment] = {
                 pool.schedule(execute, args=(e, device, store.checkpoint(e))): e for e in order
             }
             pending: set[Future] = set(futures)
             while pending:
-                bar.set_description(f"training {len(todo) - len(pending)}/{len(todo)} models, {failures} failed")
                 finished, pending = wait(pending, timeout=5, return_when=FIRST_COMPLETED)
                 for future in finished:
                     experiment = futures[future]
@@ -156,7 +158,7 @@ def _run_local(todo: Sequence[Experiment], store: Store, workers: int, device: s
                         broken.append(f"{experiment.key[:12]} {experiment.spec().scale}: {what}")
                         continue
                     failures += not _keep(store, record).done
-                bar.refresh()
+                bar.set_description(f"trained {len(todo) - len(pending)}/{len(todo)} models, {failures} failed")
         except BaseException:
             pool.stop()
             raise
