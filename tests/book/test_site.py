@@ -1,5 +1,3 @@
-import json
-import os
 import subprocess
 import sys
 
@@ -121,5 +119,4 @@ def test_a_warning_of_the_site_builder_is_an_error(site, tmp_path):
     with pytest.raises(BookError, match="nowhere"):
         _jupyter_book(ROOT, sources, tmp_path)
     assert not (tmp_path / "html").exists()
-    assert json.loads(json.dumps(os.listdir(tmp_path)))  # the log is kept
-    assert (tmp_path / "jupyter-book.log").read_text()
+    assert "WARNING" in (tmp_path / "jupyter-book.log").read_text()

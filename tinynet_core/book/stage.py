@@ -107,8 +107,7 @@ def _runs_table(executed: list[Path], preset: Preset, store: Store) -> str:
     for path in executed:
         run = nbformat.read(path, as_version=4).metadata.papermill
         rows.append(f"| [{path.stem}](notebooks/{path.name}) | {timedelta(seconds=round(run.duration))} |")
-    frame = store.frame()
-    records = pd.DataFrame() if frame.empty else frame
+    records = store.frame()
     text = (
         f"Preset `{preset.name}`: {preset.about}\n\n| notebook | execution time (h:mm:ss) |\n|---|---|\n"
         + "\n".join(rows)
