@@ -5,8 +5,10 @@ import torch
 
 from tinynet_core import Base, Scale, network
 from tinynet_core.complexity import trace
-from tinynet_core.networks import NAMES
-from tinynet_core.networks.efficientnet import TINYNETS, round_channels
+from tinynet_core.networks import NAMES, SCALABLE
+from tinynet_core.networks import efficientnet as family
+from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.networks.rounding import round_channels
 
 RELEASED = {  # resolution, parameters, MACs in millions, repeats
     "tinynet_a": (192, 6_187_972, 336.87, (1, 2, 2, 4, 4, 5, 1)),
@@ -134,7 +136,8 @@ def test_channel_rounding():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_builds(name):
-    spec = network(name, num_classes=5, base=Base(32, 0.25))
+    proxy = {"base": Base(32, 0.25)} if name in (*SCALABLE, *family.NAMES) else {}
+    spec = network(name, num_classes=5, **proxy)
     assert spec.build()(torch.zeros(2, 3, spec.resolution, spec.resolution)).shape == (2, 5)
 
 
@@ -143,6 +146,8 @@ def test_every_name_builds(name):
     [
         ({"name": "tinynet_f"}, "unknown network 'tinynet_f', nearest: tinynet_"),
         ({"name": "???"}, "nearest: efficientnet_b0"),
+        ({"name": "mobilenetv2_100", "scale": Scale()}, "has its own scale; networks that take one: efficientnet_b0"),
+        ({"name": "fbnet_b", "head": "scaled"}, "fbnet_b is a fixed network: it takes neither head nor base"),
         ({"name": "tinynet_a", "scale": Scale()}, "has its own scale"),
         ({"name": "efficientnet_b0", "num_classes": 0}, "num_classes must be a whole number above 0, got 0"),
         ({"name": "efficientnet_b0", "num_classes": 2.5}, "num_classes"),

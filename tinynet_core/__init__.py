@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tinynet_core.pareto import frontier, null_correlations, rank_correlation
     from tinynet_core.presets import Preset, load_preset
     from tinynet_core.scale import Base, Scale, eq5_width, giant
+    from tinynet_core.screening import screen
     from tinynet_core.shrinking import BudgetWarning, shrink, solve_width
     from tinynet_core.store import Store, StoreError
     from tinynet_core.study import MissingRecords, Study, formula_tinynets, open_notebook, released_tinynets
@@ -42,6 +43,7 @@ _HOME = {
     "Scale": "tinynet_core.scale",
     "eq5_width": "tinynet_core.scale",
     "giant": "tinynet_core.scale",
+    "screen": "tinynet_core.screening",
     "BudgetWarning": "tinynet_core.shrinking",
     "shrink": "tinynet_core.shrinking",
     "solve_width": "tinynet_core.shrinking",
@@ -90,6 +92,7 @@ __all__ = [
     "run",
     "sample_scales",
     "sample_scales_at",
+    "screen",
     "shrink",
     "solve_width",
     "sweep",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
+from tinynet_core.complexity import CostedRow
 from tinynet_core.errors import UserError
 from tinynet_core.networks import SCALABLE, network
 from tinynet_core.paper.claims import ledger
@@ -33,15 +34,25 @@ def cost(name: str, r: float | None, d: float | None, w: float | None, head, cla
     given = {k: v for k, v in (("r", r), ("d", d), ("w", w)) if v is not None}
     spec = network(name, Scale(**given) if given or name in SCALABLE else None, classes, head)
     total = spec.complexity()
-    click.echo(f"{spec.name}  {spec.scale}  input {spec.resolution} px")
-    click.echo(f"{'stage':<8}{'repeats':>8}{'kernel':>8}{'stride':>8}{'channels':>10}")
-    click.echo(f"{'stem':<8}{1:>8}{3:>8}{2:>8}{spec.stem:>10}")
-    for i, s in enumerate(spec.stages):
-        click.echo(f"{i:<8}{s.repeats:>8}{s.kernel:>8}{s.stride:>8}{s.c_out:>10}")
-    click.echo(f"{'head':<8}{1:>8}{1:>8}{1:>8}{spec.head:>10}")
+    click.echo(f"{spec.name}  {spec.scale or ''}  input {spec.resolution} px")
+    if rows := spec.rows():
+        click.echo(_architecture(rows))
     click.echo(f"MACs         {total.macs:>14,}")
     click.echo(f"parameters   {total.params:>14,}")
     click.echo(f"activations  {total.activations:>14,}")
+
+
+def _architecture(rows: list[CostedRow]) -> str:
+    """An architecture table, one line a row."""
+    lines = [f"{'input':<14}{'operator':<22}{'kernel':>6}{'stride':>8}{'repeats':>9}{'channels':>10}{'MACs':>14}"]
+    for x in rows:
+        size = f"{x.side}x{x.side}x{x.c_in}"
+        row = x.row
+        operator = row.operator + row.squeeze * " + SE"
+        lines.append(
+            f"{size:<14}{operator:<22}{row.kernel:>6}{row.stride:>8}{row.repeats:>9}{row.channels:>10}{x.macs:>14,}"
+        )
+    return "\n".join(lines)
 
 
 @tinynet.command("sweep")

@@ -2,22 +2,54 @@
 
 MACs are multiply-adds of convolutions and linear layers for one image, squeeze-excite included; biases, norms,
 activation functions and pooling are not counted. The paper, like most of its field, calls this number "FLOPs".
-Activations are the elements of all convolution and linear outputs (Radosavovic et al. 2020, section 3).
+Activations are the elements of all convolution and linear outputs (Radosavovic et al. 2020, section 3). Peak
+activations are the elements of the input and the output of the one convolution or linear layer that needs most: the
+working memory of running layer by layer, without what a shortcut keeps aside.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+
+Int = Any
+"""A whole number, or an int64 array of them: a tally counts one network or many of one family at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Complexity:
-    """Exact cost of one network for one image."""
+    """Exact cost of one network for one image; arrays for many networks (``tinynet_core.screen``)."""
 
+    macs: Int
+    params: Int
+    activations: Int
+    peak_activations: Int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A part of a network as an architecture table lists it: ``repeats`` blocks, the first with ``stride``."""
+
+    operator: str
+    channels: int
+    kernel: int = 1
+    stride: int = 1
+    repeats: int = 1
+    squeeze: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CostedRow:
+    """A ``row`` with its square input of ``side`` pixels and ``c_in`` channels, and its own MACs and parameters."""
+
+    row: Row
+    side: int
+    c_in: int
     macs: int
     params: int
-    activations: int
 
 
 class Tally:
@@ -26,34 +58,87 @@ class Tally:
     Every method stands for ``times`` identical layers in a row at the present side and moves on to the output side.
     """
 
-    __slots__ = ("activations", "macs", "params", "side")
+    __slots__ = ("activations", "macs", "params", "peak", "side")
 
-    def __init__(self, side: int) -> None:
-        self.side, self.macs, self.params, self.activations = side, 0, 0, 0
+    def __init__(self, side: Int) -> None:
+        self.side, self.macs, self.params, self.activations, self.peak = side, 0, 0, 0, 0
 
-    def conv_bn(self, c_in: int, c_out: int, kernel: int, stride: int = 1, depthwise: bool = False, times: int = 1):
+    def conv_bn(self, c_in: Int, c_out: Int, kernel: int, stride: int = 1, depthwise: bool = False, times: Int = 1):
         """A bias-free convolution padded by kernel // 2, then a batch norm; depthwise needs c_in == c_out."""
-        self.side = side = (self.side - 1) // stride + 1
-        weights = kernel * kernel * c_out * (1 if depthwise else c_in)
-        self.macs += times * weights * side * side
-        self.params += times * (weights + 2 * c_out)
-        self.activations += times * c_out * side * side
+        area_in = self.side * self.side
+        if stride != 1:
+            self.side = (self.side - 1) // stride + 1
+        area = self.side * self.side
+        weights = kernel * kernel * c_out
+        if not depthwise:
+            weights = weights * c_in
+        self.macs = self.macs + times * weights * area
+        self.params = self.params + times * (weights + 2 * c_out)
+        output = c_out * area
+        self.activations = self.activations + times * output
+        self._widest(c_in * area_in + output, times)
 
-    def squeeze_excite(self, channels: int, reduced: int, times: int = 1):
+    def squeeze_excite(self, channels: Int, reduced: Int, times: Int = 1):
         """Two 1x1 convolutions with bias on the pooled map."""
         weights = 2 * channels * reduced
-        self.macs += times * weights
-        self.params += times * (weights + channels + reduced)
-        self.activations += times * (channels + reduced)
+        self.macs = self.macs + times * weights
+        self.params = self.params + times * (weights + channels + reduced)
+        self.activations = self.activations + times * (channels + reduced)
+        self._widest(channels + reduced, times)
 
-    def linear(self, c_in: int, c_out: int):
-        """A linear layer with bias."""
-        self.macs += c_in * c_out
-        self.params += c_in * c_out + c_out
-        self.activations += c_out
+    def linear(self, c_in: Int, c_out: Int):
+        """A linear layer with bias, or a 1x1 convolution with bias on a pooled map."""
+        self.macs = self.macs + c_in * c_out
+        self.params = self.params + c_in * c_out + c_out
+        self.activations = self.activations + c_out
+        self._widest(c_in + c_out, 1)
+
+    def pool(self, stride: int):
+        """Pooling by a window of 3 padded by 1: costs nothing, changes the side."""
+        self.side = (self.side - 1) // stride + 1
 
     def total(self) -> Complexity:
-        return Complexity(self.macs, self.params, self.activations)
+        return Complexity(self.macs, self.params, self.activations, self.peak)
+
+    def _widest(self, elements: Int, times: Int) -> None:
+        if elements > self.peak and times:
+            self.peak = elements
+
+
+class ArrayTally(Tally):
+    """A tally of many networks of one family: sides, channels and times may be int64 arrays of one length."""
+
+    __slots__ = ()
+
+    def _widest(self, elements: Int, times: Int) -> None:
+        self.peak = np.maximum(self.peak, elements * (times > 0))
+
+
+class Walkable:
+    """What a specification gains by threading a tally through itself: its cost and its architecture table."""
+
+    __slots__ = ()
+    resolution: Int
+
+    def walk(self, tally: Tally) -> Iterator[Row]:
+        """Tally the network part by part, yielding each part's row after it."""
+        raise NotImplementedError
+
+    def complexity(self) -> Complexity:
+        """Exact MACs, parameters and activations for one image at ``resolution``."""
+        tally = (ArrayTally if isinstance(self.resolution, np.ndarray) else Tally)(self.resolution)
+        for _ in self.walk(tally):
+            pass
+        return tally.total()
+
+    def rows(self) -> list[CostedRow]:
+        """The network as an architecture table, each row with its input and its cost."""
+        tally = Tally(self.resolution)
+        rows, c_in, side, macs, params = [], 3, self.resolution, 0, 0
+        for row in self.walk(tally):
+            rows.append(CostedRow(row, side, c_in, tally.macs - macs, tally.params - params))
+            c_in, side, macs, params = row.channels, tally.side, tally.macs, tally.params
+        return rows
 
 
 def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
@@ -61,15 +146,15 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
 
     Counts convolutions and ``Linear``; put the module on the ``meta`` device to count without memory.
     """
-    macs = activations = 0
+    macs = activations = peak = 0
 
-    def count(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
-        nonlocal macs, activations
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal macs, activations, peak
         weight = layer.weight
         assert isinstance(weight, torch.Tensor)
-        per_output = weight[0].numel()
-        macs += output.numel() * per_output
+        macs += output.numel() * weight[0].numel()
         activations += output.numel()
+        peak = max(peak, inputs[0].numel() + output.numel())
 
     layers = [m for m in module.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
@@ -82,4 +167,4 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
         module.train(was_training)
         for hook in hooks:
             hook.remove()
-    return Complexity(macs, sum(p.numel() for p in module.parameters()), activations)
+    return Complexity(macs, sum(p.numel() for p in module.parameters()), activations, peak)

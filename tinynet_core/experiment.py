@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tinynet_core.data import GlyphDataset
-from tinynet_core.networks import SCALABLE, EfficientNet, Head, network
+from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
 from tinynet_core.scale import Base, Scale
 from tinynet_core.training.recipe import Recipe
 
@@ -20,14 +20,17 @@ METRICS = ("top1", "top5", "loss", "raw_top1", "raw_top5", "raw_loss", "train_to
 
 
 class Experiment(BaseModel):
-    """One network, one data set, one recipe, one seed. Device and executor are not part of it."""
+    """One network, one data set, one recipe, one seed. Device and executor are not part of it.
+
+    ``scale`` and ``base`` left out are filled in with what the named network has.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     network: str
     scale: Scale | None = None
     head: Head | None = None
-    base: Base = Base()
+    base: Base | None = None
     dataset: GlyphDataset
     recipe: Recipe
     seed: int = Field(0, ge=0, strict=True)
@@ -36,6 +39,8 @@ class Experiment(BaseModel):
     def _consistent(self) -> "Experiment":
         if self.scale is None and self.network in SCALABLE:
             object.__setattr__(self, "scale", Scale())
+        if self.base is None:
+            object.__setattr__(self, "base", base_of(self.network))
         self.spec()
         if self.recipe.mirror and not self.dataset.mirror_safe:
             raise ValueError("recipe.mirror must be 0: a mirrored image of this data set changes its class")
@@ -45,7 +50,7 @@ class Experiment(BaseModel):
             )
         return self
 
-    def spec(self) -> EfficientNet:
+    def spec(self) -> Network:
         """The network's specification, with one output per class of the data set."""
         return network(self.network, self.scale, self.dataset.classes, self.head, self.base)
 

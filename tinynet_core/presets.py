@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tinynet_core.data import GlyphDataset
 from tinynet_core.errors import UserError
 from tinynet_core.experiment import Experiment
-from tinynet_core.networks import EfficientNet, Head, network
+from tinynet_core.networks import Head, Network, network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.scale import Base, Scale
 from tinynet_core.shrinking import Method, shrink, solve_width
@@ -90,7 +90,7 @@ class Preset(BaseModel):
         """MACs of the unscaled baseline, the paper's C0."""
         return self.spec(Scale()).complexity().macs
 
-    def spec(self, scale: Scale, head: Head | None = None) -> EfficientNet:
+    def spec(self, scale: Scale, head: Head | None = None) -> Network:
         """The baseline network at ``scale``, at this preset's base size and class count."""
         return network(BASELINE, scale, self.dataset.classes, head, self.base)
 

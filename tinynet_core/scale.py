@@ -3,6 +3,10 @@
 import math
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,24 @@ class Scale:
         return f"(r {self.r:.4g}, d {self.d:.4g}, w {self.w:.4g})"
 
 
+class Scales:
+    """Many scales at once: arrays ``r``, ``d``, ``w`` of one length, broadcast against each other."""
+
+    __slots__ = ("d", "r", "w")
+
+    def __init__(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> None:
+        columns = [np.asarray(x, dtype=float) for x in (r, d, w)]
+        for name, column in zip("rdw", columns, strict=True):
+            bad = column[~(np.isfinite(column) & (column > 0))]
+            if len(bad):
+                raise ValueError(f"Scales.{name} must be finite and above 0, got {bad[0]!r}")
+        try:
+            self.r, self.d, self.w = np.broadcast_arrays(*columns)
+        except ValueError:
+            shapes = ", ".join(str(c.shape) for c in columns)
+            raise ValueError(f"r, d and w must have one shape or broadcast to one, got {shapes}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
     """The size that r = d = w = 1 stands for: input ``resolution`` in pixels and channel multiplier ``width``.
@@ -48,12 +70,16 @@ class Base:
         if self.divisor not in (2, 4, 8):
             raise ValueError(f"Base.divisor must be 2, 4 or 8, got {self.divisor!r}")
 
-    def pixels(self, r: float) -> int:
-        """Input resolution in pixels at multiplier ``r``: ``int(resolution * r)``, as in the released TinyNets."""
-        pixels = int(self.resolution * r + 1e-6)  # 48 / 224 * 224 must stay 48
-        if pixels < 1:
-            raise ValueError(f"Scale.r = {r:g} leaves no pixel of a {self.resolution} px input")
-        return pixels
+    def pixels(self, r: Any) -> Any:
+        """Input resolution in pixels at multiplier ``r``: ``int(resolution * r)``, as in the released TinyNets.
+
+        ``r`` is a number or an array of them.
+        """
+        exact = self.resolution * r + 1e-6  # 48 / 224 * 224 must stay 48
+        many = isinstance(r, np.ndarray)
+        if (exact.min(initial=1) if many else exact) < 1:
+            raise ValueError(f"Scale.r = {np.min(r):g} leaves no pixel of a {self.resolution} px input")
+        return exact.astype(np.int64) if many else int(exact)
 
 
 PAPER_BASE = Base()

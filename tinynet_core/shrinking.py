@@ -10,7 +10,7 @@ import numpy as np
 from tinynet_core.budget import Solution, UnreachableBudget, check_budget, solve
 from tinynet_core.formula import TinyFormula
 from tinynet_core.networks import SCALABLE, Head, network
-from tinynet_core.scale import GIANT, PAPER_BASE, Base, Scale, giant
+from tinynet_core.scale import GIANT, Base, Scale, giant
 
 __all__ = ["BudgetWarning", "Method", "UnreachableBudget", "shrink", "solve_width"]
 
@@ -31,7 +31,7 @@ def shrink(
     method: Method = "formula",
     formula: TinyFormula | None = None,
     head: Head | None = None,
-    base: Base = PAPER_BASE,
+    base: Base | None = None,
     num_classes: int = 1000,
 ) -> Scale:
     """The scale at which the real MACs of network ``name`` come nearest to ``macs``.
@@ -70,7 +70,7 @@ def solve_width(
     r: float,
     d: float,
     head: Head | None = None,
-    base: Base = PAPER_BASE,
+    base: Base | None = None,
     num_classes: int = 1000,
 ) -> Solution:
     """The width at which ``name`` with ``r`` and ``d`` comes nearest to ``macs``, with its MACs and relative error."""
@@ -98,7 +98,7 @@ def _path(name, macs, method, formula, base, num_classes) -> tuple[Callable[[flo
         c0 = network(name, num_classes=num_classes, base=base).complexity().macs
         r, d = formula_scale(formula, macs / c0)
         return lambda w: Scale(r, d, w), NARROWEST, LARGEST
-    smallest_r = SMALLEST_INPUT / base.resolution
+    smallest_r = SMALLEST_INPUT / (base or SCALABLE[name]).resolution
     paths: dict[str, tuple[Callable[[float], Scale], float, float]] = {
         "giant": (giant, math.log(smallest_r) / math.log(GIANT.r), math.log(LARGEST) / math.log(GIANT.r)),
         "r": (lambda r: Scale(r=r), smallest_r, LARGEST),

@@ -1,5 +1,6 @@
 """Where records live: a folder with one JSON file per record, each written whole or not at all and never rewritten."""
 
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -93,9 +94,9 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
             {
                 "key": record.key,
                 "network": experiment.network,
-                "r": scale.r,
-                "d": scale.d,
-                "w": scale.w,
+                "r": scale.r if scale else math.nan,
+                "d": scale.d if scale else math.nan,
+                "w": scale.w if scale else math.nan,
                 "seed": experiment.seed,
                 "status": record.status,
                 "reason": record.reason,

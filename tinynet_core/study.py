@@ -15,7 +15,7 @@ from tinynet_core.networks import Head, network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.pareto import frontier
 from tinynet_core.presets import Preset, load_preset, project_root
-from tinynet_core.scale import PAPER_BASE, Base, Scale, eq5_width
+from tinynet_core.scale import Base, Scale, eq5_width
 from tinynet_core.shrinking import Method, UnreachableBudget, solve_width
 from tinynet_core.store import Store, to_frame
 from tinynet_core.sweeps import sweep
@@ -133,7 +133,7 @@ def released_tinynets() -> pd.DataFrame:
 
 
 def formula_tinynets(
-    formula: TinyFormula, fractions: Sequence[float], base: Base = PAPER_BASE, num_classes: int = 1000
+    formula: TinyFormula, fractions: Sequence[float], base: Base | None = None, num_classes: int = 1000
 ) -> pd.DataFrame:
     """r and d of ``formula`` with their standard deviations at each fraction c, the width by Eq. 5 and on real MACs.
 

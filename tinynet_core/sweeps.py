@@ -13,7 +13,7 @@ from tinynet_core.data import load_glyphs
 from tinynet_core.errors import UserError
 from tinynet_core.experiment import Experiment, Record, execute, failed
 from tinynet_core.networks import network
-from tinynet_core.scale import PAPER_BASE, Base, Scale
+from tinynet_core.scale import Base, Scale
 from tinynet_core.shrinking import UnreachableBudget, solve_width
 from tinynet_core.store import Store
 
@@ -31,7 +31,7 @@ def sample_scales(
     n: int,
     window: tuple[float, float] = (0.03, 1.05),
     seed: int = 0,
-    base: Base = PAPER_BASE,
+    base: Base | None = None,
     num_classes: int = 1000,
 ) -> list[Scale]:
     """``n`` random scales, r, d, w uniform on 0.35 ... 2.8, whose MACs lie in ``window`` times the baseline's.
@@ -61,7 +61,7 @@ def sample_scales_at(
     c: float,
     tolerance: float = 0.03,
     seed: int = 0,
-    base: Base = PAPER_BASE,
+    base: Base | None = None,
     num_classes: int = 1000,
 ) -> list[Scale]:
     """``n`` random scales at a fraction ``c`` of the baseline's MACs, to within ``tolerance`` (paper, section 3.1).

@@ -1,13 +1,18 @@
-"""Network families by name: a pure-data specification first, a torch module only on ``build``."""
+"""Networks by name: a pure-data specification first, a torch module only on ``build``."""
 
 import difflib
+from types import ModuleType
 
-from tinynet_core.networks import efficientnet as _efficientnet
-from tinynet_core.networks.efficientnet import EfficientNet, Head
+from tinynet_core.networks import efficientnet, ghostnet, library, mobile, resnet
+from tinynet_core.networks.efficientnet import Head
+from tinynet_core.networks.spec import Network
 from tinynet_core.scale import PAPER_BASE, Base, Scale
 
-NAMES: tuple[str, ...] = _efficientnet.NAMES
-SCALABLE: tuple[str, ...] = ("efficientnet_b0",)
+__all__ = ["NAMES", "SCALABLE", "Head", "Network", "base_of", "check_scalable", "family_of", "network"]
+
+SCALABLE: dict[str, Base] = {**efficientnet.SCALABLE, **resnet.SCALABLE, **ghostnet.SCALABLE}
+"""Networks that take a ``Scale``, with the size that r = d = w = 1 stands for."""
+NAMES: tuple[str, ...] = (*efficientnet.NAMES, *resnet.NAMES, *ghostnet.NAMES, *mobile.NAMES, *library.NAMES)
 
 
 def network(
@@ -15,14 +20,47 @@ def network(
     scale: Scale | None = None,
     num_classes: int = 1000,
     head: Head | None = None,
-    base: Base = PAPER_BASE,
-) -> EfficientNet:
+    base: Base | None = None,
+) -> Network:
     """The specification of the network called ``name``, at ``scale`` where the name stands for a scalable family.
 
-    Raises ``ValueError`` for an unknown name (with the nearest known ones), for a scale given to a network that has its
-    own, and for a class count below one.
+    ``base`` is the size that r = d = w = 1 stands for, by default the named network's own; another one makes a proxy.
+    ``head="fixed"`` keeps stem and head where the family keeps them, ``"scaled"`` moves them with the width.
+
+    Raises ``ValueError`` for an unknown name (with the nearest known ones), for a scale, head or base given to a
+    network that has its own, and for a class count below one.
     """
     if name not in NAMES:
         near = difflib.get_close_matches(str(name), NAMES, n=3, cutoff=0.4)
         raise ValueError(f"unknown network {name!r}, nearest: {', '.join(near or NAMES)}")
-    return _efficientnet.efficientnet(name, scale, num_classes, head, base)
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+        raise ValueError(f"num_classes must be a whole number above 0, got {num_classes!r}")
+    if head not in (None, "fixed", "scaled"):
+        raise ValueError(f"head must be 'fixed' or 'scaled', got {head!r}")
+    if scale is not None and name not in SCALABLE:
+        raise ValueError(f"{name} has its own scale; networks that take one: {', '.join(SCALABLE)}")
+    if name in efficientnet.NAMES:
+        return efficientnet.efficientnet(name, scale, num_classes, head, base or PAPER_BASE)
+    if name in SCALABLE:
+        build = resnet.resnet if name in resnet.NAMES else ghostnet.ghostnet
+        return build(name, scale, num_classes, head, base or SCALABLE[name])
+    if head is not None or base is not None:
+        raise ValueError(f"{name} is a fixed network: it takes neither head nor base")
+    return mobile.mobile(name, num_classes) if name in mobile.NAMES else library.library_network(name, num_classes)
+
+
+def base_of(name: str) -> Base | None:
+    """The size that r = d = w = 1 stands for in the network called ``name``; None for a fixed network."""
+    return PAPER_BASE if name in efficientnet.NAMES else SCALABLE.get(name)
+
+
+def check_scalable(name: str) -> None:
+    """Raise ``ValueError`` unless ``name`` is a network that takes a ``Scale``."""
+    if name not in SCALABLE:
+        raise ValueError(f"network must be a scalable one ({', '.join(SCALABLE)}), got {name!r}")
+
+
+def family_of(name: str) -> ModuleType:
+    """The module that scales the network called ``name``."""
+    check_scalable(name)
+    return next(f for f in (efficientnet, resnet, ghostnet) if name in f.SCALABLE)

@@ -1,0 +1,286 @@
+"""The GhostNet family: GhostNet at any width and scale, and GhostNet-A of the paper's Table 7, each under any scale.
+
+GhostNet: Han et al. 2020, Table 1 (huawei-noah/Efficient-AI-Backbones, ``ghostnet_pytorch``). GhostNet-A: Table 7 of
+the paper; kernel sizes and the rounding of inner channels, which it leaves out, are those of the 600M network in the
+MindSpore model zoo (``research/cv/ghostnet/src/ghostnet600.py``). Depth moves the blocks of each run of equal output
+channels; blocks added behind the last one repeat it. Parameter names follow timm's.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tinynet_core.complexity import Row, Tally
+from tinynet_core.networks.blocks import ACTIVATIONS, Activation, PooledConv2d, SqueezeExcite, conv
+from tinynet_core.networks.efficientnet import Head
+from tinynet_core.networks.rounding import at_least, round_channels, round_repeats
+from tinynet_core.networks.spec import Network
+from tinynet_core.scale import Base, Scale, Scales
+
+STEM = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Rows of a GhostNet at width 1 in runs of equal output channels, and how its inner channels are rounded.
+
+    A run is (output channels, repeats, rows); a row is (kernel, inner channels, squeeze-excite, stride), and the last
+    row stands for all further blocks of its run, so it must not change the number of channels. With ``relative``,
+    inner channels are given as a multiple of the block's input channels. Squeeze-excite keeps one in ``squeeze`` of
+    the inner channels, in multiples of ``squeeze_divisor``. The convolution before pooling has ``top`` channels at
+    width 1.
+    """
+
+    runs: tuple[tuple[int, int, tuple[tuple[int, float, bool, int], ...]], ...]
+    relative: bool
+    inner_divisor: int
+    squeeze: int
+    squeeze_divisor: int
+    top: int
+    head: int
+
+
+GHOSTNET = Layout(
+    runs=(
+        (16, 1, ((3, 16, False, 1),)),
+        (24, 2, ((3, 48, False, 2), (3, 72, False, 1))),
+        (40, 2, ((5, 72, True, 2), (5, 120, True, 1))),
+        (80, 4, ((3, 240, False, 2), (3, 200, False, 1), (3, 184, False, 1))),
+        (112, 2, ((3, 480, True, 1), (3, 672, True, 1))),
+        (160, 5, ((5, 672, True, 2), (5, 960, False, 1), (5, 960, True, 1), (5, 960, False, 1), (5, 960, True, 1))),
+    ),
+    relative=False,
+    inner_divisor=4,
+    squeeze=4,
+    squeeze_divisor=4,
+    top=960,
+    head=1280,
+)
+GHOSTNET_A = Layout(
+    runs=(
+        (16, 1, ((3, 1, True, 1),)),
+        (24, 2, ((3, 3, True, 2), (3, 3, True, 1))),
+        (40, 3, ((5, 3, True, 2), (3, 3, True, 1))),
+        (80, 4, ((3, 6, True, 2), (3, 2.5, True, 1))),
+        (112, 3, ((3, 6, True, 1), (3, 6, True, 1))),
+        (160, 6, ((5, 6, True, 2), (3, 6, True, 1))),
+    ),
+    relative=True,
+    inner_divisor=8,
+    squeeze=10,
+    squeeze_divisor=8,
+    top=960,
+    head=1400,
+)
+
+# layout, and what r = d = w = 1 stands for
+FAMILY = {
+    "ghostnet_050": (GHOSTNET, Base(width=0.5, divisor=4)),
+    "ghostnet_100": (GHOSTNET, Base(divisor=4)),
+    "ghostnet_150": (GHOSTNET, Base(width=1.5, divisor=4)),
+    "ghostnet_a": (GHOSTNET_A, Base(resolution=240, width=1.75, divisor=4)),
+}
+SCALABLE = {name + suffix: base for name, (_, base) in FAMILY.items() for suffix in ("", "_hswish")}
+NAMES = tuple(SCALABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class GhostRun:
+    """``times`` equal ghost bottlenecks: ``c_in`` to ``inner`` to ``c_out`` channels, ``reduced`` 0 for no gate."""
+
+    times: Any
+    kernel: int
+    stride: int
+    c_in: Any
+    inner: Any
+    c_out: Any
+    reduced: Any
+    gated: bool
+
+    def tally(self, tally: Tally) -> Row:
+        """Add the cost of the run to ``tally``."""
+        times, side = self.times, tally.side
+        reshapes = (self.c_in != self.c_out) | (self.stride != 1)
+        if reshapes is not False:
+            tally.conv_bn(self.c_in, self.c_in, self.kernel, self.stride, depthwise=True, times=times * reshapes)
+            tally.conv_bn(self.c_in, self.c_out, 1, times=times * reshapes)
+            tally.side = side
+        _ghost(tally, self.c_in, self.inner, times)
+        if self.stride > 1:
+            tally.conv_bn(self.inner, self.inner, self.kernel, self.stride, depthwise=True, times=times)
+        if self.gated:
+            tally.squeeze_excite(self.inner, self.reduced, times)
+        _ghost(tally, self.inner, self.c_out, times)
+        return Row("ghost bottleneck", self.c_out, self.kernel, self.stride, times, self.gated)
+
+
+def _ghost(tally: Tally, c_in: Any, c_out: Any, times: Any) -> None:
+    """Half of the channels by a 1x1 convolution, the others by a depthwise 3x3 on them; a channel too many is cut."""
+    half = (c_out + 1) // 2
+    tally.conv_bn(c_in, half, 1, times=times)
+    tally.conv_bn(half, half, 3, depthwise=True, times=times)
+
+
+@dataclass(frozen=True, slots=True)
+class GhostNet(Network):
+    """A stem, runs of ghost bottlenecks, a 1x1 convolution, pooling, a 1x1 head with bias and a linear classifier."""
+
+    stem: Any
+    runs: tuple[tuple[GhostRun, ...], ...]
+    top: Any
+    head: Any
+    activation: Activation
+
+    def walk(self, tally: Tally) -> Iterator[Row]:
+        """Tally the network part by part."""
+        tally.conv_bn(3, self.stem, 3, stride=2)
+        yield Row("conv", self.stem, 3, 2)
+        for stage in self.runs:
+            for run in stage:
+                yield run.tally(tally)
+        tally.conv_bn(self.runs[-1][-1].c_out, self.top, 1)
+        yield Row("conv", self.top)
+        tally.side = 1
+        yield Row("average pooling", self.top)
+        tally.linear(self.top, self.head)
+        yield Row("conv", self.head)
+        tally.linear(self.head, self.num_classes)
+        yield Row("linear", self.num_classes)
+
+    def module(self, dropout: float) -> nn.Module:
+        """The torch module."""
+        return GhostNetModule(self, dropout)
+
+
+def ghostnet(name: str, scale: Scale | None, num_classes: int, head: Head | None, base: Base) -> GhostNet:
+    """The specification of a member of the family; a name that ends in ``_hswish`` has hard-swish for ReLU.
+
+    All channels up to pooling move with the width, stem included, as between the published widths. The head of 1280
+    (GhostNet-A: 1400) does not, unless ``head="scaled"``.
+    """
+    return scaled(name, scale or Scale(), num_classes, head or "fixed", base)
+
+
+def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> GhostNet:
+    """The named network at a ``Scale``, or at many ``Scales`` at once."""
+    layout, own_base = FAMILY[name.removesuffix("_hswish")]
+    width = scale.w * base.width
+    stem = c_in = round_channels(STEM * width, base.divisor)
+    stages = []
+    for channels, repeats, rows in layout.runs:
+        c_out = round_channels(channels * width, base.divisor)
+        counts = _counts(round_repeats(repeats, scale.d), len(rows))
+        runs: list[GhostRun] = []
+        for times, (kernel, inner, gated, stride) in zip(counts, rows, strict=True):
+            c_inner = round_channels(inner * (c_in if layout.relative else width), layout.inner_divisor)
+            reduced = round_channels(c_inner // layout.squeeze, layout.squeeze_divisor) if gated else 0
+            if not isinstance(times, int) or times > 0:
+                runs.append(GhostRun(times, kernel, stride, c_in, c_inner, c_out, reduced, gated))
+            c_in = c_out
+        stages.append(tuple(runs))
+    top = round_channels(layout.top * width, layout.inner_divisor)
+    wide = round_channels(layout.head * scale.w * base.width / own_base.width, 8) if head == "scaled" else layout.head
+    activation: Activation = "hswish" if name.endswith("_hswish") else "relu"
+    own = None if isinstance(scale, Scales) else scale
+    return GhostNet(name, own, base.pixels(scale.r), num_classes, stem, tuple(stages), top, wide, activation)
+
+
+def _counts(repeats: Any, rows: int) -> list[Any]:
+    """How often each row of a run is used: once each as far as ``repeats`` goes, the last one for all that is left."""
+    if isinstance(repeats, np.ndarray):
+        return [*((repeats > i).astype(np.int64) for i in range(rows - 1)), at_least(0, repeats - (rows - 1))]
+    return [*(int(repeats > i) for i in range(rows - 1)), max(0, repeats - (rows - 1))]
+
+
+def _groups(spec: GhostNet) -> list[nn.Sequential]:
+    """The blocks as timm groups them: a strided block alone, the others up to the next one together."""
+    groups: list[list[nn.Module]] = [[]]
+    for run in (run for stage in spec.runs for run in stage):
+        blocks: list[nn.Module] = [GhostBottleneck(run, spec.activation) for _ in range(run.times)]
+        if run.stride > 1:
+            groups += [blocks, []]
+        else:
+            groups[-1] += blocks
+    return [nn.Sequential(*blocks) for blocks in groups if blocks]
+
+
+class GhostModule(nn.Module):
+    """Half of ``c_out`` by a 1x1 convolution, the other half by a depthwise 3x3 convolution of the first."""
+
+    def __init__(self, c_in: int, c_out: int, activation: Activation | None) -> None:
+        super().__init__()
+        half = (c_out + 1) // 2
+        act = ACTIVATIONS[activation](inplace=True) if activation else nn.Identity()
+        self.c_out = c_out
+        self.primary_conv = nn.Sequential(conv(c_in, half, 1), nn.BatchNorm2d(half), act)
+        self.cheap_operation = nn.Sequential(conv(half, half, 3, groups=half), nn.BatchNorm2d(half), act)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = self.primary_conv(x)
+        return torch.cat([first, self.cheap_operation(first)], dim=1)[:, : self.c_out]
+
+
+class GhostBottleneck(nn.Module):
+    """Ghost module to the inner channels, depthwise convolution where strided, gate, ghost module, shortcut."""
+
+    residual = True
+
+    def __init__(self, run: GhostRun, activation: Activation) -> None:
+        super().__init__()
+        inner, kernel, stride = run.inner, run.kernel, run.stride
+        self.ghost1 = GhostModule(run.c_in, inner, activation)
+        self.conv_dw = conv(inner, inner, kernel, stride, groups=inner) if stride > 1 else nn.Identity()
+        self.bn_dw = nn.BatchNorm2d(inner) if stride > 1 else nn.Identity()
+        self.se = SqueezeExcite(inner, run.reduced, "relu", "hard") if run.gated else nn.Identity()
+        self.ghost2 = GhostModule(inner, run.c_out, None)
+        self.shortcut = nn.Sequential()
+        if stride > 1 or run.c_in != run.c_out:
+            self.shortcut = nn.Sequential(
+                conv(run.c_in, run.c_in, kernel, stride, groups=run.c_in),
+                nn.BatchNorm2d(run.c_in),
+                conv(run.c_in, run.c_out, 1),
+                nn.BatchNorm2d(run.c_out),
+            )
+
+    def last_norms(self) -> tuple[nn.Module, ...]:
+        """Batch norms at the end of the residual branch: one for each half of its channels."""
+        return self.ghost2.primary_conv[1], self.ghost2.cheap_operation[1]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.se(self.bn_dw(self.conv_dw(self.ghost1(x))))
+        return self.ghost2(y) + self.shortcut(x)
+
+
+class GhostNetModule(nn.Module):
+    """The torch module of a ``GhostNet`` specification."""
+
+    def __init__(self, spec: GhostNet, dropout: float) -> None:
+        super().__init__()
+        act = ACTIVATIONS[spec.activation]
+        self.conv_stem = conv(3, spec.stem, 3, stride=2)
+        self.bn1 = nn.BatchNorm2d(spec.stem)
+        self.act1 = act(inplace=True)
+        last = conv(spec.runs[-1][-1].c_out, spec.top, 1)
+        final = nn.Sequential(OrderedDict(conv=last, bn1=nn.BatchNorm2d(spec.top), act=act(inplace=True)))
+        self.blocks = nn.Sequential(*_groups(spec), nn.Sequential(final))
+        self.conv_head = PooledConv2d(spec.top, spec.head, 1)
+        self.act2 = act(inplace=True)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(spec.head, spec.num_classes)
+
+    def get_classifier(self) -> nn.Linear:
+        """The last layer."""
+        return self.classifier
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Last feature map, (N, top, H, W)."""
+        return self.blocks(self.act1(self.bn1(self.conv_stem(x))))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x).mean((2, 3), keepdim=True)
+        return self.classifier(self.dropout(self.act2(self.conv_head(x)).flatten(1)))

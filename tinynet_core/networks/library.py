@@ -1,0 +1,98 @@
+"""Networks of the paper's Tables 3 and 6 as timm or torchvision define them; their cost is traced on the module.
+
+At reduced resolution (``r``) a network of the paper is listed by its own name, because its cost is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from tinynet_core.complexity import Complexity, Row, Tally, trace
+from tinynet_core.networks.spec import Network
+
+# library, its name of the network, resolution, further arguments
+PEERS: dict[str, tuple[Literal["timm", "torchvision"], str, int, dict[str, Any]]] = {
+    "mobilenetv2_100": ("timm", "mobilenetv2_100", 224, {}),
+    "mobilenetv2_050": ("timm", "mobilenetv2_050", 224, {}),
+    "mobilenetv2_035": ("timm", "mobilenetv2_035", 224, {}),
+    "mobilenetv2_035_160": ("timm", "mobilenetv2_035", 160, {}),
+    "mobilenetv3_large_125": ("torchvision", "mobilenet_v3_large", 224, {"width_mult": 1.25}),
+    "mobilenetv3_large_075": ("timm", "tf_mobilenetv3_large_075", 224, {}),
+    "mobilenetv3_small_125": ("torchvision", "mobilenet_v3_small", 224, {"width_mult": 1.25}),
+    "mobilenetv3_small_100_128": ("timm", "mobilenetv3_small_100", 128, {}),
+    "mobilenetv3_small_075": ("timm", "mobilenetv3_small_075", 224, {}),
+    "mobilenetv3_small_050": ("timm", "mobilenetv3_small_050", 224, {}),
+    "mnasnet_a1_100": ("timm", "semnasnet_100", 224, {}),
+    "shufflenetv2_150": ("torchvision", "shufflenet_v2_x1_5", 224, {}),
+    "shufflenetv2_050": ("torchvision", "shufflenet_v2_x0_5", 224, {}),
+}
+NAMES = tuple(PEERS)
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryNetwork(Network):
+    """A network that ``library`` builds; there is no specification to walk through, so ``rows`` is empty."""
+
+    library: Literal["timm", "torchvision"]
+
+    def walk(self, tally: Tally) -> Iterator[Row]:
+        """Nothing to yield: the library keeps the architecture to itself."""
+        return iter(())
+
+    def complexity(self) -> Complexity:
+        """Exact MACs, parameters and activations for one image at ``resolution``, traced without memory."""
+        return _traced(self.name, self.num_classes)
+
+    def module(self, dropout: float) -> nn.Module:
+        """The library's module; its classifier's dropout is set to ``dropout`` where it has one."""
+        library, entry, _, options = PEERS[self.name]
+        if library == "timm":
+            import timm
+
+            return timm.create_model(entry, num_classes=self.num_classes, drop_rate=dropout, **options)
+        import torchvision
+
+        module = torchvision.models.get_model(entry, weights=None, num_classes=self.num_classes, **options)
+        for layer in module.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = dropout
+        return module
+
+    def build(
+        self,
+        dropout: float = 0.0,
+        zero_init_residual: bool = False,
+        zero_init_classifier: bool = False,
+        weights: str | Path | None = None,
+    ) -> nn.Module:
+        """The library's module with its own initial weights, or with ``weights`` as in ``Network.build``.
+
+        Raises ``ValueError`` for the two zero initialisations, which need a network of this package.
+        """
+        if zero_init_residual or zero_init_classifier:
+            raise ValueError(f"{self.name} is built by {self.library}, which cannot start residuals or classifier at 0")
+        module = self.module(dropout)
+        if weights is not None:
+            from tinynet_core.networks.weights import load_weights
+
+            load_weights(module, self.name, weights)
+        return module
+
+
+def library_network(name: str, num_classes: int) -> LibraryNetwork:
+    """The specification of the peer called ``name``."""
+    library, _, resolution, _ = PEERS[name]
+    return LibraryNetwork(name, None, resolution, num_classes, library)
+
+
+@cache
+def _traced(name: str, num_classes: int) -> Complexity:
+    spec = library_network(name, num_classes)
+    with torch.device("meta"):
+        module = spec.module(0.0)
+    return trace(module, spec.resolution)

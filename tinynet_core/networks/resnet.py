@@ -1,0 +1,193 @@
+"""The ResNet family: ResNet-18, -34 and -50, each under any scale.
+
+Architecture: He et al. 2016, Table 1, with the stride on the 3x3 convolution as in torchvision. Depth moves the blocks
+of each of the four stages and width all channels behind the stem; the paper gives no rule for ResNet, so these are the
+rules of the TinyNets. Parameter names follow torchvision's, which timm shares.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from tinynet_core.complexity import Row, Tally
+from tinynet_core.networks.blocks import conv
+from tinynet_core.networks.efficientnet import Head
+from tinynet_core.networks.rounding import round_channels, round_repeats
+from tinynet_core.networks.spec import Network
+from tinynet_core.scale import PAPER_BASE, Base, Scale, Scales
+
+STEM = 64
+CHANNELS = (64, 128, 256, 512)
+REPEATS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
+NAMES = tuple(REPEATS)
+SCALABLE = dict.fromkeys(NAMES, PAPER_BASE)
+EXPANSION = 4
+"""Output channels of a bottleneck block over its inner channels."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResNetStage:
+    """``repeats`` blocks of ``channels`` inner channels; the first has ``stride`` and takes ``c_in`` channels."""
+
+    repeats: Any
+    stride: int
+    c_in: Any
+    channels: Any
+    bottleneck: bool
+
+    @property
+    def c_out(self) -> Any:
+        return self.channels * EXPANSION if self.bottleneck else self.channels
+
+    def tally(self, tally: Tally) -> Row:
+        """Add the cost of the stage to ``tally``."""
+        side = tally.side
+        reshapes = (self.c_in != self.c_out) | (self.stride != 1)
+        if reshapes is not False:
+            tally.conv_bn(self.c_in, self.c_out, 1, self.stride, times=reshapes)
+            tally.side = side
+        self._block(tally, self.c_in, self.stride, 1)
+        self._block(tally, self.c_out, 1, self.repeats - 1)
+        operator = "bottleneck" if self.bottleneck else "basic block"
+        return Row(operator, self.c_out, 3, self.stride, self.repeats)
+
+    def _block(self, tally: Tally, c_in: Any, stride: int, times: Any) -> None:
+        if self.bottleneck:
+            tally.conv_bn(c_in, self.channels, 1, times=times)
+            tally.conv_bn(self.channels, self.channels, 3, stride, times=times)
+            tally.conv_bn(self.channels, self.c_out, 1, times=times)
+        else:
+            tally.conv_bn(c_in, self.channels, 3, stride, times=times)
+            tally.conv_bn(self.channels, self.channels, 3, times=times)
+
+    def build(self) -> nn.Sequential:
+        """The stage as a torch module."""
+        block = Bottleneck if self.bottleneck else BasicBlock
+        first = block(self.c_in, self.channels, self.stride)
+        return nn.Sequential(first, *(block(self.c_out, self.channels, 1) for _ in range(self.repeats - 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class ResNet(Network):
+    """A 7x7 stem and max pooling, four stages of residual blocks, and a linear classifier."""
+
+    stem: Any
+    stages: tuple[ResNetStage, ...]
+
+    def walk(self, tally: Tally) -> Iterator[Row]:
+        """Tally the network part by part."""
+        tally.conv_bn(3, self.stem, 7, stride=2)
+        yield Row("conv", self.stem, 7, 2)
+        tally.pool(2)
+        yield Row("max pooling", self.stem, 3, 2)
+        for stage in self.stages:
+            yield stage.tally(tally)
+        tally.linear(self.stages[-1].c_out, self.num_classes)
+        yield Row("linear", self.num_classes)
+
+    def module(self, dropout: float) -> nn.Module:
+        """The torch module."""
+        return ResNetModule(self, dropout)
+
+
+def resnet(name: str, scale: Scale | None, num_classes: int, head: Head | None, base: Base) -> ResNet:
+    """The specification of a member of the family; ``head="scaled"`` moves the stem with the width."""
+    return scaled(name, scale or Scale(), num_classes, head or "fixed", base)
+
+
+def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> ResNet:
+    """The named network at a ``Scale``, or at many ``Scales`` at once."""
+    width = scale.w * base.width
+    stem = c_in = round_channels(STEM * (width if head == "scaled" else base.width), base.divisor)
+    stages = []
+    for i, (n, channels) in enumerate(zip(REPEATS[name], CHANNELS, strict=True)):
+        inner = round_channels(channels * width, base.divisor)
+        stage = ResNetStage(round_repeats(n, scale.d), 1 if i == 0 else 2, c_in, inner, name == "resnet50")
+        stages.append(stage)
+        c_in = stage.c_out
+    own = None if isinstance(scale, Scales) else scale
+    return ResNet(name, own, base.pixels(scale.r), num_classes, stem, tuple(stages))
+
+
+def _shortcut(c_in: int, c_out: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and c_in == c_out:
+        return None
+    return nn.Sequential(conv(c_in, c_out, 1, stride), nn.BatchNorm2d(c_out))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    residual = True
+
+    def __init__(self, c_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = conv(c_in, channels, 3, stride)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = conv(channels, channels, 3)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(c_in, channels, stride)
+
+    def last_norms(self) -> tuple[nn.Module, ...]:
+        """Batch norm at the end of the residual branch."""
+        return (self.bn2,)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions and a shortcut."""
+
+    residual = True
+
+    def __init__(self, c_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = conv(c_in, channels, 1)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = conv(channels, channels, 3, stride)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = conv(channels, channels * EXPANSION, 1)
+        self.bn3 = nn.BatchNorm2d(channels * EXPANSION)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(c_in, channels * EXPANSION, stride)
+
+    def last_norms(self) -> tuple[nn.Module, ...]:
+        """Batch norm at the end of the residual branch."""
+        return (self.bn3,)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(y)))))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNetModule(nn.Module):
+    """The torch module of a ``ResNet`` specification."""
+
+    def __init__(self, spec: ResNet, dropout: float) -> None:
+        super().__init__()
+        self.conv1 = conv(3, spec.stem, 7, stride=2)
+        self.bn1 = nn.BatchNorm2d(spec.stem)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.layer1, self.layer2, self.layer3, self.layer4 = (stage.build() for stage in spec.stages)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(spec.stages[-1].c_out, spec.num_classes)
+
+    def get_classifier(self) -> nn.Linear:
+        """The last layer."""
+        return self.fc
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Last feature map, (N, C, H, W)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.dropout(self.forward_features(x).mean((2, 3))))

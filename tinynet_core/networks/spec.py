@@ -1,0 +1,68 @@
+"""What every network specification can do: tell its cost without a tensor, and become a torch module."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tinynet_core.complexity import Walkable
+from tinynet_core.scale import Scale
+
+
+@dataclass(frozen=True, slots=True)
+class Network(Walkable):
+    """A network as pure data: nothing is allocated until ``build``. ``resolution`` is the input's side in pixels."""
+
+    name: str
+    scale: Scale | None
+    resolution: Any
+    num_classes: int
+
+    def module(self, dropout: float) -> nn.Module:
+        """The torch module with torch's own initial weights, and ``dropout`` before the classifier."""
+        raise NotImplementedError
+
+    def build(
+        self,
+        dropout: float = 0.0,
+        zero_init_residual: bool = False,
+        zero_init_classifier: bool = False,
+        weights: str | Path | None = None,
+    ) -> nn.Module:
+        """A torch module: (N, 3, R, R) float images to (N, num_classes) logits.
+
+        ``dropout`` is applied before the classifier. ``zero_init_residual`` starts the last batch-norm scale of every
+        residual branch at zero, without which deep thin members do not start to learn in a short schedule;
+        ``zero_init_classifier`` starts the classifier at zero, so that the first loss is log(num_classes).
+
+        Weights are random unless ``weights`` names a library that released some (``"timm"``, ``"torchvision"``) or a
+        file (safetensors, or a state dict saved by torch). Raises ``UserError`` when the file is not this network's.
+        """
+        module = self.module(dropout)
+        initialise(module, zero_init_residual, zero_init_classifier)
+        if weights is not None:
+            from tinynet_core.networks.weights import load_weights
+
+            load_weights(module, self.name, weights)
+        return module
+
+
+def initialise(module: nn.Module, zero_init_residual: bool, zero_init_classifier: bool) -> None:
+    """He-normal on fan-out for convolutions, uniform 1/sqrt(classes) for linear layers, as EfficientNet does."""
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d):
+            fan_out = m.kernel_size[0] * m.kernel_size[1] * m.out_channels // m.groups
+            nn.init.normal_(m.weight, 0.0, math.sqrt(2.0 / fan_out))
+            if m.bias is not None:
+                nn.init.zeros_(m.bias)
+        elif isinstance(m, nn.Linear):
+            bound = 1.0 / math.sqrt(m.out_features)
+            nn.init.uniform_(m.weight, -bound, bound)
+            nn.init.zeros_(m.bias)
+        elif zero_init_residual and getattr(m, "residual", False):
+            for norm in m.last_norms():  # type: ignore[operator]
+                nn.init.zeros_(norm.weight)
+    if zero_init_classifier:
+        nn.init.zeros_(module.get_classifier().weight)  # type: ignore[operator]

@@ -1,0 +1,38 @@
+"""Exact costs of very many scales of one network at once."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tinynet_core.complexity import Complexity
+from tinynet_core.networks import SCALABLE, Head, family_of
+from tinynet_core.scale import Base, Scales
+
+CHUNK = 16_384
+"""Candidates counted together: few enough that the intermediate arrays stay in the processor's cache."""
+
+
+def screen(
+    name: str,
+    r: ArrayLike,
+    d: ArrayLike,
+    w: ArrayLike,
+    num_classes: int = 1000,
+    head: Head = "fixed",
+    base: Base | None = None,
+) -> Complexity:
+    """Exact cost of network ``name`` at every scale (r[i], d[i], w[i]), the integers that ``network`` gives one by one.
+
+    ``r``, ``d`` and ``w`` are arrays of one shape, or broadcast to one. The result holds int64 arrays of that shape.
+
+    Raises ``ValueError`` for a network that takes no scale, and for multipliers that are not finite and above zero.
+    """
+    family, scales = family_of(name), Scales(r, d, w)
+    shape, n = scales.r.shape, scales.r.size
+    flat = [x.reshape(-1) for x in (scales.r, scales.d, scales.w)]
+    columns = np.empty((4, n), dtype=np.int64)
+    for start in range(0, n, CHUNK):
+        part = slice(start, start + CHUNK)
+        spec = family.scaled(name, Scales(*(x[part] for x in flat)), num_classes, head, base or SCALABLE[name])
+        cost = spec.complexity()
+        columns[:, part] = cost.macs, cost.params, cost.activations, cost.peak_activations
+    return Complexity(*(column.reshape(shape) for column in columns))
