@@ -2,9 +2,22 @@ import warnings
 
 import numpy as np
 import pytest
+from tinynet_core.latency import Latency
 
-from tinynet_core import Base, BudgetWarning, Scale, TinyFormula, giant, network, shrink, solve_width
+from tinynet_core import (
+    Base,
+    BudgetWarning,
+    Scale,
+    TinyFormula,
+    giant,
+    network,
+    released_formula,
+    shrink,
+    shrunk,
+    solve_width,
+)
 from tinynet_core.budget import UnreachableBudget
+from tinynet_core.networks.efficientnet import TINYNETS
 
 C0 = network("efficientnet_b0").complexity().macs
 
@@ -83,9 +96,10 @@ def test_it_works_on_a_proxy_baseline_too():
         (("efficientnet_b0", 1000, "w"), "below the smallest reachable cost"),
         (("efficientnet_b0", 1e15, "w"), "above the largest reachable cost"),
         (("efficientnet_b0", -5, "w"), "budget must be"),
-        (("efficientnet_b0", 1e8, "formula"), "needs formula="),
+        (("efficientnet_b0",), "give exactly one budget of macs, params, peak_activations, latency_ms, got none"),
         (("efficientnet_b0", 1e8, "magic"), "method must be one of"),
         (("tinynet_a", 1e8, "w"), "must be a scalable one"),
+        (("efficientnet_b00", 1e8, "w"), "unknown network 'efficientnet_b00', nearest: efficientnet_b0"),
     ],
 )
 def test_bad_input(arguments, message):
@@ -102,3 +116,95 @@ def test_a_formula_that_predicts_no_network_says_so():
             pytest.fail("the fixture no longer predicts below zero")
         with pytest.raises(UnreachableBudget, match="not a network"):
             shrink("efficientnet_b0", 0.3 * C0, "formula", falling)
+
+
+@pytest.mark.parametrize(("net", "macs"), [("efficientnet_b0", 100e6), ("resnet50", 1.8e9), ("ghostnet_a", 141e6)])
+def test_the_default_formula_is_that_of_the_released_networks(net, macs):
+    formula = released_formula()
+    assert len(formula.c_) == 6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BudgetWarning)
+        scale = shrink(net, macs)
+    assert network(net, scale).complexity().macs == pytest.approx(macs, rel=0.01)
+    c0 = network(net).complexity().macs
+    assert (scale.r, scale.d) == pytest.approx(tuple(formula.predict([macs / c0])[0]))
+
+
+def test_the_released_formula_is_near_what_it_was_fitted_on():
+    formula = released_formula()
+    for name, scale in TINYNETS.items():
+        r, d = formula.predict([network(name).complexity().macs / C0])[0]
+        assert (r, d) == pytest.approx((scale.r, scale.d), abs=0.13), name
+
+
+def test_shrunk_tells_all():
+    answer = shrunk("efficientnet_b0", "macs", 100e6)
+    assert answer.cost == answer.spec.complexity().macs
+    assert answer.error == pytest.approx(answer.cost / 100e6 - 1)
+    _, std = released_formula().predict([answer.cost / C0], return_std=True)
+    assert (answer.r_std, answer.d_std) == pytest.approx(tuple(std[0]))
+    assert shrunk("efficientnet_b0", "macs", 100e6, "w").r_std is None
+
+
+@pytest.mark.parametrize("net", ["efficientnet_b0", "resnet18", "ghostnet_a_hswish"])
+@pytest.mark.parametrize(
+    ("budget", "method"),
+    [("params", "w"), ("params", "formula"), ("peak_activations", "r"), ("peak_activations", "giant"), ("params", "d")],
+)
+def test_other_budgets_are_met_on_exact_counts(net, budget, method):
+    wanted = {"d": 0.7}.get(method, 0.5) * getattr(network(net).complexity(), budget)
+    answer = shrunk(net, budget, wanted, method)
+    assert answer.cost == getattr(network(net, answer.scale).complexity(), budget)
+    assert abs(answer.error) < (0.2 if method == "d" else 0.05)
+
+
+def test_no_scale_of_the_path_is_nearer():
+    """Against every width on a fine grid."""
+    answer = shrunk("ghostnet_a", "params", 5e6, "w")
+    grid = [network("ghostnet_a", Scale(w=w)).complexity().params for w in np.arange(0.2, 1.2, 0.002)]
+    assert abs(answer.cost - 5e6) == min(abs(p - 5e6) for p in grid)
+
+
+def test_a_budget_that_a_dimension_does_not_move_says_what_is_reachable():
+    with pytest.raises(
+        UnreachableBudget, match=r"shrunk by r: .*smallest reachable cost 5,288,548 \(the largest is 5,288"
+    ):
+        shrink("efficientnet_b0", params=2e6, method="r")
+
+
+def test_two_budgets_are_refused():
+    with pytest.raises(ValueError, match=r"exactly one budget of .*, got macs, params"):
+        shrink("efficientnet_b0", 1e8, params=1e6)
+    with pytest.raises(ValueError, match="budget must be one of macs, params"):
+        shrunk("efficientnet_b0", "flops", 1e8)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Latency that is exactly 1 ms for every 20M MACs and 2 ms more, without measuring."""
+    asked = []
+
+    def measure(spec):
+        asked.append(spec)
+        ms = 2 + spec.complexity().macs / 20e6
+        return Latency(ms, ms, ms, 1, 1, "a clock")
+
+    monkeypatch.setattr("tinynet_core.latency.measure_latency", measure)
+    return asked
+
+
+@pytest.mark.parametrize("method", ["formula", "giant", "w"])
+def test_latency_is_met_in_few_measurements(clock, method):
+    answer = shrunk("efficientnet_b0", "latency_ms", 9.0, method)
+    assert answer.cost == pytest.approx(9.0, rel=0.03)
+    assert answer.cost == 2 + answer.spec.complexity().macs / 20e6
+    assert len(clock) <= 5
+
+
+def test_latency_out_of_reach(clock):
+    with pytest.raises(
+        UnreachableBudget, match=r"budget 50 is above 21\.3, the latency of the whole network \(latency_ms\)"
+    ):
+        shrink("efficientnet_b0", latency_ms=50.0)
+    with pytest.raises(UnreachableBudget, match=r"budget 1 needs fewer MACs .*smallest reachable cost"):
+        shrink("efficientnet_b0", latency_ms=1.0, method="d")

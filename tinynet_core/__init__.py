@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from tinynet_core.experiment import Experiment, Record
     from tinynet_core.formula import ExtrapolationWarning, TinyFormula
     from tinynet_core.networks import network
+    from tinynet_core.networks.traced import traced
     from tinynet_core.paper.claims import Finding, write_claims
     from tinynet_core.pareto import frontier, null_correlations, rank_correlation
     from tinynet_core.presets import Preset, load_preset
     from tinynet_core.scale import Base, Scale, eq5_width, giant
     from tinynet_core.screening import screen
-    from tinynet_core.shrinking import BudgetWarning, shrink, solve_width
+    from tinynet_core.shrinking import BudgetWarning, released_formula, shrink, shrunk, solve_width
     from tinynet_core.store import Store, StoreError
     from tinynet_core.study import MissingRecords, Study, formula_tinynets, open_notebook, released_tinynets
     from tinynet_core.sweeps import run, sample_scales, sample_scales_at, sweep
@@ -35,6 +36,7 @@ _HOME = {
     "null_correlations": "tinynet_core.pareto",
     "rank_correlation": "tinynet_core.pareto",
     "network": "tinynet_core.networks",
+    "traced": "tinynet_core.networks.traced",
     "Finding": "tinynet_core.paper.claims",
     "write_claims": "tinynet_core.paper.claims",
     "Preset": "tinynet_core.presets",
@@ -45,7 +47,9 @@ _HOME = {
     "giant": "tinynet_core.scale",
     "screen": "tinynet_core.screening",
     "BudgetWarning": "tinynet_core.shrinking",
+    "released_formula": "tinynet_core.shrinking",
     "shrink": "tinynet_core.shrinking",
+    "shrunk": "tinynet_core.shrinking",
     "solve_width": "tinynet_core.shrinking",
     "Store": "tinynet_core.store",
     "StoreError": "tinynet_core.store",
@@ -88,14 +92,17 @@ __all__ = [
     "null_correlations",
     "open_notebook",
     "rank_correlation",
+    "released_formula",
     "released_tinynets",
     "run",
     "sample_scales",
     "sample_scales_at",
     "screen",
     "shrink",
+    "shrunk",
     "solve_width",
     "sweep",
+    "traced",
     "write_claims",
 ]
 

@@ -22,23 +22,47 @@ class UnreachableBudget(ValueError):
 def solve(cost: Callable[[float], int], budget: float, low: float, high: float, tolerance: float = 0.01) -> Solution:
     """The ``x`` in [``low``, ``high``] whose ``cost`` is nearest to ``budget``.
 
-    ``cost`` must not decrease with x. It is a step function, so a whole interval of x has the nearest cost; the answer
-    is the shortest decimal near the middle of it, which keeps its cost when printed and typed in again.
+    ``cost`` must not decrease with x, or the nearest may be missed. It is a step function, so a whole interval of x has
+    the nearest cost; the answer is the shortest decimal near the middle of it, which keeps its cost when printed and
+    typed in again.
 
     Raises ``UnreachableBudget`` when the budget is more than ``tolerance`` outside [cost(low), cost(high)].
     """
     check_budget(budget)
-    least, most = cost(low), cost(high)
+    known = {low: cost(low), high: cost(high)}
+    least, most = known[low], known[high]
     if budget < least * (1 - tolerance):
-        raise UnreachableBudget(f"budget {budget:,.0f} is below the smallest reachable cost {least:,}")
+        raise UnreachableBudget(
+            f"budget {budget:,.0f} is below the smallest reachable cost {least:,} (the largest is {most:,})"
+        )
     if budget > most * (1 + tolerance):
-        raise UnreachableBudget(f"budget {budget:,.0f} is above the largest reachable cost {most:,}")
+        raise UnreachableBudget(
+            f"budget {budget:,.0f} is above the largest reachable cost {most:,} (the smallest is {least:,})"
+        )
 
-    below, above = _jump(lambda x: cost(x) > budget, low, high)
-    nearest = min(cost(below), cost(above), key=lambda c: abs(c - budget))
-    left = _jump(lambda x: cost(x) >= nearest, low, high)[1]
-    right = _jump(lambda x: cost(x) > nearest, low, high)[0]
+    def at(x: float) -> int:
+        if x not in known:
+            known[x] = cost(x)
+        return known[x]
+
+    def jump(past: Callable[[int], bool]) -> tuple[float, float]:
+        """The last point before and the first point after a condition on the cost turns true."""
+        before = max((x for x, c in known.items() if not past(c)), default=low)
+        after = min((x for x, c in known.items() if past(c)), default=high)
+        while after - before > 1e-9:
+            middle = (before + after) / 2
+            if past(at(middle)):
+                after = middle
+            else:
+                before = middle
+        return before, after
+
+    below, above = jump(lambda c: c > budget)
+    nearest = min(at(below), at(above), key=lambda c: abs(c - budget))
+    left, right = jump(lambda c: c >= nearest)[1], jump(lambda c: c > nearest)[0]
     x = _short_decimal(left, right)
+    if at(x) != nearest:  # the cost fell somewhere on the way
+        x = next(x for x, c in known.items() if c == nearest)
     return Solution(x, nearest, (nearest - budget) / budget)
 
 
@@ -47,21 +71,6 @@ def check_budget(budget: float) -> None:
     real = isinstance(budget, Real) and not isinstance(budget, bool)
     if not (real and math.isfinite(budget) and budget > 0):
         raise ValueError(f"budget must be a finite number above 0, got {budget!r}")
-
-
-def _jump(past: Callable[[float], bool], low: float, high: float) -> tuple[float, float]:
-    """The last point before and the first point after a monotone condition turns true."""
-    if past(low):
-        return low, low
-    if not past(high):
-        return high, high
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        if past(middle):
-            high = middle
-        else:
-            low = middle
-    return low, high
 
 
 def _short_decimal(left: float, right: float) -> float:

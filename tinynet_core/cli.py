@@ -3,56 +3,183 @@
 import sys
 import warnings
 from pathlib import Path
+from typing import cast
 
 import click
 from pydantic import ValidationError
 
-from tinynet_core.complexity import CostedRow
 from tinynet_core.errors import UserError
-from tinynet_core.networks import SCALABLE, network
-from tinynet_core.paper.claims import ledger
+from tinynet_core.networks import SCALABLE, Network, network
+from tinynet_core.report import architecture, cost_lines, shrunk_json, shrunk_text
 from tinynet_core.scale import Scale
-from tinynet_core.study import Study
-from tinynet_core.sweeps import sweep
+
+SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+
+
+class Amount(click.ParamType):
+    """A count such as 141e6, 100M or 1.8G."""
+
+    name = "amount"
+
+    def convert(self, value, param, ctx) -> float:
+        if isinstance(value, float):
+            return value
+        digits, factor = (value[:-1], SUFFIXES[value[-1]]) if value[-1:] in SUFFIXES else (value, 1.0)
+        try:
+            return float(digits) * factor
+        except ValueError:
+            self.fail(f"{value!r} is not an amount such as 141e6, 500k, 100M or 1.8G", param, ctx)
+
+
+head_option = click.option(
+    "--head", type=click.Choice(["fixed", "scaled"]), help="Whether stem and head move with the width."
+)
+classes_option = click.option("--classes", type=click.IntRange(min=1), default=1000, show_default=True)
+
+
+def scale_options(command):
+    """The three multipliers of a scalable network."""
+    for name, what in (("w", "Width"), ("d", "Depth"), ("r", "Resolution")):
+        command = click.option(f"--{name}", type=float, help=f"{what} multiplier.")(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tinynet-core")
 def tinynet() -> None:
-    """Cost, train and compare small networks, and build the book about them."""
+    """Cost, shrink, train and compare small networks, and build the book about them."""
+
+
+@tinynet.command()
+@click.argument("name", required=False)
+@scale_options
+@head_option
+@classes_option
+def cost(name: str | None, r: float | None, d: float | None, w: float | None, head, classes: int) -> None:
+    """Exact cost of network NAME, such as tinynet_a, or efficientnet_b0 with --r, --d and --w.
+
+    Without NAME: every network of the paper's Tables 3 and 6 beside the numbers printed there.
+    """
+    if name is None:
+        from tinynet_core.paper import costs
+
+        for number in (3, 6):
+            click.echo(f"Table {number}: parameters and MACs of the paper and of this package, in millions")
+            click.echo(cost_lines(costs(f"table{number}")) + "\n")
+        return
+    spec = _network(name, r, d, w, head, classes)
+    total = spec.complexity()
+    click.echo(f"{spec.name}  {spec.scale or ''}  input {spec.resolution} px")
+    if rows := spec.rows():
+        click.echo(architecture(rows))
+    click.echo(f"MACs              {total.macs:>16,}")
+    click.echo(f"parameters        {total.params:>16,}")
+    click.echo(f"activations       {total.activations:>16,}")
+    click.echo(f"peak activations  {total.peak_activations:>16,}")
+
+
+def _network(name: str, r: float | None, d: float | None, w: float | None, head, classes: int) -> Network:
+    given = {k: v for k, v in (("r", r), ("d", d), ("w", w)) if v is not None}
+    return network(name, Scale(**given) if given or name in SCALABLE else None, classes, head)
 
 
 @tinynet.command()
 @click.argument("name")
-@click.option("--r", type=float, help="Resolution multiplier.")
-@click.option("--d", type=float, help="Depth multiplier.")
-@click.option("--w", type=float, help="Width multiplier.")
-@click.option("--head", type=click.Choice(["fixed", "scaled"]), help="Whether stem and head move with the width.")
-@click.option("--classes", type=int, default=1000, show_default=True)
-def cost(name: str, r: float | None, d: float | None, w: float | None, head, classes: int) -> None:
-    """Exact cost of network NAME, such as tinynet_a, or efficientnet_b0 with --r, --d and --w."""
-    given = {k: v for k, v in (("r", r), ("d", d), ("w", w)) if v is not None}
-    spec = network(name, Scale(**given) if given or name in SCALABLE else None, classes, head)
-    total = spec.complexity()
-    click.echo(f"{spec.name}  {spec.scale or ''}  input {spec.resolution} px")
-    if rows := spec.rows():
-        click.echo(_architecture(rows))
-    click.echo(f"MACs         {total.macs:>14,}")
-    click.echo(f"parameters   {total.params:>14,}")
-    click.echo(f"activations  {total.activations:>14,}")
+@click.option("--macs", type=Amount(), help="Budget of multiply-adds for one image: 100M, 1.8G.")
+@click.option("--params", type=Amount(), help="Budget of parameters: 2.5M.")
+@click.option(
+    "--peak-activations", "--activations", type=Amount(), help="Budget of elements that the widest layer holds."
+)
+@click.option("--latency", type=float, help="Budget of milliseconds on one thread of this CPU with ONNX Runtime.")
+@click.option("--method", type=click.Choice(["formula", "giant", "r", "d", "w"]), default="formula", show_default=True)
+@click.option("--preset", help="Fit the formula on the random sample of this preset, from its store of records.")
+@click.option("--store", default="", help="Folder of records for --preset; runs/PRESET by default.")
+@head_option
+@classes_option
+@click.option("--resolution", type=click.IntRange(min=1), help="Input in pixels at r = 1, for a network of your own.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def shrink(
+    name, macs, params, peak_activations, latency, method, preset, store, head, classes, resolution, as_json
+) -> None:
+    """Find the smaller version of network NAME that comes nearest to a budget.
+
+    NAME is a scalable network such as efficientnet_b0, resnet50 or ghostnet_a, or a function of your own that builds a
+    torch module from a Scale: my_file.py:build or my_package.my_module:build.
+    """
+    from tinynet_core.shrinking import TOLERANCE, Budget, off_budget, released_formula, shrunk
+
+    budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency}
+    given = {k: v for k, v in budgets.items() if v is not None}
+    if len(given) != 1:
+        raise click.UsageError("give exactly one of --macs, --params, --peak-activations and --latency")
+    if store and not preset:
+        raise click.UsageError("--store goes with --preset")
+    if preset and method != "formula":
+        raise click.UsageError(f"--preset gives a formula, but --method is {method}")
+    budget = cast(Budget, next(iter(given)))
+    formula, source = None, ""
+    if method == "formula":
+        formula = _formula(preset, store) if preset else released_formula()
+        source = f"the sample of preset {preset}" if preset else "TinyNet-A to -E and EfficientNet-B0 as released"
+    net = _own_network(name, resolution) if ":" in name else name
+    if resolution and net is name:
+        raise click.UsageError(f"--resolution is for a network of your own; {name} has its own")
+    result = shrunk(net, budget, given[budget], method, formula, head, num_classes=classes)
+    if abs(result.error) > TOLERANCE[budget]:
+        warnings.warn(off_budget(result), stacklevel=1)
+    whole = net(Scale()) if callable(net) else network(name, None, classes, head)
+    click.echo(shrunk_json(result, source) if as_json else shrunk_text(result, whole, source))
 
 
-def _architecture(rows: list[CostedRow]) -> str:
-    """An architecture table, one line a row."""
-    lines = [f"{'input':<14}{'operator':<22}{'kernel':>6}{'stride':>8}{'repeats':>9}{'channels':>10}{'MACs':>14}"]
-    for x in rows:
-        size = f"{x.side}x{x.side}x{x.c_in}"
-        row = x.row
-        operator = row.operator + row.squeeze * " + SE"
-        lines.append(
-            f"{size:<14}{operator:<22}{row.kernel:>6}{row.stride:>8}{row.repeats:>9}{row.channels:>10}{x.macs:>14,}"
-        )
-    return "\n".join(lines)
+def _formula(preset: str, store: str):
+    from tinynet_core.study import Study
+
+    return Study(preset, store, train=False).formula()
+
+
+def _own_network(name: str, resolution: int | None):
+    """The family behind ``file.py:attribute`` or ``module:attribute``."""
+    from importlib import import_module
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    from tinynet_core.networks.traced import TracedFamily, traced
+
+    where, _, attribute = name.rpartition(":")
+    if where.endswith(".py"):
+        if not Path(where).is_file():
+            raise UserError(f"{where} is not a file")
+        spec = spec_from_file_location(Path(where).stem, where)
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        sys.path.insert(0, "")
+        try:
+            module = import_module(where)
+        except ModuleNotFoundError as error:
+            raise UserError(f"no module {where!r} to import: {error}") from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        raise UserError(f"{where} has no function {attribute!r}")
+    return found if isinstance(found, TracedFamily) else traced(found, resolution or 224, attribute)
+
+
+@tinynet.command()
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path))
+@scale_options
+@head_option
+@classes_option
+@click.option("--weights", help="timm, torchvision, or a file; random weights by default.")
+def export(name: str, file: Path, r, d, w, head, classes: int, weights: str | None) -> None:
+    """Write network NAME as an ONNX file, and check that ONNX Runtime agrees with torch to 1e-4."""
+    from tinynet_core.exporting import export_onnx
+
+    done = export_onnx(_network(name, r, d, w, head, classes), file, weights)
+    click.echo(
+        f"{done.path}  {done.size / 1e6:,.1f} MB; ONNX Runtime and torch differ by {done.difference:.1e} at most"
+    )
 
 
 @tinynet.command("sweep")
@@ -62,6 +189,9 @@ def _architecture(rows: list[CostedRow]) -> str:
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; the preset's, or one per core, by default.")
 def sweep_command(preset: str, store: str, limit: int | None, workers: int | None) -> None:
     """Train what the notebooks need under PRESET and is not in the store yet."""
+    from tinynet_core.study import Study
+    from tinynet_core.sweeps import sweep
+
     study = Study(preset, store)
     todo = study.store.missing(study.experiments())
     records = sweep(todo[:limit], study.store, workers=workers or study.preset.workers)
@@ -93,6 +223,9 @@ def book(preset: str, store: str, no_train: bool, build: Path | None) -> None:
 @click.option("--format", "form", type=click.Choice(["text", "csv"]), default="text", show_default=True)
 def claims(preset: str, store: str, form: str) -> None:
     """The paper's claims, what was measured for them, and whether the two agree."""
+    from tinynet_core.paper.claims import ledger
+    from tinynet_core.study import Study
+
     table = ledger(Study(preset, store).store)
     if form == "csv":
         click.echo(table.to_csv(index=False), nl=False)

@@ -3,65 +3,145 @@
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
 
 from tinynet_core.budget import Solution, UnreachableBudget, check_budget, solve
-from tinynet_core.formula import TinyFormula
-from tinynet_core.networks import SCALABLE, Head, network
+from tinynet_core.errors import UserError
+from tinynet_core.formula import ExtrapolationWarning, TinyFormula
+from tinynet_core.networks import SCALABLE, Head, check_scalable, network
+from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.networks.traced import Family, Specification
 from tinynet_core.scale import GIANT, Base, Scale, giant
 
-__all__ = ["BudgetWarning", "Method", "UnreachableBudget", "shrink", "solve_width"]
+__all__ = ["Budget", "BudgetWarning", "Method", "Shrunk", "UnreachableBudget", "released_formula", "shrink", "shrunk"]
 
 Method = Literal["formula", "giant", "r", "d", "w"]
+METHODS: tuple[Method, ...] = ("formula", "giant", "r", "d", "w")
+Budget = Literal["macs", "params", "peak_activations", "latency_ms"]
 LARGEST, NARROWEST = 8.0, 1e-3
 """Multipliers searched; the smallest width and depth leave every stage at its minimum."""
 SMALLEST_INPUT = 8
 """Pixels below which no input is tried."""
+TOLERANCE = {"macs": 0.01, "params": 0.01, "peak_activations": 0.01, "latency_ms": 0.05}
+"""Relative distance from the budget that passes without a warning."""
+MEASUREMENTS = 8
+"""Networks whose latency is measured at most; each is exported and timed, a few seconds."""
 
 
 class BudgetWarning(UserWarning):
-    """The nearest reachable network is more than 1% off the budget."""
+    """The nearest network that was found is further from the budget than the tolerance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """A shrunk network: its ``scale`` and ``spec``, and what it ``cost`` in the unit of ``budget``.
+
+    ``error`` is the relative distance of ``cost`` from ``wanted``. With method ``formula``, ``r_std`` and ``d_std`` are
+    the posterior standard deviations of r and d.
+    """
+
+    spec: Specification
+    scale: Scale
+    method: Method
+    budget: Budget
+    wanted: float
+    cost: float
+    error: float
+    r_std: float | None = None
+    d_std: float | None = None
 
 
 def shrink(
-    name: str,
-    macs: float,
+    net: str | Family,
+    macs: float | None = None,
     method: Method = "formula",
     formula: TinyFormula | None = None,
     head: Head | None = None,
     base: Base | None = None,
     num_classes: int = 1000,
+    *,
+    params: float | None = None,
+    peak_activations: float | None = None,
+    latency_ms: float | None = None,
 ) -> Scale:
-    """The scale at which the real MACs of network ``name`` come nearest to ``macs``.
+    """The scale at which the real cost of ``net`` comes nearest to one budget.
 
-    ``"formula"`` takes r and d from a fitted ``formula`` and solves w (paper, section 3.2); ``"giant"`` moves along
-    EfficientNet's compound scaling; ``"r"``, ``"d"``, ``"w"`` change one dimension alone. Channels, blocks and pixels
-    are whole numbers, so not every budget is reachable: a ``BudgetWarning`` says when the nearest is over 1% off.
+    ``net`` is the name of a scalable network, or a family of your own (``tinynet_core.traced``); ``head``, ``base`` and
+    ``num_classes`` belong to a name. The budget is one of ``macs``, ``params``, ``peak_activations`` (elements of the
+    input and output of the layer that needs most) and ``latency_ms`` (median milliseconds for one image on one thread
+    of this machine's CPU with ONNX Runtime, measured while searching).
 
-    Raises ``UnreachableBudget`` when the budget is outside what the method can reach.
+    ``"formula"`` takes r and d from a fitted ``formula`` and solves w (paper, section 3.2); without one it is
+    ``released_formula()``. ``"giant"`` moves along EfficientNet's compound scaling; ``"r"``, ``"d"``, ``"w"`` change
+    one dimension alone. Channels, blocks and pixels are whole numbers, so not every budget is reachable: a
+    ``BudgetWarning`` says when the nearest network is over 1% off (latency: 5%).
+
+    Raises ``UnreachableBudget``, with the smallest and the largest reachable cost, when the budget is outside.
     """
-    if name not in SCALABLE:
-        raise ValueError(f"network must be a scalable one ({', '.join(SCALABLE)}), got {name!r}")
-    scale_at, low, high = _path(name, macs, method, formula, base, num_classes)
+    budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency_ms}
+    given = {k: v for k, v in budgets.items() if v is not None}
+    if len(given) != 1:
+        names = ", ".join(budgets)
+        raise ValueError(f"give exactly one budget of {names}, got {', '.join(given) or 'none'}")
+    ((budget, wanted),) = given.items()
+    result = shrunk(net, budget, wanted, method, formula, head, base, num_classes)  # type: ignore[arg-type]
+    if abs(result.error) > TOLERANCE[budget]:
+        warnings.warn(off_budget(result), BudgetWarning, stacklevel=2)
+    return result.scale
 
-    def cost(x: float) -> int:
-        return network(name, scale_at(x), num_classes, head, base).complexity().macs
 
+def shrunk(
+    net: str | Family,
+    budget: Budget,
+    wanted: float,
+    method: Method = "formula",
+    formula: TinyFormula | None = None,
+    head: Head | None = None,
+    base: Base | None = None,
+    num_classes: int = 1000,
+) -> Shrunk:
+    """Like ``shrink``, with everything known of the answer; says nothing when the nearest network is off the budget."""
+    if budget not in TOLERANCE:
+        raise ValueError(f"budget must be one of {', '.join(TOLERANCE)}, got {budget!r}")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    check_budget(wanted)
+    family, name, start = _family(net, head, base, num_classes)
+    if method == "formula" and formula is None:
+        formula = released_formula()
     try:
-        solution = solve(cost, macs, low, high)
+        if budget == "latency_ms":
+            scale, cost = _by_latency(family, wanted, method, formula, start)
+        else:
+            scale, cost = _by_count(family, budget, wanted, method, formula, start)
     except UnreachableBudget as error:
-        raise UnreachableBudget(f"{name} shrunk by {method}: {error} (MACs)") from None
-    scale = scale_at(solution.x)
-    if abs(solution.error) > 0.01:
-        warnings.warn(
-            f"{name} shrunk by {method}: the nearest reachable network {scale} has {solution.cost:,} MACs, "
-            f"{solution.error:+.1%} off the budget of {macs:,.0f}",
-            BudgetWarning,
-            stacklevel=2,
-        )
-    return scale
+        raise UnreachableBudget(f"{name} shrunk by {method}: {error} ({budget})") from None
+    stds: list[float] = []
+    if method == "formula":
+        assert formula is not None
+        stds = _stds(formula, family(scale).complexity().macs / family(Scale()).complexity().macs)
+    return Shrunk(family(scale), scale, method, budget, wanted, cost, (cost - wanted) / wanted, *stds)
+
+
+def off_budget(result: Shrunk) -> str:
+    """How far the nearest network is from its budget, in one line."""
+    return (
+        f"{result.spec.name} shrunk by {result.method}: the nearest reachable network {result.scale} has "
+        f"{result.cost:,.6g} {result.budget}, {result.error:+.1%} off the budget of {result.wanted:,.6g}"
+    )
+
+
+@cache
+def released_formula() -> TinyFormula:
+    """The tiny formula fitted on what the authors released: r and d of TinyNet-A ... E over real MACs, and B0 at 1."""
+    c0 = network("efficientnet_b0").complexity().macs
+    scales = {"efficientnet_b0": Scale(), **TINYNETS}
+    c = [network(name).complexity().macs / c0 for name in scales]
+    return TinyFormula().fit(c, [s.r for s in scales.values()], [s.d for s in scales.values()])
 
 
 def solve_width(
@@ -74,11 +154,8 @@ def solve_width(
     num_classes: int = 1000,
 ) -> Solution:
     """The width at which ``name`` with ``r`` and ``d`` comes nearest to ``macs``, with its MACs and relative error."""
-
-    def cost(w: float) -> int:
-        return network(name, Scale(r, d, w), num_classes, head, base).complexity().macs
-
-    return solve(cost, macs, NARROWEST, LARGEST)
+    family, _, _ = _family(name, head, base, num_classes)
+    return _solve_width(family, macs, r, d)
 
 
 def formula_scale(formula: TinyFormula, c: float) -> tuple[float, float]:
@@ -89,22 +166,111 @@ def formula_scale(formula: TinyFormula, c: float) -> tuple[float, float]:
     return r, d
 
 
-def _path(name, macs, method, formula, base, num_classes) -> tuple[Callable[[float], Scale], float, float]:
-    """The curve of scales that a method moves along, as a function that costs more as x grows, and the ends of x."""
+def _family(net: str | Family, head: Head | None, base: Base | None, num_classes: int) -> tuple[Family, str, int]:
+    """A function from scales to specifications, its name, and its resolution at r = 1."""
+    if isinstance(net, str):
+        if net not in SCALABLE:
+            network(net)
+            check_scalable(net)
+        at = partial(network, net, num_classes=num_classes, head=head, base=base)
+        return lambda scale: at(scale), net, (base or SCALABLE[net]).resolution
+    if (head, base, num_classes) != (None, None, 1000):
+        raise ValueError("head, base and num_classes belong to a network of this package, not to a family of your own")
+    spec = net(Scale())
+    if not isinstance(spec, Specification):
+        raise UserError(f"a family must give a specification for a Scale (see tinynet_core.traced), got {spec!r}")
+    return net, spec.name, spec.resolution
+
+
+def _solve_width(family: Family, macs: float, r: float, d: float) -> Solution:
+    return solve(lambda w: family(Scale(r, d, w)).complexity().macs, macs, NARROWEST, LARGEST)
+
+
+def _by_count(family, budget, wanted, method, formula, start) -> tuple[Scale, int]:
+    """The scale whose exact count is nearest to ``wanted``, and that count."""
     if method == "formula":
-        if formula is None:
-            raise ValueError("method 'formula' needs formula=, a fitted TinyFormula")
-        check_budget(macs)
-        c0 = network(name, num_classes=num_classes, base=base).complexity().macs
-        r, d = formula_scale(formula, macs / c0)
+        scale_at, low, high = _formula_path(family, budget, wanted, formula)
+    else:
+        scale_at, low, high = _path(method, start)
+    solution = solve(lambda x: getattr(family(scale_at(x)).complexity(), budget), wanted, low, high)
+    return scale_at(solution.x), solution.cost
+
+
+def _formula_path(family, budget, wanted, formula) -> tuple[Callable[[float], Scale], float, float]:
+    """For MACs, r and d are known and the width is the path. Other budgets move along the fitted fractions c."""
+    c0 = family(Scale()).complexity().macs
+    if budget == "macs":
+        r, d = formula_scale(formula, wanted / c0)
         return lambda w: Scale(r, d, w), NARROWEST, LARGEST
-    smallest_r = SMALLEST_INPUT / (base or SCALABLE[name]).resolution
+
+    @cache
+    def scale_at(c: float) -> Scale:
+        r, d = formula_scale(formula, c)
+        return Scale(r, d, _solve_width(family, c * c0, r, d).x)
+
+    return scale_at, float(formula.c_.min()), float(formula.c_.max())
+
+
+def _path(method, start) -> tuple[Callable[[float], Scale], float, float]:
+    """The curve of scales that a method moves along, as a function that costs more as x grows, and the ends of x."""
+    smallest_r = SMALLEST_INPUT / start
     paths: dict[str, tuple[Callable[[float], Scale], float, float]] = {
         "giant": (giant, math.log(smallest_r) / math.log(GIANT.r), math.log(LARGEST) / math.log(GIANT.r)),
         "r": (lambda r: Scale(r=r), smallest_r, LARGEST),
         "d": (lambda d: Scale(d=d), NARROWEST, LARGEST),
         "w": (lambda w: Scale(w=w), NARROWEST, LARGEST),
     }
-    if method not in paths:
-        raise ValueError(f"method must be one of formula, {', '.join(paths)}, got {method!r}")
     return paths[method]
+
+
+def _by_latency(family, wanted, method, formula, start) -> tuple[Scale, float]:
+    """The scale whose measured latency is nearest to ``wanted`` milliseconds, and that latency.
+
+    Latency grows with MACs, so each network measured improves the guess of the MACs to ask for.
+    """
+    from tinynet_core.latency import measure_latency
+
+    def measured(scale: Scale) -> tuple[int, float]:
+        spec = family(scale)
+        return spec.complexity().macs, measure_latency(spec).median_ms
+
+    c0, full = measured(Scale())
+    if wanted > full * (1 + TOLERANCE["latency_ms"]):
+        raise UnreachableBudget(
+            f"budget {wanted:g} is above the largest reachable {full:.3g}, that of the whole network"
+        )
+    tried = {Scale(): (c0, full)}
+    macs = c0 * wanted / full
+    for _ in range(MEASUREMENTS):
+        try:
+            scale, _ = _by_count(family, "macs", macs, method, formula, start)
+        except UnreachableBudget as error:
+            least = min(ms for _, ms in tried.values())
+            raise UnreachableBudget(
+                f"budget {wanted:g} needs fewer MACs than it can reach (measured: {least:.3g} to {full:.3g}); {error}"
+            ) from None
+        if scale in tried:
+            break
+        tried[scale] = measured(scale)
+        if abs(tried[scale][1] / wanted - 1) <= TOLERANCE["latency_ms"] / 2:
+            break
+        macs = _guess(sorted(tried.values()), wanted)
+    scale = min(tried, key=lambda s: abs(tried[s][1] - wanted))
+    return scale, tried[scale][1]
+
+
+def _guess(points: list[tuple[int, float]], wanted: float) -> float:
+    """MACs at which a straight line through the two measured latencies nearest to ``wanted`` meets it."""
+    (m1, t1), (m2, t2) = sorted(points, key=lambda p: abs(p[1] - wanted))[:2]
+    if m1 == m2 or t1 == t2:
+        return m1 * wanted / t1
+    guess = m1 + (wanted - t1) * (m2 - m1) / (t2 - t1)
+    return min(max(guess, m1 / 4), m1 * 4) if guess > 0 else m1 / 2
+
+
+def _stds(formula: TinyFormula, c: float) -> list[float]:
+    """Standard deviations of r and d at ``c``; that it lies outside the fitted range was said before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        _, std = formula.predict([c], return_std=True)
+    return std[0].tolist()

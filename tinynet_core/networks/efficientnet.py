@@ -69,6 +69,8 @@ class EfficientNet(Network):
             tally.conv_bn(last, self.head, 1)
             yield Row("conv", self.head)
             last = self.head
+        tally.side = 1
+        yield Row("average pooling", last)
         tally.linear(last, self.num_classes)
         yield Row("linear", self.num_classes)
 

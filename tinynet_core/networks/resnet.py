@@ -85,6 +85,8 @@ class ResNet(Network):
         yield Row("max pooling", self.stem, 3, 2)
         for stage in self.stages:
             yield stage.tally(tally)
+        tally.side = 1
+        yield Row("average pooling", self.stages[-1].c_out)
         tally.linear(self.stages[-1].c_out, self.num_classes)
         yield Row("linear", self.num_classes)
 

@@ -1,0 +1,93 @@
+import pytest
+import torch
+from torch import nn
+
+from tinynet_core import Scale, UserError, network, shrink, shrunk, traced
+from tinynet_core.complexity import trace
+from tinynet_core.shrinking import UnreachableBudget
+
+
+def plain(scale):
+    """A stack of 3x3 convolutions that nobody has published."""
+    width = max(4, round(32 * scale.w))
+    layers = [nn.Conv2d(3, width, 3, 2, 1)]
+    for _ in range(max(1, round(4 * scale.d))):
+        layers += [nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+
+
+def closed_form(scale):
+    """MACs of ``plain`` at 64 px, from its description."""
+    width, blocks, side = max(4, round(32 * scale.w)), max(1, round(4 * scale.d)), (int(64 * scale.r) + 1) // 2
+    return 27 * width * side**2 + blocks * 9 * width**2 * side**2 + 10 * width
+
+
+@pytest.fixture
+def family():
+    return traced(plain, resolution=64)
+
+
+@pytest.mark.parametrize("method", ["formula", "giant", "r", "d", "w"])
+def test_a_network_of_your_own_meets_a_budget(family, method):
+    whole = family(Scale()).complexity().macs
+    assert whole == closed_form(Scale())
+    answer = shrunk(family, "macs", whole / 2, method)
+    assert answer.cost == closed_form(answer.scale) == trace(answer.spec.build(), answer.spec.resolution).macs
+    assert abs(answer.error) < 0.06
+    assert answer.spec.name == "plain"
+
+
+def test_the_same_network_traced_and_specified_shrinks_alike():
+    def builder(scale):
+        return network("efficientnet_b0", scale, 10).build()
+
+    by_trace = shrink(traced(builder, 224), 200e6, "w")
+    by_spec = shrink("efficientnet_b0", 200e6, "w", num_classes=10)
+    assert by_trace == by_spec
+
+
+def test_each_scale_is_traced_once():
+    calls = []
+
+    def builder(scale):
+        calls.append(scale)
+        return plain(scale)
+
+    family = traced(builder, 64)
+    for _ in range(3):
+        family(Scale(w=0.5)).complexity()
+    assert calls == [Scale(w=0.5)]
+
+
+def test_tracing_takes_no_memory_and_leaves_the_default_device():
+    family = traced(lambda scale: nn.Sequential(nn.Conv2d(3, 200_000, 9), nn.Conv2d(200_000, 200_000, 9)), 32, "huge")
+    assert family(Scale()).complexity().params > 3e12
+    assert torch.zeros(1).device.type == "cpu"
+
+
+def test_one_channel():
+    family = traced(lambda scale: nn.Conv2d(1, 8, 3), resolution=28, name="grey", channels=1)
+    assert family(Scale()).complexity().macs == 8 * 9 * 26 * 26
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: traced(plain, 0), "resolution must be a whole number above 0, got 0"),
+        (lambda: traced("plain"), "builder must be a function of a Scale, got 'plain'"),
+        (lambda: traced(plain, channels=1.5), "channels must be a whole number"),
+        (lambda: shrink(traced(lambda s: 3, 8, "three"), 1e6), "three must build a torch.nn.Module, got int"),
+        (lambda: shrink(traced(lambda s: nn.ReLU(), 8, "relu"), 1e6), "relu .*fails|no convolution"),
+        (lambda: shrink(traced(lambda s: nn.Conv2d(5, 2, 3), 8, "five"), 1e6), "five at .* fails on an image of 8 px"),
+        (lambda: shrink(traced(plain, 64), 1e6, num_classes=5), "belong to a network of this package"),
+        (lambda: shrink(plain, 1e6), "a family must give a specification"),
+    ],
+)
+def test_bad_input(make, message):
+    with pytest.raises((ValueError, UserError), match=message):
+        make()
+
+
+def test_unreachable_says_what_is_reachable(family):
+    with pytest.raises(UnreachableBudget, match=r"plain shrunk by w: .*smallest reachable cost \d"):
+        shrink(family, 100, "w")

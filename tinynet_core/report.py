@@ -1,0 +1,94 @@
+"""What the ``tinynet`` command prints of networks: architecture, costs and shrinking, as text and as JSON."""
+
+import json
+from dataclasses import asdict
+
+import pandas as pd
+
+from tinynet_core.complexity import CostedRow
+from tinynet_core.networks.traced import Specification
+from tinynet_core.shrinking import Shrunk
+
+UNITS = {"macs": "MACs", "params": "parameters", "peak_activations": "peak activations", "latency_ms": "ms of latency"}
+
+
+def architecture(rows: list[CostedRow]) -> str:
+    """An architecture table, one line a row."""
+    lines = [
+        f"{'input':<14}{'operator':<26}{'kernel':>6}{'stride':>8}{'repeats':>9}{'channels':>10}{'MACs':>15}{'params':>13}"
+    ]
+    for x in rows:
+        row = x.row
+        size, operator = f"{x.side}x{x.side}x{x.c_in}", row.operator + row.squeeze * " + SE"
+        lines.append(
+            f"{size:<14}{operator:<26}{row.kernel:>6}{row.stride:>8}{row.repeats:>9}{row.channels:>10}"
+            f"{x.macs:>15,}{x.params:>13,}"
+        )
+    return "\n".join(lines)
+
+
+def cost_lines(costs: pd.DataFrame) -> str:
+    """A cost table of the paper beside ours, one line a row; a row that differs is explained below its numbers."""
+    lines = [f"{'model':<34}{'params':>8}{'ours':>8}{'off':>7}{'MACs':>9}{'ours':>9}{'off':>7}  "]
+    for x in costs.itertuples():
+        lines.append(
+            f"{x.model:<34}{_number(x.paper_params, 1)}{x.params / 1e6:>8.2f}{_percent(x.params_off)}"
+            f"{x.paper_macs:>9g}{x.macs / 1e6:>9.1f}{_percent(x.macs_off)}  {'' if x.match else 'differs'}"
+        )
+        if x.note:
+            lines.append(f"    {x.note}")
+    return "\n".join(lines)
+
+
+def _number(x: float, digits: int) -> str:
+    return f"{'-':>8}" if pd.isna(x) else f"{x:>8.{digits}f}"
+
+
+def _percent(x: float) -> str:
+    return f"{'-':>7}" if pd.isna(x) else f"{x:>+7.1%}"
+
+
+def shrunk_text(result: Shrunk, whole: Specification, source: str) -> str:
+    """A shrunk network beside the ``whole`` one; ``source`` says what the formula was fitted on."""
+    before, after, spec, scale = whole.complexity(), result.spec.complexity(), result.spec, result.scale
+    by = f"the tiny formula, fitted on {source}" if source else f"method {result.method}"
+    wanted = f"{result.wanted:,.10g} {UNITS[result.budget]}"
+    uncertain = {k: f" +- {x:.2g}" for k, x in (("r", result.r_std), ("d", result.d_std)) if x is not None}
+    lines = [f"{spec.name} shrunk to {wanted} by {by}", "", f"{'':<18}{'whole':>16}{'shrunk':>16}"]
+    lines += [f"{k:<18}{1:>16}{getattr(scale, k):>16.4g}{uncertain.get(k, '')}" for k in "rdw"]
+    lines.append(f"{'input (pixels)':<18}{whole.resolution:>16}{spec.resolution:>16}")
+    for key, label in (("macs", "MACs"), ("params", "parameters"), ("peak_activations", "peak activations")):
+        x, y = getattr(before, key), getattr(after, key)
+        lines.append(f"{label:<18}{x:>16,}{y:>16,}  {y / x:.1%}")
+    if result.budget == "latency_ms":
+        lines.append(f"{'latency (ms)':<18}{'':>16}{result.cost:>16.3g}")
+    lines.append(f"{'off the budget':<18}{'':>16}{result.error:>+16.1%}")
+    if uncertain:
+        lines.append("+- is one standard deviation of the formula's posterior for a new model")
+    rows = spec.rows()
+    return "\n".join([*lines, "", architecture(rows)] if rows else lines)
+
+
+def shrunk_json(result: Shrunk, source: str) -> str:
+    """A shrunk network as JSON; counts are whole numbers, latency is in milliseconds."""
+    cost = result.spec.complexity()
+    return json.dumps(
+        {
+            "network": result.spec.name,
+            "method": result.method,
+            "formula": source or None,
+            "budget": {"kind": result.budget, "wanted": result.wanted, "cost": result.cost, "error": result.error},
+            "scale": asdict(result.scale),
+            "std": {"r": result.r_std, "d": result.d_std},
+            "resolution": result.spec.resolution,
+            "macs": cost.macs,
+            "params": cost.params,
+            "activations": cost.activations,
+            "peak_activations": cost.peak_activations,
+            "stages": [
+                {"side": x.side, "channels_in": x.c_in, **asdict(x.row), "macs": x.macs, "params": x.params}
+                for x in result.spec.rows()
+            ],
+        },
+        indent=1,
+    )
