@@ -1,0 +1,309 @@
+import hashlib
+import pickle
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from tinynet_core import Base, UserError, network
+from tinynet_core.networks import NAMES, Network, weights
+from tinynet_core.networks.library import PEERS
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """The folder of released weights in an empty cache."""
+    monkeypatch.setenv("TINYNET_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / "weights"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def small():
+    """A network with few tensors of few elements."""
+    return network("resnet18", num_classes=3, base=Base(32, 0.1))
+
+
+def shuffled(module):
+    """``module`` with batch-norm statistics and scales of some size, so that every tensor changes the logits."""
+    for norm in module.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.running_mean.normal_(0, 0.1)
+            norm.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(norm.weight, 0.8, 1.6)
+            torch.nn.init.normal_(norm.bias, 0, 0.3)
+    return module.eval()
+
+
+def random_state(spec):
+    """The tensors of ``spec`` with random values."""
+    return shuffled(spec.build()).state_dict()
+
+
+def refusal(spec: Network, path) -> str:
+    """The one line with which ``path`` is refused, and no tensor of the module has changed then."""
+    module = spec.build()
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    with pytest.raises(UserError) as caught:
+        weights.load_weights(module, spec.name, path)
+    for key, tensor in module.state_dict().items():
+        torch.testing.assert_close(tensor, before[key], rtol=0, atol=0)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def torch_saved(state, path):
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize(
+    ("file", "write"),
+    [
+        ("w.safetensors", save_file),
+        ("w.pth", torch_saved),
+        ("w.bin", lambda state, path: torch.save({"state_dict": state, "epoch": 3}, path)),
+        ("w.pt", lambda state, path: torch.save({"model": {f"module.{k}": v for k, v in state.items()}}, path)),
+        ("old.pth", lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False)),
+        ("bare.pth", lambda state, path: torch.save({k: v for k, v in state.items() if "num_ba" not in k}, path)),
+    ],
+)
+def test_round_trip(tmp_path, file, write):
+    spec = network("tinynet_e")
+    state = random_state(spec)
+    write(state, tmp_path / file)
+    loaded = spec.build(weights=tmp_path / file).state_dict()
+    assert list(loaded) == list(state)
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
+    text = spec.build(weights=str(tmp_path / file)).state_dict()
+    assert all(torch.equal(text[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize("name", ["tinynet_e", "ghostnet_100", "resnet18", "mobilenetv3_small_050", "mnasnet_a1_100"])
+def test_weights_of_timm_from_the_cache_give_its_logits(kept, name):
+    repository = weights.RELEASED[name]["timm"].rpartition("/")[2]
+    theirs = shuffled(timm.create_model(repository.partition(".")[0]))
+    save_file(theirs.state_dict(), kept / f"{repository}.safetensors")
+    assert_same_logits(network(name), "timm", theirs)
+
+
+def test_weights_of_torchvision_from_the_cache_give_its_logits(kept):
+    theirs = shuffled(torchvision.models.get_model("shufflenet_v2_x0_5"))
+    torch.save(theirs.state_dict(), kept / "shufflenetv2_x0.5-f707e7126e.pth")
+    assert_same_logits(network("shufflenetv2_050"), "torchvision", theirs)
+
+
+def assert_same_logits(spec, library, theirs):
+    ours = spec.build(weights=library).double().eval()
+    image = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        expected = theirs.double()(image)
+        assert expected.std() > 1e-3
+        torch.testing.assert_close(ours(image), expected, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", weights.RELEASED)
+def test_every_released_entry_is_a_network_that_the_library_released(name):
+    assert name in NAMES
+    for library, entry in weights.RELEASED[name].items():
+        if library == "timm":
+            assert entry.removeprefix("timm/") in timm.list_pretrained()
+            entry = entry.removeprefix("timm/").partition(".")[0]
+        with torch.device("meta"):
+            theirs = (timm.create_model if library == "timm" else torchvision.models.get_model)(entry).state_dict()
+            ours = network(name).build().state_dict()
+        assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+        if name in PEERS:
+            assert (library, entry) == PEERS[name][:2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_the_modules(tmp_path, small, dtype):
+    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in random_state(small).items()}
+    torch.save(state, tmp_path / "w.pth")
+    loaded = small.build(weights=tmp_path / "w.pth").state_dict()
+    assert all(loaded[key].dtype in (torch.float32, torch.int64) for key in state)
+    assert all(torch.equal(loaded[key], state[key].to(loaded[key].dtype)) for key in state)
+
+
+def changed(state, key, value):
+    return {**state, key: value}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: changed(s, "fc.bias", torch.tensor([1.0, float("nan"), 0.0])), "'fc.bias' holds values that are"),
+        (lambda s: changed(s, "fc.bias", torch.tensor([0.0, 1e300, 0.0]).double() * 1e300), "not finite in torch.flo"),
+        (lambda s: changed(s, "fc.bias", torch.ones(3).int()), "'fc.bias' is of torch.int32 in the file, torch.floa"),
+        (lambda s: changed(s, "fc.bias", torch.ones(3, dtype=torch.cfloat)), "is of torch.complex64"),
+        (lambda s: changed(s, "bn1.num_batches_tracked", torch.tensor(1.0)), "is of torch.float32 in the file, torch."),
+        (lambda s: changed(s, "fc.bias", torch.ones(4)), r"'fc.bias' has shape (4,) in the file, (3,) in the network"),
+        (lambda s: changed(s, "fc.bias", torch.ones(1, 3)), "'fc.bias' has shape (1, 3)"),
+        (lambda s: changed(s, "fc.bias", torch.ones(3).to_sparse()), "must hold dense tensors, 'fc.bias' is not one"),
+        (lambda s: changed(s, "fc.bias", torch.ones(3, device="meta")), "must hold dense tensors"),
+        (lambda s: changed(s, "top.weight", torch.ones(3)), "fit resnet18: the network has no tensor 'top.weight'"),
+        (lambda s: {k: v for k, v in s.items() if not k.startswith("layer2.0")}, "'layer2.0.conv1.weight' is missing"),
+        (lambda s: {}, "must hold a dict of tensors, got nothing"),
+        (lambda s: list(s.values()), "must hold a dict of tensors, got a list"),
+        (lambda s: s["fc.bias"], "must hold a dict of tensors, got a Tensor"),
+        (lambda s: changed(s, "epoch", 3), "must hold tensors by name, 'epoch' is a int"),
+        (lambda s: changed(s, 3, torch.ones(3)), "must hold tensors by name, 3 is a Tensor"),
+        (lambda s: {"model": {"state_dict": s}}, "'state_dict' is a OrderedDict"),
+    ],
+)  # fmt: skip
+def test_tensors_that_do_not_fit(tmp_path, small, change, message):
+    torch.save(change(small.build().state_dict()), tmp_path / "w.pth")
+    assert message in refusal(small, tmp_path / "w.pth")
+    assert str(tmp_path / "w.pth") in refusal(small, tmp_path / "w.pth")
+
+
+def test_another_network_names_the_first_tensor_that_differs(tmp_path):
+    a, b = network("tinynet_a"), network("tinynet_b")
+    save_file(random_state(a), tmp_path / "a.safetensors")
+    theirs, ours = (spec.build().state_dict() for spec in (a, b))
+    first = next(key for key in ours if key not in theirs or theirs[key].shape != ours[key].shape)
+    message = refusal(b, tmp_path / "a.safetensors")
+    assert f"does not fit tinynet_b: tensor {first!r} has shape" in message
+
+
+def test_another_number_of_classes_names_the_classifier(tmp_path):
+    save_file(random_state(network("tinynet_e")), tmp_path / "w.safetensors")
+    message = refusal(network("tinynet_e", num_classes=10), tmp_path / "w.safetensors")
+    assert "tensor 'classifier.weight' has shape (1000, 1280) in the file, (10, 1280) in the network" in message
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_damaged_files(tmp_path, small, suffix):
+    path, state = tmp_path / f"w{suffix}", small.build().state_dict()
+    assert "is not there; weights must be 'timm', 'torchvision' or a file" in refusal(small, path)
+    assert "is a folder" in refusal(small, tmp_path)
+    path.touch()
+    assert refusal(small, path) == f"weights file {path} is empty"
+    for text in (b"hello", bytes(64), b"x" * 2000, b"PK\x03\x04 and so on"):
+        path.write_bytes(text)
+        assert "damaged" in refusal(small, path)
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    whole = path.read_bytes()
+    for size in (1, 7, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        assert "damaged" in refusal(small, path)
+
+
+def test_old_format_cut_off(tmp_path, small):
+    path = tmp_path / "w.pth"
+    torch.save(small.build().state_dict(), path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    for size in (100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        assert str(path) in refusal(small, path)
+
+
+class Hostile:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("old", [False, True])
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, small, protocol, old):
+    trap, path = tmp_path / "trap", tmp_path / "w.pth"
+    state = {**small.build().state_dict(), "extra": Hostile(trap)}
+    torch.save(state, path, pickle_protocol=max(protocol, 2), _use_new_zipfile_serialization=not old)
+    assert "refused: it holds Python objects, not only tensors" in refusal(small, path)
+    path.write_bytes(pickle.dumps({"extra": Hostile(trap)}, protocol=protocol))
+    assert "refused: it holds Python objects, not only tensors" in refusal(small, path)
+    assert not trap.exists()
+    pickle.loads(path.read_bytes())
+    assert trap.exists()  # the trap works where pickle is trusted
+
+
+def test_a_whole_module_is_refused(tmp_path, small):
+    torch.save(small.build(), tmp_path / "w.pth")
+    assert "refused: it holds Python objects, not only tensors" in refusal(small, tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("shufflenetv2_050", "timm", "timm released none for shufflenetv2_050; allowed: 'torchvision' or a file"),
+        ("tinynet_a", "torchvision", "torchvision released none for tinynet_a; allowed: 'timm' or a file"),
+        ("fbnet_b", "timm", "no library released weights for fbnet_b; allowed: a file"),
+        (
+            "tinynet_e",
+            "imagenet",
+            "file imagenet is not there; weights must be 'timm', 'torchvision' or a file",
+        ),
+        ("tinynet_e", 3, "weights must be 'timm', 'torchvision' or a file, got 3"),
+        ("tinynet_e", True, "or a file, got True"),
+    ],
+)
+def test_weights_that_nobody_has(kept, name, given, message):
+    assert message in refusal(network(name), given)
+
+
+def offline(*args, **kwargs):
+    raise OSError("no route to the host\nsecond line")
+
+
+def test_no_network_says_which_file_of_timm_belongs_where(kept, monkeypatch):
+    monkeypatch.setattr(weights, "hf_hub_download", offline)
+    message = refusal(network("tinynet_e"), "timm")
+    assert "model.safetensors of the Hub repository timm/tinynet_e.in1k" in message
+    assert f"(no route to the host); save it as {kept / 'tinynet_e.in1k.safetensors'} or give weights=FILE" in message
+
+
+def test_the_hub_is_asked_once_before_a_download_that_retries(kept, monkeypatch):
+    def absent(*args, local_files_only=False, **kwargs):
+        assert local_files_only
+        raise weights.LocalEntryNotFoundError("not in the cache of the Hub")
+
+    monkeypatch.setattr(weights, "hf_hub_download", absent)
+    monkeypatch.setattr(weights, "get_hf_file_metadata", offline)
+    assert "(no route to the host)" in refusal(network("tinynet_e"), "timm")
+
+
+def test_a_download_of_timm_is_used(kept, tmp_path, monkeypatch):
+    state = random_state(network("tinynet_e"))
+    save_file(state, tmp_path / "model.safetensors")
+    monkeypatch.setattr(weights, "hf_hub_download", lambda *args, **kwargs: str(tmp_path / "model.safetensors"))
+    loaded = network("tinynet_e").build(weights="timm").state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
+
+
+def test_no_network_says_which_file_of_torchvision_belongs_where(kept, monkeypatch):
+    monkeypatch.setattr(weights, "urlopen", offline)
+    message = refusal(network("resnet18"), "torchvision")
+    assert "resnet18-f37072fd.pth of torchvision could not be downloaded (no route to the host)" in message
+    assert f"save it as {kept / 'resnet18-f37072fd.pth'} or give weights=FILE" in message
+
+
+def test_a_download_of_torchvision_is_kept_when_its_hash_is_right(kept, tmp_path, monkeypatch):
+    """The download itself is torch's, here from a file."""
+    spec, served = network("shufflenetv2_050"), tmp_path / "served"
+    served.mkdir()
+    state = random_state(spec)
+    torch.save(state, served / "w.pth")
+    digest = hashlib.sha256((served / "w.pth").read_bytes()).hexdigest()
+    for name in (f"w-{'0' * 8}.pth", f"w-{digest[:8]}.pth"):
+        (served / name).write_bytes((served / "w.pth").read_bytes())
+
+    def release(name):
+        enum = type("Weights", (), {"IMAGENET1K_V1": type("Entry", (), {"url": (served / name).as_uri()})})
+        monkeypatch.setattr(torchvision.models, "get_model_weights", lambda entry: enum)
+
+    release(f"w-{'0' * 8}.pth")
+    assert "invalid hash value" in refusal(spec, "torchvision")
+    assert not list(kept.iterdir())
+    release(f"w-{digest[:8]}.pth")
+    loaded = spec.build(weights="torchvision").state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
+    assert [path.name for path in kept.iterdir()] == [f"w-{digest[:8]}.pth"]
