@@ -12,6 +12,8 @@ __all__ = ["NAMES", "SCALABLE", "Head", "Network", "base_of", "check_scalable", 
 
 SCALABLE: dict[str, Base] = {**efficientnet.SCALABLE, **resnet.SCALABLE, **ghostnet.SCALABLE}
 """Networks that take a ``Scale``, with the size that r = d = w = 1 stands for."""
+BASES: dict[str, Base] = {**dict.fromkeys(efficientnet.NAMES, PAPER_BASE), **resnet.BASES, **ghostnet.BASES}
+"""The same size for every network of these families, those with a scale of their own included."""
 NAMES: tuple[str, ...] = (*efficientnet.NAMES, *resnet.NAMES, *ghostnet.NAMES, *mobile.NAMES, *library.NAMES)
 
 
@@ -41,9 +43,9 @@ def network(
         raise ValueError(f"{name} has its own scale; networks that take one: {', '.join(SCALABLE)}")
     if name in efficientnet.NAMES:
         return efficientnet.efficientnet(name, scale, num_classes, head, base or PAPER_BASE)
-    if name in SCALABLE:
+    if name in BASES:
         build = resnet.resnet if name in resnet.NAMES else ghostnet.ghostnet
-        return build(name, scale, num_classes, head, base or SCALABLE[name])
+        return build(name, scale, num_classes, head, base or BASES[name])
     if head is not None or base is not None:
         raise ValueError(f"{name} is a fixed network: it takes neither head nor base")
     return mobile.mobile(name, num_classes) if name in mobile.NAMES else library.library_network(name, num_classes)
@@ -51,7 +53,7 @@ def network(
 
 def base_of(name: str) -> Base | None:
     """The size that r = d = w = 1 stands for in the network called ``name``; None for a fixed network."""
-    return PAPER_BASE if name in efficientnet.NAMES else SCALABLE.get(name)
+    return BASES.get(name)
 
 
 def check_scalable(name: str) -> None:

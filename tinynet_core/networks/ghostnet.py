@@ -1,4 +1,4 @@
-"""The GhostNet family: GhostNet at any width and scale, and GhostNet-A of the paper's Table 7, each under any scale.
+"""The GhostNet family: GhostNet and GhostNet-A of the paper's Table 7, each under any scale, and GhostNet-B, -C, -D.
 
 GhostNet: Han et al. 2020, Table 1 (huawei-noah/Efficient-AI-Backbones, ``ghostnet_pytorch``). GhostNet-A: Table 7 of
 the paper; kernel sizes and the rounding of inner channels, which it leaves out, are those of the 600M network in the
@@ -85,8 +85,18 @@ FAMILY = {
     "ghostnet_150": (GHOSTNET, Base(width=1.5, divisor=4)),
     "ghostnet_a": (GHOSTNET_A, Base(resolution=240, width=1.75, divisor=4)),
 }
-SCALABLE = {name + suffix: base for name, (_, base) in FAMILY.items() for suffix in ("", "_hswish")}
-NAMES = tuple(SCALABLE)
+# GhostNet-A shrunk to the weights and FLOPs of the paper's Table 6. Its r, d, w were never published: these are this
+# project's own. Of the networks that have both numbers, with the head of 1400, each is the one nearest to the r and d
+# of the tiny formula (tinynet_core.enumeration.nearest); tests/test_enumeration.py finds them anew.
+SHRUNK = {
+    "ghostnet_b": Scale(r=0.88, d=0.9, w=0.808),
+    "ghostnet_c": Scale(r=0.865, d=0.85, w=0.563),
+    "ghostnet_d": Scale(r=1.04, d=0.7, w=0.301),
+}
+SUFFIXES = ("", "_hswish")
+SCALABLE = {name + suffix: base for name, (_, base) in FAMILY.items() for suffix in SUFFIXES}
+BASES = {**SCALABLE, **{name + suffix: SCALABLE["ghostnet_a"] for name in SHRUNK for suffix in SUFFIXES}}
+NAMES = tuple(BASES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +170,18 @@ class GhostNet(Network):
 def ghostnet(name: str, scale: Scale | None, num_classes: int, head: Head | None, base: Base) -> GhostNet:
     """The specification of a member of the family; a name that ends in ``_hswish`` has hard-swish for ReLU.
 
-    All channels up to pooling move with the width, stem included, as between the published widths. The head of 1280
-    (GhostNet-A: 1400) does not, unless ``head="scaled"``.
+    ``ghostnet_b``, ``ghostnet_c`` and ``ghostnet_d`` are GhostNet-A at a scale of their own. All channels up to pooling
+    move with the width, stem included, as between the published widths. The head of 1280 (GhostNet-A: 1400) does not,
+    unless ``head="scaled"``.
     """
-    return scaled(name, scale or Scale(), num_classes, head or "fixed", base)
+    own = SHRUNK.get(name.removesuffix("_hswish"))
+    return scaled(name, own or scale or Scale(), num_classes, head or "fixed", base)
 
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> GhostNet:
     """The named network at a ``Scale``, or at many ``Scales`` at once."""
-    layout, own_base = FAMILY[name.removesuffix("_hswish")]
+    plain = name.removesuffix("_hswish")
+    layout, own_base = FAMILY["ghostnet_a" if plain in SHRUNK else plain]
     width = scale.w * base.width
     stem = c_in = round_channels(STEM * width, base.divisor)
     stages = []

@@ -1,0 +1,151 @@
+"""All the networks of a family that have a given cost: what two published numbers say of a network, and what not."""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from tinynet_core.networks import SCALABLE, Head, check_scalable, efficientnet, ghostnet, resnet
+from tinynet_core.networks.rounding import round_repeats
+from tinynet_core.scale import GIANT, Base
+from tinynet_core.screening import screen
+
+Range = tuple[float, float]
+CELLS = 1_000_000
+"""Candidates screened at a time: about 100 MB of arrays."""
+STEP = 0.0001
+"""Widths tried; the interval between two changes of some channel count is seldom narrower."""
+COLUMNS = ["r", "r_low", "r_high", "d", "d_low", "d_high", "w", "w_low", "w_high"]
+
+
+def enumerate_scales(
+    name: str,
+    macs: Range,
+    params: Range | None = None,
+    r: Range = (0.2, 3.0),
+    d: Range = (0.2, 3.0),
+    w: Range = (0.2, 3.0),
+    head: Head = "fixed",
+) -> pd.DataFrame:
+    """Every network of the family ``name`` with low <= MACs < high, and low <= parameters < high where given.
+
+    Resolution and depth are searched without gaps: every input of whole pixels that some multiplier in ``r`` gives, and
+    every vector of block repeats that some multiplier in ``d`` gives. The width runs over ``w`` in steps of 0.0001; a
+    run of them with the same channels is one network. The default ranges hold those of the paper's random sample
+    (0.35 to 2.8, section 4.2).
+
+    One row per network: multipliers ``r``, ``d`` and ``w`` that give it, as short decimals; the intervals ``r_low`` ...
+    ``w_high`` of all that do, inside the ranges; ``resolution`` in pixels, ``repeats`` as text, and exact ``macs`` and
+    ``params``.
+
+    Raises ``ValueError`` for a network that takes no scale and for ranges that are empty or not above zero.
+    """
+    check_scalable(name)
+    for label, bounds in {"macs": macs, "params": params, "r": r, "d": d, "w": w}.items():
+        if bounds is not None and not 0 < bounds[0] <= bounds[1] < math.inf:
+            raise ValueError(f"{label} must be a range (low, high) above 0, got {bounds!r}")
+    inputs = np.array(list(_inputs(SCALABLE[name], r)))
+    parts = []
+    for depth in _depths(name, d):
+        widths = _widths(name, depth[0], w, head, params)
+        rows = max(1, CELLS // max(1, len(widths)))
+        for start in range(0, len(inputs) if len(widths) else 0, rows):
+            part = inputs[start : start + rows]
+            cost = screen(name, part[:, :1], depth[0], widths[None, :, 0], head=head)
+            i, j = np.nonzero((macs[0] <= cost.macs) & (cost.macs < macs[1]))
+            columns = [*part[i, :3].T, *([x] * len(i) for x in depth[:3]), *widths[j].T]
+            found = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+            found = found.assign(resolution=part[i, 3].astype(int), repeats=depth[3])
+            parts.append(found.assign(macs=cost.macs[i, j], params=cost.params[i, j]))
+    if not parts:
+        return pd.DataFrame(columns=[*COLUMNS, "resolution", "repeats", "macs", "params"])
+    return pd.concat(parts, ignore_index=True).sort_values(["resolution", "d", "w"], ignore_index=True)
+
+
+def nearest(networks: pd.DataFrame, r: float, d: float, macs: float, params: float | None = None) -> pd.Series:
+    """The row of ``networks`` that is nearest to resolution ``r`` and depth ``d``, in |log r/r*| + |log d/d*|.
+
+    r* and d* are the nearest points of the row's intervals. Rows of one resolution and depth are told apart by their
+    relative distance from ``macs`` and, where given, from ``params``, added up.
+    """
+    if networks.empty:
+        raise ValueError("there is no network to choose from")
+    away = sum(
+        np.log(np.clip(x, networks[f"{axis}_low"], networks[f"{axis}_high"]) / x).abs()
+        for axis, x in (("r", r), ("d", d))
+    )
+    off = (networks.macs / macs - 1).abs() + (0 if params is None else (networks.params / params - 1).abs())
+    order = pd.DataFrame({"away": away.round(9), "off": off, "macs": networks.macs}).sort_values(
+        ["away", "off", "macs"]
+    )
+    return networks.loc[order.index[0]]
+
+
+def off_giant_curve(networks: pd.DataFrame) -> pd.Series:
+    """How far each row is from the giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi (Tan and Le 2019).
+
+    The largest relative change of a multiplier that would put the row on the curve, at the phi where it is smallest.
+    The row's intervals count: a network that some point of the curve gives is at 0.
+    """
+    best = pd.Series(np.inf, index=networks.index)
+    for phi in np.arange(-12, 12.001, 0.01):
+        worst = pd.Series(0.0, index=networks.index)
+        for axis in "rdw":
+            x = getattr(GIANT, axis) ** phi
+            worst = np.maximum(worst, np.log(np.clip(x, networks[f"{axis}_low"], networks[f"{axis}_high"]) / x).abs())
+        best = np.minimum(best, worst)
+    return np.expm1(best)
+
+
+def _inputs(base: Base, r: Range) -> Iterator[tuple[float, float, float, int]]:
+    """A multiplier, the ends of its interval, and the resolution, for every whole number of pixels."""
+    for pixels in range(base.pixels(r[0]), base.pixels(r[1]) + 1):
+        low, high = max(r[0], pixels / base.resolution), min(r[1], (pixels + 1) / base.resolution)
+        yield short_decimal(low, high), low, high, pixels
+
+
+def _depths(name: str, d: Range) -> Iterator[tuple[float, float, float, str]]:
+    """A multiplier, the ends of its interval, and the block repeats, for every vector of them."""
+    own = base_repeats(name)
+    steps = {(k + 0.5) / n for n in own for k in range(1, math.ceil(n * d[1]) + 1)}
+    ends = [d[0], *sorted(x for x in steps if d[0] < x < d[1]), d[1]]
+    for low, high in pairwise(ends):
+        depth = short_decimal(low, high)
+        yield depth, low, high, "-".join(str(round_repeats(n, depth)) for n in own)
+
+
+def _widths(name: str, depth: float, w: Range, head: Head, params: Range | None) -> np.ndarray:
+    """A multiplier and the ends of its interval (n, 3), for every run of widths that gives one network."""
+    tried = np.round(np.arange(math.ceil(w[0] / STEP - 1e-6), math.floor(w[1] / STEP + 1e-6) + 1) * STEP, 6)
+    if not len(tried):
+        return np.empty((0, 3))
+    cost = screen(name, 1.0, depth, tried, head=head)
+    changes = (np.diff(cost.params) != 0) | (np.diff(cost.macs) != 0)
+    first = np.flatnonzero(np.concatenate([[True], changes]))
+    last = np.concatenate([first[1:] - 1, [len(tried) - 1]])
+    if params is not None:  # parameters do not depend on the resolution
+        fits = (params[0] <= cost.params[first]) & (cost.params[first] < params[1])
+        first, last = first[fits], last[fits]
+    ends = zip(tried[first].tolist(), tried[last].tolist(), strict=True)
+    return np.array([(short_decimal(low, high), low, high) for low, high in ends]).reshape(-1, 3)
+
+
+def base_repeats(name: str) -> tuple[int, ...]:
+    """Block repeats of each stage of the scalable network ``name`` at depth 1."""
+    if name in resnet.SCALABLE:
+        return resnet.REPEATS[name]
+    if name in ghostnet.SCALABLE:
+        return tuple(n for _, n, _ in ghostnet.FAMILY[name.removesuffix("_hswish")][0].runs)
+    return tuple(n for _, n, *_ in efficientnet.B0_STAGES)
+
+
+def short_decimal(low: float, high: float) -> float:
+    """The decimal of fewest digits inside ``low`` ... ``high``, the nearest to the middle of those."""
+    middle = (low + high) / 2
+    for digits in range(1, 12):
+        x = round(middle, digits)
+        if low < x < high:
+            return x
+    return round(middle, 6)
