@@ -1,37 +1,51 @@
-"""Solving the width for a budget on real MACs, beside the same bisection over built modules."""
+"""Shrinking to a budget on real MACs, beside the same search over built modules."""
 
 import time
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import tinynet_core as tn
-from tinynet_core.budget import solve
-from tinynet_core.complexity import trace
 from tinynet_core.scale import Scale
 
+BUDGETS = {"efficientnet_b0": 100e6, "resnet50": 1.8e9, "ghostnet_a": 141e6}
 
-def ours() -> float:
-    """Milliseconds for one width."""
+
+def ours(name: str, macs: float, method: str) -> float:
+    """Milliseconds for one network."""
     start = time.perf_counter()
-    tn.solve_width("efficientnet_b0", 100e6, 0.825, 0.85)
+    tn.shrunk(name, "macs", macs, method)
     return (time.perf_counter() - start) * 1e3
 
 
-def peer() -> float:
-    """Milliseconds for the same search where every trial builds and traces a module."""
-
-    def cost(w: float) -> int:
-        spec = tn.network("efficientnet_b0", Scale(0.825, 0.85, w))
-        with torch.device("meta"):
-            module = spec.build()
-        return trace(module, spec.resolution).macs
-
+def peer(name: str, macs: float) -> float:
+    """Milliseconds for bisecting the width on modules that are built and counted by torch, to four digits."""
+    formula = tn.released_formula()
+    c0 = tn.network(name).complexity().macs
+    r, d = formula.predict([macs / c0])[0]
     start = time.perf_counter()
-    solve(cost, 100e6, 0.1, 2.0)
+    low, high = 0.1, 2.0
+    while high - low > 1e-4:
+        w = (low + high) / 2
+        spec = tn.network(name, Scale(r, d, w))
+        with torch.device("meta"):
+            module, image = spec.module(0.0).eval(), torch.empty(1, 3, spec.resolution, spec.resolution)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module(image)
+        low, high = (w, high) if counter.get_total_flops() < 2 * macs else (low, w)
     return (time.perf_counter() - start) * 1e3
 
 
 if __name__ == "__main__":
-    fast, slow = np.median([ours() for _ in range(9)]), peer()
-    print(f"specification {fast:.1f} ms, built modules {slow:,.0f} ms, ratio {slow / fast:,.0f}, target <= 50 ms")
+    start = time.perf_counter()
+    tn.released_formula()
+    print(f"fit of the default formula, once: {(time.perf_counter() - start) * 1e3:.0f} ms")
+    for name, macs in BUDGETS.items():
+        times = {m: np.median([ours(name, macs, m) for _ in range(9)]) for m in ("formula", "giant", "w")}
+        slow = peer(name, macs)
+        print(
+            f"{name:<16} {macs / 1e6:,.0f}M: "
+            + ", ".join(f"{m} {t:.1f} ms" for m, t in times.items())
+            + f"; built modules {slow:,.0f} ms ({slow / times['formula']:,.0f}x); target <= 50 ms"
+        )

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tinynet_core.budget import UnreachableBudget
     from tinynet_core.data import GlyphDataset, load_glyphs
     from tinynet_core.errors import UserError
     from tinynet_core.experiment import Experiment, Record
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tinynet_core.training.recipe import Recipe
 
 _HOME = {
+    "UnreachableBudget": "tinynet_core.budget",
     "GlyphDataset": "tinynet_core.data",
     "load_glyphs": "tinynet_core.data",
     "UserError": "tinynet_core.errors",
@@ -81,6 +83,7 @@ __all__ = [
     "StoreError",
     "Study",
     "TinyFormula",
+    "UnreachableBudget",
     "UserError",
     "eq5_width",
     "formula_tinynets",

@@ -19,12 +19,21 @@ class UnreachableBudget(ValueError):
     """The budget lies below the smallest or above the largest cost that the range allows."""
 
 
-def solve(cost: Callable[[float], int], budget: float, low: float, high: float, tolerance: float = 0.01) -> Solution:
+def solve(
+    cost: Callable[[float], int],
+    budget: float,
+    low: float,
+    high: float,
+    tolerance: float = 0.01,
+    precision: float = 1e-9,
+) -> Solution:
     """The ``x`` in [``low``, ``high``] whose ``cost`` is nearest to ``budget``.
 
     ``cost`` must not decrease with x, or the nearest may be missed. It is a step function, so a whole interval of x has
     the nearest cost; the answer is the shortest decimal near the middle of it, which keeps its cost when printed and
     typed in again.
+
+    ``precision`` is the width in x to which the ends of that interval are found; a costly ``cost`` is worth less of it.
 
     Raises ``UnreachableBudget`` when the budget is more than ``tolerance`` outside [cost(low), cost(high)].
     """
@@ -49,7 +58,7 @@ def solve(cost: Callable[[float], int], budget: float, low: float, high: float, 
         """The last point before and the first point after a condition on the cost turns true."""
         before = max((x for x, c in known.items() if not past(c)), default=low)
         after = min((x for x, c in known.items() if past(c)), default=high)
-        while after - before > 1e-9:
+        while after - before > precision:
             middle = (before + after) / 2
             if past(at(middle)):
                 after = middle

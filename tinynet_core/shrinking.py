@@ -110,21 +110,21 @@ def shrunk(
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     check_budget(wanted)
-    family, name, start = _family(net, head, base, num_classes)
+    target = _target(net, head, base, num_classes)
     if method == "formula" and formula is None:
         formula = released_formula()
     try:
         if budget == "latency_ms":
-            scale, cost = _by_latency(family, wanted, method, formula, start)
+            scale, cost = _by_latency(target, wanted, method, formula)
         else:
-            scale, cost = _by_count(family, budget, wanted, method, formula, start)
+            scale, cost = _by_count(target, budget, wanted, method, formula)
     except UnreachableBudget as error:
-        raise UnreachableBudget(f"{name} shrunk by {method}: {error} ({budget})") from None
+        raise UnreachableBudget(f"{target.name} shrunk by {method}: {error} ({budget})") from None
     stds: list[float] = []
     if method == "formula":
         assert formula is not None
-        stds = _stds(formula, family(scale).complexity().macs / family(Scale()).complexity().macs)
-    return Shrunk(family(scale), scale, method, budget, wanted, cost, (cost - wanted) / wanted, *stds)
+        stds = _stds(formula, target.cost(scale) / target.cost(Scale()))
+    return Shrunk(target.at(scale), scale, method, budget, wanted, cost, (cost - wanted) / wanted, *stds)
 
 
 def off_budget(result: Shrunk) -> str:
@@ -154,8 +154,7 @@ def solve_width(
     num_classes: int = 1000,
 ) -> Solution:
     """The width at which ``name`` with ``r`` and ``d`` comes nearest to ``macs``, with its MACs and relative error."""
-    family, _, _ = _family(name, head, base, num_classes)
-    return _solve_width(family, macs, r, d)
+    return _solve_width(_target(name, head, base, num_classes), macs, r, d)
 
 
 def formula_scale(formula: TinyFormula, c: float) -> tuple[float, float]:
@@ -166,39 +165,51 @@ def formula_scale(formula: TinyFormula, c: float) -> tuple[float, float]:
     return r, d
 
 
-def _family(net: str | Family, head: Head | None, base: Base | None, num_classes: int) -> tuple[Family, str, int]:
-    """A function from scales to specifications, its name, and its resolution at r = 1."""
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What is shrunk: a specification at every scale, and the precision in a multiplier that its cost is worth."""
+
+    at: Family
+    name: str
+    resolution: int
+    precision: float
+
+    def cost(self, scale: Scale, budget: Budget = "macs") -> int:
+        return getattr(self.at(scale).complexity(), budget)
+
+
+def _target(net: str | Family, head: Head | None, base: Base | None, num_classes: int) -> _Target:
     if isinstance(net, str):
         if net not in SCALABLE:
             network(net)
             check_scalable(net)
         at = partial(network, net, num_classes=num_classes, head=head, base=base)
-        return lambda scale: at(scale), net, (base or SCALABLE[net]).resolution
+        return _Target(lambda scale: at(scale), net, (base or SCALABLE[net]).resolution, 1e-9)
     if (head, base, num_classes) != (None, None, 1000):
         raise ValueError("head, base and num_classes belong to a network of this package, not to a family of your own")
     spec = net(Scale())
     if not isinstance(spec, Specification):
         raise UserError(f"a family must give a specification for a Scale (see tinynet_core.traced), got {spec!r}")
-    return net, spec.name, spec.resolution
+    return _Target(net, spec.name, spec.resolution, 1e-4)
 
 
-def _solve_width(family: Family, macs: float, r: float, d: float) -> Solution:
-    return solve(lambda w: family(Scale(r, d, w)).complexity().macs, macs, NARROWEST, LARGEST)
+def _solve_width(target: _Target, macs: float, r: float, d: float) -> Solution:
+    return solve(lambda w: target.cost(Scale(r, d, w)), macs, NARROWEST, LARGEST, precision=target.precision)
 
 
-def _by_count(family, budget, wanted, method, formula, start) -> tuple[Scale, int]:
+def _by_count(target: _Target, budget, wanted, method, formula) -> tuple[Scale, int]:
     """The scale whose exact count is nearest to ``wanted``, and that count."""
     if method == "formula":
-        scale_at, low, high = _formula_path(family, budget, wanted, formula)
+        scale_at, low, high = _formula_path(target, budget, wanted, formula)
     else:
-        scale_at, low, high = _path(method, start)
-    solution = solve(lambda x: getattr(family(scale_at(x)).complexity(), budget), wanted, low, high)
-    return scale_at(solution.x), solution.cost
+        scale_at, low, high = _path(method, target.resolution)
+    x = solve(lambda x: target.cost(scale_at(x), budget), wanted, low, high, precision=target.precision)
+    return scale_at(x.x), x.cost
 
 
-def _formula_path(family, budget, wanted, formula) -> tuple[Callable[[float], Scale], float, float]:
+def _formula_path(target: _Target, budget, wanted, formula) -> tuple[Callable[[float], Scale], float, float]:
     """For MACs, r and d are known and the width is the path. Other budgets move along the fitted fractions c."""
-    c0 = family(Scale()).complexity().macs
+    c0 = target.cost(Scale())
     if budget == "macs":
         r, d = formula_scale(formula, wanted / c0)
         return lambda w: Scale(r, d, w), NARROWEST, LARGEST
@@ -206,14 +217,14 @@ def _formula_path(family, budget, wanted, formula) -> tuple[Callable[[float], Sc
     @cache
     def scale_at(c: float) -> Scale:
         r, d = formula_scale(formula, c)
-        return Scale(r, d, _solve_width(family, c * c0, r, d).x)
+        return Scale(r, d, _solve_width(target, c * c0, r, d).x)
 
     return scale_at, float(formula.c_.min()), float(formula.c_.max())
 
 
-def _path(method, start) -> tuple[Callable[[float], Scale], float, float]:
+def _path(method, resolution) -> tuple[Callable[[float], Scale], float, float]:
     """The curve of scales that a method moves along, as a function that costs more as x grows, and the ends of x."""
-    smallest_r = SMALLEST_INPUT / start
+    smallest_r = SMALLEST_INPUT / resolution
     paths: dict[str, tuple[Callable[[float], Scale], float, float]] = {
         "giant": (giant, math.log(smallest_r) / math.log(GIANT.r), math.log(LARGEST) / math.log(GIANT.r)),
         "r": (lambda r: Scale(r=r), smallest_r, LARGEST),
@@ -223,7 +234,7 @@ def _path(method, start) -> tuple[Callable[[float], Scale], float, float]:
     return paths[method]
 
 
-def _by_latency(family, wanted, method, formula, start) -> tuple[Scale, float]:
+def _by_latency(target: _Target, wanted, method, formula) -> tuple[Scale, float]:
     """The scale whose measured latency is nearest to ``wanted`` milliseconds, and that latency.
 
     Latency grows with MACs, so each network measured improves the guess of the MACs to ask for.
@@ -231,7 +242,7 @@ def _by_latency(family, wanted, method, formula, start) -> tuple[Scale, float]:
     from tinynet_core.latency import measure_latency
 
     def measured(scale: Scale) -> tuple[int, float]:
-        spec = family(scale)
+        spec = target.at(scale)
         return spec.complexity().macs, measure_latency(spec).median_ms
 
     c0, full = measured(Scale())
@@ -243,7 +254,7 @@ def _by_latency(family, wanted, method, formula, start) -> tuple[Scale, float]:
     macs = c0 * wanted / full
     for _ in range(MEASUREMENTS):
         try:
-            scale, _ = _by_count(family, "macs", macs, method, formula, start)
+            scale, _ = _by_count(target, "macs", macs, method, formula)
         except UnreachableBudget as error:
             least = min(ms for _, ms in tried.values())
             raise UnreachableBudget(
