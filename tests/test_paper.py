@@ -1,0 +1,215 @@
+"""The paper's tables as data, our counts beside them, and every alternative that a note gives, computed."""
+
+import math
+from functools import partial
+from unittest import mock
+
+import pandas as pd
+import pytest
+import timm
+import torch
+from timm.models import mobilenetv3
+
+from tinynet_core import Scale, giant, network
+from tinynet_core.complexity import trace
+from tinynet_core.networks import NAMES
+from tinynet_core.networks.mobile import FBNET_B, stacked
+from tinynet_core.paper import costs, rows, table
+from tinynet_core.paper.crosscheck import crosscheck, recount
+
+COSTED = [f"table{i}" for i in range(1, 7)]
+DIFFERENT = {
+    "table1": ["TinyNet-C"],
+    "table2": [],
+    "table3": [
+        "MobileNetV3 Large 1.25x", "FBNet-B", "MobileNetV3 Small 1.25x", "MnasNet-A1 0.35x", "MobileNetV3 Small 0.75x",
+        "EfficientNet-B^-3", "MobileNetV2 0.35x (r=0.71)", "MnasNet-A1 0.35x (r=0.57)", "MobileNetV3 Small 0.5x",
+        "EfficientNet-B^-4",
+    ],
+    "table4": ["EfficientNet-B^-4"],
+    "table5": ["EfficientNet-B^-3"],
+    "table6": ["MobileNetV3 Small 0.75x"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=COSTED)
+def frame(request):
+    return costs(request.param)
+
+
+def note(name, model):
+    return next(x["note"] for x in rows(name) if x["model"] == model)
+
+
+@pytest.mark.parametrize(("name", "count"), zip([*COSTED, "table7"], [10, 7, 29, 4, 2, 19, 15], strict=True))
+def test_numbers_of_rows(name, count):
+    assert len(rows(name)) == len(table(name)) == count
+
+
+def test_every_network_is_known():
+    named = {x["network"] for name in COSTED for x in rows(name) if "network" in x}
+    assert named <= set(NAMES)
+    assert {"ghostnet_b", "ghostnet_c_hswish", "resnet50_a", "resnet50_giant_b", "fbnet_b"} <= named
+
+
+@pytest.mark.parametrize("name", COSTED)
+def test_the_rows_that_differ(name):
+    frame = costs(name)
+    assert frame.model[~frame["match"]].tolist() == DIFFERENT[name]
+    assert (frame.note[~frame["match"]].str.len() > 40).all()
+
+
+def test_columns_and_distances(frame):
+    assert [*frame] == [
+        "model", "network", "paper_params", "params", "paper_macs", "macs", "params_off", "macs_off", "match", "note",
+    ]  # fmt: skip
+    for x in frame.itertuples():
+        assert x.macs == pytest.approx(x.paper_macs * 1e6 * (1 + x.macs_off))
+        assert math.isnan(x.params_off) == math.isnan(x.paper_params)
+        assert x.note == "" or x.note.endswith(".")
+        close = [abs(x.macs_off) <= 0.02, math.isnan(x.params_off) or abs(x.params_off) <= 0.02]
+        assert x.match or not all(close)
+
+
+def test_a_printed_number_stands_for_what_rounds_to_it():
+    """MobileNetV1 has 1.332M weights: 2.4% off the printed 1.3M, which is what 1.332 rounds to."""
+    row = costs("table3").set_index("network").loc["mobilenetv1_050_192"]
+    assert row.params_off > 0.02
+    assert row["match"]
+
+
+def test_networks_without_published_multipliers_say_so():
+    for name in COSTED:
+        for row in rows(name):
+            own = row.get("network", "").removesuffix("_hswish")
+            ours = own in ("efficientnet_b-2", "efficientnet_b-3", "efficientnet_b-4") or own.startswith(
+                ("resnet50_", "ghostnet_b", "ghostnet_c", "ghostnet_d")
+            )
+            assert row.get("note", "").startswith("r, d, w were never published: this project's") == ours
+
+
+def test_tables_with_other_columns():
+    assert table("table2").macs.tolist()[:2] == [4100, 3700]
+    assert [*table("table3")] == ["model", "params", "macs", "real_macs", "top1", "top5"]
+    assert table("table4").latency_ms.tolist() == [99.85, 81.30, 11.54, 9.18]
+    assert "real_macs" not in table("table7")
+    blocks = table("table7").query("operator == 'G-bneck'").repeat
+    assert blocks.sum() == sum((1, 2, 3, 4, 3, 6))  # GhostNet's blocks and three more
+    with pytest.raises(ValueError, match="table7 is an architecture"):
+        costs("table7")
+    with pytest.raises(ValueError, match="unknown table 'table8', known: table1"):
+        rows("table8")
+
+
+@pytest.mark.parametrize("name", ["table3", "table6"])
+def test_a_second_counter_agrees_on_every_row(name):
+    frame = costs(name)
+    again = crosscheck(frame)
+    assert set(again.index) == set(frame.network)
+    assert (again.macs == again.macs_again).all()
+    assert (again.params == again.params_again).all()
+
+
+@pytest.mark.parametrize("name", ["resnet50_a", "resnet50_giant_b", "ghostnet_d_hswish"])
+def test_a_second_counter_agrees_on_our_own_networks(name):
+    spec = network(name)
+    cost = spec.complexity()
+    assert recount(spec) == (cost.macs, cost.params)
+
+
+def millions(build, resolution=224):
+    with torch.device("meta"):
+        module = build()
+    cost = trace(module, resolution)
+    return cost.params / 1e6, cost.macs / 1e6
+
+
+def mobilenet_v3(variant, width, **changed):
+    """timm's MobileNetV3, whose expanded widths are multiples of the block's rounded input, with options changed."""
+    create = mobilenetv3._create_mnv3
+    with mock.patch.object(mobilenetv3, "_create_mnv3", lambda v, p=False, **k: create(v, p, **{**k, **changed})):
+        return mobilenetv3._gen_mobilenet_v3(variant, width)
+
+
+@pytest.mark.parametrize(
+    ("model", "build", "printed"),
+    [
+        ("MobileNetV3 Large 1.25x", partial(mobilenet_v3, "mobilenetv3_large_100", 1.25), (7.5, 356)),
+        ("MobileNetV3 Small 1.25x", partial(mobilenet_v3, "mobilenetv3_small_100", 1.25, num_features=1280), (3.6, 91)),
+        ("MobileNetV3 Small 0.75x", partial(mobilenet_v3, "mobilenetv3_small_075", 0.75, num_features=1280), (2.4, 44)),
+    ],
+)
+def test_alternatives_that_give_the_printed_numbers(model, build, printed):
+    params, macs = millions(build)
+    assert f"{params:.2f}M and {macs:.1f}M" in note("table3", model)
+    assert params == pytest.approx(printed[0], rel=0.02)
+    assert macs == pytest.approx(printed[1], rel=0.01)
+
+
+def test_what_was_tried_for_mobilenet_v3_small_050():
+    params, macs = millions(partial(mobilenet_v3, "mobilenetv3_small_050", 0.5, fix_stem=False))
+    own = network("mobilenetv3_small_050")
+    bare = own.complexity().macs / 1e6 - own.build().get_classifier().weight.numel() / 1e6
+    text = note("table3", "MobileNetV3 Small 0.5x")
+    assert f"{params:.2f}M and {macs:.1f}M" in text
+    assert f"gives {bare:.1f}M" in text
+    assert own.build().conv_stem.out_channels == 16
+
+
+def test_what_was_tried_for_fbnet_b():
+    cost = stacked("fbnet_b", FBNET_B, 1.0, 224, 16, 1752, "relu").complexity()
+    assert f"{cost.params / 1e6:.2f}M, but then {cost.macs / 1e6:.1f}M" in note("table3", "FBNet-B")
+    assert network("fbnet_b").head == 1984
+
+
+def test_what_was_tried_for_mnasnet():
+    large, small = (network(n).complexity().macs for n in ("mnasnet_a1_035", "mnasnet_a1_035_128"))
+    text = f"{(large + 1_280_000) / 1e6:.2f}M at 224 and {(small + 1_280_000) / 1e6:.2f}M at 128 pixels"
+    assert text in note("table3", "MnasNet-A1 0.35x")
+    assert note("table3", "MnasNet-A1 0.35x") == note("table3", "MnasNet-A1 0.35x (r=0.57)")
+
+
+TENSORFLOW = {  # millions of MACs at 224, 192, 160, 128 and 96 pixels, as printed with the release of MobileNetV2
+    "mobilenetv2_100": (300, 221, 154, 99, 56),
+    "mobilenetv2_050": (97, 71, 50, 32, 18),
+    "mobilenetv2_035": (59, 43, 30, 20, 11),
+}
+
+
+@pytest.mark.parametrize("name", TENSORFLOW)
+def test_the_tensorflow_release_cuts_decimals_off(name):
+    counted = [millions(lambda: timm.create_model(name), side)[1] for side in (224, 192, 160, 128, 96)]
+    assert tuple(math.floor(x) for x in counted) == TENSORFLOW[name]
+    assert tuple(round(x) for x in counted) != TENSORFLOW[name]
+    assert TENSORFLOW["mobilenetv2_035"][2] == rows("table3")[23]["macs"] == 30
+    assert "30.9M" in note("table3", "MobileNetV2 0.35x (r=0.71)")
+
+
+@pytest.mark.parametrize(
+    ("model", "beside", "printed"),
+    [
+        ("EfficientNet-B^-3", Scale(0.605, 0.49, 0.695), (2.0, 51)),
+        ("EfficientNet-B^-4", Scale(0.49, 0.37, 0.6), (1.3, 24)),
+    ],
+)
+def test_the_giant_curve_jumps_over_the_printed_flops(model, beside, printed):
+    spec = network(f"efficientnet_b{model[-2:]}")
+    own = spec.complexity().macs
+    phi = math.log(spec.scale.r) / math.log(1.15)
+    curve = [network("efficientnet_b0", giant(phi + i / 1000), head="scaled").complexity().macs for i in range(150)]
+    above = min(x for x in curve if x > own)
+    cost = network("efficientnet_b0", beside, head="scaled").complexity()
+    text = note("table3", model)
+    assert own < printed[1] * 1e6 < above
+    assert f"a block more and {above / 1e6:.1f}M" in text
+    assert (
+        f"r {beside.r:g}, d {beside.d:g}, w {beside.w:g} has {cost.params / 1e6:.2f}M and {cost.macs / 1e6:.1f}M"
+        in text
+    )
+    assert (round(cost.params / 1e6, 1), round(cost.macs / 1e6)) == printed
+
+
+def test_tinynet_c_is_printed_twice():
+    assert "99.5M" in note("table1", "TinyNet-C")
+    tables = pd.concat([costs("table1"), costs("table3")])
+    assert tables[tables.network == "tinynet_c"].paper_macs.tolist() == [97, 100]
