@@ -4,8 +4,9 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from tinynet_core import Experiment, Record, Scale, Store, StoreError, run
+from tinynet_core import Base, Experiment, Record, Scale, Store, StoreError, run
 from tinynet_core.experiment import execute, failed
+from tinynet_core.store import to_frame
 
 
 def test_key_is_of_the_content_alone(make_experiment):
@@ -35,6 +36,10 @@ def test_key_does_not_change_unnoticed(make_experiment):
         ({"scale": {"r": 0, "d": 1, "w": 1}}, "Scale.r must be a finite number above 0"),
         ({"seed": -1}, "seed"),
         ({"sede": 1}, "sede"),
+        (
+            {"network": "mobilenetv2_100", "scale": None, "base": None},
+            "must be false for mobilenetv2",
+        ),
         ({"recipe": {"epochs": 2, "mirror": 0.5}}, "recipe.mirror must be 0"),
         ({"recipe": {"epochs": 2, "batch_size": 512}}, "batch_size 512 is above the 256 training images"),
     ],
@@ -42,6 +47,33 @@ def test_key_does_not_change_unnoticed(make_experiment):
 def test_bad_experiments(make_experiment, change, message):
     with pytest.raises(ValidationError, match=message):
         Experiment.model_validate({**make_experiment().model_dump(), **change})
+
+
+def test_the_base_left_out_is_the_networks_own(make_experiment):
+    content = make_experiment().model_dump() | {"base": None, "scale": None}
+    assert Experiment.model_validate(content).base == Base()
+    ghost = Experiment.model_validate(content | {"network": "ghostnet_a"})
+    assert (ghost.base, ghost.spec().resolution) == (Base(240, 1.75, 4), 240)
+
+
+@pytest.mark.parametrize(
+    ("network", "scale", "base"),
+    [
+        ("resnet18", Scale(0.1, 0.5, 0.1), Base()),
+        ("ghostnet_a_hswish", Scale(0.1, 0.3, 0.1), Base(240, 1.75, 4)),
+        ("shufflenetv2_050", None, None),
+    ],
+)
+def test_every_family_trains(make_experiment, network, scale, base):
+    content = make_experiment().model_dump() | {"network": network, "scale": scale, "base": base}
+    if scale is None:
+        content["recipe"] |= {"zero_init_residual": False, "zero_init_classifier": False}
+    record = execute(Experiment.model_validate(content), device="cpu")
+    assert record.done
+    assert record.curve[-1]["train_loss"] > 0
+    frame = to_frame([record])
+    assert frame.network.item() == network
+    assert frame.r.isna().item() == (scale is None)
 
 
 def test_a_record_says_what_and_where_and_how_well(make_experiment, tmp_path):

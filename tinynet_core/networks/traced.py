@@ -74,6 +74,10 @@ class TracedNetwork:
         return self.family.name
 
     @property
+    def channels(self) -> int:
+        return self.family.channels
+
+    @property
     def resolution(self) -> int:
         return max(1, int(self.family.resolution * self.scale.r + 1e-6))
 
