@@ -35,6 +35,10 @@ def test_it_finds_what_a_plain_loop_finds(name, head):
     rows = {(x.resolution, x.repeats, x.macs, x.params) for x in found.itertuples()}
     assert rows == expected
     assert len(rows) == len(found) > 4
+    low, high = found.macs.quantile([0.3, 0.7])
+    some = enumerate_scales(name, (low, high), r=r, d=d, w=w, head=head)
+    assert some.equals(found[(low <= found.macs) & (found.macs < high)].reset_index(drop=True))
+    assert 0 < len(some) < len(found)
 
 
 @pytest.mark.parametrize(

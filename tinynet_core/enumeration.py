@@ -13,8 +13,6 @@ from tinynet_core.scale import GIANT, Base
 from tinynet_core.screening import screen
 
 Range = tuple[float, float]
-CELLS = 1_000_000
-"""Candidates screened at a time: about 100 MB of arrays."""
 STEP = 0.0001
 """Widths tried; the interval between two changes of some channel count is seldom narrower."""
 COLUMNS = ["r", "r_low", "r_high", "d", "d_low", "d_high", "w", "w_low", "w_high"]
@@ -47,18 +45,18 @@ def enumerate_scales(
         if bounds is not None and not 0 < bounds[0] <= bounds[1] < math.inf:
             raise ValueError(f"{label} must be a range (low, high) above 0, got {bounds!r}")
     inputs = np.array(list(_inputs(SCALABLE[name], r)))
+    tried = np.round(np.arange(math.ceil(w[0] / STEP - 1e-6), math.floor(w[1] / STEP + 1e-6) + 1) * STEP, 6)
+    runs = _runs(name, d[1], np.column_stack([tried, tried]), head)  # the deepest has all rows that the others have
     parts = []
-    for depth in _depths(name, d):
-        widths = _widths(name, depth[0], w, head, params)
-        rows = max(1, CELLS // max(1, len(widths)))
-        for start in range(0, len(inputs) if len(widths) else 0, rows):
-            part = inputs[start : start + rows]
-            cost = screen(name, part[:, :1], depth[0], widths[None, :, 0], head=head)
-            i, j = np.nonzero((macs[0] <= cost.macs) & (cost.macs < macs[1]))
-            columns = [*part[i, :3].T, *([x] * len(i) for x in depth[:3]), *widths[j].T]
-            found = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
-            found = found.assign(resolution=part[i, 3].astype(int), repeats=depth[3])
-            parts.append(found.assign(macs=cost.macs[i, j], params=cost.params[i, j]))
+    for depth in _depths(name, d) if len(runs) else ():
+        ends = _runs(name, depth[0], runs, head, params)
+        widths = np.array([(short_decimal(*pair), *pair) for pair in ends.tolist()]).reshape(-1, 3)
+        i, j = _inside(name, depth[0], inputs[:, 0], widths[:, 0], head, macs)
+        cost = screen(name, inputs[i, 0], depth[0], widths[j, 0], head=head)
+        columns = [*inputs[i, :3].T, *([x] * len(i) for x in depth[:3]), *widths[j].T]
+        found = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+        found = found.assign(resolution=inputs[i, 3].astype(int), repeats=depth[3])
+        parts.append(found.assign(macs=cost.macs, params=cost.params))
     if not parts:
         return pd.DataFrame(columns=[*COLUMNS, "resolution", "repeats", "macs", "params"])
     return pd.concat(parts, ignore_index=True).sort_values(["resolution", "d", "w"], ignore_index=True)
@@ -89,14 +87,13 @@ def off_giant_curve(networks: pd.DataFrame) -> pd.Series:
     The largest relative change of a multiplier that would put the row on the curve, at the phi where it is smallest.
     The row's intervals count: a network that some point of the curve gives is at 0.
     """
-    best = pd.Series(np.inf, index=networks.index)
-    for phi in np.arange(-12, 12.001, 0.01):
-        worst = pd.Series(0.0, index=networks.index)
-        for axis in "rdw":
-            x = getattr(GIANT, axis) ** phi
-            worst = np.maximum(worst, np.log(np.clip(x, networks[f"{axis}_low"], networks[f"{axis}_high"]) / x).abs())
-        best = np.minimum(best, worst)
-    return np.expm1(best)
+    phi = np.arange(-12, 12.001, 0.01)
+    worst = np.zeros((len(phi), len(networks)))
+    for axis in "rdw":
+        curve = (getattr(GIANT, axis) ** phi)[:, None]
+        low, high = (networks[f"{axis}_{end}"].to_numpy(dtype=float) for end in ("low", "high"))
+        worst = np.maximum(worst, np.abs(np.log(np.clip(curve, low, high) / curve)))
+    return pd.Series(np.expm1(worst.min(axis=0)), index=networks.index)
 
 
 def _inputs(base: Base, r: Range) -> Iterator[tuple[float, float, float, int]]:
@@ -116,20 +113,41 @@ def _depths(name: str, d: Range) -> Iterator[tuple[float, float, float, str]]:
         yield depth, low, high, "-".join(str(round_repeats(n, depth)) for n in own)
 
 
-def _widths(name: str, depth: float, w: Range, head: Head, params: Range | None) -> np.ndarray:
-    """A multiplier and the ends of its interval (n, 3), for every run of widths that gives one network."""
-    tried = np.round(np.arange(math.ceil(w[0] / STEP - 1e-6), math.floor(w[1] / STEP + 1e-6) + 1) * STEP, 6)
-    if not len(tried):
-        return np.empty((0, 3))
-    cost = screen(name, 1.0, depth, tried, head=head)
+def _runs(name: str, depth: float, ends: np.ndarray, head: Head, params: Range | None = None) -> np.ndarray:
+    """Intervals of widths (n, 2), those that give one network joined, and only those with ``params`` where given.
+
+    More width never means fewer channels, so equal networks stand next to each other.
+    """
+    cost = screen(name, 1.0, depth, ends[:, 0], head=head)
     changes = (np.diff(cost.params) != 0) | (np.diff(cost.macs) != 0)
-    first = np.flatnonzero(np.concatenate([[True], changes]))
-    last = np.concatenate([first[1:] - 1, [len(tried) - 1]])
+    first = np.flatnonzero(np.concatenate([[True] * min(1, len(ends)), changes]))
+    last = np.append(first[1:] - 1, len(ends) - 1)[: len(first)]
     if params is not None:  # parameters do not depend on the resolution
         fits = (params[0] <= cost.params[first]) & (cost.params[first] < params[1])
         first, last = first[fits], last[fits]
-    ends = zip(tried[first].tolist(), tried[last].tolist(), strict=True)
-    return np.array([(short_decimal(low, high), low, high) for low, high in ends]).reshape(-1, 3)
+    return np.column_stack([ends[first, 0], ends[last, 1]])
+
+
+def _inside(
+    name: str, depth: float, r: np.ndarray, w: np.ndarray, head: Head, macs: Range
+) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of indices into ``r`` and ``w`` whose networks have low <= MACs < high.
+
+    MACs grow with the width, so each resolution has one interval of widths, whose ends are found by bisection.
+    """
+
+    def first_with(wanted: float) -> np.ndarray:
+        low, high = np.zeros(len(r), dtype=int), np.full(len(r), len(w))
+        while len(open_ := np.flatnonzero(low < high)):
+            middle = (low[open_] + high[open_]) // 2
+            reached = screen(name, r[open_], depth, w[middle], head=head).macs >= wanted
+            high[open_[reached]] = middle[reached]
+            low[open_[~reached]] = middle[~reached] + 1
+        return low
+
+    low, high = first_with(macs[0]), first_with(macs[1])
+    i = np.repeat(np.arange(len(r)), high - low)
+    return i, np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)]).astype(int)
 
 
 def base_repeats(name: str) -> tuple[int, ...]:
