@@ -1,7 +1,7 @@
 import pytest
 
 from tinynet_core import Finding, Store, write_claims
-from tinynet_core.paper import table
+from tinynet_core.paper import costs, table
 from tinynet_core.paper.claims import Claim, claims, ledger, verdict
 from tinynet_core.presets import project_root
 
@@ -76,3 +76,26 @@ def test_costs_of_table_1():
     assert off["TinyNet-C"] == pytest.approx(2.5, abs=0.1)
     with pytest.raises(ValueError, match="unknown table 'table99'"):
         table("table99")
+
+
+@pytest.mark.parametrize(("name", "networks"), [("table3", 27), ("table6", 15)])
+def test_weights_and_flops_of_every_network_of_a_table_are_claims(name, networks):
+    frame = costs(name).drop_duplicates("network")
+    own = {key: claim for key, claim in claims().items() if key.startswith(name)}
+    assert len(frame) == networks
+    assert [*own] == [f"{name}-{net}-{key}" for net in frame.network for key in ("params", "macs")]
+    for row in frame.itertuples():
+        pair = [own[f"{name}-{row.network}-{key}"] for key in ("params", "macs")]
+        assert [c.paper for c in pair] == [row.paper_params, row.paper_macs]
+        assert row.model in pair[0].statement
+        verdicts = {verdict(pair[0], row.params / 1e6), verdict(pair[1], row.macs / 1e6)}
+        assert row.match == ("differs" not in verdicts)
+
+
+def test_a_printed_zero_counts():
+    """2.0M stands for what rounds to 2.0, not for anything that rounds to 2."""
+    tiny = claims()["table3-tinynet_e-params"]
+    assert verdict(tiny, 2.043) == "matches"
+    assert verdict(tiny, 2.3) == "differs"
+    assert verdict(claim(2.0), 2.3) == "matches"
+    assert len(claims()) > 100

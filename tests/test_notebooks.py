@@ -3,6 +3,7 @@
 import nbformat
 import papermill
 import pytest
+import yaml
 
 from tinynet_core.book.execute import NotebookError, execute
 from tinynet_core.presets import project_root
@@ -19,8 +20,20 @@ def code_cells(notebook):
     return [c for c in notebook.cells if c.cell_type == "code"]
 
 
-def test_there_are_five():
-    assert [p.stem.split("_")[1] for p in NOTEBOOKS] == ["fig1", "fig2", "fig3", "eq1", "table1"]
+def test_the_list_of_notebooks():
+    names = ["fig1", "fig2", "fig3", "eq1", "table1", "table3", "table7", "open", "your"]
+    assert [p.stem.split("_")[1] for p in NOTEBOOKS] == names
+
+
+def test_the_list_of_contents_has_every_notebook_in_order():
+    parts = yaml.safe_load((project_root() / "book" / "_toc.yml").read_text())["parts"]
+    files = [chapter["file"] for part in parts for chapter in part["chapters"]]
+    assert [f for f in files if f.startswith("notebooks/")] == [f"notebooks/{p.stem}" for p in NOTEBOOKS]
+
+
+def test_notebooks_without_training_say_so():
+    exact = [p.stem[:2] for p in NOTEBOOKS if "tinynet" in nbformat.read(p, as_version=4).metadata]
+    assert exact == ["06", "07", "08", "09"]
 
 
 def test_no_outputs_and_the_plain_kernel(notebook):

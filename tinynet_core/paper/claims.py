@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from tinynet_core.paper import TOLERANCE, rows
 from tinynet_core.store import Store, StoreError
 
 Evidence = Literal["recomputed", "measured", "released weights", "trained", "proxy", "quoted"]
@@ -18,7 +20,7 @@ Verdict = Literal["matches", "within tolerance", "differs", "not attempted"]
 
 
 class Claim(BaseModel):
-    """One number or sentence of the paper."""
+    """One number or sentence of the paper; ``digits`` of a number are its printed decimals where they are not seen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,6 +29,7 @@ class Claim(BaseModel):
     statement: str
     paper: bool | float
     unit: str = ""
+    digits: int | None = None
     tolerance: float = Field(0.0, ge=0)
     notebook: str
 
@@ -44,9 +47,30 @@ class Finding(BaseModel):
 
 @cache
 def claims() -> dict[str, Claim]:
-    """All claims by id, in the paper's order."""
-    rows = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text())
-    return {claim.id: claim for claim in map(Claim.model_validate, rows)}
+    """All claims by id: those of ``claims.yaml``, and the weights and FLOPs of every network of Tables 3 and 6."""
+    written = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text())
+    every = [*map(Claim.model_validate, written), *_cost_claims("table3"), *_cost_claims("table6")]
+    return {claim.id: claim for claim in every}
+
+
+def _cost_claims(name: str) -> Iterator[Claim]:
+    """Two claims for every network of a table: ``table3-tinynet_a-params`` and ``table3-tinynet_a-macs``."""
+    unique: dict[str, dict] = {}
+    for row in rows(name):
+        unique.setdefault(row["network"], row)  # rows that share a network count once
+    for net, row in unique.items():
+        for key, digits, what in (("params", 1, "weights"), ("macs", 0, "FLOPs")):
+            number = row[key]
+            yield Claim(
+                id=f"{name}-{net}-{key}",
+                source=f"Table {name[-1]}",
+                statement=f"{row['model']} has {number}M {what}.",
+                paper=float(number),
+                unit="M",
+                digits=digits,
+                tolerance=TOLERANCE * number,
+                notebook="06_table3_costs",
+            )
 
 
 def verdict(claim: Claim, value: bool | float | None) -> Verdict:
@@ -57,8 +81,7 @@ def verdict(claim: Claim, value: bool | float | None) -> Verdict:
         if not (isinstance(claim.paper, bool) and isinstance(value, bool)):
             raise ValueError(f"claim {claim.id} needs a {type(claim.paper).__name__}, got {value!r}")
         return "matches" if value == claim.paper else "differs"
-    printed = f"{claim.paper:g}"
-    digits = len(printed.partition(".")[2])
+    digits = len(f"{claim.paper:g}".partition(".")[2]) if claim.digits is None else claim.digits
     if round(value, digits) == claim.paper:
         return "matches"
     return "within tolerance" if abs(value - claim.paper) <= claim.tolerance else "differs"
@@ -102,7 +125,7 @@ def ledger(store: Store) -> pd.DataFrame:
                 "id": claim.id,
                 "source": claim.source,
                 "statement": claim.statement,
-                "paper": _text(claim.paper, claim.unit),
+                "paper": _text(claim.paper, claim.unit, claim.digits),
                 "ours": _text(value, claim.unit),
                 "evidence": finding.evidence if finding else "",
                 "verdict": verdict(claim, value),
@@ -114,9 +137,9 @@ def ledger(store: Store) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _text(value: bool | float | None, unit: str) -> str:
+def _text(value: bool | float | None, unit: str, digits: int | None = None) -> str:
     if value is None or math.isnan(value):
         return ""
     if isinstance(value, bool):
         return "holds" if value else "does not hold"
-    return f"{value:.4g} {unit}".strip()
+    return f"{value:.4g} {unit}".strip() if digits is None else f"{value:.{digits}f} {unit}"
