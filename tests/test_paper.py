@@ -213,3 +213,16 @@ def test_tinynet_c_is_printed_twice():
     assert "99.5M" in note("table1", "TinyNet-C")
     tables = pd.concat([costs("table1"), costs("table3")])
     assert tables[tables.network == "tinynet_c"].paper_macs.tolist() == [97, 100]
+
+
+def test_table_7_is_ghostnet_a():
+    printed = table("table7")
+    ours = [x for x in network("ghostnet_a").rows() for _ in range(x.row.repeats)]
+    first = [0, *printed.repeat.cumsum()[:-1]]  # where each printed row begins among ours, block by block
+    assert len(ours) == printed.repeat.sum()
+    for want, i in zip(printed.itertuples(), first, strict=True):
+        got = ours[i]
+        assert (got.side, got.c_in) == (want.side, want.c_in)
+        assert pd.isna(want.out) or got.row.channels == want.out
+        assert pd.isna(want.stride) or got.row.stride == want.stride
+        assert pd.isna(want.se) or got.row.squeeze

@@ -220,7 +220,7 @@ def cost_by_row(rows: pd.DataFrame) -> Figure:
 
 
 def enumerated_scales(
-    sets: dict[str, pd.DataFrame], marks: dict[str, dict[str, Scale]], curve: bool = False, columns: int = 3
+    sets: dict[str, pd.DataFrame], marks: dict[str, dict[str, Scale]], curve: bool = False, columns: int = 2
 ) -> Figure:
     """All networks with a given cost: resolution against depth, coloured by width, one panel for each of ``sets``.
 
@@ -231,7 +231,7 @@ def enumerated_scales(
     figure, panels = plt.subplots(
         count,
         columns,
-        figsize=(4 * columns, 3.4 * count),
+        figsize=(4.4 * columns, 3.2 * count),
         squeeze=False,
         sharex=True,
         sharey=True,

@@ -36,10 +36,9 @@ def table(name: str) -> pd.DataFrame:
     milliseconds; what is not printed is missing. Table 7, an architecture, has rows as printed and no ``real_macs``.
     """
     frame = pd.DataFrame(rows(name)).drop(columns=["network", "scale", "note"], errors="ignore")
-    if name != "table7":
-        frame.insert(
-            int(frame.columns.get_loc("macs")) + 1, "real_macs", [_spec(x).complexity().macs for x in rows(name)]
-        )
+    if name == "table7":
+        return frame.convert_dtypes()  # whole numbers stay whole beside what is missing
+    frame.insert(int(frame.columns.get_loc("macs")) + 1, "real_macs", [_spec(x).complexity().macs for x in rows(name)])
     return frame
 
 
