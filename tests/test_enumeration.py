@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from tinynet_core import Scale, TinyFormula, giant, network, shrink, solve_width
@@ -149,11 +150,11 @@ def formula():
 @pytest.mark.parametrize("name", GHOSTNETS)
 def test_ghostnets_are_the_nearest_to_the_formula(name, formula):
     macs, params = (1e6 * x for x in GHOSTNET_NUMBERS[name])
-    found = enumerate_scales(
-        "ghostnet_a", (macs - 0.5e6, macs + 0.5e6), (params - 0.05e6, params + 0.05e6), head="fixed"
-    )
+    windows = (macs - 0.5e6, macs + 0.5e6), (params - 0.05e6, params + 0.05e6)
+    either = [enumerate_scales("ghostnet_a", *windows, head=head).assign(head=head) for head in ("fixed", "scaled")]
     ((r, d),) = formula.predict([macs / 591e6])
-    row = nearest(found, r, d, macs, params)
+    row = nearest(pd.concat(either, ignore_index=True), r, d, macs, params)
+    assert row["head"] == "scaled"
     assert Scale(row.r, row.d, row.w) == GHOSTNETS[name]
     cost = network(name).complexity()
     assert (cost.macs, cost.params) == (row.macs, row.params)

@@ -86,12 +86,12 @@ FAMILY = {
     "ghostnet_a": (GHOSTNET_A, Base(resolution=240, width=1.75, divisor=4)),
 }
 # GhostNet-A shrunk to the weights and FLOPs of the paper's Table 6. Its r, d, w were never published: these are this
-# project's own. Of the networks that have both numbers, with the head of 1400, each is the one nearest to the r and d
-# of the tiny formula (tinynet_core.enumeration.nearest); tests/test_enumeration.py finds them anew.
+# project's own. Of the networks that have both numbers, with either head, each is the one nearest to the r and d of the
+# tiny formula (tinynet_core.enumeration.nearest); it has the scaled head. tests/test_enumeration.py finds them anew.
 SHRUNK = {
-    "ghostnet_b": Scale(r=0.88, d=0.9, w=0.808),
-    "ghostnet_c": Scale(r=0.865, d=0.85, w=0.563),
-    "ghostnet_d": Scale(r=1.04, d=0.7, w=0.301),
+    "ghostnet_b": Scale(r=0.873, d=1.15, w=0.765),
+    "ghostnet_c": Scale(r=0.79, d=0.8, w=0.678),
+    "ghostnet_d": Scale(r=0.627, d=0.85, w=0.452),
 }
 SUFFIXES = ("", "_hswish")
 SCALABLE = {name + suffix: base for name, (_, base) in FAMILY.items() for suffix in SUFFIXES}
@@ -172,10 +172,10 @@ def ghostnet(name: str, scale: Scale | None, num_classes: int, head: Head | None
 
     ``ghostnet_b``, ``ghostnet_c`` and ``ghostnet_d`` are GhostNet-A at a scale of their own. All channels up to pooling
     move with the width, stem included, as between the published widths. The head of 1280 (GhostNet-A: 1400) does not,
-    unless ``head="scaled"``.
+    unless ``head="scaled"``, which is what ``ghostnet_b``, ``_c`` and ``_d`` have.
     """
     own = SHRUNK.get(name.removesuffix("_hswish"))
-    return scaled(name, own or scale or Scale(), num_classes, head or "fixed", base)
+    return scaled(name, own or scale or Scale(), num_classes, head or ("scaled" if own else "fixed"), base)
 
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> GhostNet:
@@ -197,7 +197,8 @@ def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> G
             c_in = c_out
         stages.append(tuple(runs))
     top = round_channels(layout.top * width, layout.inner_divisor)
-    wide = round_channels(layout.head * scale.w * base.width / own_base.width, 8) if head == "scaled" else layout.head
+    head_width = base.width / own_base.width * (scale.w if head == "scaled" else 1.0)
+    wide = round_channels(layout.head * head_width, 8)
     activation: Activation = "hswish" if name.endswith("_hswish") else "relu"
     own = None if isinstance(scale, Scales) else scale
     return GhostNet(name, own, base.pixels(scale.r), num_classes, stem, tuple(stages), top, wide, activation)
