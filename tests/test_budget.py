@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from tinynet_core.budget import UnreachableBudget, solve
+from tinynet_core.budget import UnreachableBudget, short_decimal, solve
 
 
 def steps(x):
@@ -50,3 +50,10 @@ def test_unreachable_budgets_say_what_is_reachable():
 def test_bad_budgets(budget):
     with pytest.raises(ValueError, match="budget must be a finite number above 0"):
         solve(steps, budget, 0.05, 10)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "x"), [(0.81, 0.92, 0.9), (0.85, 0.8542, 0.852), (0.3, 0.5, 0.4), (0.7, 0.7, 0.7)]
+)
+def test_short_decimals(low, high, x):
+    assert short_decimal(low, high) == x

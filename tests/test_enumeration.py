@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tinynet_core import Scale, TinyFormula, giant, network, shrink, solve_width
-from tinynet_core.enumeration import base_repeats, enumerate_scales, nearest, off_giant_curve, short_decimal
+from tinynet_core.enumeration import base_repeats, enumerate_scales, nearest, off_giant_curve
 from tinynet_core.networks import base_of
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS
@@ -106,13 +106,6 @@ def test_repeats_at_depth_one():
     assert base_repeats("efficientnet_b0") == (1, 2, 2, 3, 3, 4, 1)
     assert base_repeats("resnet50") == (3, 4, 6, 3)
     assert base_repeats("ghostnet_a_hswish") == (1, 2, 3, 4, 3, 6)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "x"), [(0.81, 0.92, 0.9), (0.85, 0.8542, 0.852), (0.3, 0.5, 0.4), (0.7, 0.7, 0.7)]
-)
-def test_short_decimals(low, high, x):
-    assert short_decimal(low, high) == x
 
 
 def test_distance_from_the_giant_curve():

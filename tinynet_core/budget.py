@@ -69,7 +69,7 @@ def solve(
     below, above = jump(lambda c: c > budget)
     nearest = min(at(below), at(above), key=lambda c: abs(c - budget))
     left, right = jump(lambda c: c >= nearest)[1], jump(lambda c: c > nearest)[0]
-    x = _short_decimal(left, right)
+    x = short_decimal(left, right)
     if at(x) != nearest:  # the cost fell somewhere on the way
         x = next(x for x, c in known.items() if c == nearest)
     return Solution(x, nearest, (nearest - budget) / budget)
@@ -82,10 +82,11 @@ def check_budget(budget: float) -> None:
         raise ValueError(f"budget must be a finite number above 0, got {budget!r}")
 
 
-def _short_decimal(left: float, right: float) -> float:
-    middle = (left + right) / 2
+def short_decimal(low: float, high: float) -> float:
+    """The decimal of fewest digits inside ``low`` ... ``high``, the nearest to the middle of those."""
+    middle = (low + high) / 2
     for digits in range(1, 12):
         x = round(middle, digits)
-        if left <= x <= right:
+        if low < x < high:
             return x
     return middle

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from tinynet_core.budget import short_decimal
 from tinynet_core.networks import SCALABLE, Head, check_scalable, efficientnet, ghostnet, resnet
 from tinynet_core.networks.rounding import round_repeats
 from tinynet_core.scale import GIANT, Base
@@ -157,13 +158,3 @@ def base_repeats(name: str) -> tuple[int, ...]:
     if name in ghostnet.SCALABLE:
         return tuple(n for _, n, _ in ghostnet.FAMILY[name.removesuffix("_hswish")][0].runs)
     return tuple(n for _, n, *_ in efficientnet.B0_STAGES)
-
-
-def short_decimal(low: float, high: float) -> float:
-    """The decimal of fewest digits inside ``low`` ... ``high``, the nearest to the middle of those."""
-    middle = (low + high) / 2
-    for digits in range(1, 12):
-        x = round(middle, digits)
-        if low < x < high:
-            return x
-    return round(middle, 6)
