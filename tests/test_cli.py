@@ -141,7 +141,10 @@ def test_export_writes_a_checked_file(tmp_path):
         (["shrink", "resnet50", "--macs", "1k"], "(the largest is"),
         (["shrink", "nowhere.py:f", "--macs", "1M"], "error: nowhere.py is not a file"),
         (["shrink", "json:nothing", "--macs", "1M"], "error: json has no function 'nothing'"),
-        (["shrink", "no_such_module:f", "--macs", "1M"], "error: no module 'no_such_module' to import"),
+        (
+            ["shrink", "no_such_module:f", "--macs", "1M"],
+            "error: no_such_module cannot be imported: ",
+        ),
         (["shrink", "resnet50", "--macs", "1G", "--resolution", "96"], "--resolution is for a network of your own"),
         (["export", "tinynet_e", "net.txt"], "net.txt"),
         (["export", "tinynet_e", "x.onnx", "--weights", "nowhere.pth"], "nowhere.pth"),

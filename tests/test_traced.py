@@ -79,6 +79,14 @@ def test_one_channel():
         (lambda: shrink(traced(lambda s: 3, 8, "three"), 1e6), "three must build a torch.nn.Module, got int"),
         (lambda: shrink(traced(lambda s: nn.ReLU(), 8, "relu"), 1e6), "relu .*fails|no convolution"),
         (lambda: shrink(traced(lambda s: nn.Conv2d(5, 2, 3), 8, "five"), 1e6), "five at .* fails on an image of 8 px"),
+        (
+            lambda: shrink(traced(lambda s: 1 / 0, 8, "zero"), 1e6),
+            "zero at .* cannot be built .*: ZeroDivisionError",
+        ),
+        (
+            lambda: shrink(traced(lambda s: nn.Linear(int(torch.ones(1).item()), 2), 8, "real"), 1e6),
+            "real at .* cannot be built on the meta device: ",
+        ),
         (lambda: shrink(traced(plain, 64), 1e6, num_classes=5), "belong to a network of this package"),
         (lambda: shrink(plain, 1e6), "a family must give a specification"),
     ],

@@ -2,7 +2,10 @@
 
 import sys
 import warnings
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import cast
 
 import click
@@ -139,30 +142,33 @@ def _formula(preset: str, store: str):
 
 def _own_network(name: str, resolution: int | None):
     """The family behind ``file.py:attribute`` or ``module:attribute``."""
-    from importlib import import_module
-    from importlib.util import module_from_spec, spec_from_file_location
-
     from tinynet_core.networks.traced import TracedFamily, traced
 
     where, _, attribute = name.rpartition(":")
-    if where.endswith(".py"):
-        if not Path(where).is_file():
-            raise UserError(f"{where} is not a file")
-        spec = spec_from_file_location(Path(where).stem, where)
-        assert spec is not None
-        assert spec.loader is not None
-        module = module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        sys.path.insert(0, "")
-        try:
-            module = import_module(where)
-        except ModuleNotFoundError as error:
-            raise UserError(f"no module {where!r} to import: {error}") from error
+    if where.endswith(".py") and not Path(where).is_file():
+        raise UserError(f"{where} is not a file")
+    try:
+        module = _imported(where)
+    except Exception as error:  # the file is anybody's code
+        raise UserError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, attribute, None)
     if not callable(found):
         raise UserError(f"{where} has no function {attribute!r}")
+    if isinstance(found, TracedFamily) and resolution:
+        raise UserError(f"--resolution is for a function; {name} has {found.resolution} pixels at r = 1")
     return found if isinstance(found, TracedFamily) else traced(found, resolution or 224, attribute)
+
+
+def _imported(where: str) -> ModuleType:
+    if not where.endswith(".py"):
+        sys.path.append("")
+        return import_module(where)
+    spec = spec_from_file_location(Path(where).stem, where)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @tinynet.command()

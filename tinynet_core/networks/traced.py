@@ -88,15 +88,21 @@ class TracedNetwork:
         """
         costs = self.family._costs
         if self.scale not in costs:
-            with torch.device("meta"):
-                module = self._module()
+            try:
+                with torch.device("meta"):
+                    module = self._module()
+            except UserError:
+                raise
+            except Exception as error:  # the builder is anybody's code
+                raise UserError(
+                    f"{self.name} at {self.scale} cannot be built on the meta device: {_reason(error)}"
+                ) from error
             try:
                 costs[self.scale] = trace(module, self.resolution, self.family.channels)
             except Exception as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise UserError(
                     f"{self.name} at {self.scale} fails on an image of {self.resolution} px with "
-                    f"{self.family.channels} channels: {reason}"
+                    f"{self.family.channels} channels: {_reason(error)}"
                 ) from error
             if not costs[self.scale].macs:
                 del costs[self.scale]
@@ -116,6 +122,11 @@ class TracedNetwork:
         if not isinstance(module, nn.Module):
             raise UserError(f"{self.name} must build a torch.nn.Module, got {type(module).__name__}")
         return module
+
+
+def _reason(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def traced(
