@@ -9,7 +9,7 @@ working memory of running layer by layer, without what a shortcut keeps aside.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +29,7 @@ class Complexity:
     peak_activations: Int
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A part of a network as an architecture table lists it: ``repeats`` blocks, the first with ``stride``."""
 
     operator: str
@@ -65,32 +64,31 @@ class Tally:
 
     def conv_bn(self, c_in: Int, c_out: Int, kernel: int, stride: int = 1, depthwise: bool = False, times: Int = 1):
         """A bias-free convolution padded by kernel // 2, then a batch norm; depthwise needs c_in == c_out."""
-        area_in = self.side * self.side
+        side = self.side
+        area = area_in = side * side
         if stride != 1:
-            self.side = (self.side - 1) // stride + 1
-        area = self.side * self.side
-        weights = kernel * kernel * c_out
-        if not depthwise:
-            weights = weights * c_in
-        self.macs = self.macs + times * weights * area
-        self.params = self.params + times * (weights + 2 * c_out)
+            self.side = side = (side - 1) // stride + 1
+            area = side * side
+        weights = kernel * kernel * c_out if depthwise else kernel * kernel * c_out * c_in
         output = c_out * area
-        self.activations = self.activations + times * output
+        self.macs += times * weights * area
+        self.params += times * (weights + 2 * c_out)
+        self.activations += times * output
         self._widest(c_in * area_in + output, times)
 
     def squeeze_excite(self, channels: Int, reduced: Int, times: Int = 1):
         """Two 1x1 convolutions with bias on the pooled map."""
         weights = 2 * channels * reduced
-        self.macs = self.macs + times * weights
-        self.params = self.params + times * (weights + channels + reduced)
-        self.activations = self.activations + times * (channels + reduced)
+        self.macs += times * weights
+        self.params += times * (weights + channels + reduced)
+        self.activations += times * (channels + reduced)
         self._widest(channels + reduced, times)
 
     def linear(self, c_in: Int, c_out: Int):
         """A linear layer with bias, or a 1x1 convolution with bias on a pooled map."""
-        self.macs = self.macs + c_in * c_out
-        self.params = self.params + c_in * c_out + c_out
-        self.activations = self.activations + c_out
+        self.macs += c_in * c_out
+        self.params += c_in * c_out + c_out
+        self.activations += c_out
         self._widest(c_in + c_out, 1)
 
     def pool(self, stride: int):

@@ -86,7 +86,7 @@ def shrunk_json(result: Shrunk, source: str) -> str:
             "activations": cost.activations,
             "peak_activations": cost.peak_activations,
             "stages": [
-                {"side": x.side, "channels_in": x.c_in, **asdict(x.row), "macs": x.macs, "params": x.params}
+                {"side": x.side, "channels_in": x.c_in, **x.row._asdict(), "macs": x.macs, "params": x.params}
                 for x in result.spec.rows()
             ],
         },

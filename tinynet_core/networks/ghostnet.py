@@ -9,7 +9,7 @@ channels; blocks added behind the last one repeat it. Parameter names follow tim
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -99,8 +99,7 @@ BASES = {**SCALABLE, **{name + suffix: SCALABLE["ghostnet_a"] for name in SHRUNK
 NAMES = tuple(BASES)
 
 
-@dataclass(frozen=True, slots=True)
-class GhostRun:
+class GhostRun(NamedTuple):
     """``times`` equal ghost bottlenecks: ``c_in`` to ``inner`` to ``c_out`` channels, ``reduced`` 0 for no gate."""
 
     times: Any
