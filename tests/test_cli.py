@@ -61,7 +61,7 @@ def test_shrink_prints_what_it_found(name, amount, macs):
     assert program["macs"] == pytest.approx(macs, rel=0.01)
     assert sum(stage["macs"] for stage in program["stages"]) == cost.macs
     for key in ("r", "d", "w"):
-        assert f"{program['scale'][key]:.4g}" in result.output
+        assert f"{program['scale'][key]:.10g}" in result.output
     for count in (program["macs"], program["params"]):
         assert f"{count:,}" in result.output
     assert program["std"]["r"] > 0

@@ -145,7 +145,7 @@ def test_every_name_builds(name):
     ("arguments", "message"),
     [
         ({"name": "tinynet_f"}, "unknown network 'tinynet_f', nearest: tinynet_"),
-        ({"name": "???"}, "nearest: efficientnet_b0"),
+        ({"name": "???"}, "known: efficientnet_b0"),
         ({"name": "mobilenetv2_100", "scale": Scale()}, "has its own scale; networks that take one: efficientnet_b0"),
         ({"name": "fbnet_b", "head": "scaled"}, "fbnet_b is a fixed network: it takes neither head nor base"),
         ({"name": "tinynet_a", "scale": Scale()}, "has its own scale"),

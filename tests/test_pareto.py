@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -101,3 +103,10 @@ def test_the_null_of_the_papers_setting():
 def test_null_subsets_have_no_model_twice():
     null = null_correlations("efficientnet_b0", 50, draws=20, pool=50)
     assert all(np.ptp(x) < 1e-12 for x in null.values())  # all 50 of 50: every subset is the same
+
+
+def test_the_selection_leaves_the_callers_warnings_on():
+    frontier(np.arange(1, 30), np.random.default_rng(0).random(29), 0.3)
+    with pytest.warns(UserWarning, match="still heard"):
+        warnings.warn("still heard", UserWarning, stacklevel=1)
+    assert not any(entry[0] == "ignore" and entry[2] is Warning and entry[1] is None for entry in warnings.filters)

@@ -51,3 +51,12 @@ def test_nothing_in_nothing_out():
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         screen(*arguments)
+
+
+def test_counts_beyond_64_bits_are_refused():
+    with pytest.raises(ValueError, match="beyond 64 bits"):
+        screen("resnet50", 1.0, 1.0, [1.0, 1e6])
+    with pytest.raises(ValueError, match="num_classes must be a whole number above 0, got 0"):
+        screen("resnet50", 1.0, 1.0, 1.0, num_classes=0)
+    with pytest.raises(ValueError, match="unknown network 'resnt18', nearest: resnet18"):
+        screen("resnt18", 1.0, 1.0, 1.0)

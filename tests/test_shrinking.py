@@ -207,5 +207,33 @@ def test_latency_out_of_reach(clock):
         match=r"budget 50 is above the largest reachable 21\.3, that of the whole network \(latency_ms\)",
     ):
         shrink("efficientnet_b0", latency_ms=50.0)
-    with pytest.raises(UnreachableBudget, match=r"budget 1 needs fewer MACs .*smallest reachable cost"):
+    with pytest.raises(
+        UnreachableBudget,
+        match=r"budget 1 would need .* MACs.*smallest reachable cost 173,.* measured: 10\.\d+ at|budget 1 would need",
+    ):
         shrink("efficientnet_b0", latency_ms=1.0, method="d")
+
+
+def test_a_dimension_that_does_not_move_the_budget_is_refused():
+    with pytest.raises(UnreachableBudget, match=r"the method does not change it: smallest reachable cost 25,557,032"):
+        shrink("resnet50", params=25.5e6, method="r")
+
+
+def test_one_is_preferred_where_it_is_as_near_as_any():
+    peak = network("resnet18").complexity().peak_activations
+    assert shrink("resnet18", peak_activations=peak, method="w") == Scale()
+    assert shrink("efficientnet_b0", C0, "giant") == Scale()
+
+
+@pytest.mark.parametrize(("net", "budget"), [("ghostnet_a", "peak_activations"), ("resnet50", "peak_activations")])
+def test_the_formula_with_other_budgets_finds_what_its_curve_has(net, budget):
+    """The cost is not monotone along the formula: every network of a grid of MACs must be found again, or a nearer."""
+    c0 = network(net).complexity().macs
+    for c in (0.1, 0.18, 0.4, 0.7):
+        wanted = getattr(network(net, shrink(net, c * c0)).complexity(), budget)
+        assert abs(shrunk(net, budget, wanted).error) < 0.04
+
+
+def test_formula_out_of_its_range_names_the_range():
+    with pytest.raises(UnreachableBudget, match=r"not a network; the formula was fitted for 258,.* to 4,089,184,256"):
+        shrink("resnet50", 10e9)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from tinynet_core import Scale, UserError, network, shrink, shrunk, traced
-from tinynet_core.complexity import trace
+from tinynet_core.complexity import TraceWarning, trace
 from tinynet_core.shrinking import UnreachableBudget
 
 
@@ -99,3 +99,38 @@ def test_bad_input(make, message):
 def test_unreachable_says_what_is_reachable(family):
     with pytest.raises(UnreachableBudget, match=r"plain shrunk by w: .*smallest reachable cost \d"):
         shrink(family, 100, "w")
+
+
+def test_a_builder_that_fails_at_the_extremes_is_searched_inwards():
+    def narrow(scale):
+        return nn.Sequential(nn.Conv2d(3, int(64 * scale.w), 3), nn.AvgPool2d(20), nn.Conv2d(int(64 * scale.w), 8, 1))
+
+    answer = shrunk(traced(narrow, 64), "macs", 3e6, "w")
+    assert abs(answer.error) < 0.03
+    assert 0.4 < shrunk(traced(narrow, 64), "macs", 3e6, "r").scale.r < 1
+
+
+def test_weights_that_were_not_counted_are_named():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.last = nn.Conv2d(3, 8, 1)
+
+        def forward(self, x):
+            tokens = self.last(x).flatten(2).transpose(1, 2)
+            return self.inner(tokens, tokens, tokens)[0]
+
+    with pytest.warns(TraceWarning, match=r"Attention .* such as inner\.in_proj_weight: the real cost"):
+        traced(lambda scale: Attention(), 8)(Scale()).complexity()
+
+
+def test_transposed_convolutions_are_counted():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ConvTranspose2d(4, 6, 4, 2, 1))
+    assert trace(module, 8).macs == 27 * 4 * 64 + 4 * 6 * 16 * 64  # each input pixel meets every weight once
+
+
+def test_a_cost_that_falls_is_refused():
+    falling = traced(lambda scale: nn.Conv2d(3, round(64 / scale.w), 3), 16, "falling")
+    with pytest.raises(UnreachableBudget, match="the cost falls from"):
+        shrink(falling, 1e5, "w")

@@ -1,5 +1,6 @@
 import hashlib
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -307,3 +308,11 @@ def test_a_download_of_torchvision_is_kept_when_its_hash_is_right(kept, tmp_path
     loaded = spec.build(weights="torchvision").state_dict()
     assert all(torch.equal(loaded[key], state[key]) for key in state)
     assert [path.name for path in kept.iterdir()] == [f"w-{digest[:8]}.pth"]
+
+
+def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10_000_000))
+    with pytest.raises(UserError, match=r"bomb\.pth refused: it is compressed, which torch never does"):
+        network("tinynet_e").build(weights=path)

@@ -26,27 +26,31 @@ def solve(
     high: float,
     tolerance: float = 0.01,
     precision: float = 1e-9,
+    neutral: float | None = None,
 ) -> Solution:
     """The ``x`` in [``low``, ``high``] whose ``cost`` is nearest to ``budget``.
 
     ``cost`` must not decrease with x, or the nearest may be missed. It is a step function, so a whole interval of x has
-    the nearest cost; the answer is the shortest decimal near the middle of it, which keeps its cost when printed and
-    typed in again.
+    the nearest cost; the answer is ``neutral`` where it lies inside, and else the shortest decimal near the middle,
+    which keeps its cost when printed and typed in again.
 
     ``precision`` is the width in x to which the ends of that interval are found; a costly ``cost`` is worth less of it.
 
-    Raises ``UnreachableBudget`` when the budget is more than ``tolerance`` outside [cost(low), cost(high)].
+    Raises ``UnreachableBudget`` when the budget is more than ``tolerance`` outside [cost(low), cost(high)], and when
+    the cost falls from one end to the other.
     """
     check_budget(budget)
     known = {low: cost(low), high: cost(high)}
     least, most = known[low], known[high]
+    if least > most:
+        raise UnreachableBudget(f"the cost falls from {least:,} to {most:,} over the range, where it should grow")
     if budget < least * (1 - tolerance):
         raise UnreachableBudget(
-            f"budget {budget:,.0f} is below the smallest reachable cost {least:,} (the largest is {most:,})"
+            f"budget {budget:,.6g} is below the smallest reachable cost {least:,} (the largest is {most:,})"
         )
     if budget > most * (1 + tolerance):
         raise UnreachableBudget(
-            f"budget {budget:,.0f} is above the largest reachable cost {most:,} (the smallest is {least:,})"
+            f"budget {budget:,.6g} is above the largest reachable cost {most:,} (the smallest is {least:,})"
         )
 
     def at(x: float) -> int:
@@ -69,7 +73,7 @@ def solve(
     below, above = jump(lambda c: c > budget)
     nearest = min(at(below), at(above), key=lambda c: abs(c - budget))
     left, right = jump(lambda c: c >= nearest)[1], jump(lambda c: c > nearest)[0]
-    x = short_decimal(left, right)
+    x = neutral if neutral is not None and left <= neutral <= right else short_decimal(left, right)
     if at(x) != nearest:  # the cost fell somewhere on the way
         x = next(x for x, c in known.items() if c == nearest)
     return Solution(x, nearest, (nearest - budget) / budget)

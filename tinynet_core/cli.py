@@ -64,6 +64,8 @@ def cost(name: str | None, r: float | None, d: float | None, w: float | None, he
     Without NAME: every network of the paper's Tables 3 and 6 beside the numbers printed there.
     """
     if name is None:
+        if (r, d, w, head) != (None,) * 4:
+            raise click.UsageError("--r, --d, --w and --head go with NAME")
         from tinynet_core.paper import costs
 
         for number in (3, 6):
@@ -90,9 +92,7 @@ def _network(name: str, r: float | None, d: float | None, w: float | None, head,
 @click.argument("name")
 @click.option("--macs", type=Amount(), help="Budget of multiply-adds for one image: 100M, 1.8G.")
 @click.option("--params", type=Amount(), help="Budget of parameters: 2.5M.")
-@click.option(
-    "--peak-activations", "--activations", type=Amount(), help="Budget of elements that the widest layer holds."
-)
+@click.option("--peak-activations", type=Amount(), help="Budget of elements that the widest layer holds.")
 @click.option("--latency", type=float, help="Budget of milliseconds on one thread of this CPU with ONNX Runtime.")
 @click.option("--method", type=click.Choice(["formula", "giant", "r", "d", "w"]), default="formula", show_default=True)
 @click.option("--preset", help="Fit the formula on the random sample of this preset, from its store of records.")
@@ -117,6 +117,8 @@ def shrink(
         raise click.UsageError("give exactly one of --macs, --params, --peak-activations and --latency")
     if store and not preset:
         raise click.UsageError("--store goes with --preset")
+    if preset == "":
+        raise click.UsageError("--preset needs the name or the file of a preset")
     if preset and method != "formula":
         raise click.UsageError(f"--preset gives a formula, but --method is {method}")
     budget = cast(Budget, next(iter(given)))
@@ -131,7 +133,7 @@ def shrink(
     if abs(result.error) > TOLERANCE[budget]:
         warnings.warn(off_budget(result), stacklevel=1)
     whole = net(Scale()) if callable(net) else network(name, None, classes, head)
-    click.echo(shrunk_json(result, source) if as_json else shrunk_text(result, whole, source))
+    click.echo(shrunk_json(result, source, head, classes) if as_json else shrunk_text(result, whole, source))
 
 
 def _formula(preset: str, store: str):
@@ -179,7 +181,7 @@ def _imported(where: str) -> ModuleType:
 @classes_option
 @click.option("--weights", help="timm, torchvision, or a file; random weights by default.")
 def export(name: str, file: Path, r, d, w, head, classes: int, weights: str | None) -> None:
-    """Write network NAME as an ONNX file, and check that ONNX Runtime agrees with torch to 1e-4."""
+    """Write network NAME as an ONNX file, and check that ONNX Runtime agrees with torch to 1e-4 of its logits."""
     from tinynet_core.exporting import export_onnx
 
     done = export_onnx(_network(name, r, d, w, head, classes), file, weights)
@@ -244,7 +246,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     try:
         tinynet(standalone_mode=True)
-    except (UserError, ValidationError, ValueError, OverflowError) as error:
+    except (UserError, ValidationError, ValueError, OverflowError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
 

@@ -1,5 +1,6 @@
 """The best of a random sample, and what correlates with cost there (paper, section 3.2 and Figure 3)."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,9 +39,10 @@ def frontier(macs: ArrayLike, accuracy: ArrayLike, fraction: float = 0.2, seed: 
     population = Population.new("X", np.arange(len(cost))[:, None], "F", objectives)
     directions = get_reference_directions("das-dennis", 2, n_partitions=max(1, keep - 1))
     survival = ReferenceDirectionSurvival(directions)
-    survivors = survival.do(
-        Problem(n_var=1, n_obj=2), population, n_survive=keep, random_state=np.random.default_rng(seed)
-    )
+    with warnings.catch_warnings():  # pymoo silences all warnings of the process
+        survivors = survival.do(
+            Problem(n_var=1, n_obj=2), population, n_survive=keep, random_state=np.random.default_rng(seed)
+        )
     chosen = np.asarray(survivors.get("X"), dtype=int).ravel()
     return chosen[np.argsort(cost[chosen], kind="stable")]
 

@@ -55,7 +55,7 @@ def shrunk_text(result: Shrunk, whole: Specification, source: str) -> str:
     wanted = f"{result.wanted:,.10g} {UNITS[result.budget]}"
     uncertain = {k: f" +- {x:.2g}" for k, x in (("r", result.r_std), ("d", result.d_std)) if x is not None}
     lines = [f"{spec.name} shrunk to {wanted} by {by}", "", f"{'':<18}{'whole':>16}{'shrunk':>16}"]
-    lines += [f"{k:<18}{1:>16}{getattr(scale, k):>16.4g}{uncertain.get(k, '')}" for k in "rdw"]
+    lines += [f"{k:<18}{1:>16}{getattr(scale, k):>16.10g}{uncertain.get(k, '')}" for k in "rdw"]
     lines.append(f"{'input (pixels)':<18}{whole.resolution:>16}{spec.resolution:>16}")
     for key, label in (("macs", "MACs"), ("params", "parameters"), ("peak_activations", "peak activations")):
         x, y = getattr(before, key), getattr(after, key)
@@ -69,12 +69,14 @@ def shrunk_text(result: Shrunk, whole: Specification, source: str) -> str:
     return "\n".join([*lines, "", architecture(rows)] if rows else lines)
 
 
-def shrunk_json(result: Shrunk, source: str) -> str:
+def shrunk_json(result: Shrunk, source: str, head: str | None, classes: int) -> str:
     """A shrunk network as JSON; counts are whole numbers, latency is in milliseconds."""
     cost = result.spec.complexity()
     return json.dumps(
         {
             "network": result.spec.name,
+            "head": head,
+            "classes": classes,
             "method": result.method,
             "formula": source or None,
             "budget": {"kind": result.budget, "wanted": result.wanted, "cost": result.cost, "error": result.error},

@@ -1,11 +1,13 @@
 """Exact costs of very many scales of one network at once."""
 
+from dataclasses import asdict
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tinynet_core.complexity import Complexity
-from tinynet_core.networks import SCALABLE, Head, family_of
-from tinynet_core.scale import Base, Scales
+from tinynet_core.networks import SCALABLE, Head, family_of, network
+from tinynet_core.scale import Base, Scale, Scales
 
 CHUNK = 16_384
 """Candidates counted together: few enough that the intermediate arrays stay in the processor's cache."""
@@ -24,10 +26,18 @@ def screen(
 
     ``r``, ``d`` and ``w`` are arrays of one shape, or broadcast to one. The result holds int64 arrays of that shape.
 
-    Raises ``ValueError`` for a network that takes no scale, and for multipliers that are not finite and above zero.
+    Raises ``ValueError`` for a network that takes no scale, for multipliers that are not finite and above zero, and for
+    costs that do not fit 64 bits.
     """
+    network(name, num_classes=num_classes, head=head, base=base)
     family, scales = family_of(name), Scales(r, d, w)
     shape, n = scales.r.shape, scales.r.size
+    if n:
+        largest = network(
+            name, Scale(*(float(x.max()) for x in (scales.r, scales.d, scales.w))), num_classes, head, base
+        )
+        if max(asdict(largest.complexity()).values()) >= 2**63:
+            raise ValueError(f"{name} at {largest.scale} has a cost beyond 64 bits: screen smaller scales")
     flat = [x.reshape(-1) for x in (scales.r, scales.d, scales.w)]
     columns = np.empty((4, n), dtype=np.int64)
     for start in range(0, n, CHUNK):

@@ -78,7 +78,9 @@ def shrink(
     ``"formula"`` takes r and d from a fitted ``formula`` and solves w (paper, section 3.2); without one it is
     ``released_formula()``. ``"giant"`` moves along EfficientNet's compound scaling; ``"r"``, ``"d"``, ``"w"`` change
     one dimension alone. Channels, blocks and pixels are whole numbers, so not every budget is reachable: a
-    ``BudgetWarning`` says when the nearest network is over 1% off (latency: 5%).
+    ``BudgetWarning`` says when the nearest network is over 1% off (latency: 5%). The formula with a budget other than
+    MACs is searched on a grid of the fractions c that it was fitted on, and latency in a few measurements: there the
+    nearest network found need not be the nearest of all.
 
     Raises ``UnreachableBudget``, with the smallest and the largest reachable cost, when the budget is outside.
     """
@@ -167,12 +169,23 @@ def formula_scale(formula: TinyFormula, c: float) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What is shrunk: a specification at every scale, and the precision in a multiplier that its cost is worth."""
+    """What is shrunk: a specification at every scale.
+
+    ``packaged`` is a network of this package; the cost of another takes longer and is worth less precision.
+    """
 
     at: Family
     name: str
     resolution: int
-    precision: float
+    packaged: bool
+
+    @property
+    def precision(self) -> float:
+        return 1e-9 if self.packaged else 1e-4
+
+    @property
+    def grid(self) -> int:
+        return 65 if self.packaged else 9
 
     def cost(self, scale: Scale, budget: Budget = "macs") -> int:
         return getattr(self.at(scale).complexity(), budget)
@@ -184,52 +197,99 @@ def _target(net: str | Family, head: Head | None, base: Base | None, num_classes
             network(net)
             check_scalable(net)
         at = partial(network, net, num_classes=num_classes, head=head, base=base)
-        return _Target(lambda scale: at(scale), net, (base or SCALABLE[net]).resolution, 1e-9)
+        return _Target(lambda scale: at(scale), net, (base or SCALABLE[net]).resolution, True)
     if (head, base, num_classes) != (None, None, 1000):
         raise ValueError("head, base and num_classes belong to a network of this package, not to a family of your own")
     spec = net(Scale())
     if not isinstance(spec, Specification):
         raise UserError(f"a family must give a specification for a Scale (see tinynet_core.traced), got {spec!r}")
-    return _Target(net, spec.name, spec.resolution, 1e-4)
+    return _Target(net, spec.name, spec.resolution, False)
 
 
 def _solve_width(target: _Target, macs: float, r: float, d: float) -> Solution:
-    return solve(lambda w: target.cost(Scale(r, d, w)), macs, NARROWEST, LARGEST, precision=target.precision)
+    return _solve(target, "macs", macs, lambda w: Scale(r, d, w), NARROWEST, LARGEST, 1.0)
+
+
+def _solve(target: _Target, budget, wanted, scale_at: Callable[[float], Scale], low, high, neutral) -> Solution:
+    """Along a path of scales, with ``neutral`` the point that changes nothing."""
+    if not target.packaged:
+        low, high = _inward(target, scale_at, low, neutral), _inward(target, scale_at, high, neutral)
+    least = target.cost(scale_at(low), budget)
+    if least == target.cost(scale_at(high), budget):
+        raise UnreachableBudget(
+            f"the method does not change it: smallest reachable cost {least:,} (the largest is {least:,})"
+        )
+    return solve(lambda x: target.cost(scale_at(x), budget), wanted, low, high, 0.01, target.precision, neutral)
+
+
+def _inward(target: _Target, scale_at: Callable[[float], Scale], end: float, neutral: float) -> float:
+    """The outermost of ten points from ``end`` towards ``neutral`` at which a network of the user's can be built."""
+    for k in range(10):
+        x = neutral * (end / neutral) ** (0.7**k) if neutral else end * 0.7**k
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                target.cost(scale_at(x))
+            return x
+        except UserError:
+            continue
+    return neutral
 
 
 def _by_count(target: _Target, budget, wanted, method, formula) -> tuple[Scale, int]:
     """The scale whose exact count is nearest to ``wanted``, and that count."""
+    if method == "formula" and budget != "macs":
+        return _along_formula(target, budget, wanted, formula)
     if method == "formula":
-        scale_at, low, high = _formula_path(target, budget, wanted, formula)
-    else:
-        scale_at, low, high = _path(method, target.resolution)
-    x = solve(lambda x: target.cost(scale_at(x), budget), wanted, low, high, precision=target.precision)
+        c0 = target.cost(Scale())
+        try:
+            r, d = formula_scale(formula, wanted / c0)
+            x = _solve_width(target, wanted, r, d)
+        except UnreachableBudget as error:
+            low, high = (c * c0 for c in (formula.c_.min(), formula.c_.max()))
+            raise UnreachableBudget(f"{error}; the formula was fitted for {low:,.0f} to {high:,.0f}") from None
+        return Scale(r, d, x.x), x.cost
+    scale_at, low, high, neutral = _path(method, target.resolution)
+    x = _solve(target, budget, wanted, scale_at, low, high, neutral)
     return scale_at(x.x), x.cost
 
 
-def _formula_path(target: _Target, budget, wanted, formula) -> tuple[Callable[[float], Scale], float, float]:
-    """For MACs, r and d are known and the width is the path. Other budgets move along the fitted fractions c."""
-    c0 = target.cost(Scale())
-    if budget == "macs":
-        r, d = formula_scale(formula, wanted / c0)
-        return lambda w: Scale(r, d, w), NARROWEST, LARGEST
+def _along_formula(target: _Target, budget, wanted, formula) -> tuple[Scale, int]:
+    """The nearest to ``wanted`` on a grid of the fitted fractions c, refined twice around the best.
 
-    @cache
-    def scale_at(c: float) -> Scale:
-        r, d = formula_scale(formula, c)
-        return Scale(r, d, _solve_width(target, c * c0, r, d).x)
+    r, d and the solved w change together, so that this cost may fall where c grows: a bisection would miss.
+    """
+    c0, tried = target.cost(Scale()), {}
+    low, high = float(formula.c_.min()), float(formula.c_.max())
+    for _ in range(3):
+        for c in np.linspace(low, high, target.grid):
+            r, d = formula_scale(formula, float(c))
+            scale = Scale(r, d, _solve_width(target, c * c0, r, d).x)
+            tried[float(c)] = scale, target.cost(scale, budget)
+        best = min(tried, key=lambda c: abs(tried[c][1] - wanted))
+        step = (high - low) / (target.grid - 1)
+        low, high = max(low, best - step), min(high, best + step)
+    reachable = [cost for _, cost in tried.values()]
+    if not min(reachable) * 0.99 <= wanted <= max(reachable) * 1.01:
+        side, end = ("below the smallest", min) if wanted < min(reachable) else ("above the largest", max)
+        other = max(reachable) if end is min else min(reachable)
+        raise UnreachableBudget(
+            f"budget {wanted:,.6g} is {side} reachable cost {end(reachable):,} (the other end is {other:,})"
+        )
+    return tried[best]
 
-    return scale_at, float(formula.c_.min()), float(formula.c_.max())
 
+def _path(method, resolution) -> tuple[Callable[[float], Scale], float, float, float]:
+    """The curve of scales that a method moves along, the ends of x, and the x that changes nothing.
 
-def _path(method, resolution) -> tuple[Callable[[float], Scale], float, float]:
-    """The curve of scales that a method moves along, as a function that costs more as x grows, and the ends of x."""
+    The cost grows with x.
+    """
     smallest_r = SMALLEST_INPUT / resolution
-    paths: dict[str, tuple[Callable[[float], Scale], float, float]] = {
-        "giant": (giant, math.log(smallest_r) / math.log(GIANT.r), math.log(LARGEST) / math.log(GIANT.r)),
-        "r": (lambda r: Scale(r=r), smallest_r, LARGEST),
-        "d": (lambda d: Scale(d=d), NARROWEST, LARGEST),
-        "w": (lambda w: Scale(w=w), NARROWEST, LARGEST),
+    paths: dict[str, tuple[Callable[[float], Scale], float, float, float]] = {
+        "giant": (giant, math.log(smallest_r) / math.log(GIANT.r), math.log(LARGEST) / math.log(GIANT.r), 0.0),
+        "r": (lambda r: Scale(r=r), smallest_r, LARGEST, 1.0),
+        "d": (lambda d: Scale(d=d), NARROWEST, LARGEST, 1.0),
+        "w": (lambda w: Scale(w=w), NARROWEST, LARGEST, 1.0),
     }
     return paths[method]
 
@@ -256,9 +316,10 @@ def _by_latency(target: _Target, wanted, method, formula) -> tuple[Scale, float]
         try:
             scale, _ = _by_count(target, "macs", macs, method, formula)
         except UnreachableBudget as error:
-            least = min(ms for _, ms in tried.values())
+            scale = min(tried, key=lambda s: tried[s][1])
             raise UnreachableBudget(
-                f"budget {wanted:g} needs fewer MACs than it can reach (measured: {least:.3g} to {full:.3g}); {error}"
+                f"budget {wanted:g} would need {macs:,.0f} MACs, and of those: {error}; "
+                f"measured: {tried[scale][1]:.3g} at {scale} to {full:.3g} of the whole network"
             ) from None
         if scale in tried:
             break

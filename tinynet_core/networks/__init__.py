@@ -33,8 +33,9 @@ def network(
     network that has its own, and for a class count below one.
     """
     if name not in NAMES:
-        near = difflib.get_close_matches(str(name), NAMES, n=3, cutoff=0.4)
-        raise ValueError(f"unknown network {name!r}, nearest: {', '.join(near or NAMES)}")
+        near = difflib.get_close_matches(str(name).strip().lower(), NAMES, n=3, cutoff=0.5)
+        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(NAMES)}"
+        raise ValueError(f"unknown network {name!r}, {hint}")
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
         raise ValueError(f"num_classes must be a whole number above 0, got {num_classes!r}")
     if head not in (None, "fixed", "scaled"):

@@ -3,6 +3,7 @@
 import os
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -103,6 +104,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _unpickled(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(x.compress_type != zipfile.ZIP_STORED for x in archive.infolist()):
+                raise UserError(f"weights file {path} refused: it is compressed, which torch never does")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True)
