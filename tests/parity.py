@@ -11,16 +11,15 @@ def randomise(module):
             m.running_var.uniform_(0.5, 1.5)
             torch.nn.init.uniform_(m.weight, 0.8, 1.6)
             torch.nn.init.normal_(m.bias, 0, 0.3)
-    return module
+    return module.eval()
 
 
-def assert_same_logits(ours, theirs, resolution, rename=None):
+def assert_same_logits(ours, theirs, resolution):
     """Load the weights of ``theirs`` into ``ours`` and compare, in double precision: logits may reach hundreds."""
     torch.manual_seed(0)
-    theirs = randomise(theirs.double()).eval()
-    state = theirs.state_dict()
+    theirs = randomise(theirs.double())
     ours = ours.double().eval()
-    ours.load_state_dict({rename(k): v for k, v in state.items()} if rename else state, strict=True)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
     image = torch.randn(2, 3, resolution, resolution, dtype=torch.float64)
     with torch.inference_mode():
         expected = theirs(image)

@@ -7,11 +7,12 @@ import pytest
 import timm
 import torch
 import torchvision
+from parity import randomise
 from safetensors.torch import save_file
 
 from tinynet_core import Base, UserError, network
 from tinynet_core.networks import NAMES, Network, weights
-from tinynet_core.networks.library import PEERS
+from tinynet_core.networks.peers import PEERS
 
 
 @pytest.fixture
@@ -29,20 +30,9 @@ def small():
     return network("resnet18", num_classes=3, base=Base(32, 0.1))
 
 
-def shuffled(module):
-    """``module`` with batch-norm statistics and scales of some size, so that every tensor changes the logits."""
-    for norm in module.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.running_mean.normal_(0, 0.1)
-            norm.running_var.uniform_(0.5, 1.5)
-            torch.nn.init.uniform_(norm.weight, 0.8, 1.6)
-            torch.nn.init.normal_(norm.bias, 0, 0.3)
-    return module.eval()
-
-
 def random_state(spec):
     """The tensors of ``spec`` with random values."""
-    return shuffled(spec.build()).state_dict()
+    return randomise(spec.build()).state_dict()
 
 
 def refusal(spec: Network, path) -> str:
@@ -86,13 +76,13 @@ def test_round_trip(tmp_path, file, write):
 @pytest.mark.parametrize("name", ["tinynet_e", "ghostnet_100", "resnet18", "mobilenetv3_small_050", "mnasnet_a1_100"])
 def test_weights_of_timm_from_the_cache_give_its_logits(kept, name):
     repository = weights.RELEASED[name]["timm"].rpartition("/")[2]
-    theirs = shuffled(timm.create_model(repository.partition(".")[0]))
+    theirs = randomise(timm.create_model(repository.partition(".")[0]))
     save_file(theirs.state_dict(), kept / f"{repository}.safetensors")
     assert_same_logits(network(name), "timm", theirs)
 
 
 def test_weights_of_torchvision_from_the_cache_give_its_logits(kept):
-    theirs = shuffled(torchvision.models.get_model("shufflenet_v2_x0_5"))
+    theirs = randomise(torchvision.models.get_model("shufflenet_v2_x0_5"))
     torch.save(theirs.state_dict(), kept / "shufflenetv2_x0.5-f707e7126e.pth")
     assert_same_logits(network("shufflenetv2_050"), "torchvision", theirs)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tinynet_core.data import GlyphDataset
 from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
-from tinynet_core.networks.library import LibraryNetwork
+from tinynet_core.networks.peers import PeerNetwork
 from tinynet_core.scale import Base, Scale
 from tinynet_core.training.recipe import Recipe
 
@@ -43,10 +43,10 @@ class Experiment(BaseModel):
         if self.base is None:
             object.__setattr__(self, "base", base_of(self.network))
         spec = self.spec()
-        if isinstance(spec, LibraryNetwork) and (self.recipe.zero_init_residual or self.recipe.zero_init_classifier):
+        if isinstance(spec, PeerNetwork) and (self.recipe.zero_init_residual or self.recipe.zero_init_classifier):
             raise ValueError(
                 f"recipe.zero_init_residual and recipe.zero_init_classifier must be false for {self.network}, "
-                f"which {spec.library} builds"
+                f"which {spec.source} builds"
             )
         if self.recipe.mirror and not self.dataset.mirror_safe:
             raise ValueError("recipe.mirror must be 0: a mirrored image of this data set changes its class")

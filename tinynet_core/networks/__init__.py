@@ -3,7 +3,7 @@
 import difflib
 from types import ModuleType
 
-from tinynet_core.networks import efficientnet, ghostnet, library, mobile, resnet
+from tinynet_core.networks import efficientnet, ghostnet, mobile, peers, resnet
 from tinynet_core.networks.efficientnet import Head
 from tinynet_core.networks.spec import Network
 from tinynet_core.scale import PAPER_BASE, Base, Scale
@@ -14,7 +14,7 @@ SCALABLE: dict[str, Base] = {**efficientnet.SCALABLE, **resnet.SCALABLE, **ghost
 """Networks that take a ``Scale``, with the size that r = d = w = 1 stands for."""
 BASES: dict[str, Base] = {**dict.fromkeys(efficientnet.NAMES, PAPER_BASE), **resnet.BASES, **ghostnet.BASES}
 """The same size for every network of these families, those with a scale of their own included."""
-NAMES: tuple[str, ...] = (*efficientnet.NAMES, *resnet.NAMES, *ghostnet.NAMES, *mobile.NAMES, *library.NAMES)
+NAMES: tuple[str, ...] = (*efficientnet.NAMES, *resnet.NAMES, *ghostnet.NAMES, *mobile.NAMES, *peers.NAMES)
 
 
 def network(
@@ -49,7 +49,7 @@ def network(
         return build(name, scale, num_classes, head, base or BASES[name])
     if head is not None or base is not None:
         raise ValueError(f"{name} is a fixed network: it takes neither head nor base")
-    return mobile.mobile(name, num_classes) if name in mobile.NAMES else library.library_network(name, num_classes)
+    return mobile.mobile(name, num_classes) if name in mobile.NAMES else peers.peer(name, num_classes)
 
 
 def base_of(name: str) -> Base | None:

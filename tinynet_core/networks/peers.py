@@ -6,7 +6,6 @@ At reduced resolution (``r``) a network of the paper is listed by its own name, 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -35,10 +34,10 @@ NAMES = tuple(PEERS)
 
 
 @dataclass(frozen=True, slots=True)
-class LibraryNetwork(Network):
-    """A network that ``library`` builds; there is no specification to walk through, so ``rows`` is empty."""
+class PeerNetwork(Network):
+    """A network that ``source`` builds; there is no specification to walk through, so ``rows`` is empty."""
 
-    library: Literal["timm", "torchvision"]
+    source: Literal["timm", "torchvision"]
 
     def walk(self, tally: Tally) -> Iterator[Row]:
         """Nothing to yield: the library keeps the architecture to itself."""
@@ -50,8 +49,8 @@ class LibraryNetwork(Network):
 
     def module(self, dropout: float) -> nn.Module:
         """The library's module; its classifier's dropout is set to ``dropout`` where it has one."""
-        library, entry, _, options = PEERS[self.name]
-        if library == "timm":
+        source, entry, _, options = PEERS[self.name]
+        if source == "timm":
             import timm
 
             return timm.create_model(entry, num_classes=self.num_classes, drop_rate=dropout, **options)
@@ -63,36 +62,24 @@ class LibraryNetwork(Network):
                 layer.p = dropout
         return module
 
-    def build(
-        self,
-        dropout: float = 0.0,
-        zero_init_residual: bool = False,
-        zero_init_classifier: bool = False,
-        weights: str | Path | None = None,
-    ) -> nn.Module:
-        """The library's module with its own initial weights, or with ``weights`` as in ``Network.build``.
+    def initialise(self, module: nn.Module, zero_init_residual: bool, zero_init_classifier: bool) -> None:
+        """Keep the initial weights of the library.
 
         Raises ``ValueError`` for the two zero initialisations, which need a network of this package.
         """
         if zero_init_residual or zero_init_classifier:
-            raise ValueError(f"{self.name} is built by {self.library}, which cannot start residuals or classifier at 0")
-        module = self.module(dropout)
-        if weights is not None:
-            from tinynet_core.networks.weights import load_weights
-
-            load_weights(module, self.name, weights)
-        return module
+            raise ValueError(f"{self.name} is built by {self.source}, which cannot start residuals or classifier at 0")
 
 
-def library_network(name: str, num_classes: int) -> LibraryNetwork:
+def peer(name: str, num_classes: int) -> PeerNetwork:
     """The specification of the peer called ``name``."""
-    library, _, resolution, _ = PEERS[name]
-    return LibraryNetwork(name, None, resolution, num_classes, library)
+    source, _, resolution, _ = PEERS[name]
+    return PeerNetwork(name, None, resolution, num_classes, source)
 
 
 @cache
 def _traced(name: str, num_classes: int) -> Complexity:
-    spec = library_network(name, num_classes)
+    spec = peer(name, num_classes)
     with torch.device("meta"):
         module = spec.module(0.0)
     return trace(module, spec.resolution)
