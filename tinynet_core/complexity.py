@@ -8,6 +8,7 @@ working memory of running layer by layer, without what a shortcut keeps aside.
 """
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -113,15 +114,15 @@ class ArrayTally(Tally):
         self.peak = np.maximum(self.peak, elements * (times > 0))
 
 
-class Walkable:
+class Walkable(ABC):
     """What a specification gains by threading a tally through itself: its cost and its architecture table."""
 
     __slots__ = ()
     resolution: Int
 
+    @abstractmethod
     def walk(self, tally: Tally) -> Iterator[Row]:
         """Tally the network part by part, yielding each part's row after it."""
-        raise NotImplementedError
 
     def complexity(self) -> Complexity:
         """Exact MACs, parameters and activations for one image at ``resolution``."""

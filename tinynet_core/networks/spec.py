@@ -1,6 +1,7 @@
 """What every network specification can do: tell its cost without a tensor, and become a torch module."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ class Network(Walkable):
     resolution: Any
     num_classes: int
 
+    @abstractmethod
     def module(self, dropout: float) -> nn.Module:
         """The torch module with torch's own initial weights, and ``dropout`` before the classifier."""
-        raise NotImplementedError
 
     def build(
         self,
