@@ -1,114 +1,421 @@
 import os
+import re
+import resource
 import signal
+import threading
+import time
+from datetime import timedelta
+from multiprocessing import get_context
 
-import numpy as np
 import pytest
 
-from tinynet_core import Base, Scale, Store, network, sample_scales, sample_scales_at, sweep
+from tinynet_core import Store, StoreError, UserError, run, sweep
+from tinynet_core.executors import ExecutorError, local
+from tinynet_core.executors.attempt import NoRecord, attempt, claim
+from tinynet_core.executors.stopping import StopSignals
 from tinynet_core.experiment import execute
-from tinynet_core.sweeps import RANGE, SweepError
+from tinynet_core.resources import Resources
+from tinynet_core.sweeps import SweepError, SweepStopped
+
+EPOCHS, STEPS = 3, 8  # of the experiments below, and in each epoch
 
 
-def macs(scale, base=Base()):  # noqa: B008
-    return network("efficientnet_b0", scale, base=base).complexity().macs
+def results(records):
+    """Everything about records but how long they took and where."""
+    return [r.model_dump(exclude={"wall_s", "provenance"}) for r in records]
 
 
-def test_samples_lie_in_the_range_and_the_window():
-    c0 = macs(Scale())
-    scales = sample_scales("efficientnet_b0", 200, seed=3)
-    values = np.array([(s.r, s.d, s.w) for s in scales])
-    assert values.min() >= RANGE[0]
-    assert values.max() <= RANGE[1]
-    costs = np.array([macs(s) for s in scales]) / c0
-    assert costs.min() >= 0.03
-    assert costs.max() <= 1.05
-    assert sample_scales("efficientnet_b0", 50, seed=3) == scales[:50]
-    assert sample_scales("efficientnet_b0", 50, seed=4) != scales[:50]
+def leftovers(store):
+    return sorted(path.name for path in store.root.glob("checkpoints/*"))
 
 
-def test_acceptance_rate_is_the_one_of_uniform_sampling():
-    """14.3% of uniform triples lie in the paper's window."""
-    rng = np.random.default_rng(1)
-    c0 = macs(Scale())
-    hits = [0.03 <= macs(Scale(*x)) / c0 <= 1.05 for x in rng.uniform(*RANGE, (4000, 3))]
-    assert np.mean(hits) == pytest.approx(0.143, abs=0.02)
+@pytest.fixture
+def make(make_experiment):
+    def make(seed=0, **recipe):
+        return make_experiment(seed=seed, **{"epochs": EPOCHS, **recipe})
+
+    return make
 
 
-@pytest.mark.parametrize("base", [Base(), Base(40, 0.35)])
-def test_equal_cost_samples_have_equal_cost(base):
-    c0 = macs(Scale(), base)
-    for scale in sample_scales_at("efficientnet_b0", 40, 0.5, seed=1, base=base):
-        assert macs(scale, base) / c0 == pytest.approx(0.5, rel=0.03)
-        assert RANGE[0] <= scale.w <= RANGE[1]
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """Records of uninterrupted runs, trained once."""
+    store = Store(tmp_path_factory.mktemp("reference"))
+    return lambda experiments: results(sweep(experiments, store, progress=False))
+
+
+# Stand-ins for training, which run in the workers. Steps are counted in files beside the store.
+
+
+def counting(experiment, checkpoint, should_stop, at_step=lambda n: None):
+    """``should_stop`` that counts every step of an experiment over all processes."""
+    file = checkpoint.parent.parent / f"steps-{experiment.seed}"
+
+    def counted():
+        with file.open("ab") as steps:
+            steps.write(b".")
+        at_step(file.stat().st_size)
+        return should_stop()
+
+    return counted
+
+
+def steps(store, experiment):
+    file = store.root / f"steps-{experiment.seed}"
+    return file.stat().st_size if file.exists() else 0
+
+
+def counted(experiment, device, checkpoint, should_stop, compiled):
+    return execute(experiment, device, checkpoint, counting(experiment, checkpoint, should_stop), compiled)
+
+
+def killed_in_the_second_epoch(experiment, device, checkpoint, should_stop, compiled):
+    def at_step(n):
+        if n == STEPS + 3 and experiment.seed == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return execute(experiment, device, checkpoint, counting(experiment, checkpoint, should_stop, at_step), compiled)
+
+
+def terminated_in_the_second_epoch(experiment, device, checkpoint, should_stop, compiled):
+    def at_step(n):
+        if n == STEPS + 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return execute(experiment, device, checkpoint, counting(experiment, checkpoint, should_stop, at_step), compiled)
+
+
+def killed_after_every_checkpoint(experiment, device, checkpoint, should_stop, compiled):
+    def at_step(n):
+        if checkpoint.exists():
+            seen = checkpoint.parent.parent / f"seen-{checkpoint.stat().st_mtime_ns}"
+            if not seen.exists():
+                seen.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return execute(experiment, device, checkpoint, counting(experiment, checkpoint, should_stop, at_step), compiled)
+
+
+def killed_at_once(experiment, device, checkpoint, should_stop, compiled):
+    if experiment.seed == 1:
+        counting(experiment, checkpoint, should_stop)()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return execute(experiment, device, checkpoint, should_stop, compiled)
+
+
+def defective(experiment, device, checkpoint, should_stop, compiled):
+    if experiment.seed == 1:
+        raise KeyError("model")
+    if experiment.seed == 2:
+        raise EOFError("cut off")
+    return execute(experiment, device, checkpoint, should_stop, compiled)
+
+
+def on_a_full_disk(experiment, device, checkpoint, should_stop, compiled):
+    """Files end at 100 kB, in the middle of a checkpoint."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        return execute(experiment, device, checkpoint, should_stop, compiled)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def mad_clock(now=time.time):
+    """A clock that is set back by up to ten years, or forward, whenever it is read."""
+    day = timedelta(days=1).total_seconds()
+    return lambda: now() + (os.urandom(1)[0] - 128) * 30 * day
+
+
+def under_a_mad_clock(experiment, device, checkpoint, should_stop, compiled):
+    time.time = mad_clock()
+    return execute(experiment, device, checkpoint, should_stop, compiled)
+
+
+def sweep_elsewhere(experiments, root, outcome):
+    """A second sweep, in a process of its own."""
+    import tinynet_core.sweeps
+
+    tinynet_core.sweeps.execute = counted
+    outcome.send(results(sweep(experiments, Store(root), workers=1, progress=False)))
+
+
+@pytest.fixture
+def training(monkeypatch):
+    """Put a stand-in in the place of training."""
+    return lambda stand_in: monkeypatch.setattr("tinynet_core.sweeps.execute", stand_in)
+
+
+# Records
+
+
+def test_one_record_each_in_their_order_whatever_the_workers(make, reference, tmp_path):
+    experiments = [make(seed=s) for s in (0, 1, 0)]
+    store = Store(tmp_path)
+    records = sweep(experiments, store, workers=1, progress=False)
+    assert [r.experiment.seed for r in records] == [0, 1, 0]
+    assert all(r.done for r in records)
+    assert records[0].provenance["threads"] == 1
+    assert results(records) == reference(experiments)
+    assert leftovers(store) == []
+
+
+def test_a_run_in_this_process_is_recorded_and_leaves_nothing(make, tmp_path):
+    store, experiment = Store(tmp_path), make()
+    assert run(experiment, store).done
+    assert run(experiment, store) == store.get(experiment)
+    assert leftovers(store) == []
+
+
+def test_a_diverged_run_is_recorded_as_failed_and_the_sweep_goes_on(make, tmp_path):
+    store, bad, good = Store(tmp_path), make(lr=1e30), make()
+    records = sweep([bad, good], store, workers=1, progress=False)
+    assert [r.status for r in records] == ["failed", "done"]
+    assert "diverged" in store.get(bad).reason
+    assert leftovers(store) == []
+
+
+def test_an_empty_sweep_is_fine(tmp_path):
+    assert sweep([], Store(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_complete_store_is_only_read(make, reference, tmp_path):
+    store, experiment = Store(tmp_path), make()
+    sweep([experiment], store, workers=1, progress=False)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert results(sweep([experiment], Store(tmp_path))) == reference([experiment])
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n": 0}, "n must be at least 1"),
-        ({"n": 5, "window": (0.5, 0.1)}, "window must satisfy"),
-        ({"n": 5, "window": (1000.0, 1001.0)}, "accepts too few"),
+        ({"executor": "cloud"}, "executor must be 'local' or 'ray', got 'cloud'"),
+        ({"address": "10.0.0.1:6379"}, "address '10.0.0.1:6379' is of a Ray cluster, but executor is 'local'"),
+        ({"workers": 0}, "workers"),
     ],
 )
-def test_bad_samples(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        sample_scales("efficientnet_b0", **arguments)
+def test_bad_arguments_are_refused_before_any_work(make, tmp_path, arguments, message):
+    with pytest.raises((UserError, ValueError), match=re.escape(message)):
+        sweep([make()], Store(tmp_path), **arguments)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_sweep_is_one_record_each_whatever_the_workers(make_experiment, tmp_path):
-    experiments = [make_experiment(seed=s) for s in (0, 1, 0)]
-    two = sweep(experiments, Store(tmp_path / "two"), workers=2, progress=False)
-    assert [r.experiment.seed for r in two] == [0, 1, 0]
-    assert all(r.done for r in two)
-    assert two[0].provenance["threads"] == 1
-    one = sweep(experiments[:1], Store(tmp_path / "one"), workers=1, progress=False)
-    assert one[0].curve == two[0].curve  # the same bits in another process
-    assert not list((tmp_path / "two" / "checkpoints").glob("*"))
+# Workers that die
 
 
-def test_a_failed_run_does_not_stop_the_sweep(make_experiment, tmp_path):
-    store = Store(tmp_path)
-    bad, good = make_experiment(lr=1e30), make_experiment()
-    records = sweep([bad, good], store, workers=1, progress=False)
-    assert [r.status for r in records] == ["failed", "done"]
-    assert "diverged" in store.get(bad).reason
-    assert store.missing([bad, good]) == []
+def test_a_killed_worker_goes_on_from_its_checkpoint(make, reference, training, tmp_path):
+    training(killed_in_the_second_epoch)
+    store, experiments = Store(tmp_path), [make(seed=s) for s in (0, 1)]
+    records = sweep(experiments, store, workers=1, progress=False)
+    assert results(records) == reference(experiments)
+    assert steps(store, experiments[1]) == EPOCHS * STEPS + 3  # the three of the epoch under way
+    assert leftovers(store) == []
 
 
-def dies(experiment, device, checkpoint):
-    """Stands in for a run that the kernel kills for its memory."""
-    if experiment.seed == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return execute(experiment, device, checkpoint)
+def test_deaths_after_progress_do_not_count(make, reference, training, tmp_path):
+    training(killed_after_every_checkpoint)
+    store, experiments = Store(tmp_path), [make()]
+    records = sweep(experiments, store, progress=False, resources=Resources(workers=1, retries=0))
+    assert results(records) == reference(experiments)
+    assert len(list(tmp_path.glob("seen-*"))) == EPOCHS - 1
 
 
-def test_a_killed_worker_is_a_failed_run(make_experiment, tmp_path, monkeypatch):
-    monkeypatch.setattr("tinynet_core.sweeps.execute", dies)
-    records = sweep([make_experiment(seed=s) for s in range(3)], Store(tmp_path), workers=1, progress=False)
+def test_a_worker_that_always_dies_is_a_failed_run(make, training, tmp_path):
+    training(killed_at_once)
+    store, experiments = Store(tmp_path), [make(seed=s, epochs=1) for s in range(3)]
+    records = sweep(experiments, store, progress=False, resources=Resources(workers=1, retries=1))
     assert [r.status for r in records] == ["done", "failed", "done"]
     assert records[1].reason == "the worker process ended with SIGKILL, as it does when memory runs out"
+    assert steps(store, experiments[1]) == 2
+    assert leftovers(store) == []
 
 
-def breaks(experiment, device, checkpoint):
-    """Stands in for a run that meets a defect."""
-    if experiment.seed == 1:
-        raise KeyError("model")
-    return execute(experiment, device, checkpoint)
+def dies_at_the_start(*_):
+    os._exit(3)
 
 
-def test_an_unexpected_error_is_reported_after_the_others_are_done(make_experiment, tmp_path, monkeypatch):
-    monkeypatch.setattr("tinynet_core.sweeps.execute", breaks)
-    store, experiments = Store(tmp_path), [make_experiment(seed=s) for s in range(3)]
-    with pytest.raises(SweepError, match=r"1 experiments stopped without a result:\n.* KeyError: 'model'"):
+def test_workers_that_cannot_start_record_nothing(make, monkeypatch, tmp_path):
+    monkeypatch.setattr(local, "_serve", dies_at_the_start)
+    store, experiments = Store(tmp_path), [make(seed=s) for s in range(3)]
+    with pytest.raises(SweepError, match="worker processes end with exit status 3 while they start") as caught:
+        sweep(experiments, store, workers=2, progress=False)
+    assert isinstance(caught.value.__cause__, ExecutorError)
+    assert store.missing(experiments) == experiments
+
+
+# Defects and disks
+
+
+def test_defects_are_reported_after_the_others_are_done(make, training, tmp_path):
+    training(defective)
+    store, experiments = Store(tmp_path), [make(seed=s, epochs=1) for s in range(4)]
+    with pytest.raises(SweepError) as caught:
         sweep(experiments, store, workers=1, progress=False)
-    assert store.missing(experiments) == [experiments[1]]
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "2 experiments stopped without a result:"
+    assert lines[1].startswith(experiments[1].key[:12])
+    assert lines[1].endswith("KeyError: 'model'")
+    assert lines[2].endswith("EOFError: cut off")
+    assert 'raise KeyError("model")' in caught.value.__cause__.__notes__[0]  # where in the worker
+    assert store.missing(experiments) == experiments[1:3]
 
 
-def test_unknown_executor(make_experiment, tmp_path):
-    with pytest.raises(ValueError, match="executor must be 'local', got 'cloud'"):
-        sweep([make_experiment()], Store(tmp_path), executor="cloud")
+def test_a_disk_that_fills_up_under_a_checkpoint(make, reference, monkeypatch, tmp_path):
+    store, experiments = Store(tmp_path), [make(seed=0)]
+    with monkeypatch.context() as patch:
+        patch.setattr("tinynet_core.sweeps.execute", on_a_full_disk)
+        with pytest.raises(SweepError, match=rf"checkpoint {store.checkpoint(experiments[0])} cannot be written"):
+            sweep(experiments, store, workers=1, progress=False)
+    assert leftovers(store) == [f"{experiments[0].key}.pt.lock"]
+    assert results(sweep(experiments, store, workers=1, progress=False)) == reference(experiments)
+    assert leftovers(store) == []
 
 
-def test_an_empty_sweep_is_fine(tmp_path):
-    assert sweep([], Store(tmp_path)) == []
-    assert not (tmp_path / "records").exists()
+def test_a_disk_that_fills_up_under_the_store(make, reference, training, monkeypatch, tmp_path):
+    training(counted)
+    store, experiments = Store(tmp_path), [make(seed=s) for s in range(3)]
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)  # of the driver, which alone writes the store
+        with pytest.raises(SweepError, match=r"No space left on device: 3 models left; nothing is lost"):
+            sweep(experiments, store, workers=1, progress=False)
+    assert steps(store, experiments[2]) == 0  # stopped early
+    assert results(sweep(experiments, store, workers=1, progress=False)) == reference(experiments)
+    assert steps(store, experiments[0]) == EPOCHS * STEPS  # the last checkpoint was kept
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_training(make, training, tmp_path):
+    training(counted)
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be written"):
+        sweep([make()], Store(tmp_path / "file" / "store"), progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# Two sweeps, claims and clocks
+
+
+def test_two_sweeps_on_one_store_share_the_work(make, reference, training, tmp_path):
+    training(counted)
+    store, experiments = Store(tmp_path), [make(seed=s) for s in range(4)]
+    context = get_context("spawn")
+    mine, other = context.Pipe()
+    second = context.Process(target=sweep_elsewhere, args=(experiments, tmp_path, other))
+    second.start()
+    while not list(tmp_path.glob("checkpoints/*.lock")):
+        time.sleep(0.01)
+    here = results(sweep(experiments, store, workers=1, progress=False))
+    assert mine.recv() == here == reference(experiments)
+    second.join()
+    assert [steps(store, e) for e in experiments] == [EPOCHS * STEPS] * 4
+    assert store.check().doubled == 0
+    assert leftovers(store) == []
+
+
+def test_a_claimed_experiment_is_left_to_its_process(make, tmp_path):
+    store, experiment = Store(tmp_path), make()
+
+    def unreachable(*_):
+        raise AssertionError
+
+    with claim(store.checkpoint(experiment)) as free:
+        assert free
+        os.utime(tmp_path / "checkpoints" / f"{experiment.key}.pt.lock", (0, 0))  # long ago, as clocks go
+        assert attempt(unreachable, experiment, tmp_path, False, "cpu", lambda: False) is NoRecord.BUSY
+    with claim(store.checkpoint(experiment)) as free:
+        assert free
+
+
+def test_a_record_that_came_meanwhile_is_taken_from_the_store(make, tmp_path):
+    """Between the driver's look into the store and the claim, another sweep may have finished."""
+    store, experiment = Store(tmp_path), make(epochs=1)
+    record = run(experiment, store)
+
+    def unreachable(*_):
+        raise AssertionError
+
+    assert attempt(unreachable, experiment, tmp_path, False, "cpu", lambda: False) == record
+
+
+def test_a_clock_that_jumps_disturbs_nothing(make, reference, training, monkeypatch, tmp_path, capsys):
+    training(under_a_mad_clock)
+    monkeypatch.setattr("tinynet_core.sweeps._DRAW_S", {True: 0, False: 0})
+    store, experiments = Store(tmp_path), [make(seed=s) for s in (1, 0)]
+    (tmp_path / "checkpoints").mkdir()
+    stale = tmp_path / "checkpoints" / f"{experiments[0].key}.pt.lock"  # of a killed process, from the future
+    stale.touch()
+    os.utime(stale, (2**32, 2**32))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", mad_clock())
+        records = sweep(experiments, store, workers=1)
+    assert results(records) == reference(experiments)
+    assert all(0 < r.wall_s < 600 for r in records)
+    assert leftovers(store) == []
+    drawn = capsys.readouterr().err
+    assert "trained 2/2 models, 0 failed: 100%" in drawn
+    assert not re.search(r"days|\d{3,}:\d\d:\d\d|-\d+:", drawn)  # neither elapsed nor left
+
+
+# Stopping on request
+
+
+def signal_when_training(store, number=signal.SIGTERM):
+    """Send this process a signal as soon as a checkpoint is there."""
+
+    def watch():
+        while not list(store.root.glob("checkpoints/*.pt")):
+            time.sleep(0.005)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_sweep_and_no_step_is_done_twice(make, reference, training, tmp_path, number):
+    training(counted)
+    store, experiments = Store(tmp_path), [make(seed=s, epochs=20) for s in range(2)]
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    thread = signal_when_training(store, number)
+    with pytest.raises(SweepStopped, match="0 models done, 2 left; the same command goes on") as caught:
+        sweep(experiments, store, workers=1, progress=False)
+    thread.join()
+    assert caught.value.exit_status == 128 + number
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert steps(store, experiments[1]) == 0
+    assert STEPS < steps(store, experiments[0]) < 20 * STEPS
+    assert results(sweep(experiments, store, workers=1, progress=False)) == reference(experiments)
+    assert steps(store, experiments[0]) == 20 * STEPS + 1  # asked once more, at the step where it stopped
+
+
+def test_a_terminated_worker_goes_on_where_it_was(make, reference, training, tmp_path):
+    training(terminated_in_the_second_epoch)
+    store, experiments = Store(tmp_path), [make()]
+    assert results(sweep(experiments, store, workers=1, progress=False)) == reference(experiments)
+    assert steps(store, experiments[0]) == EPOCHS * STEPS + 1
+
+
+def test_a_second_signal_ends_at_once():
+    for number, raised in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)):
+        with pytest.raises(raised) as caught, StopSignals() as stop:
+            signal.raise_signal(number)
+            assert stop.received == number
+            signal.raise_signal(number)
+        assert raised is KeyboardInterrupt or caught.value.code == 143
+
+
+def test_ignored_signals_stay_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignals() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop.received is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tinynet_core.data import GlyphDataset
+from tinynet_core.data import Dataset
 from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
 from tinynet_core.networks.peers import PeerNetwork
 from tinynet_core.scale import Base, Scale
@@ -32,7 +33,7 @@ class Experiment(BaseModel):
     scale: Scale | None = None
     head: Head | None = None
     base: Base | None = None
-    dataset: GlyphDataset
+    dataset: Dataset
     recipe: Recipe
     seed: int = Field(0, ge=0, strict=True)
 
@@ -93,21 +94,13 @@ class Record(BaseModel):
         return self.status == "done"
 
     def to_json(self) -> str:
-        """The record with its key and a checksum over everything else."""
-        body = self.model_dump(mode="json")
-        return json.dumps({"key": self.key, "sha256": _digest(body), **body}, indent=1) + "\n"
+        """The record on one line, in ASCII; raises ``ValueError`` for a number that is not finite."""
+        return json.dumps(self.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> "Record":
-        """Read a record back; raises ``ValueError`` when it was cut off or edited."""
-        body = json.loads(text)
-        key, checksum = body.pop("key", None), body.pop("sha256", None)
-        if checksum != _digest(body):
-            raise ValueError("its checksum does not match its content")
-        record = cls.model_validate(body)
-        if record.key != key:
-            raise ValueError(f"its key {key!r} is not the key of its experiment {record.key!r}")
-        return record
+    def from_json(cls, text: str | bytes) -> "Record":
+        """Read a record back; raises ``ValueError`` for one of another format."""
+        return cls.model_validate_json(text)
 
 
 def _digest(value: Any) -> str:
@@ -115,13 +108,22 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def execute(experiment: Experiment, device: str = "auto", checkpoint_path: Path | None = None) -> Record:
-    """Train ``experiment`` in this process; divergence and lack of memory give a failed record."""
-    from tinynet_core.data import load_glyphs
+def execute(
+    experiment: Experiment,
+    device: str = "auto",
+    checkpoint_path: Path | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    compiled: bool = False,
+) -> Record:
+    """Train ``experiment`` in this process; divergence and lack of memory give a failed record.
+
+    ``should_stop``, asked before every step, ends it with ``Interrupted`` after its checkpoint is written.
+    """
+    from tinynet_core.data import load_images
     from tinynet_core.training.engine import Outcome, TrainingFailed, train
 
     spec, recipe = experiment.spec(), experiment.recipe
-    images = load_glyphs(experiment.dataset)
+    images = load_images(experiment.dataset)
     reason, outcome = None, Outcome()
     try:
         outcome = train(
@@ -132,6 +134,8 @@ def execute(experiment: Experiment, device: str = "auto", checkpoint_path: Path 
             experiment.seed,
             device,
             checkpoint_path,
+            should_stop,
+            compiled,
         )
     except TrainingFailed as failure:
         reason = str(failure)

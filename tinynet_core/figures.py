@@ -263,3 +263,48 @@ def enumerated_scales(
     if shown:
         figure.legend([*shown.values()], [*shown], loc="outside lower center", ncols=len(shown))
     return figure
+
+
+def makespan_against_devices(cases: dict[str, pd.DataFrame], ideal_h: float, repetitions: int) -> Figure:
+    """Wall time of a study on more and more GPUs, one line for each of ``cases`` (``simulation.summary``).
+
+    ``ideal_h`` is the time on one GPU that never fails and never waits; its line falls as one over the GPUs.
+    """
+    figure, axes = plt.subplots(figsize=(8, 5))
+    devices = np.unique(np.concatenate([case.devices for case in cases.values()]))
+    axes.plot(devices, ideal_h / devices, "--", color="0.4", label="ideal: as many times faster as there are GPUs")
+    for (name, case), colour, marker in zip(cases.items(), (BLUE, ORANGE, GREEN), "osD", strict=False):
+        axes.fill_between(case.devices, case.low_h, case.high_h, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(case.devices, case.makespan_h, marker=marker, color=colour, label=name)
+    axes.set(
+        xlabel="GPUs", ylabel=f"hours until the last run ends\n(mean and 5th to 95th percentile, n = {repetitions})"
+    )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    for axis, ticks in ((axes.xaxis, devices), (axes.yaxis, [0.5, 1, 2, 5, 10, 20, 50, 100, 200])):
+        axis.set_ticks(ticks, [f"{x:g}" for x in ticks])
+    axes.minorticks_off()
+    axes.legend(loc="lower left", fontsize="small")
+    return figure
+
+
+def waste_against_interval(panels: dict[str, tuple[pd.DataFrame, float]], repetitions: int) -> Figure:
+    """Share of the paid time that trains nothing, by cause, against the work between two checkpoints.
+
+    Each of ``panels`` is a ``simulation.summary`` over intervals in seconds, and Young's interval in seconds.
+    """
+    figure, many = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 4.2), sharey=True, squeeze=False)
+    for axes, (title, (shares, young)) in zip(many[0], panels.items(), strict=True):
+        minutes = shares.index.to_numpy(dtype=float) / 60
+        causes = {"checkpoints": ORANGE, "failures": RED, "idle": GREY}
+        axes.stackplot(
+            minutes, [100 * shares[cause] for cause in causes], labels=list(causes), colors=list(causes.values())
+        )
+        axes.axvline(young / 60, color="k", linestyle="--", label="Young's interval")
+        axes.set(xlabel="work between two checkpoints (minutes)", title=title, xscale="log")
+        axes.set_xlim(minutes.min(), minutes.max())
+        axes.xaxis.set_major_formatter("{x:g}")
+    many[0, 0].set(ylabel=f"share of the paid GPU-hours (%), mean of n = {repetitions}")
+    many[0, 0].legend(loc="upper center", fontsize="small")
+    figure.tight_layout()
+    return figure

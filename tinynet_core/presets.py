@@ -6,11 +6,12 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from tinynet_core.data import GlyphDataset
+from tinynet_core.data import Dataset
 from tinynet_core.errors import UserError
 from tinynet_core.experiment import Experiment
 from tinynet_core.networks import Head, Network, network
 from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.resources import Resources
 from tinynet_core.scale import Base, Scale
 from tinynet_core.shrinking import Method, shrink, solve_width
 from tinynet_core.sweeps import sample_scales, sample_scales_at
@@ -58,12 +59,13 @@ class Preset(BaseModel):
     name: str = Field(pattern="^[a-z0-9_-]+$")
     about: str
     base: Base
-    dataset: GlyphDataset
+    dataset: Dataset
     recipe: Recipe
-    random_sample: RandomSample
-    equal_cost_sample: EqualCostSample
-    compared_seeds: int = Field(ge=1, le=100, strict=True, description="seeds of each network compared by name")
-    workers: int | None = Field(None, ge=1, strict=True, description="worker processes; null: one per core or GPU")
+    random_sample: RandomSample | None = None
+    equal_cost_sample: EqualCostSample | None = None
+    networks: tuple[str, ...] = Field((), description="further networks to train, by name")
+    compared_seeds: int = Field(1, ge=1, le=100, strict=True, description="seeds of each network compared by name")
+    resources: Resources = Resources()
 
     @field_validator("base", mode="before")
     @classmethod
@@ -75,12 +77,13 @@ class Preset(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Preset":
         sample = self.random_sample
-        if not sample.low < sample.high:
+        if sample and not sample.low < sample.high:
             raise ValueError(f"random_sample.low {sample.low:g} must be below random_sample.high {sample.high:g}")
-        if round(sample.frontier * sample.models) < 3:
+        if sample and round(sample.frontier * sample.models) < 3:
             raise ValueError(f"random_sample.frontier {sample.frontier:g} keeps fewer than 3 of {sample.models} models")
         try:
             self.experiment(Scale())
+            self.named_experiments()
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return self
@@ -96,27 +99,36 @@ class Preset(BaseModel):
 
     def experiment(self, scale: Scale, seed: int = 0, head: Head | None = None) -> Experiment:
         """Training of the baseline network at ``scale`` under this preset."""
-        return Experiment(
-            network=BASELINE,
-            scale=scale,
-            head=head,
-            base=self.base,
-            dataset=self.dataset,
-            recipe=self.recipe,
-            seed=seed,
-        )
+        return self.named(BASELINE, scale, seed, head)
+
+    def named(self, name: str, scale: Scale | None = None, seed: int = 0, head: Head | None = None) -> Experiment:
+        """Training of the network called ``name`` under this preset; of the baseline's family at this preset's base."""
+        base = self.base if name == BASELINE else None
+        fields = {"network": name, "scale": scale, "head": head, "base": base, "seed": seed}
+        return Experiment(dataset=self.dataset, recipe=self.recipe, **fields)
+
+    def named_experiments(self) -> list[Experiment]:
+        """The networks of ``networks``, ``compared_seeds`` times each."""
+        return [self.named(name, seed=seed) for name in self.networks for seed in range(self.compared_seeds)]
 
     def random_experiments(self) -> list[Experiment]:
-        """The random sample inside the MACs window, one experiment each."""
-        s = self.random_sample
+        """The random sample inside the MACs window, one experiment each; raises ``PresetError`` where there is none."""
+        s = self._sample("random_sample")
         scales = sample_scales(BASELINE, s.models, s.window, s.seed, self.base, self.dataset.classes)
         return [self.experiment(scale) for scale in scales]
 
     def equal_cost_experiments(self) -> list[Experiment]:
-        """The random sample at one cost, one experiment each."""
-        s = self.equal_cost_sample
+        """The random sample at one cost, one experiment each; raises ``PresetError`` where there is none."""
+        s = self._sample("equal_cost_sample")
         scales = sample_scales_at(BASELINE, s.models, s.c, s.tolerance, s.seed, self.base, self.dataset.classes)
         return [self.experiment(scale) for scale in scales]
+
+    def _sample(self, key: str):
+        if (sample := getattr(self, key)) is None:
+            raise PresetError(
+                f"preset {self.name} has no {key}: this page needs a preset that has one, such as reduced"
+            )
+        return sample
 
     def shrunk(self, c: float, method: Method, formula=None, head: Head | None = None) -> Scale:
         """The scale of the baseline at ``c`` times its MACs by ``method``."""
@@ -155,6 +167,9 @@ def load_preset(name: str) -> Preset:
         raise PresetError(f"preset {path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise PresetError(f"preset {path}: must be a mapping of keys, got {type(content).__name__}")
+    dataset = content.get("dataset")
+    if isinstance(dataset, dict) and isinstance(dataset.get("wnids"), str):
+        dataset["wnids"] = str(path.parent / dataset["wnids"])
     try:
         return Preset.model_validate(content)
     except ValidationError as error:

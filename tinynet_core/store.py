@@ -1,126 +1,219 @@
-"""Where records live: a folder with one JSON file per record, each written whole or not at all and never rewritten."""
+"""Where records live: a line each in ``records.jsonl``, written whole or not at all and never rewritten."""
 
-import math
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from math import nan
 from pathlib import Path
-from uuid import uuid4
+from typing import Any, TypeVar
 
 import pandas as pd
+from pydantic import ValidationError
+from pydantic_core import from_json
 
 from tinynet_core.errors import UserError
-from tinynet_core.experiment import Experiment, Record
+from tinynet_core.experiment import METRICS, Experiment, Record
+from tinynet_core.journal import Journal, unseal
+from tinynet_core.networks import network
+
+FILE = "records.jsonl"
+COST = ("resolution", "macs", "params", "activations")
+PROVENANCE = ("commit", "clean", "device", "training_version", "dataset_sha256")
+COLUMNS = (
+    *("key", "network", "r", "d", "w", "seed", "precision", "status", "reason"),
+    *(*COST, *METRICS, "wall_s", *PROVENANCE),
+)
+"""What every table of records has; one with further costs or metrics has columns for them too."""
+
+T = TypeVar("T")
 
 
 class StoreError(UserError):
-    """A store folder or a record in it that cannot be used; says which and why."""
+    """A store that cannot be read or written; says which and why."""
+
+
+@dataclass
+class Inspection:
+    """What ``Store.check`` found: usable records by status, and what cannot be used."""
+
+    done: int = 0
+    failed: int = 0
+    doubled: int = 0
+    damaged: list[str] = field(default_factory=list)
+    tail: int = 0
+    set_aside: int = 0
+
+    @property
+    def sound(self) -> bool:
+        return not (self.damaged or self.tail)
 
 
 class Store:
-    """Records under ``root``, created on the first ``put``. Several processes may read and write it at once."""
+    """Records under ``root``, created on the first ``put``. Several processes may read and write it at once.
+
+    A damaged record is never used: it is moved to ``records.damaged.jsonl`` with a warning that names its line, and its
+    experiment counts as missing. Every method raises ``StoreError`` for a folder that cannot be read or written.
+    """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser().resolve()
+        self._journal = Journal(self.root / FILE)
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
 
+    def __reduce__(self):
+        return Store, (self.root,)
+
     def __contains__(self, experiment: Experiment) -> bool:
-        return self._path(experiment.key).exists()
+        return not self.missing([experiment])
 
     def get(self, experiment: Experiment) -> Record | None:
-        """The record of ``experiment``, or None. Raises ``StoreError`` for a record cut off or edited by hand."""
-        path = self._path(experiment.key)
-        return _read(path) if path.exists() else None
+        """The record of ``experiment``, or None."""
+        return dict(self._taken(_record, [experiment.key])).get(experiment.key)
 
     def put(self, record: Record) -> None:
-        """Write ``record``; one that is there already stays. Raises ``StoreError`` when it cannot be written."""
-        path = self._path(record.key)
-        scratch = path.with_suffix(f".{uuid4().hex}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with scratch.open("w") as file:
-                file.write(record.to_json())
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(scratch, path)  # unlike a rename it never replaces a record
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise StoreError(f"store {self.root} cannot be written: {error.strerror or error}") from error
-        finally:
-            if scratch.exists():
-                scratch.unlink()
+        """Add ``record``, on disk when this returns; one that is there already stays.
+
+        A write that fails half-way leaves the store as it was.
+        """
+        with self._failing_as("written"):
+            self._journal.append(record.key, record.to_json().encode())
 
     def check_writable(self) -> None:
         """Raise ``StoreError`` now rather than after hours of training."""
-        probe = self.root / "records" / f".probe-{os.getpid()}"
-        try:
-            probe.parent.mkdir(parents=True, exist_ok=True)
-            probe.write_text("")
-            probe.unlink()
-        except OSError as error:
-            raise StoreError(f"store {self.root} cannot be written: {error.strerror or error}") from error
+        with self._failing_as("written"):
+            self._journal.check_writable()
 
     def missing(self, experiments: Iterable[Experiment]) -> list[Experiment]:
         """Those of ``experiments`` that have no record, each once, in their order."""
-        return [e for e in dict.fromkeys(experiments) if e not in self]
+        keys = {experiment: experiment.key for experiment in experiments}
+        present = {key for key, _ in self._taken(_row, keys.values())}
+        return [experiment for experiment, key in keys.items() if key not in present]
 
     def records(self) -> list[Record]:
         """All records, by key."""
-        return [_read(path) for path in sorted((self.root / "records").glob("*.json"))]
+        return [record for _, record in sorted(self._taken(_record), key=lambda pair: pair[0])]
 
     def frame(self, experiments: Iterable[Experiment] | None = None) -> pd.DataFrame:
-        """One row per record of ``experiments`` (in their order), or of the whole store."""
-        if experiments is None:
-            return to_frame(self.records())
-        return to_frame([r for e in experiments if (r := self.get(e)) is not None])
+        """One row per record of ``experiments`` (in their order), or of the whole store (by key)."""
+        keys = None if experiments is None else [experiment.key for experiment in experiments]
+        rows = dict(self._taken(_row, keys))
+        return _table([rows[key] for key in (sorted(rows) if keys is None else keys) if key in rows])
 
     def checkpoint(self, experiment: Experiment) -> Path:
         """Where a run of ``experiment`` keeps its state between epochs."""
         return self.root / "checkpoints" / f"{experiment.key}.pt"
 
-    def _path(self, key: str) -> Path:
-        return self.root / "records" / f"{key}.json"
+    def check(self) -> Inspection:
+        """Validate every record in full and change nothing."""
+        found, keys = Inspection(), set()
+        with self._failing_as("read"):
+            for number, line in enumerate(_lines(self._journal.path), 1):
+                if not line.endswith(b"\n"):
+                    found.tail = len(line)
+                    break
+                try:
+                    key, body = unseal(line)
+                    record = _record(key, body)
+                except ValueError as error:
+                    found.damaged.append(f"line {number}: {_reason(error)}")
+                    continue
+                found.done += key not in keys and record.done
+                found.failed += key not in keys and not record.done
+                found.doubled += key in keys
+                keys.add(key)
+            found.set_aside = sum(1 for _ in _lines(self._journal.aside))
+        return found
+
+    def _taken(self, parse: Callable[[str, bytes], T], keys: Iterable[str] | None = None) -> Iterator[tuple[str, T]]:
+        """Key and parsed record of ``keys``, or of the whole store; those that ``parse`` refuses are set aside."""
+        unusable: dict[bytes, str] = {}
+        refused = []
+        with self._failing_as("read"):
+            for key, body, line in self._journal.read(keys):
+                try:
+                    parsed = parse(key, body)
+                except ValueError as error:
+                    unusable[line] = _reason(error)
+                    refused.append(key)
+                    continue
+                yield key, parsed
+        if refused:
+            with self._failing_as("read"):
+                self._journal.set_aside(unusable)
+            yield from self._taken(parse, refused)  # a further line of the same key counts now
+
+    @contextmanager
+    def _failing_as(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"store {self.root} cannot be {what}: {error.strerror or error}") from error
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Records as a table: key, network, r, d, w, seed, status, cost, metrics, provenance in short."""
-    rows = []
-    for record in records:
-        experiment = record.experiment
-        scale = experiment.spec().scale
-        rows.append(
-            {
-                "key": record.key,
-                "network": experiment.network,
-                "r": scale.r if scale else math.nan,
-                "d": scale.d if scale else math.nan,
-                "w": scale.w if scale else math.nan,
-                "seed": experiment.seed,
-                "status": record.status,
-                "reason": record.reason,
-                **record.cost,
-                **record.metrics,
-                "wall_s": record.wall_s,
-                "commit": record.provenance.get("commit"),
-                "clean": record.provenance.get("clean"),
-                "device": record.provenance.get("device"),
-                "training_version": record.provenance.get("training_version"),
-                "dataset_sha256": record.provenance.get("dataset_sha256"),
-            }
-        )
-    return pd.DataFrame(rows)
+    return _table([_columns(record.key, record.model_dump()) for record in records])
 
 
-def _read(path: Path) -> Record:
-    try:
-        record = Record.from_json(path.read_text())
-        if record.key != path.stem:
-            raise ValueError(f"it holds the record {record.key[:12]}")
-        return record
-    except (ValueError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreError(
-            f"record {path} is damaged or was edited ({reason}): delete it to have its experiment trained again"
-        ) from error
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(COLUMNS))
+
+
+def _record(key: str, body: bytes) -> Record:
+    record = Record.from_json(body)
+    if record.key != key:
+        raise ValueError(f"its key {key[:12]} is not the key of its experiment, {record.key[:12]}")
+    return record
+
+
+def _row(key: str, body: bytes) -> dict[str, Any]:
+    """One row of a table, without the time that validation takes; what does not look like a record is validated."""
+    content = from_json(body)
+    fields = Record.model_fields
+    with suppress(KeyError, TypeError, AttributeError):
+        if content.keys() == fields.keys() and content["format"] == fields["format"].default:
+            return _columns(key, content)
+    return _columns(key, _record(key, body).model_dump())
+
+
+def _columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
+    experiment, provenance = content["experiment"], content["provenance"]
+    scale = experiment["scale"] or _own_scale(experiment["network"])
+    return {
+        "key": key,
+        "network": experiment["network"],
+        "r": scale["r"],
+        "d": scale["d"],
+        "w": scale["w"],
+        "seed": experiment["seed"],
+        "precision": experiment["recipe"]["precision"],
+        "status": content["status"],
+        "reason": content["reason"],
+        **content["cost"],
+        **dict.fromkeys(METRICS, nan),
+        **content["metrics"],
+        "wall_s": content["wall_s"],
+        **{name: provenance.get(name) for name in PROVENANCE},
+    }
+
+
+@cache
+def _own_scale(name: str) -> dict[str, float]:
+    """r, d and w of a network that takes no scale."""
+    scale = network(name).scale
+    return asdict(scale) if scale else dict.fromkeys("rdw", nan)
+
+
+def _reason(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with suppress(FileNotFoundError, NotADirectoryError), path.open("rb") as file:
+        yield from file

@@ -49,7 +49,7 @@ class Study:
                 + "\n".join(lines)
                 + f"\nmake them with: tinynet sweep {self.preset_argument} --store {self.store.root}"
             )
-        return sweep(experiments, self.store, workers=self.preset.workers)
+        return sweep(experiments, self.store, resources=self.preset.resources)
 
     def frame(self, experiments: Sequence[Experiment]) -> pd.DataFrame:
         """One row per record of ``experiments``, failed ones included, with ``c`` = MACs over the baseline's."""
@@ -68,6 +68,7 @@ class Study:
         """The random sample of Figure 1, with a column ``frontier`` that marks the models kept by NSGA-III."""
         frame = self.frame(self.preset.random_experiments())
         done = frame[frame.status == "done"]
+        assert self.preset.random_sample is not None  # random_experiments() has seen it
         kept = done.index[frontier(done.macs, done.top1, self.preset.random_sample.frontier)]
         return frame.assign(frontier=frame.index.isin(kept))
 
@@ -118,8 +119,13 @@ class Study:
 
     def experiments(self) -> list[Experiment]:
         """Everything the notebooks need that is known before any training."""
-        giants = [e for experiments in self.giant_series().values() for e in experiments]
-        return list(dict.fromkeys([*self.preset.random_experiments(), *giants, *self.preset.equal_cost_experiments()]))
+        found = self.preset.named_experiments()
+        if self.preset.random_sample:
+            giants = [e for experiments in self.giant_series().values() for e in experiments]
+            found += [*self.preset.random_experiments(), *giants]
+        if self.preset.equal_cost_sample:
+            found += self.preset.equal_cost_experiments()
+        return list(dict.fromkeys(found))
 
 
 def released_tinynets() -> pd.DataFrame:

@@ -1,96 +1,63 @@
-"""Candidates and their training: sample scales, run experiments, one process each."""
+"""Training many experiments: what runs next, what is tried again, what is recorded, and how a sweep stops."""
 
-import os
-import signal
+import sys
+import time
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from multiprocessing import get_context
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
 
-import numpy as np
 from tqdm import tqdm
 
-from tinynet_core.data import load_glyphs
+from tinynet_core.data import load_images
 from tinynet_core.errors import UserError
+from tinynet_core.executors import EXECUTORS, Executor, ExecutorError, WorkerDied, open_executor
+from tinynet_core.executors.attempt import NoRecord, attempt, tidy
+from tinynet_core.executors.stopping import StopSignals
 from tinynet_core.experiment import Experiment, Record, execute, failed
-from tinynet_core.networks import network
-from tinynet_core.scale import Base, Scale
-from tinynet_core.shrinking import UnreachableBudget, solve_width
-from tinynet_core.store import Store
+from tinynet_core.resources import Resources, cores
+from tinynet_core.sampling import sample_scales as sample_scales
+from tinynet_core.sampling import sample_scales_at as sample_scales_at
+from tinynet_core.store import Store, StoreError
+
+_TICK_S = 0.5
+"""How often signals are heeded, and the store is looked into for records that another sweep is making."""
+_DRAW_S = {True: 0.5, False: 5.0}
+"""How often the bar is drawn on a terminal, and elsewhere."""
 
 
 class SweepError(UserError):
     """Experiments that stopped for a reason that is not their own, and have no record."""
 
 
-RANGE = (0.35, 2.8)
-"""The paper samples r, d and w from this range (section 4.2)."""
+class SweepStopped(UserError):
+    """A sweep that ended on SIGINT or SIGTERM, with the state of its runs in their checkpoints.
 
-
-def sample_scales(
-    net_name: str,
-    n: int,
-    window: tuple[float, float] = (0.03, 1.05),
-    seed: int = 0,
-    base: Base | None = None,
-    num_classes: int = 1000,
-) -> list[Scale]:
-    """``n`` random scales, r, d, w uniform on 0.35 ... 2.8, whose MACs lie in ``window`` times the baseline's.
-
-    The first k of a larger sample are the sample of k (paper, sections 3.2 and 4.2).
+    ``exit_status`` is what a shell expects of a process that the signal ended.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
-    if not 0 < window[0] < window[1]:
-        raise ValueError(f"window must satisfy 0 < low < high, got {window}")
-    c0 = network(net_name, num_classes=num_classes, base=base).complexity().macs
-    rng = np.random.default_rng(seed)
-    scales: list[Scale] = []
-    for _ in range(2000 * n):
-        scale = Scale(*(float(x) for x in rng.uniform(*RANGE, 3)))
-        macs = network(net_name, scale, num_classes, base=base).complexity().macs
-        if window[0] * c0 <= macs <= window[1] * c0:
-            scales.append(scale)
-            if len(scales) == n:
-                return scales
-    raise ValueError(f"window {window} accepts too few scales of {net_name}: {len(scales)} of {n} found")
 
-
-def sample_scales_at(
-    net_name: str,
-    n: int,
-    c: float,
-    tolerance: float = 0.03,
-    seed: int = 0,
-    base: Base | None = None,
-    num_classes: int = 1000,
-) -> list[Scale]:
-    """``n`` random scales at a fraction ``c`` of the baseline's MACs, to within ``tolerance`` (paper, section 3.1).
-
-    r and d are uniform on 0.35 ... 2.8 and the width is solved; a width outside that range is drawn again. The paper
-    does not say which widths it allowed.
-    """
-    c0 = network(net_name, num_classes=num_classes, base=base).complexity().macs
-    rng = np.random.default_rng(seed)
-    scales: list[Scale] = []
-    for _ in range(2000 * n):
-        r, d = (float(x) for x in rng.uniform(*RANGE, 2))
-        try:
-            width = solve_width(net_name, c * c0, r, d, base=base, num_classes=num_classes)
-        except UnreachableBudget:
-            continue
-        if abs(width.error) <= tolerance and RANGE[0] <= width.x <= RANGE[1]:
-            scales.append(Scale(r, d, width.x))
-            if len(scales) == n:
-                return scales
-    raise ValueError(f"c = {c:g} accepts too few scales of {net_name}: {len(scales)} of {n} found")
+    def __init__(self, received: Signals, done: int, left: int, more: Sequence[str] = ()) -> None:
+        counts = f"{done} models done, {left} left"
+        message = f"stopped by {received.name}: {counts}; the same command goes on from the checkpoints"
+        super().__init__("\n".join([message, *more]))
+        self.exit_status = 128 + received
 
 
 def run(experiment: Experiment, store: Store, device: str = "auto") -> Record:
-    """The record of ``experiment``: from ``store``, or trained in this process and put there."""
+    """The record of ``experiment``: from ``store``, or trained in this process and put there.
+
+    Where another process trains it at the moment, that one's record is waited for.
+    """
     if (record := store.get(experiment)) is not None:
         return record
     store.check_writable()
-    return _keep(store, execute(experiment, device, store.checkpoint(experiment)))
+    while not isinstance(result := attempt(execute, experiment, store.root, False, device, lambda: False), Record):
+        time.sleep(_TICK_S)
+    store.put(result)
+    tidy(store, [experiment])
+    return result
 
 
 def sweep(
@@ -100,92 +67,210 @@ def sweep(
     workers: int | None = None,
     device: str = "auto",
     progress: bool = True,
+    resources: Resources = Resources(),  # noqa: B008
+    address: str | None = None,
 ) -> list[Record]:
-    """Records of ``experiments`` in their order; those not in ``store`` are trained, in ``workers`` processes.
+    """Records of ``experiments`` in their order; those not in ``store`` are trained, ``workers`` at a time.
 
-    A run that diverges, runs out of memory or loses its process is recorded as failed and the sweep goes on. Anything
-    else that stops a run, such as a full disk, is reported by ``SweepError`` after the others have ended. An
-    interrupted sweep loses at most the epochs under way.
+    ``executor`` is "local", processes of this machine, or "ray", tasks on the Ray cluster at ``address`` (a new one on
+    this machine without). ``workers`` goes before ``resources.workers``. The records do not depend on either.
+
+    A run that diverges or runs out of memory is recorded as failed, and so is one whose process dies more than
+    ``resources.retries`` times without getting further; the sweep goes on. Anything else that stops a run, such as a
+    full disk, is reported by ``SweepError`` after the others have ended, and at once where the store is what cannot be
+    written. SIGINT and SIGTERM end it with ``SweepStopped`` as soon as the runs under way have written their state; a
+    second signal does not wait for them.
+
+    However a sweep ends, the next one goes on where it was, and loses at most the epochs that were under way when it
+    was killed. Several sweeps may share a store: each experiment is trained by one of them, and all return all records.
     """
-    if executor != "local":
-        raise ValueError(f"executor must be 'local', got {executor!r}")
+    if executor not in EXECUTORS:
+        raise UserError(f"executor must be 'local' or 'ray', got {executor!r}")
+    if address is not None and executor != "ray":
+        raise UserError(f"address {address!r} is of a Ray cluster, but executor is {executor!r}")
+    if workers is not None:
+        resources = Resources(**{**resources.model_dump(), "workers": workers})
     wanted = list(experiments)
     todo = store.missing(wanted)
     if todo:
         store.check_writable()
-        workers = min(workers or _default_workers(), len(todo))
         for dataset in dict.fromkeys(e.dataset for e in todo):
-            load_glyphs(dataset, workers, progress)
-        _run_local(todo, store, workers, device, progress)
+            load_images(dataset, resources.workers or cores(), progress)
+        opened = open_executor(executor, resources, len(todo), device, address)
+        _Sweep(todo, store, resources, progress).train(opened)
+    tidy(store, wanted)
     records = [store.get(e) for e in wanted]
     return [r for r in records if r is not None]
 
 
-def _default_workers() -> int:
-    import torch
+@dataclass
+class _Try:
+    """One run under way. ``checkpoint`` is what the file of its checkpoint looked like before."""
 
-    if torch.cuda.is_available():
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    experiment: Experiment
+    checkpoint: tuple[int, ...] | None
 
 
-def _run_local(todo: Sequence[Experiment], store: Store, workers: int, device: str, progress: bool) -> None:
-    """Largest first, so that no long run is left alone at the end; the bar counts multiply-adds, not models."""
-    from pebble import ProcessPool
+class _Sweep:
+    """The driver's loop over experiments that are waiting, claimed by other sweeps, under way, broken or recorded."""
 
-    work = {e: _work(e) for e in todo}
-    order = sorted(todo, key=lambda e: -work[e])
-    pool = ProcessPool(workers, context=get_context("spawn"), initializer=_start_worker)
-    failures, broken = 0, []
-    with (
-        pool,
-        tqdm(total=sum(work.values()), unit="MAC", unit_scale=True, desc="training", disable=not progress) as bar,
-    ):
+    def __init__(self, todo: Sequence[Experiment], store: Store, resources: Resources, progress: bool) -> None:
+        self.store, self.resources, self.progress = store, resources, progress
+        self.work = {e: _work(e) for e in todo}
+        self.waiting = deque(sorted(todo, key=lambda e: -self.work[e]))  # no long run is left alone at the end
+        self.claimed: list[Experiment] = []
+        self.look_again = 0.0
+        self.running: dict[Future, _Try] = {}
+        self.deaths: Counter[Experiment] = Counter()
+        self.broken: dict[Experiment, Exception] = {}
+        self.recorded: dict[Experiment, bool] = {}
+        self.stop = StopSignals()
+        self.fatal: Exception | None = None
+
+    @property
+    def stopping(self) -> bool:
+        return self.stop.received is not None or self.fatal is not None
+
+    def train(self, executor: Executor) -> None:
+        """Bring every experiment to its end, or raise why that cannot be."""
         try:
-            futures: dict[Future, Experiment] = {
-                pool.schedule(execute, args=(e, device, store.checkpoint(e))): e for e in order
-            }
-            pending: set[Future] = set(futures)
-            while pending:
-                finished, pending = wait(pending, timeout=5, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    experiment = futures[future]
-                    bar.update(work[experiment])
-                    try:
-                        record = _result(future, experiment)
-                    except Exception as error:  # a defect or a full disk, not a result
-                        what = f"{type(error).__name__}: {error}"
-                        broken.append(f"{experiment.key[:12]} {experiment.spec().scale}: {what}")
-                        continue
-                    failures += not _keep(store, record).done
-                bar.set_description(f"trained {len(todo) - len(pending)}/{len(todo)} models, {failures} failed")
-        except BaseException:
-            pool.stop()
-            raise
-    if broken:
-        raise SweepError("\n".join([f"{len(broken)} experiments stopped without a result:", *broken]))
+            with self.stop, _Bar(self.work, self.progress) as bar:
+                while not self.stopping and (self.running or self.waiting or self.claimed):
+                    self._submit(executor)
+                    self._collect()
+                    bar.show(self._parts(executor), self.recorded)
+                executor.stop()
+                while self.running:
+                    self._collect()
+        finally:
+            executor.close()
+        self._report()
+
+    def _submit(self, executor: Executor) -> None:
+        if self.claimed and time.monotonic() >= self.look_again:
+            missing = self.store.missing(self.claimed)
+            for experiment in set(self.claimed).difference(missing):
+                self._note(experiment)
+            self.waiting.extend(missing)
+            self.claimed, self.look_again = [], time.monotonic() + _TICK_S
+        while self.waiting and (executor.capacity is None or len(self.running) < executor.capacity):
+            experiment = self.waiting.popleft()
+            before = _look_of(self.store.checkpoint(experiment))
+            future = executor.submit(attempt, execute, experiment, self.store.root, self.resources.compiled)
+            self.running[future] = _Try(experiment, before)
+
+    def _collect(self) -> None:
+        """Wait for runs to end, for a tick at most."""
+        if not self.running:
+            time.sleep(_TICK_S)
+        for future in wait(self.running, timeout=_TICK_S, return_when=FIRST_COMPLETED).done:
+            run = self.running.pop(future)
+            try:
+                result = future.result()
+            except WorkerDied as death:
+                self._after_death(run, death)
+            except ExecutorError as error:
+                self.waiting.append(run.experiment)
+                self.fatal = self.fatal or error
+            except Exception as error:  # a defect or a full disk, not a result
+                self.broken[run.experiment] = error
+            else:
+                self._after(run.experiment, result)
+
+    def _after(self, experiment: Experiment, result: Record | NoRecord) -> None:
+        if isinstance(result, Record):
+            self._keep(result)
+        elif result is NoRecord.BUSY:
+            self.claimed.append(experiment)
+        else:
+            self.waiting.appendleft(experiment)
+
+    def _after_death(self, run: _Try, death: WorkerDied) -> None:
+        """Try again from the checkpoint; count the deaths since the run last got further."""
+        experiment = run.experiment
+        if _look_of(self.store.checkpoint(experiment)) != run.checkpoint:
+            self.deaths[experiment] = 0
+        elif not (death.asked or self.stopping):
+            self.deaths[experiment] += 1
+        if self.deaths[experiment] > self.resources.retries:
+            self._keep(failed(experiment, str(death)))
+        else:
+            self.waiting.appendleft(experiment)
+
+    def _keep(self, record: Record) -> None:
+        try:
+            self.store.put(record)
+            self._note(record.experiment)
+        except StoreError as error:
+            self.waiting.append(record.experiment)
+            self.fatal = self.fatal or error
+
+    def _note(self, experiment: Experiment) -> None:
+        record = self.store.get(experiment)  # another sweep's where that one was first
+        self.recorded[experiment] = record is not None and record.done
+        tidy(self.store, [experiment])
+
+    def _parts(self, executor: Executor) -> dict[Experiment, float]:
+        """What part of each experiment is behind it, as far as that is known."""
+        under_way = {run.experiment: executor.steps(f) / _steps(run.experiment) for f, run in self.running.items()}
+        return under_way | dict.fromkeys([*self.recorded, *self.broken], 1.0)
+
+    def _report(self) -> None:
+        """Raise what kept experiments without a record."""
+        left = len(self.work) - len(self.recorded)
+        lines = [f"{e.key[:12]} {e.spec().scale}: {_in_a_line(error)}" for e, error in self.broken.items()]
+        if lines:
+            lines.insert(0, f"{len(lines)} experiments stopped without a result:")
+        first = next(iter(self.broken.values()), None)
+        if self.stop.received is not None:
+            raise SweepStopped(self.stop.received, len(self.recorded), left, lines) from first
+        if self.fatal is not None:
+            go_on = f"{left} models left; nothing is lost, the same command goes on from the checkpoints"
+            raise SweepError("\n".join([f"{self.fatal}: {go_on}", *lines])) from self.fatal
+        if lines:
+            raise SweepError("\n".join(lines)) from first
 
 
-def _result(future, experiment: Experiment) -> Record:
-    from pebble import ProcessExpired
+class _Bar:
+    """Multiply-adds done and the time left. It keeps its own time, since the clock of the machine may be set anew."""
 
+    def __init__(self, work: dict[Experiment, int], progress: bool) -> None:
+        self.work, self.done = work, dict.fromkeys(work, 0.0)
+        self.bar = tqdm(total=sum(work.values()), unit="MAC", unit_scale=True, desc="training", disable=not progress)
+        self.start = self.next = time.monotonic()
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
+
+    def show(self, parts: dict[Experiment, float], recorded: dict[Experiment, bool]) -> None:
+        """Draw the bar; ``parts`` is what is done of each experiment, ``recorded`` whether it gave a result."""
+        for experiment, part in parts.items():
+            self.done[experiment] = max(self.done[experiment], min(part, 1.0))
+        now = time.monotonic()
+        if self.bar.disable or now < self.next:
+            return
+        self.next = now + _DRAW_S[sys.stderr.isatty()]
+        self.bar.n = round(sum(part * self.work[e] for e, part in self.done.items()))
+        self.bar.start_t = time.time() - (now - self.start)
+        failures = len(recorded) - sum(recorded.values())
+        self.bar.set_description(f"trained {len(recorded)}/{len(self.work)} models, {failures} failed")
+
+
+def _in_a_line(error: Exception) -> str:
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def _look_of(file: Path) -> tuple[int, ...] | None:
+    """What changes about ``file`` when another takes its name."""
     try:
-        return future.result()
-    except ProcessExpired as death:
-        return failed(experiment, f"the worker process ended with {_exit_name(death.exitcode)}")
-
-
-def _exit_name(code: int) -> str:
-    if code >= 0:
-        return f"exit status {code}"
-    name = signal.Signals(-code).name
-    return f"{name}, as it does when memory runs out" if name == "SIGKILL" else name
-
-
-def _keep(store: Store, record: Record) -> Record:
-    store.put(record)
-    store.checkpoint(record.experiment).unlink(missing_ok=True)
-    return record
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _work(experiment: Experiment) -> int:
@@ -194,8 +279,6 @@ def _work(experiment: Experiment) -> int:
     return macs * experiment.dataset.train_images * experiment.recipe.epochs
 
 
-def _start_worker() -> None:
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides when to stop
-    torch.set_num_threads(1)
+def _steps(experiment: Experiment) -> int:
+    recipe = experiment.recipe
+    return recipe.epochs * (experiment.dataset.train_images // recipe.batch_size)

@@ -9,12 +9,10 @@ An image depends on (seed, split, index) alone, so any number of workers renders
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import warnings
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,11 +20,12 @@ from typing import Literal
 
 import matplotlib
 import numpy as np
-import platformdirs
 from filelock import FileLock
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
+
+from tinynet_core.data.imageset import ImageSet, cache_root
 
 _LETTERS = (
     "eéèêë", "aáàâä", "oóòôö", "uúùûü",
@@ -70,22 +69,6 @@ class GlyphDataset(BaseModel):
         """SHA-256 of the configuration; names the cache folder."""
         text = json.dumps(self.model_dump(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images in memory: uint8 (n, side, side, 3), int64 labels (n,), and the SHA-256 of all bytes."""
-
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    val_images: np.ndarray
-    val_labels: np.ndarray
-    content_hash: str
-
-
-def cache_root() -> Path:
-    """Where rendered sets live: ``$TINYNET_CACHE`` or the user's cache folder."""
-    return Path(os.environ.get("TINYNET_CACHE") or platformdirs.user_cache_dir("tinynet-core"))
 
 
 def load_glyphs(dataset: GlyphDataset, workers: int = 1, progress: bool = False) -> ImageSet:

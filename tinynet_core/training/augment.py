@@ -1,90 +1,143 @@
-"""Cropping, resizing and colour jitter of a whole batch at once, on whatever device it lies.
+"""Cropping, resizing and augmenting a whole batch at once, on whatever device it lies.
 
 A crop box and a flip differ from image to image; one pair of small matrices per image resamples them all in two
-batched products, with the triangle filter that ``F.interpolate(mode="bilinear", antialias=True)`` uses.
+batched products, with the filters that ``F.interpolate(antialias=True)`` uses.
+
+Images may be stored squeezed into a square; with their ``aspects`` (width over height of the original) every crop is
+a rectangle of the original image, as torchvision's ``RandomResizedCrop`` and ``CenterCrop`` cut it.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 
+from tinynet_core.training import randaugment
+from tinynet_core.training.colour import jitter, normalise
 from tinynet_core.training.recipe import Recipe
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-GREY = (0.299, 0.587, 0.114)
+_TRIES = 10
+"""As torchvision's ``RandomResizedCrop``."""
 
 
-def resample(images: torch.Tensor, boxes: torch.Tensor, side: int, flip: torch.Tensor | None = None) -> torch.Tensor:
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one batch: for the crops (n, 10, 2) and (n, 2), flips (n,), jitter (n, 3), RandAugment.
+
+    They are drawn on the CPU, so a seed means the same augmentation on every device.
+    """
+
+    tries: torch.Tensor
+    place: torch.Tensor
+    flip: torch.Tensor
+    factors: torch.Tensor
+    policy: randaugment.Draw | None
+
+    def take(self, part: slice) -> "Draws":
+        """The draws of some images of the batch, as one of several devices needs them."""
+        policy = None if self.policy is None else randaugment.Draw(*(each[:, part] for each in self.policy))
+        return Draws(self.tries[part], self.place[part], self.flip[part], self.factors[part], policy)
+
+
+def draw(n: int, recipe: Recipe, generator: torch.Generator) -> Draws:
+    """The random numbers for ``n`` images."""
+    tries, place = torch.rand(n, _TRIES, 2, generator=generator), torch.rand(n, 2, generator=generator)
+    flip = torch.rand(n, generator=generator) < recipe.mirror
+    factors = 1 + recipe.jitter * (2 * torch.rand(n, 3, generator=generator) - 1)
+    policy = None
+    if recipe.rand_augment:
+        policy = randaugment.draw(n, recipe.rand_augment, recipe.rand_augment_std, generator)
+    return Draws(tries, place, flip, factors, policy)
+
+
+def resample(
+    images: torch.Tensor,
+    boxes: torch.Tensor,
+    side: int,
+    flip: torch.Tensor | None = None,
+    interpolation: str = "bilinear",
+) -> torch.Tensor:
     """Cut ``boxes`` out of float ``images`` (n, 3, H, W) and resize them to (n, 3, side, side), antialiased.
 
     ``boxes`` is (n, 4): top, left, bottom, right in pixels, fractions allowed. ``flip`` (n,) mirrors where true.
     """
-    rows = _filter(boxes[:, 0], boxes[:, 2], images.shape[2], side)
-    columns = _filter(boxes[:, 1], boxes[:, 3], images.shape[3], side)
+    rows = _filter(boxes[:, 0], boxes[:, 2], images.shape[2], side, interpolation)
+    columns = _filter(boxes[:, 1], boxes[:, 3], images.shape[3], side, interpolation)
     if flip is not None:
         columns = torch.where(flip[:, None, None], columns.flip(1), columns)
     return rows[:, None] @ images @ columns[:, None].transpose(2, 3)
 
 
-def _filter(low: torch.Tensor, high: torch.Tensor, size: int, side: int) -> torch.Tensor:
-    """Weights (n, side, size) of a triangle filter as wide as an output pixel, each row summing to one."""
+def _filter(low: torch.Tensor, high: torch.Tensor, size: int, side: int, interpolation: str) -> torch.Tensor:
+    """Weights (n, side, size) of a filter scaled to an output pixel, each row summing to one."""
     step = ((high - low) / side)[:, None, None]
     centre = low[:, None, None] + (torch.arange(side, device=low.device)[None, :, None] + 0.5) * step
     pixel = torch.arange(size, device=low.device)[None, None, :] + 0.5
-    weights = (1 - (pixel - centre).abs() / step.clamp(min=1)).clamp_(min=0)
+    distance = (pixel - centre).abs() / step.clamp(min=1)
+    weights = (1 - distance).clamp_(min=0) if interpolation == "bilinear" else _cubic(distance)
     return weights / weights.sum(2, keepdim=True)
 
 
-def random_boxes(n: int, size: int, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """(n, 4) random crops of a square image of ``size`` pixels: area, log aspect and place are uniform."""
-    draw = torch.rand(4, n, generator=generator)
-    area = recipe.crop_area[0] + draw[0] * (recipe.crop_area[1] - recipe.crop_area[0])
-    low, high = (math.log(a) for a in recipe.crop_aspect)
-    aspect = torch.exp(low + draw[1] * (high - low))
-    width = (area * aspect).sqrt().clamp(max=1) * size
-    height = (area / aspect).sqrt().clamp(max=1) * size
-    top, left = draw[2] * (size - height), draw[3] * (size - width)
-    return torch.stack([top, left, top + height, left + width], dim=1)
+def _cubic(x: torch.Tensor, a: float = -0.5) -> torch.Tensor:
+    """Keys' cubic convolution kernel at distance ``x``, with the a of PIL and of torch's antialiased resizing."""
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = a * (((x - 5) * x + 8) * x - 4)
+    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
 
 
-def centre_boxes(n: int, size: int, share: float) -> torch.Tensor:
-    """(n, 4) equal boxes around the centre, ``share`` of the side."""
-    low, high = size * (1 - share) / 2, size * (1 + share) / 2
-    return torch.tensor([low, low, high, high]).expand(n, 4)
+def crop_boxes(
+    tries: torch.Tensor, place: torch.Tensor, size: int, recipe: Recipe, aspects: torch.Tensor | float = 1.0
+) -> torch.Tensor:
+    """(n, 4) random crops from uniform numbers: ``tries`` (n, k, 2) for area and log of aspect, ``place`` (n, 2).
 
-
-def jitter(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Brightness, contrast and saturation of float images in [0, 1] by ``factors`` (n, 3), in this order."""
-    brightness, contrast, saturation = (factors[:, i, None, None, None] for i in range(3))
-    grey = torch.tensor(GREY, device=images.device)[None, :, None, None]
-    images = (images * brightness).clamp_(0, 1)
-    mean = (images * grey).sum(1, keepdim=True).mean((2, 3), keepdim=True)
-    images = torch.lerp(mean, images, contrast).clamp_(0, 1)
-    return torch.lerp((images * grey).sum(1, keepdim=True), images, saturation).clamp_(0, 1)
-
-
-def normalise(images: torch.Tensor) -> torch.Tensor:
-    """Subtract ImageNet's mean, divide by its standard deviation, and lay out channels last."""
-    mean = torch.tensor(MEAN, device=images.device)[None, :, None, None]
-    std = torch.tensor(STD, device=images.device)[None, :, None, None]
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def training_batch(images: torch.Tensor, side: int, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """uint8 (n, 3, S, S) images to augmented, normalised (n, 3, side, side).
-
-    Random numbers are drawn on the CPU, so a seed means the same augmentation on every device.
+    The first of the k tries that fits into the image counts; where none does, the largest centred crop of an allowed
+    aspect. ``size`` is the stored side in pixels.
     """
-    n, device = len(images), images.device
-    boxes = random_boxes(n, images.shape[2], recipe, generator)
-    flip = torch.rand(n, generator=generator) < recipe.mirror
-    factors = 1 + recipe.jitter * (2 * torch.rand(n, 3, generator=generator) - 1)
-    batch = resample(images.float().div_(255), boxes.to(device), side, flip.to(device) if recipe.mirror else None)
-    return normalise(jitter(batch, factors.to(device)) if recipe.jitter else batch)
+    aspects = torch.as_tensor(aspects).expand(len(tries))
+    least, most = recipe.crop_aspect
+    area = recipe.crop_area[0] + tries[..., 0] * (recipe.crop_area[1] - recipe.crop_area[0])
+    relative = torch.exp(math.log(least) + tries[..., 1] * math.log(most / least)) / aspects[:, None]
+    sides = torch.stack([area / relative, area * relative], dim=2).sqrt()  # height, width as shares of the image
+    fits = (sides <= 1).all(2)
+    first = sides[torch.arange(len(tries)), fits.int().argmax(1)]
+    largest = torch.stack([aspects / least, most / aspects], dim=1).clamp(max=1)
+    any_fits = fits.any(1, keepdim=True)
+    extent = torch.where(any_fits, first, largest)
+    corner = torch.where(any_fits, place, 0.5) * (1 - extent)
+    return size * torch.cat([corner, corner + extent], dim=1)
 
 
-def evaluation_batch(images: torch.Tensor, side: int, recipe: Recipe) -> torch.Tensor:
+def centre_boxes(n: int, size: int, share: float, aspects: torch.Tensor | None = None) -> torch.Tensor:
+    """(n, 4) squares around the centre of the original image, ``share`` of its shorter side."""
+    aspects = torch.ones(n) if aspects is None else aspects
+    width, height = share / aspects.clamp(min=1), share * aspects.clamp(max=1)
+    return size / 2 * torch.stack([1 - height, 1 - width, 1 + height, 1 + width], dim=1)
+
+
+def training_batch(
+    images: torch.Tensor, side: int, recipe: Recipe, draws: Draws, aspects: torch.Tensor | None = None
+) -> torch.Tensor:
+    """uint8 (n, 3, S, S) images to augmented, normalised (n, 3, side, side); ``aspects`` (n,) lies on the CPU.
+
+    Crop and flip, colour jitter, then RandAugment.
+    """
+    device = images.device
+    crops = crop_boxes(draws.tries, draws.place, images.shape[2], recipe, 1.0 if aspects is None else aspects)
+    flip = draws.flip.to(device) if recipe.mirror else None
+    batch = resample(images.float().div_(255), crops.to(device), side, flip, recipe.interpolation)
+    if recipe.interpolation == "bicubic":
+        batch.clamp_(0, 1)
+    if recipe.jitter:
+        batch = jitter(batch, draws.factors.to(device))
+    if draws.policy is not None:
+        batch = randaugment.apply(batch, draws.policy)
+    return normalise(batch)
+
+
+def evaluation_batch(
+    images: torch.Tensor, side: int, recipe: Recipe, aspects: torch.Tensor | None = None
+) -> torch.Tensor:
     """uint8 (n, 3, S, S) images to their normalised centre at (n, 3, side, side)."""
-    boxes = centre_boxes(len(images), images.shape[2], recipe.eval_crop).to(images.device)
-    return normalise(resample(images.float().div_(255), boxes, side))
+    boxes = centre_boxes(len(images), images.shape[2], recipe.eval_crop, aspects).to(images.device)
+    batch = resample(images.float().div_(255), boxes, side, None, recipe.interpolation)
+    return normalise(batch.clamp_(0, 1) if recipe.interpolation == "bicubic" else batch)

@@ -1,24 +1,42 @@
-"""The state of a run at the end of an epoch, on disk whole or not at all."""
+"""The state of a run between two steps, on disk whole or not at all."""
 
+import hashlib
+import io
 import os
 import warnings
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 
+from tinynet_core.errors import UserError
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be written; says which and why."""
+
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` to ``path`` through a temporary file, synced and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(f".{uuid4().hex}.tmp")
+    """Write ``state`` to ``path`` through a temporary file, synced and renamed; one process at a time for each path.
+
+    Raises ``CheckpointError`` when it cannot be written; the one before then stays.
+    """
+    memory = io.BytesIO()  # torch's own writer hides a full disk behind an internal error
+    torch.save(state, memory)
+    body = memory.getbuffer()
+    scratch = _scratch(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("wb") as file:
-            torch.save(state, file)
+            file.write(hashlib.sha256(body).digest())  # torch does not notice a changed byte
+            file.write(body)
             file.flush()
             os.fsync(file.fileno())
         scratch.rename(path)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be written: {error.strerror or error}") from error
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -29,10 +47,16 @@ def load(path: Path, training_version: int) -> dict[str, Any] | None:
     A damaged file, or one of another ``training_version``, is set aside by name with a warning.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        content = memoryview(path.read_bytes())
     except FileNotFoundError:
         return None
-    except Exception as error:  # torch.load raises many types for damaged files
+    digest, body = content[:_DIGEST], content[_DIGEST:]
+    if hashlib.sha256(body).digest() != digest:
+        _set_aside(path, "its checksum does not match its content")
+        return None
+    try:
+        state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many types for what it refuses
         _set_aside(path, type(error).__name__)
         return None
     if not isinstance(state, dict) or state.get("training_version") != training_version:
@@ -41,7 +65,17 @@ def load(path: Path, training_version: int) -> dict[str, Any] | None:
     return state
 
 
+def remove(path: Path) -> None:
+    """Delete the checkpoint and what a killed process may have left of the next one."""
+    path.unlink(missing_ok=True)
+    _scratch(path).unlink(missing_ok=True)
+
+
+def _scratch(path: Path) -> Path:
+    return path.with_suffix(".tmp")
+
+
 def _set_aside(path: Path, reason: str) -> None:
     aside = path.with_suffix(".damaged")
-    path.rename(aside)
+    path.replace(aside)
     warnings.warn(f"checkpoint set aside as {aside} ({reason}): training restarts", stacklevel=3)

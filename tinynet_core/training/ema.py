@@ -17,6 +17,7 @@ class EMA:
         self.decay, self.warmup, self.steps = decay, warmup, 0
         theirs, mine = module.state_dict(), self.module.state_dict()
         floating = [name for name, value in mine.items() if value.is_floating_point()]
+        self.statistics = [b for b in self.module.buffers() if b.is_floating_point()]
         self._source = [theirs[name] for name in floating]
         self._shadow = [mine[name] for name in floating]
 

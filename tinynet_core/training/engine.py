@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,30 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tinynet_core.data import ImageSet
+from tinynet_core.errors import UserError
 from tinynet_core.training import checkpoint
-from tinynet_core.training.augment import evaluation_batch, training_batch
+from tinynet_core.training.augment import draw, evaluation_batch, training_batch
 from tinynet_core.training.ema import EMA
 from tinynet_core.training.recipe import Recipe
+from tinynet_core.training.sources import Batch, Source
+from tinynet_core.training.team import team
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raise when the same experiment would give other numbers than before."""
+
+
+_INITIAL, _ORDER, _AUGMENTATION, _DROPOUT = range(1, 5)  # what a random stream is for
 
 
 class TrainingFailed(RuntimeError):
     """A run that cannot give a result, for a reason that belongs into its record."""
+
+
+class Interrupted(Exception):
+    """Training stopped on request, after its state was written to the checkpoint."""
 
 
 @dataclass
@@ -35,10 +47,10 @@ class Outcome:
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """``"auto"`` is the GPU where there is one, the CPU elsewhere."""
+    """``"auto"`` is the GPU where there is one, the CPU elsewhere; of several processes each has its own."""
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return team().device(torch.device(device))
 
 
 def train(
@@ -49,17 +61,25 @@ def train(
     seed: int,
     device: str = "auto",
     checkpoint_path: Path | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    compiled: bool = False,
 ) -> Outcome:
     """Train the module that ``build`` makes on ``images`` resized to ``resolution`` pixels.
 
-    All randomness of an epoch follows from (seed, epoch), so a run resumed from ``checkpoint_path`` ends with the same
-    bits as one that was never stopped, on the same machine with the same number of threads.
+    All randomness of a step follows from (seed, step), so a run resumed from ``checkpoint_path`` ends with the same
+    bits as one that was never stopped, on the same machine with the same number of threads. ``should_stop`` is asked
+    before every step; when it answers true the state is written and ``Interrupted`` raised. ``compiled`` sends the
+    network through ``torch.compile``.
 
-    Raises ``TrainingFailed`` when the loss is no longer finite or memory runs out.
+    Where a launcher started several processes, each trains on its share of every batch.
+
+    Raises ``TrainingFailed`` when the loss is no longer finite or memory runs out, ``UserError`` when the batch cannot
+    be cut as asked or the checkpoint not be written.
     """
     target = pick_device(device)
     try:
-        return _train(build, resolution, images, recipe, seed, target, checkpoint_path)
+        run = Run(build, resolution, images, recipe, seed, target, compiled)
+        return _finish(run, checkpoint_path, should_stop or (lambda: False))
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise TrainingFailed(f"out of memory on {target} at batch {recipe.batch_size}, {resolution} px") from error
     except RuntimeError as error:
@@ -68,91 +88,152 @@ def train(
         raise
 
 
-def _train(build, resolution, images, recipe, seed, device, checkpoint_path) -> Outcome:
-    run = _Run(build, resolution, images, recipe, seed, device)
-    if checkpoint_path is not None and (state := checkpoint.load(checkpoint_path, TRAINING_VERSION)) is not None:
+def _finish(run: "Run", path: Path | None, should_stop: Callable[[], bool]) -> Outcome:
+    def save() -> None:
+        if path is not None and team().leads:
+            checkpoint.save(path, run.state())
+
+    if path is not None and (state := checkpoint.load(path, TRAINING_VERSION)) is not None:
         run.restore(state)
-    while run.epoch < recipe.epochs:
-        run.train_epoch()
-        if checkpoint_path is not None:
-            checkpoint.save(checkpoint_path, run.state())
+    team().wait()  # nobody writes before everybody has read
+    while run.epoch < run.recipe.epochs:
+        if run.train_epoch(should_stop):
+            save()
+            raise Interrupted
+        save()
     return run.outcome
 
 
-class _Run:
-    """One training run between two epochs."""
+class Run:
+    """One training run between two steps."""
 
-    def __init__(self, build, resolution: int, images: ImageSet, recipe: Recipe, seed: int, device: torch.device):
-        torch.manual_seed(_mix(seed, 0))
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        resolution: int,
+        images: ImageSet,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        compiled: bool = False,
+    ) -> None:
+        if device.type == "cuda":
+            torch.backends.cudnn.deterministic = True
+        torch.manual_seed(_mix(seed, _INITIAL))
         self.recipe, self.seed, self.device, self.resolution = recipe, seed, device, resolution
-        self.model = build().to(device, memory_format=torch.channels_last)
+        self.model = build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for module in self.model.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = recipe.bn_momentum
+        self.forward = team().wrap(torch.compile(self.model) if compiled else self.model)  # type: ignore[arg-type]
         self.ema = EMA(self.model, recipe.ema_decay, recipe.ema_warmup)
         self.optimizer = _optimizer(self.model, recipe)
-        self.train_set = _on_device(images.train_images, images.train_labels, device)
-        self.val_set = _on_device(images.val_images, images.val_labels, device)
-        self.steps_per_epoch = len(self.train_set[0]) // recipe.batch_size
+        self.train_set = Source(images.train_images, images.train_labels, images.train_aspects, device)
+        self.val_set = Source(images.val_images, images.val_labels, images.val_aspects, device)
+        self.steps_per_epoch = len(self.train_set) // recipe.batch_size
         if not self.steps_per_epoch:
-            raise ValueError(f"batch_size {recipe.batch_size} is above the {len(self.train_set[0])} training images")
-        self.epoch = 0
+            raise UserError(f"recipe.batch_size {recipe.batch_size} is above the {len(self.train_set)} training images")
+        if recipe.batch_size % team().size:
+            raise UserError(
+                f"recipe.batch_size {recipe.batch_size} must be a multiple of the {team().size} processes that share it"
+            )
+        self.epoch = self.step = 0
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # loss times images, hits
         self.outcome = Outcome()
 
-    def train_epoch(self) -> None:
-        """One pass over the training images, then the accuracy of the raw and of the averaged weights."""
-        start = time.monotonic()
-        self.model.train()
-        torch.manual_seed(_mix(self.seed, self.epoch + 1))
-        generator = torch.Generator().manual_seed(_mix(self.seed, -self.epoch - 1))
-        order = torch.randperm(len(self.train_set[0]), generator=generator).to(self.device)
-        loss_sum = torch.zeros((), device=self.device)
-        hits = torch.zeros((), dtype=torch.long, device=self.device)
-        for step in range(self.steps_per_epoch):
-            index = order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
-            loss, correct = self._step(index, self.epoch + (step + 1) / self.steps_per_epoch, generator)
-            loss_sum += loss
-            hits += correct
-        seen = self.steps_per_epoch * self.recipe.batch_size
-        row = {"train_loss": loss_sum.item() / self.steps_per_epoch, "train_top1": hits.item() / seen}
-        self.epoch += 1
-        if not math.isfinite(row["train_loss"]):
-            raise TrainingFailed(f"diverged: training loss {row['train_loss']} in epoch {self.epoch}")
-        row["raw_loss"], row["raw_top1"], row["raw_top5"] = self._evaluate(self.model.eval())
-        row["ema_loss"], row["ema_top1"], row["ema_top5"] = self._evaluate(self.ema.module)
-        if not (math.isfinite(row["raw_loss"]) and math.isfinite(row["ema_loss"])):
-            losses = f"{row['raw_loss']} raw, {row['ema_loss']} averaged"
-            raise TrainingFailed(f"diverged: validation loss {losses} in epoch {self.epoch}")
-        self.outcome.curve.append({"epoch": self.epoch, **row})
-        self.outcome.wall_s += time.monotonic() - start
+    def train_epoch(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
+        """The rest of one pass over the training images, then the accuracy of the raw and of the averaged weights.
 
-    def _step(self, index: torch.Tensor, epoch: float, generator: torch.Generator):
-        images, labels = self.train_set[0][index], self.train_set[1][index]
-        batch = training_batch(images, self.resolution, self.recipe, generator)
+        Returns true when ``should_stop`` ended it before.
+        """
+        start = time.monotonic()
+        stopped = self._train_steps(should_stop)
+        if not stopped:
+            self._close_epoch()
+        self.outcome.wall_s += time.monotonic() - start
+        return stopped
+
+    def _train_steps(self, should_stop: Callable[[], bool]) -> bool:
+        self.forward.train()
+        order = torch.randperm(len(self.train_set), generator=self._generator(_ORDER, self.epoch))
+        batches = order[: self.steps_per_epoch * self.recipe.batch_size].view(self.steps_per_epoch, -1)
+        mine = [batch[team().share(self.recipe.batch_size)] for batch in batches[self.step :]]
+        for batch in self.train_set.batches(mine):
+            if self._agreed(should_stop):
+                return True
+            self.sums += self.train_step(batch)
+            self.step += 1
+        return False
+
+    def _agreed(self, should_stop: Callable[[], bool]) -> bool:
+        """Whether any of the processes was asked to stop; with several, every sixteenth step asks the others."""
+        if team().size == 1:
+            return should_stop()
+        if self.step % 16:
+            return False
+        return bool(team().total(torch.tensor(float(should_stop()), device=self.device)))
+
+    def train_step(self, batch: Batch) -> torch.Tensor:
+        """One step of the optimiser on this process's share of a batch; returns its summed loss and its hits."""
+        recipe, labels = self.recipe, batch.labels
+        torch.manual_seed(_mix(self.seed, _DROPOUT, self.epoch, self.step, team().rank))
+        draws = draw(recipe.batch_size, recipe, self._generator(_AUGMENTATION, self.epoch, self.step))
+        part = draws.take(team().share(recipe.batch_size))
+        inputs = training_batch(batch.images, self.resolution, recipe, part, batch.aspects)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate(epoch)
-        logits = self.model(batch)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+            group["lr"] = recipe.learning_rate(self.epoch + (self.step + 1) / self.steps_per_epoch)
+        with self._autocast():
+            logits = self.forward(inputs)
+            loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.ema.update()
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+        hits = (logits.detach().argmax(1) == labels).sum()
+        return torch.stack([loss.detach().double() * len(labels), hits.double()])
+
+    def _close_epoch(self) -> None:
+        team().average_([*self.ema.statistics, *(b for b in self.model.buffers() if b.is_floating_point())])
+        loss, hits = (team().total(self.sums) / (self.steps_per_epoch * self.recipe.batch_size)).tolist()
+        self.epoch, self.step = self.epoch + 1, 0
+        self.sums.zero_()
+        if not math.isfinite(loss):
+            raise TrainingFailed(f"diverged: training loss {loss} in epoch {self.epoch}")
+        row = {"epoch": self.epoch, "train_loss": loss, "train_top1": hits}
+        row["raw_loss"], row["raw_top1"], row["raw_top5"] = self._evaluate(self.model)
+        row["ema_loss"], row["ema_top1"], row["ema_top5"] = self._evaluate(self.ema.module)
+        if not (math.isfinite(row["raw_loss"]) and math.isfinite(row["ema_loss"])):
+            losses = f"{row['raw_loss']} raw, {row['ema_loss']} averaged"
+            raise TrainingFailed(f"diverged: validation loss {losses} in epoch {self.epoch}")
+        self.outcome.curve.append(row)
 
     @torch.inference_mode()
     def _evaluate(self, model: nn.Module, batch_size: int = 128) -> tuple[float, float, float]:
         """Mean cross-entropy without smoothing, top-1 and top-5 over the validation images."""
-        loss, top1, top5 = 0.0, 0, 0
-        images, labels = self.val_set
-        for part, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-            logits = model(evaluation_batch(part, self.resolution, self.recipe))
-            loss += F.cross_entropy(logits, truth, reduction="sum").item()
-            best = logits.topk(min(5, logits.shape[1])).indices == truth[:, None]
-            top1 += int(best[:, 0].sum())
-            top5 += int(best.sum())
-        return loss / len(labels), top1 / len(labels), top5 / len(labels)
+        model.eval()
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        mine = torch.arange(team().rank, len(self.val_set), team().size)
+        for images, labels, aspects in self.val_set.batches(mine.split(batch_size)):
+            with self._autocast():
+                logits = model(evaluation_batch(images, self.resolution, self.recipe, aspects)).float()
+            best = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+            loss = F.cross_entropy(logits, labels, reduction="sum")
+            sums += torch.stack([loss.double(), best[:, 0].sum().double(), best.sum().double()])
+        loss, top1, top5 = (team().total(sums) / len(self.val_set)).tolist()
+        return loss, top1, top5
+
+    def _autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+
+    def _generator(self, *part: int) -> torch.Generator:
+        return torch.Generator().manual_seed(_mix(self.seed, *part))
 
     def state(self) -> dict[str, Any]:
         return {
             "training_version": TRAINING_VERSION,
             "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums,
             "model": self.model.state_dict(),
             "ema": self.ema.module.state_dict(),
             "ema_steps": self.ema.steps,
@@ -166,19 +247,15 @@ class _Run:
         self.ema.module.load_state_dict(state["ema"])
         self.ema.steps = state["ema_steps"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch = state["epoch"]
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.sums.copy_(state["sums"])
         self.outcome = Outcome(state["curve"], state["wall_s"])
 
 
-def _mix(seed: int, part: int) -> int:
-    """A 63-bit seed for one part of a run; neighbouring parts and seeds share nothing."""
-    words = np.random.SeedSequence([seed, part % 2**32]).generate_state(2, np.uint32)
+def _mix(seed: int, *part: int) -> int:
+    """A 63-bit seed for one part of a run, which starts with its purpose; parts and seeds share nothing."""
+    words = np.random.SeedSequence([seed, *part]).generate_state(2, np.uint32)
     return int(words[0]) << 31 | int(words[1]) >> 1
-
-
-def _on_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    return pixels.to(device), torch.from_numpy(np.array(labels)).to(device)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -187,5 +264,17 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     free = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True, fused=True)
-    return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+        return torch.optim.SGD(
+            groups, lr=recipe.peak_lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True
+        )
+    if recipe.optimizer == "rmsprop":
+        from timm.optim import RMSpropTF
+
+        return RMSpropTF(
+            groups,
+            lr=recipe.peak_lr,
+            alpha=recipe.rmsprop_decay,
+            eps=recipe.rmsprop_eps,
+            momentum=recipe.momentum,
+        )
+    return torch.optim.AdamW(groups, lr=recipe.peak_lr, fused=True)

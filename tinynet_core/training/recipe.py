@@ -1,4 +1,4 @@
-"""How a network is trained, as validated data."""
+"""How a network is trained, as validated data, and the two recipes of the paper."""
 
 import math
 from typing import Literal
@@ -12,22 +12,35 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(ge=1, strict=True)
-    batch_size: int = Field(32, ge=2, strict=True)
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = Field(4e-3, gt=0, description="peak learning rate")
+    batch_size: int = Field(32, ge=2, strict=True, description="images a step, over all devices together")
+    optimizer: Literal["adamw", "sgd", "rmsprop"] = Field("adamw", description="rmsprop: the TensorFlow flavour")
+    lr: float = Field(4e-3, gt=0, description="peak learning rate, at lr_batch images a step where that is given")
+    lr_batch: int | None = Field(None, ge=1, strict=True, description="the peak is lr * batch_size / lr_batch")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd (Nesterov) and rmsprop")
+    rmsprop_decay: float = Field(0.9, ge=0, lt=1, description="of the running mean of squared gradients")
+    rmsprop_eps: float = Field(1e-3, gt=0, description="inside the square root")
+    nesterov: bool = Field(True, description="for sgd")
     weight_decay: float = Field(0.01, ge=0, description="on weights of convolutions and linear layers only")
-    warmup_epochs: float = Field(1.0, ge=0, description="linear from zero to the peak, then a half cosine to zero")
+    schedule: Literal["cosine", "step"] = Field("cosine", description="after the warm-up, which starts at zero")
+    warmup_epochs: float = Field(1.0, ge=0)
+    decay_epochs: float = Field(2.4, gt=0, description="schedule step: every so many epochs, counted from the start")
+    decay_rate: float = Field(0.97, gt=0, le=1, description="schedule step: multiply the learning rate by this")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     dropout: float = Field(0.2, ge=0, lt=1, description="before the classifier")
+    bn_momentum: float = Field(0.1, gt=0, le=1, description="weight of the new batch: TensorFlow's .99 is .01 here")
     zero_init_residual: bool = Field(True, description="start the last norm of every residual branch at zero")
     zero_init_classifier: bool = Field(True, description="start the classifier at zero")
     ema_decay: float = Field(0.99, ge=0, lt=1)
     ema_warmup: bool = Field(True, description="use min(decay, (1 + step) / (10 + step)) instead of the bare decay")
     crop_area: tuple[float, float] = Field((0.6, 1.0), description="range of the cropped share of the image area")
     crop_aspect: tuple[float, float] = Field((0.8, 1.25), description="range of the crop's width over height")
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     mirror: float = Field(0.0, ge=0, le=1, description="probability of a horizontal flip")
     jitter: float = Field(0.4, ge=0, lt=1, description="brightness, contrast, saturation by 1 +- this")
-    eval_crop: float = Field(1.0, gt=0, le=1, description="central share of the side seen in evaluation")
+    rand_augment: float = Field(0.0, ge=0, le=10, description="RandAugment's magnitude; 0: none")
+    rand_augment_std: float = Field(0.5, ge=0, description="standard deviation of the magnitude")
+    eval_crop: float = Field(1.0, gt=0, le=1, description="central share of the shorter side seen in evaluation")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast of the forward pass")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
@@ -39,11 +52,92 @@ class Recipe(BaseModel):
         low, high = self.crop_aspect
         if not 0 < low <= high:
             raise ValueError(f"crop_aspect must satisfy 0 < low <= high, got {low:g}, {high:g}")
+        if self.nesterov and self.optimizer == "sgd" and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0, got momentum 0")
         return self
 
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after the warm-up, for this batch size."""
+        return self.lr * self.batch_size / self.lr_batch if self.lr_batch else self.lr
+
     def learning_rate(self, epoch: float) -> float:
-        """Learning rate after ``epoch`` epochs, a fraction counted step by step."""
+        """Learning rate of the step that ends after ``epoch`` epochs, a fraction counted step by step."""
         if epoch < self.warmup_epochs:
-            return self.lr * epoch / self.warmup_epochs
+            return self.peak_lr * epoch / self.warmup_epochs
+        if self.schedule == "step":
+            stairs = max(0, math.ceil(epoch / self.decay_epochs - 1e-9) - 1)
+            return self.peak_lr * self.decay_rate**stairs
         progress = (epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return self.peak_lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def scaled(self, epochs: int | None = None, batch_size: int | None = None, images: float = 1.0) -> "Recipe":
+        """This recipe for another length, batch and ``images`` times as many training images.
+
+        The learning rate grows with the batch, warm-up and decay keep their share of the epochs, and the averaging of
+        weights keeps its share of the steps: decay ** (old steps / new steps).
+        """
+        epochs, batch_size = epochs or self.epochs, batch_size or self.batch_size
+        stretch = epochs / self.epochs
+        steps = stretch * images * self.batch_size / batch_size
+        return self.model_validate(
+            self.model_dump()
+            | {
+                "epochs": epochs,
+                "batch_size": batch_size,
+                "lr_batch": self.lr_batch or self.batch_size,
+                "warmup_epochs": self.warmup_epochs * stretch,
+                "decay_epochs": self.decay_epochs * stretch,
+                "ema_decay": self.ema_decay ** (1 / steps),
+            }
+        )
+
+
+EFFICIENTNET_RECIPE = Recipe(
+    epochs=450,
+    batch_size=1024,
+    optimizer="rmsprop",
+    lr=0.048,
+    lr_batch=1024,
+    weight_decay=1e-5,
+    schedule="step",
+    warmup_epochs=3,
+    bn_momentum=0.01,
+    zero_init_residual=False,
+    zero_init_classifier=False,
+    ema_decay=0.9999,
+    ema_warmup=False,
+    crop_area=(0.08, 1.0),
+    crop_aspect=(3 / 4, 4 / 3),
+    interpolation="bicubic",
+    mirror=0.5,
+    eval_crop=0.875,
+)
+"""Section 4.1 of the paper; what it leaves out (label smoothing, crops, jitter, RMSProp's epsilon) is as released.
+
+With ``model_copy(update={"rand_augment": 9.0, "jitter": 0.0})`` it is that of the rows marked "+ RA" in Table 3:
+timm, whose policy it is, leaves the colour jitter out where it augments this way.
+"""
+
+RESNET_RECIPE = EFFICIENTNET_RECIPE.model_copy(
+    update={
+        "epochs": 90,
+        "optimizer": "sgd",
+        "nesterov": False,
+        "lr": 0.4,
+        "weight_decay": 1e-4,
+        "decay_epochs": 30.0,
+        "decay_rate": 0.1,
+        "warmup_epochs": 0.0,
+        "bn_momentum": 0.1,
+        "label_smoothing": 0.0,
+        "dropout": 0.0,
+        "ema_decay": 0.0,
+        "jitter": 0.0,
+        "interpolation": "bilinear",
+    }
+)
+"""Section 4.1 of the paper: SGD at 0.4 for 1024 images a step, divided by ten every 30 of 90 epochs, no averaging.
+
+What the paper leaves out is the usual: random crops and mirror images, nothing else.
+"""

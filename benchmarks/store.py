@@ -1,0 +1,240 @@
+"""The store of records beside other ways to keep them: time to load them into a table, and to put one more.
+
+All of them hold the same records and answer with the same table. Every put waits until the record is on disk.
+"""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+
+import tinynet_core as tn
+from tinynet_core.experiment import METRICS
+from tinynet_core.journal import seal, unseal
+from tinynet_core.presets import project_root
+from tinynet_core.store import _row
+
+DATASET = tn.GlyphDataset(renderer=2)
+RECIPE = tn.Recipe(epochs=4)
+COST = {"resolution": 224, "macs": 385_814_560, "params": 4_033_168, "activations": 6_732_016}
+CURVE = ("train_loss", "train_top1", "raw_loss", "raw_top1", "raw_top5", "ema_loss", "ema_top1", "ema_top5")
+PROVENANCE = {
+    "commit": "0" * 40,
+    "clean": True,
+    "training_version": 2,
+    "device": "cpu (x86_64)",
+    "threads": 1,
+    "python": "3.11.2",
+    "packages": {
+        "tinynet-core": "0.1.0",
+        "torch": "2.12.1",
+        "numpy": "2.4.6",
+        "pillow": "12.0",
+        "matplotlib": "3.11.2",
+    },
+    "dataset_sha256": "0" * 64,
+}
+PUTS = 300
+
+
+def made(n: int, first: int = 0) -> Iterator[tn.Record]:
+    """Records as a sweep of four epochs gives them."""
+    rng = np.random.default_rng(first)
+    for seed in range(first, first + n):
+        experiment = tn.Experiment(
+            network="efficientnet_b0",
+            scale=tn.Scale(*rng.uniform(0.35, 2.8, 3)),
+            dataset=DATASET,
+            recipe=RECIPE,
+            seed=seed,
+        )
+        rows = rng.random((4, len(CURVE))).tolist()
+        yield tn.Record(
+            experiment=experiment,
+            status="done",
+            metrics=dict(zip(METRICS, rng.random(len(METRICS)).tolist(), strict=True)),
+            curve=[{"epoch": i + 1, **dict(zip(CURVE, row, strict=True))} for i, row in enumerate(rows)],
+            cost=COST,
+            wall_s=rng.exponential(60),
+            provenance=PROVENANCE,
+        )
+
+
+class Ours:
+    name = "one line a record (ours)"
+
+    def __init__(self, root: Path) -> None:
+        self.store = tn.Store(root)
+        root.mkdir(exist_ok=True)
+
+    def fill(self, lines: Iterator[tuple[str, bytes]]) -> None:
+        with (self.store.root / "records.jsonl").open("wb") as file:
+            file.writelines(line for _, line in lines)
+
+    def put(self, record: tn.Record) -> None:
+        self.store.put(record)
+
+    def load(self) -> pd.DataFrame:
+        return tn.Store(self.store.root).frame()
+
+
+class Files:
+    """One JSON file a record, written under another name, synced and renamed."""
+
+    name = "one file a record, our parser"
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(exist_ok=True)
+
+    def fill(self, lines: Iterator[tuple[str, bytes]]) -> None:
+        for key, line in lines:
+            (self.root / f"{key}.json").write_bytes(line)
+
+    def put(self, record: tn.Record) -> None:
+        path = self.root / f"{record.key}.json"
+        scratch = path.with_suffix(".tmp")
+        with scratch.open("wb") as file:
+            file.write(seal(record.key, record.to_json().encode()))
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.rename(path)
+        folder = os.open(self.root, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+    def load(self) -> pd.DataFrame:
+        return table(path.read_bytes() for path in self.root.glob("*.json"))
+
+
+class PandasFiles(Files):
+    """The same files, read by pandas one by one, which takes about 1.5 ms each."""
+
+    name = "one file a record, pandas"
+
+    def load(self) -> pd.DataFrame:
+        return pd.json_normalize([pd.read_json(path, typ="series").to_dict() for path in self.root.glob("*.json")])
+
+
+class SQLite:
+    """One row a record, committed with synchronous=FULL."""
+
+    mode = "delete"
+    name = "SQLite"
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(exist_ok=True)
+        self.database = sqlite3.connect(root / "records.sqlite")
+        self.database.execute(f"pragma journal_mode={self.mode}")
+        self.database.execute("pragma synchronous=full")
+        self.database.execute("create table if not exists records (key text primary key, line blob) without rowid")
+
+    def fill(self, lines: Iterator[tuple[str, bytes]]) -> None:
+        with self.database:
+            self.database.executemany("insert into records values (?, ?)", lines)
+
+    def put(self, record: tn.Record) -> None:
+        with self.database:
+            line = seal(record.key, record.to_json().encode())
+            self.database.execute("insert or ignore into records values (?, ?)", (record.key, line))
+
+    def load(self) -> pd.DataFrame:
+        return table(line for (line,) in self.database.execute("select line from records"))
+
+
+class SQLiteLog(SQLite):
+    mode = "wal"
+    name = "SQLite, write-ahead log"
+
+
+KINDS = (Ours, Files, SQLite, SQLiteLog)
+
+
+def table(lines: Iterator[bytes]) -> pd.DataFrame:
+    """Lines checked and parsed as our store does it."""
+    return pd.DataFrame([_row(*unseal(line)) for line in lines])
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def fsync_ms(folder: Path, size: int) -> np.ndarray:
+    """Milliseconds that the disk takes to append ``size`` bytes to a file for good."""
+    with (folder / "probe").open("wb", buffering=0) as file:
+
+        def append() -> None:
+            file.write(b"x" * size)
+            os.fsync(file.fileno())
+
+        return np.array([timed(append) for _ in range(PUTS)]) * 1e3
+
+
+def put_ms(stores: list, first: int) -> dict[str, np.ndarray]:
+    """Milliseconds a put, the stores in turn so that all of them meet the same disk."""
+    times: dict[str, list[float]] = {store.name: [] for store in stores}
+    for record in made(PUTS, first):
+        for store in stores:
+            times[store.name].append(timed(lambda store=store, record=record: store.put(record)) * 1e3)
+    return {name: np.array(x) for name, x in times.items()}
+
+
+def show_puts(stores: list, first: int, where: str) -> None:
+    times = put_ms(stores, first)
+    ours = np.median(times[Ours.name][1:])
+    print(f"put into {where}, milliseconds (target <= 2): first of a process, median, 99th percentile")
+    for name, x in times.items():
+        middle, high = np.median(x[1:]), np.quantile(x[1:], 0.99)
+        print(f"  {name:<32}{x[0]:>10.2f}{middle:>10.2f}{high:>10.2f}   {middle / ours:>6.2f}x ours")
+
+
+def show_loads(stores: list, n: int) -> None:
+    print(f"load {n:,} records into a table, seconds (target <= 5 for 100,000), best of two (pandas: of one)")
+    seconds, tables = {}, {}
+    for store in stores:
+        rounds = range(1 if isinstance(store, PandasFiles) else 2)
+        seconds[store.name] = min(
+            timed(lambda store=store: tables.__setitem__(store.name, store.load())) for _ in rounds
+        )
+    for name, x in seconds.items():
+        same = len(tables[name]) == n and np.isclose(tables[name].wall_s.sum(), tables[Ours.name].wall_s.sum())
+        print(f"  {name:<32}{x:>10.2f}   {x / seconds[Ours.name]:>6.1f}x ours, the same records: {same}")
+
+
+@click.command()
+@click.option("--records", "n", type=click.IntRange(min=1), default=100_000, show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to measure; runs/ of the checkout by default.")
+def main(n: int, folder: Path | None) -> None:
+    """Compare the store with its peers on one disk, in one run."""
+    parent = folder or project_root() / "runs"
+    parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="store-benchmark-", dir=parent))
+    try:
+        lines = [(record.key, seal(record.key, record.to_json().encode())) for record in made(n)]
+        size = len(lines[0][1])
+        disk = fsync_ms(scratch, size)
+        print(f"a record has {size:,} bytes, {n:,} of them {sum(len(line) for _, line in lines) / 1e6:,.0f} MB")
+        print(f"the disk itself appends one in {np.median(disk):.2f} ms, 99th percentile {np.quantile(disk, 0.99):.2f}")
+        show_puts([kind(scratch / f"empty-{kind.__name__}") for kind in KINDS], n, "an empty store")
+        stores = [kind(scratch / kind.__name__) for kind in KINDS]
+        for store in stores:
+            store.fill(iter(lines))
+        del lines
+        os.sync()
+        show_loads([*stores, PandasFiles(scratch / Files.__name__)], n)
+        show_puts(stores, n, f"a store of {n:,}")
+    finally:
+        shutil.rmtree(scratch)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Trains the small network of ``test_team.py``, alone or started by a launcher with several processes.
+
+    python tests/ddp.py OUT FROZEN SEED
+
+writes the last checkpoint to OUT; with FROZEN = 1 batch-norm uses running statistics in training too.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from tinynet_core import Base, GlyphDataset, Recipe, Scale, load_glyphs, network
+from tinynet_core.training import engine
+
+DATASET = GlyphDataset(classes=4, resolution=32, train_images=768, val_images=300, difficulty=0.0)
+COMMON = {"batch_size": 32, "warmup_epochs": 0.5, "dropout": 0.0, "ema_decay": 0.9}
+FROZEN_RECIPE = Recipe(epochs=2, optimizer="sgd", lr=0.003, weight_decay=1e-4, rand_augment=3.0, **COMMON)
+LEARNING_RECIPE = Recipe(epochs=6, lr=0.01, crop_area=(0.9, 1.0), jitter=0.1, label_smoothing=0.0, **COMMON)
+
+
+class Frozen(torch.nn.BatchNorm2d):
+    """Normalises by its running statistics in training too."""
+
+    def train(self, mode: bool = True) -> "Frozen":
+        return super().train(False)
+
+
+def build(frozen: bool) -> torch.nn.Module:
+    module = network("efficientnet_b0", Scale(1, 0.5, 1), 4, None, Base(24, 0.25, 4)).build(0.0, not frozen, not frozen)
+    if frozen:
+        module.train()
+        for _ in range(30):  # statistics that let the gradients through
+            module(torch.randn(32, 3, 24, 24))
+        for norm in module.modules():
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                norm.__class__ = Frozen
+    return module
+
+
+def train(out: Path | None, frozen: bool, seed: int) -> engine.Outcome:
+    recipe = FROZEN_RECIPE if frozen else LEARNING_RECIPE
+    return engine.train(lambda: build(frozen), 24, load_glyphs(DATASET), recipe, seed, "cpu", out)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    train(Path(sys.argv[1]), sys.argv[2] == "1", int(sys.argv[3]))

@@ -1,0 +1,132 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import ks_2samp
+from torch.nn import functional as F
+from torchvision import transforms
+from torchvision.transforms import v2
+
+from tinynet_core import Recipe
+from tinynet_core.training import augment, colour
+
+
+def random_images(n, side):
+    return torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("size", "side"), [(96, 14), (96, 40), (40, 40), (33, 64), (17, 96)])
+def test_resample_is_antialiased_interpolation(size, side, interpolation):
+    images = random_images(3, size)
+    expected = F.interpolate(images, (side, side), mode=interpolation, antialias=True, align_corners=False)
+    ours = augment.resample(images, augment.centre_boxes(3, size, 1.0), side, None, interpolation)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+def test_resample_cuts_and_flips_each_image_its_own_way():
+    """Away from the border of the crop it equals cutting first and resizing then."""
+    images = random_images(2, 64)
+    boxes = torch.tensor([[8.0, 4.0, 40.0, 36.0], [0.0, 16.0, 48.0, 64.0]])
+    out = augment.resample(images, boxes, 16, torch.tensor([False, True]))
+    first = F.interpolate(images[:1, :, 8:40, 4:36], (16, 16), mode="bilinear", antialias=True)
+    second = F.interpolate(images[1:, :, 0:48, 16:64], (16, 16), mode="bilinear", antialias=True).flip(3)
+    torch.testing.assert_close(out[:1, :, 2:-2, 2:-2], first[..., 2:-2, 2:-2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(out[1:, :, 2:-2, 2:-2], second[..., 2:-2, 2:-2], atol=1e-5, rtol=0)
+
+
+def test_jitter_is_torchvisions():
+    images = random_images(4, 12)
+    factors = torch.tensor([[0.7, 1.2, 0.6], [1.3, 0.8, 1.4], [1.0, 1.0, 1.0], [0.6, 0.6, 1.3]])
+    ours = colour.jitter(images, factors)
+    for image, out, (b, c, s) in zip(images, ours, factors.tolist(), strict=True):
+        expected = v2.functional.adjust_saturation(
+            v2.functional.adjust_contrast(v2.functional.adjust_brightness(image, b), c), s
+        )
+        torch.testing.assert_close(out, expected, atol=2e-3, rtol=0)  # torchvision rounds its grey weights
+
+
+def boxes_of(recipe, n, size, aspects=1.0):
+    draws = augment.draw(n, recipe, torch.Generator().manual_seed(0))
+    return augment.crop_boxes(draws.tries, draws.place, size, recipe, aspects)
+
+
+def test_random_crops_keep_to_the_recipe():
+    boxes = boxes_of(Recipe(epochs=2, crop_area=(0.3, 0.8), crop_aspect=(0.5, 2.0)), 5000, 50)
+    height, width = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    assert boxes.min() >= 0
+    assert boxes.max() <= 50 + 1e-4
+    area, aspect = height * width / 2500, width / height
+    assert area.max() <= 0.8 + 1e-4
+    assert area.min() >= 0.3 - 1e-4
+    assert aspect.min() >= 0.5 - 1e-3
+    assert aspect.max() <= 2 + 1e-3
+    assert (width - height).abs().mean() > 5
+
+
+@pytest.mark.parametrize("aspect", [0.5, 1.0, 1.6])
+def test_random_crops_of_a_squeezed_image_are_torchvisions_of_the_original(aspect):
+    """Top, left, height, width, area and aspect have one distribution, on the original of 400 x 400 / aspect pixels."""
+    w, h, n = 400, round(400 / aspect), 3000
+    recipe = Recipe(epochs=2, crop_area=(0.08, 1.0), crop_aspect=(3 / 4, 4 / 3))
+    top, left, bottom, right = (boxes_of(recipe, n, 100, torch.full((n,), w / h)) / 100 * torch.tensor([h, w, h, w])).T
+    torch.manual_seed(1)
+    peer, image = transforms.RandomResizedCrop.get_params, torch.empty(1, h, w)
+    theirs = torch.tensor([peer(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(n)]).float().T
+
+    def measures(top, left, height, width):
+        return top, left, height, width, height * width, width / height
+
+    for ours, expected in zip(measures(top, left, bottom - top, right - left), measures(*theirs), strict=True):
+        rounded = ours + (torch.rand(n) - 0.5) * 1e-3, expected + (torch.rand(n) - 0.5) * 1e-3
+        assert ks_2samp(*rounded).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("aspect", "box"), [(4.0, (0, 1 / 3, 1, 2 / 3)), (0.25, (1 / 3, 0, 2 / 3, 1)), (1.2, (0, 0, 1, 1))]
+)
+def test_a_crop_that_never_fits_is_the_largest_centred_one(aspect, box):
+    """As torchvision: on an image of 4:1 a centred crop of 4:3, the whole height and a third of the width."""
+    recipe = Recipe(epochs=2, crop_area=(0.08, 1.0), crop_aspect=(3 / 4, 4 / 3))
+    tries = torch.stack([torch.ones(1, 10), torch.full((1, 10), 0.5)], dim=2)  # the whole area as a square
+    ours = augment.crop_boxes(tries, torch.rand(1, 2), 90, recipe, aspect)
+    assert ours[0].tolist() == pytest.approx([90 * b for b in box], abs=1e-4)
+
+
+@pytest.mark.parametrize(("w", "h"), [(500, 375), (375, 500), (300, 300)])
+def test_the_centre_of_a_squeezed_image_is_that_of_the_original(w, h):
+    """Resize to side / 0.875 and cut the centre (facts of the released evaluation), up to the double resampling."""
+    y, x = np.mgrid[0:h, 0:w]
+    picture = np.stack([127 + 120 * np.sin(x / 40), 127 + 120 * np.sin(y / 30), (x + y) % 256 * 0 + 90], 2)
+    original = Image.fromarray(picture.astype(np.uint8))
+    stored = torch.from_numpy(np.asarray(original.resize((256, 256), Image.Resampling.BICUBIC)).copy())
+    recipe = Recipe(epochs=2, eval_crop=0.875, interpolation="bicubic")
+    ours = augment.evaluation_batch(stored.permute(2, 0, 1)[None], 112, recipe, torch.tensor([w / h]))
+    peer = v2.Compose([v2.Resize(128, v2.InterpolationMode.BICUBIC), v2.CenterCrop(112), v2.PILToTensor()])
+    expected = colour.normalise(peer(original)[None].float() / 255)
+    assert (ours - expected).abs().mean() < 0.03
+    assert (ours - expected).abs().max() < 0.25
+
+
+def test_the_draws_of_a_part_are_those_of_the_whole():
+    """Each of several devices augments its images as one device would."""
+    recipe = Recipe(epochs=2, batch_size=8, mirror=0.5, rand_augment=9.0, crop_area=(0.2, 1.0))
+    images = (random_images(8, 20) * 255).to(torch.uint8)
+    draws = augment.draw(8, recipe, torch.Generator().manual_seed(3))
+    aspects = torch.linspace(0.5, 2.0, 8)
+    whole = augment.training_batch(images, 12, recipe, draws, aspects)
+    for part in (slice(0, 4), slice(4, 8), slice(2, 3)):
+        alone = augment.training_batch(images[part], 12, recipe, draws.take(part), aspects[part])
+        torch.testing.assert_close(alone, whole[part], atol=1e-5, rtol=0)
+    plain = augment.training_batch(images, 12, recipe, dataclasses.replace(draws, policy=None), aspects)
+    assert not torch.equal(plain, whole)
+
+
+def test_batches_are_normalised_and_channels_last():
+    images = torch.full((2, 3, 20, 20), 255, dtype=torch.uint8)
+    batch = augment.evaluation_batch(images, 10, Recipe(epochs=2, eval_crop=0.875))
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    expected = (1 - torch.tensor(colour.MEAN)) / torch.tensor(colour.STD)
+    torch.testing.assert_close(batch.mean((0, 2, 3)), expected)

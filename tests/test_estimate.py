@@ -1,0 +1,204 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from tinynet_core import Base, Experiment, GlyphDataset, Recipe, Scale, network, sample_scales
+from tinynet_core.data import ImageNetDataset
+from tinynet_core.estimate import Rate, estimate, estimate_rate, makespan, measure_rate, rate_from_records
+from tinynet_core.experiment import Record, cost_of, provenance
+
+BASE = Base(32, 0.35, 4)
+DATASET = GlyphDataset(classes=4, resolution=32, train_images=256, val_images=64)
+
+
+def experiments(n, epochs=3, batch_size=32, dataset=DATASET):
+    recipe = Recipe(epochs=epochs, batch_size=batch_size)
+    return [
+        Experiment(network="efficientnet_b0", scale=s, base=BASE, dataset=dataset, recipe=recipe)
+        for s in sample_scales("efficientnet_b0", n, base=BASE, num_classes=dataset.classes)
+    ]
+
+
+def record(experiment, seconds, device="cpu", **changes):
+    known = {"experiment": experiment, "status": "done", "cost": cost_of(experiment), "wall_s": seconds}
+    return Record(**{**known, "provenance": {"device": provenance(device)["device"]}, **changes})
+
+
+def truth(experiment, per_block, per_mac):
+    """The formula of ``Rate``, from the networks and not from the module under test."""
+    spec, steps = experiment.spec(), experiment.recipe.epochs * (experiment.dataset.train_images // 32)
+    blocks = sum(stage.repeats for stage in spec.stages) + 4  # stem, head convolution, pooling, classifier
+    return steps * (per_block * blocks + per_mac * spec.complexity().macs * 32)
+
+
+@pytest.mark.parametrize(("per_block", "per_mac"), [(2e-3, 4e-10), (0.0, 1e-9), (1e-3, 0.0)])
+def test_known_coefficients_come_back(per_block, per_mac):
+    wanted = experiments(8)
+    records = [record(e, truth(e, per_block, per_mac)) for e in wanted]
+    rate = rate_from_records(records, wanted[0], "cpu")
+    assert rate.seconds_per_block == pytest.approx(per_block, rel=1e-6, abs=1e-12)
+    assert rate.seconds_per_mac == pytest.approx(per_mac, rel=1e-6, abs=1e-18)
+    assert rate.spread == pytest.approx(0, abs=1e-6)
+    assert "8 finished records on cpu" in rate.source
+    other = experiments(1, epochs=17)[0]
+    assert rate.seconds(other) == pytest.approx(truth(other, per_block, per_mac), rel=1e-6)
+
+
+def test_noise_shows_in_the_spread_and_not_in_the_sum():
+    """Times that scatter by 30% must not pull the total down, as weights by the measured times would."""
+    wanted = experiments(100)
+    noise = np.random.default_rng(0).lognormal(-(0.3**2) / 2, 0.3, len(wanted))
+    records = [record(e, truth(e, 2e-3, 4e-10) * x) for e, x in zip(wanted, noise, strict=True)]
+    rate = rate_from_records(records, wanted[0], "cpu")
+    assert rate.spread == pytest.approx(noise.std(), rel=0.15)
+    total = sum(truth(e, 2e-3, 4e-10) for e in wanted)
+    assert sum(rate.seconds(e) for e in wanted) == pytest.approx(total, rel=3 * 0.3 / math.sqrt(100))
+
+
+def test_no_coefficient_is_negative():
+    """Times that fall as networks grow would have a negative slope in ordinary least squares."""
+    wanted = sorted(experiments(8), key=lambda e: cost_of(e)["macs"])
+    records = [record(e, 10.0 - i) for i, e in enumerate(wanted)]
+    design = np.array([[truth(e, 1, 0), truth(e, 0, 1)] for e in wanted])
+    assert np.linalg.lstsq(design / design.max(0), [r.wall_s for r in records])[0].min() < 0
+    rate = rate_from_records(records, wanted[0], "cpu")
+    assert min(rate.seconds_per_block, rate.seconds_per_mac) == 0
+    assert all(rate.seconds(e) > 0 for e in wanted)
+
+
+def test_only_like_records_count():
+    wanted = experiments(7)
+    records = [record(e, truth(e, 2e-3, 4e-10)) for e in wanted]
+    assert rate_from_records(records[:4], wanted[0], "cpu") is None
+    assert rate_from_records(records[:5], wanted[0], "cpu").models == 5
+    strange = [
+        record(experiments(7, batch_size=64)[4], 1.0),
+        record(experiments(7, dataset=DATASET.model_copy(update={"seed": 1}))[4], 1.0),
+        record(wanted[4], 1.0, provenance={"device": "cuda (Another)"}),
+        record(wanted[4], 0.0, status="failed", reason="diverged"),
+    ]
+    for other in strange:
+        assert rate_from_records([*records[:4], other], wanted[0], "cpu") is None
+    assert rate_from_records([*records, *strange], wanted[0], "cpu").models == 7
+
+
+def test_timed_steps_give_a_rate():
+    wanted = experiments(2, batch_size=8)
+    rate = measure_rate(wanted, "cpu")
+    assert min(rate.seconds_per_block, rate.seconds_per_mac) >= 0
+    assert math.isfinite(rate.spread)
+    assert "2 of the models, timed now on cpu" in rate.source
+    assert all(1e-2 < rate.seconds(e) < 1e4 for e in wanted)  # 96 steps of a small network
+
+
+def test_models_from_the_smallest_to_the_largest_are_timed(monkeypatch):
+    timed = []
+
+    def steps(experiment, device):
+        timed.append(cost_of(experiment)["macs"])
+        return 32, [truth(experiment, 2e-3, 4e-10) / 24] * 3
+
+    monkeypatch.setattr("tinynet_core.estimate._time_steps", steps)
+    wanted = experiments(21)
+    rate = measure_rate([*wanted, *wanted], "cpu")
+    assert timed == sorted(cost_of(e)["macs"] for e in wanted)[::5]
+    assert rate.seconds_per_block == pytest.approx(2e-3)
+    assert rate.seconds_per_mac == pytest.approx(4e-10)
+    assert rate.spread == pytest.approx(0, abs=1e-6)
+
+
+def test_timing_leaves_the_number_of_threads_alone():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        measure_rate(experiments(1, batch_size=8), "cpu")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_large_batch_is_timed_in_part():
+    """A step of 1024 ImageNet images takes minutes on a CPU; two images tell the rate."""
+    recipe = Recipe(epochs=100, batch_size=1024)
+    dataset = ImageNetDataset(classes=100, class_seed=0, train_per_class=500, side=64)
+    big = Experiment(network="efficientnet_b0", scale=Scale(0.5, 1, 1), dataset=dataset, recipe=recipe)
+    rate = measure_rate([big], "cpu")
+    macs = network("efficientnet_b0", Scale(0.5, 1, 1), 100).complexity().macs
+    images = 100 * 48 * 1024
+    assert rate.seconds(big) == pytest.approx(4800 * 20 * rate.seconds_per_block + macs * images * rate.seconds_per_mac)
+
+
+def test_records_come_before_timing(monkeypatch):
+    wanted = experiments(5)
+    monkeypatch.setattr("tinynet_core.estimate.measure_rate", lambda *_: pytest.fail("timed in spite of records"))
+    assert estimate_rate(wanted, [record(e, 5.0) for e in wanted], "cpu").models == 5
+    monkeypatch.setattr("tinynet_core.estimate.measure_rate", lambda chosen, device: (len(chosen), device))
+    assert estimate_rate(wanted, [], "cpu") == (5, "cpu")
+
+
+def test_estimate_is_the_schedule_of_the_rates_with_their_spread():
+    wanted = experiments(5)
+    rate = Rate(2e-3, 4e-10, 0.25, 5, "somewhere")
+    found = estimate(wanted, rate, 2)
+    assert found.seconds == makespan([truth(e, 2e-3, 4e-10) for e in wanted], 2)
+    assert (found.low, found.high) == (found.seconds / 1.25, found.seconds * 1.25)
+    assert found.source == "somewhere"
+
+
+def test_experiments_that_one_line_cannot_hold_are_refused():
+    with pytest.raises(ValueError, match="at least one experiment"):
+        measure_rate([])
+    with pytest.raises(ValueError, match="one data set and one batch size"):
+        estimate_rate([*experiments(1), *experiments(1, batch_size=64)], [])
+
+
+def best_makespan(seconds, workers):
+    """By trying every assignment."""
+    return min(
+        max(sum(s for s, w in zip(seconds, chosen, strict=True) if w == worker) for worker in range(workers))
+        for chosen in itertools.product(range(workers), repeat=len(seconds))
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_makespan_against_the_best_schedule(workers, seed):
+    seconds = np.random.default_rng(seed).uniform(1, 10, 7).tolist()
+    best, found = best_makespan(seconds, workers), makespan(seconds, workers)
+    assert best - 1e-9 <= found <= (4 / 3 - 1 / (3 * workers)) * best + 1e-9
+
+
+def test_makespan_of_the_worst_case_of_its_bound():
+    """Graham's example: 5, 5, 4, 4, 3, 3, 3 on three workers take 11 in this order and 9 at best."""
+    jobs = [3, 5, 3, 4, 5, 4, 3]
+    assert makespan(jobs, 3) == 11
+    assert best_makespan(jobs, 3) == 9
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5, 40, 1000])
+def test_makespan_lies_between_its_bounds(workers):
+    seconds = np.random.default_rng(workers).exponential(1, 40)
+    low = max(seconds.max(), seconds.sum() / workers)
+    assert low - 1e-9 <= makespan(seconds, workers) <= seconds.sum() / workers + seconds.max() + 1e-9
+    if workers in (1, 40, 1000):
+        assert makespan(seconds, workers) == pytest.approx(low)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "workers", "message"),
+    [
+        ([], 1, "at least one job"),
+        ([1.0], 0, "workers must be a whole number above 0, got 0"),
+        ([1.0], 1.5, "workers must be a whole number above 0, got 1.5"),
+        ([1.0], True, "workers must be"),
+        ([1.0, -1.0], 1, "not below 0, got -1.0"),
+        ([1.0, math.nan], 1, "finite"),
+    ],
+)
+def test_bad_schedules(seconds, workers, message):
+    with pytest.raises(ValueError, match=message):
+        makespan(seconds, workers)

@@ -1,0 +1,297 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import stats
+from timm.data import auto_augment, create_transform
+from torch.nn import functional as F
+
+from tinynet_core.training import randaugment
+from tinynet_core.training.randaugment import OPS, UNTOUCHED, Draw
+
+AFFINE = ("Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel")
+ON_LEVELS = tuple(name for name in OPS if name not in AFFINE)
+HEIGHT, WIDTH = 40, 56
+
+
+def noise(n, height=HEIGHT, width=WIDTH, seed=0):
+    """Random 8-bit images as floats."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (n, 3, height, width), generator=generator).float() / 255
+
+
+def smooth(n, height=HEIGHT, width=WIDTH, seed=0):
+    coarse = noise(n, 5, 6, seed)
+    return (F.interpolate(coarse, (height, width), mode="bicubic").clamp_(0, 1) * 255).round() / 255
+
+
+def forced(name, n, magnitude, sign=1.0, bicubic=False):
+    """The draw of one layer that sends all of n images through one operation."""
+    every = torch.ones(1, n)
+    return Draw(
+        every.long() * (OPS.index(name) if name else UNTOUCHED),
+        every.double() * magnitude,
+        every.double() * sign,
+        every.bool() & bicubic,
+    )
+
+
+def levels(images):
+    return (images * 255).round().byte().permute(0, 2, 3, 1).numpy().astype(int)
+
+
+def by_timm(image, name, magnitude, sign, bicubic, monkeypatch):
+    """timm's operation on the 8-bit PIL image of ``image`` (3, H, W)."""
+    kernel = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
+    operation = auto_augment.AugmentOp(
+        name, 1.0, magnitude, {"img_mean": randaugment.FILL, "interpolation": kernel, "magnitude_std": 0}
+    )
+    monkeypatch.setattr(auto_augment, "_randomly_negate", lambda value: sign * value)
+    picture = operation(Image.fromarray(levels(image[None])[0].astype(np.uint8)))
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
+
+
+def difference(images, name, magnitude, sign, bicubic, monkeypatch):
+    """Levels between ours and timm's."""
+    ours = randaugment.apply(images, forced(name, len(images), magnitude, sign, bicubic))
+    timms = torch.stack([by_timm(image, name, magnitude, sign, bicubic, monkeypatch) for image in images])
+    return np.abs(levels(ours) - levels(timms))
+
+
+def test_the_policy_is_the_one_timm_builds():
+    transform = create_transform(
+        64, is_training=True, auto_augment="rand-m9-mstd0.5", mean=(0.485, 0.456, 0.406), interpolation="random"
+    )
+    (policy,) = (step for step in transform.transforms if isinstance(step, auto_augment.RandAugment))
+    assert policy.num_layers == 2
+    assert {op.name for op in policy.ops} == set(OPS)
+    assert len(policy.ops) == len(OPS) == 15
+    for op in policy.ops:
+        assert (op.prob, op.magnitude, op.magnitude_std) == (0.5, 9, 0.5)
+        assert op.kwargs["fillcolor"] == randaugment.FILL
+        assert set(op.kwargs["resample"]) == {Image.Resampling.BILINEAR, Image.Resampling.BICUBIC}
+
+
+@pytest.mark.parametrize("magnitude", [2.5, 4.2, 7.6, 9.0, 10.0])
+@pytest.mark.parametrize("name", ON_LEVELS)
+def test_operations_on_levels_are_timms(name, magnitude, monkeypatch):
+    """PIL stretches contrast in floating point and now and then falls a level short; all else is equal."""
+    for images in (noise(3), smooth(3)):
+        off = difference(images, name, magnitude, 1, False, monkeypatch)
+        assert off.max() <= (name == "AutoContrast")
+        assert off.mean() < 0.01
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("magnitude", [0.0, 3.3, 9.0, 10.0])
+@pytest.mark.parametrize("name", AFFINE)
+def test_bilinear_geometry_is_timms(name, magnitude, sign, monkeypatch):
+    """Border and fill included. Both cut off to whole levels, so rounding in float32 or float64 can tell by one."""
+    for images in (noise(3), smooth(3)):
+        off = difference(images, name, magnitude, sign, False, monkeypatch)
+        assert off.max() <= 1
+        assert off.mean() < 0.1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("name", ["TranslateXRel", "TranslateYRel"])
+def test_a_pixel_on_the_very_edge_is_timms(name, sign, monkeypatch):
+    """0.45 x 50 shifts by half a pixel: the low edge belongs to the image, the high edge does not."""
+    assert difference(noise(2, 50, 50), name, 10.0, sign, False, monkeypatch).max() <= 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("name", AFFINE)
+def test_bicubic_geometry_is_close_to_timms(name, sign, monkeypatch):
+    """The kernels differ (a = -0.75 and -1), which shows in noise, where bilinear differs four times as much."""
+    off = difference(smooth(3), name, 9.0, sign, True, monkeypatch)
+    assert off.max() <= 4
+    assert off.mean() < 0.5
+    images = noise(3)
+    timms = torch.stack([by_timm(image, name, 9.0, sign, True, monkeypatch) for image in images])
+    bilinear = np.abs(levels(randaugment.apply(images, forced(name, 3, 9.0, sign))) - levels(timms))
+    assert difference(images, name, 9.0, sign, True, monkeypatch).mean() < 0.3 * bilinear.mean()
+
+
+def test_geometry_moves_the_image_the_right_way():
+    """A closed form without PIL: a shift by a quarter of the side, filled with the mean colour."""
+    images = noise(1, 40, 40)
+    magnitude = 10 * 0.25 / 0.45
+    shifted = randaugment.apply(images, forced("TranslateXRel", 1, magnitude))
+    torch.testing.assert_close(shifted[..., :30], images[..., 10:], atol=1.01 / 255, rtol=0)
+    assert levels(shifted[..., 30:]).reshape(-1, 3).tolist() == [list(randaugment.FILL)] * 400
+    shifted = randaugment.apply(images, forced("TranslateYRel", 1, magnitude, -1.0))
+    torch.testing.assert_close(shifted[:, :, 10:], images[:, :, :30], atol=1.01 / 255, rtol=0)
+
+
+def test_the_whole_policy_is_timms(monkeypatch):
+    """Each image through its own two operations; a level that the first one rounds otherwise, the second may spread."""
+    images = torch.cat([noise(60, 32, 32), smooth(60, 32, 32)])
+    draws = randaugment.draw(120, 9, 0.5, torch.Generator().manual_seed(0))
+    draws = draws._replace(bicubic=torch.zeros_like(draws.bicubic))
+    ours = randaugment.apply(images, draws)
+    off = []
+    for i, image in enumerate(images):
+        for ops, magnitudes, signs, _ in zip(*draws, strict=True):
+            if ops[i] != UNTOUCHED:
+                name, magnitude, sign = OPS[ops[i]], magnitudes[i].item(), signs[i].item()
+                image = by_timm(image, name, magnitude, sign, False, monkeypatch)
+        off.append(np.abs(levels(ours[i][None]) - levels(image[None])).mean())
+    assert np.mean(np.array(off) == 0) > 0.6
+    assert max(off) < 0.5
+
+
+def test_every_operation_is_equally_likely():
+    ops = randaugment.draw(30_000, 9, 0.5, torch.Generator().manual_seed(0)).ops
+    for layer in ops:
+        counts = torch.bincount(layer[layer != UNTOUCHED], minlength=len(OPS))
+        assert len(counts) == len(OPS)
+        assert stats.chisquare(counts.numpy()).pvalue > 1e-3
+        assert stats.binomtest(int(counts.sum()), len(layer), 0.5).pvalue > 1e-3
+    pairs = torch.bincount((ops[0] + 1) * 16 + ops[1] + 1, minlength=256).view(16, 16)
+    assert stats.chi2_contingency(pairs.numpy()).pvalue > 1e-3  # the layers know nothing of each other
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.2, 1.0])
+def test_an_operation_happens_with_its_probability(probability):
+    ops = randaugment.draw(20_000, 9, 0.5, torch.Generator().manual_seed(1), 1, probability).ops
+    assert stats.binomtest(int((ops != UNTOUCHED).sum()), 20_000, probability).pvalue > 1e-3
+
+
+def test_magnitudes_are_normal_and_clipped():
+    """At 5 no clipping is within reach; at 9 +- 0.5 the part beyond two deviations gathers at 10."""
+    middle = randaugment.draw(20_000, 5, 0.5, torch.Generator().manual_seed(2)).magnitudes.flatten().numpy()
+    assert stats.kstest(middle, stats.norm(5, 0.5).cdf).pvalue > 1e-3
+    high = randaugment.draw(20_000, 9, 0.5, torch.Generator().manual_seed(3)).magnitudes.flatten()
+    assert high.max() == 10
+    assert stats.binomtest(int((high == 10).sum()), len(high), stats.norm.sf(2)).pvalue > 1e-3
+    low = randaugment.draw(20_000, 0, 0.5, torch.Generator().manual_seed(4)).magnitudes
+    assert low.min() == 0
+    assert (randaugment.draw(50, 7, 0, torch.Generator().manual_seed(5)).magnitudes == 7).all()
+
+
+def test_signs_and_interpolations_are_fair_and_independent():
+    draws = randaugment.draw(20_000, 9, 0.5, torch.Generator().manual_seed(6))
+    assert set(draws.signs.unique().tolist()) == {-1.0, 1.0}
+    table = torch.bincount(((draws.signs > 0) * 2 + draws.bicubic).flatten(), minlength=4)
+    assert stats.chisquare(table.numpy()).pvalue > 1e-3
+
+
+def test_a_seed_says_everything():
+    def augment(seed):
+        return randaugment.rand_augment(smooth(16), 9, 0.5, torch.Generator().manual_seed(seed))
+
+    assert torch.equal(augment(0), augment(0))
+    assert not torch.equal(augment(0), augment(1))
+
+
+def test_an_image_depends_on_its_own_draw_only():
+    images = torch.cat([noise(20), smooth(20)])
+    draws = randaugment.draw(40, 9, 0.5, torch.Generator().manual_seed(0), layers=3, probability=1.0)
+    together = randaugment.apply(images, draws)
+    alone = [randaugment.apply(images[i : i + 1], Draw(*(each[:, i : i + 1] for each in draws))) for i in range(40)]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_layers_follow_one_another():
+    images = smooth(8)
+    draws = randaugment.draw(8, 9, 0.5, torch.Generator().manual_seed(1), layers=3, probability=1.0)
+    step_by_step = images
+    for layer in range(3):
+        step_by_step = randaugment.apply(step_by_step, Draw(*(each[layer : layer + 1] for each in draws)))
+    assert torch.equal(randaugment.apply(images, draws), step_by_step)
+
+
+@pytest.mark.parametrize(
+    ("name", "magnitude"),
+    [(name, 0.0) for name in AFFINE]
+    + [(name, 5.0) for name in ("Color", "Contrast", "Brightness", "Sharpness")]
+    + [("SolarizeAdd", 0.0), ("Solarize", 10.0), ("AutoContrast", 9.0)],
+)
+@pytest.mark.parametrize("bicubic", [False, True])
+def test_where_an_operation_does_nothing(name, magnitude, bicubic):
+    """No turn, shear or shift; a factor of one; no addition; no level above the threshold; a full range already."""
+    images = smooth(3)
+    images[:, :, 0, 0], images[:, :, 0, 1] = 0, 1
+    assert torch.equal(randaugment.apply(images, forced(name, 3, magnitude, bicubic=bicubic)), images)
+
+
+@pytest.mark.parametrize("name", ["AutoContrast", "Equalize"])
+@pytest.mark.parametrize("level", [0, 90, 255])
+def test_flat_images_stay(name, level):
+    """Unrounded noise below half a level is no contrast either."""
+    images = torch.full((2, 3, 32, 32), level / 255)
+    uneven = (images + 0.4 / 255 * noise(2, 32, 32)).clamp_(0, 1)
+    assert torch.equal(randaugment.apply(uneven, forced(name, 2, 9.0)), images)
+
+
+def test_no_bits_are_black_and_two_inversions_nothing():
+    """Below magnitude 2.5 timm keeps no bit, which PIL refuses today."""
+    images = noise(2)
+    assert randaugment.apply(images, forced("Posterize", 2, 2.4)).max() == 0
+    once = randaugment.apply(images, forced("Invert", 2, 9.0))
+    torch.testing.assert_close(once, 1 - images)
+    assert torch.equal(randaugment.apply(once, forced("Invert", 2, 9.0)), images)
+
+
+def test_images_without_an_operation_keep_their_bits():
+    images = torch.rand(5, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    before = images.clone()
+    out = randaugment.rand_augment(images, 9, 0.5, torch.Generator().manual_seed(0), probability=0.0)
+    assert torch.equal(out, images)
+    assert out.data_ptr() != images.data_ptr()
+    assert not torch.equal(randaugment.apply(images, forced("Invert", 5, 9.0)), images)
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (33, 24)])
+def test_values_stay_8_bit_levels(size):
+    images = torch.rand(100, 3, *size, generator=torch.Generator().manual_seed(0))
+    out = randaugment.rand_augment(images, 9, 2.0, torch.Generator().manual_seed(0), probability=1.0)
+    assert out.shape == images.shape
+    assert out.dtype == torch.float32
+    assert 0 <= out.min() <= out.max() <= 1
+    torch.testing.assert_close(out * 255, (out * 255).round(), atol=1e-4, rtol=0)
+
+
+def test_layout_changes_nothing():
+    images = smooth(60)
+    draws = randaugment.draw(60, 9, 0.5, torch.Generator().manual_seed(0), probability=1.0)
+    assert set(OPS) == {OPS[op] for op in draws.ops.flatten().tolist()}
+    last = randaugment.apply(images.contiguous(memory_format=torch.channels_last), draws)
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(last, randaugment.apply(images, draws), atol=1.01 / 255, rtol=0)
+
+
+def test_an_empty_batch():
+    out = randaugment.rand_augment(torch.zeros(0, 3, 8, 8), 9, 0.5, torch.Generator().manual_seed(0))
+    assert out.shape == (0, 3, 8, 8)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_images():
+    images = smooth(64)
+    ours = [randaugment.rand_augment(images.to(d), 9, 0.5, torch.Generator().manual_seed(0)) for d in ("cpu", "cuda")]
+    assert ours[1].is_cuda
+    assert np.abs(levels(ours[0]) - levels(ours[1].cpu())).mean() < 0.1
+
+
+@pytest.mark.parametrize("numbers", [(11, 0.5), (-1, 0.5), (float("nan"), 0.5), (9, -0.1), (9, float("inf"))])
+def test_bad_numbers(numbers):
+    with pytest.raises(ValueError, match=r"magnitude in \[0, 10\], a finite std >= 0 .*got "):
+        randaugment.draw(4, *numbers, torch.Generator())
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.1])
+def test_bad_probability(probability):
+    with pytest.raises(ValueError, match=r"probability in \[0, 1\]"):
+        randaugment.draw(4, 9, 0.5, torch.Generator(), probability=probability)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, 3, 8, 8).half(), torch.zeros(2, 1, 8, 8)],
+)
+def test_bad_images(images):
+    with pytest.raises(ValueError, match=r"float32 images \(n, 3, H, W\), got torch"):
+        randaugment.apply(images, forced("Invert", 2, 9.0))

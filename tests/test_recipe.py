@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+from timm.scheduler import StepLRScheduler
+
+from tinynet_core import Recipe, load_preset
+from tinynet_core.training.recipe import EFFICIENTNET_RECIPE, RESNET_RECIPE
+
+
+def test_learning_rate_warms_up_and_falls_to_zero():
+    recipe = Recipe(epochs=10, lr=0.2, warmup_epochs=2)
+    assert [recipe.learning_rate(e) for e in (0, 1, 2, 6, 10)] == pytest.approx([0, 0.1, 0.2, 0.1, 0])
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"lr": math.nan}, "lr"),
+        ({"lr": -1}, "lr"),
+        ({"optimizer": "lion"}, "optimizer"),
+        ({"warmup_epochs": 2}, "warmup_epochs 2 must be below epochs 2"),
+        ({"crop_area": (0.0, 1.0)}, "crop_area"),
+        ({"crop_aspect": (2.0, 1.0)}, "crop_aspect"),
+        ({"learning_rate": 1}, "learning_rate"),
+    ],
+)
+def test_bad_recipes(bad, message):
+    with pytest.raises(ValidationError, match=message):
+        Recipe(**{"epochs": 2, **bad})
+
+
+def test_the_recipe_of_the_paper():
+    """Section 4.1: RMSProp, momentum .9, decay .9, weight decay 1e-5, lr .048 x .97 every 2.4 epochs, 3 of warm-up."""
+    r = EFFICIENTNET_RECIPE
+    assert (r.optimizer, r.momentum, r.rmsprop_decay, r.weight_decay) == ("rmsprop", 0.9, 0.9, 1e-5)
+    assert (r.epochs, r.batch_size, r.peak_lr, r.decay_epochs, r.decay_rate) == (450, 1024, 0.048, 2.4, 0.97)
+    assert (r.warmup_epochs, r.dropout, r.ema_decay, r.ema_warmup) == (3, 0.2, 0.9999, False)
+    assert r.bn_momentum == pytest.approx(1 - 0.99)  # the paper counts as TensorFlow does
+    assert [RESNET_RECIPE.learning_rate(e) for e in (1, 30, 30.01, 60.01, 90)] == pytest.approx(
+        [0.4, 0.4, 0.04, 0.004, 0.004]
+    )
+    assert (RESNET_RECIPE.optimizer, RESNET_RECIPE.weight_decay, RESNET_RECIPE.epochs) == ("sgd", 1e-4, 90)
+
+
+def test_the_presets_on_imagenet_are_the_papers_recipe_but_for_what_they_say():
+    whole = EFFICIENTNET_RECIPE.model_copy(update={"precision": "bf16"})
+    assert load_preset("imagenet1k").recipe == whole
+    assert load_preset("imagenet100").recipe == whole.model_copy(update={"epochs": 100, "ema_warmup": True})
+
+
+def test_steps_of_the_learning_rate_are_timms():
+    """timm holds the learning rate for an epoch; both count 2.4 epochs from the first one, warm-up included."""
+    recipe = EFFICIENTNET_RECIPE
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=recipe.peak_lr)
+    peer = StepLRScheduler(optimizer, decay_t=2.4, decay_rate=0.97, warmup_t=3, warmup_prefix=False)
+    for epoch in range(3, 450):
+        peer.step(epoch)
+        assert recipe.learning_rate(epoch + 1e-3) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), epoch
+
+
+def test_a_step_that_ends_with_the_stair_still_has_its_learning_rate():
+    recipe = Recipe(epochs=8, lr=1.0, warmup_epochs=0, schedule="step", decay_epochs=2.4, decay_rate=0.5)
+    assert [recipe.learning_rate(e) for e in (2.4, 2.4 + 1 / 48, 4.8, 7.2, 7.21)] == pytest.approx(
+        [1, 0.5, 0.5, 0.25, 0.125]
+    )
+
+
+def test_the_peak_grows_with_the_batch():
+    assert EFFICIENTNET_RECIPE.model_copy(update={"batch_size": 256}).peak_lr == pytest.approx(0.012)
+    assert Recipe(epochs=2, lr=0.3, batch_size=64).peak_lr == 0.3
+
+
+def test_a_scaled_recipe_keeps_its_shape():
+    """A quarter of the batch on 50,000 images for 100 epochs: same shares of the training, same averaging window."""
+    short = EFFICIENTNET_RECIPE.scaled(epochs=100, batch_size=256, images=50_000 / 1_281_167)
+    for share in (0.004, 0.1, 0.37, 0.999):
+        ours, theirs = short.learning_rate(share * 100), EFFICIENTNET_RECIPE.learning_rate(share * 450)
+        assert ours == pytest.approx(theirs / 4, rel=1e-6)
+    steps = {"long": 450 * 1_281_167 / 1024, "short": 100 * 50_000 / 256}
+    kept = short.ema_decay ** (steps["short"] / 50), EFFICIENTNET_RECIPE.ema_decay ** (steps["long"] / 50)
+    assert kept[0] == pytest.approx(kept[1], rel=1e-6)
+    assert EFFICIENTNET_RECIPE.scaled() == EFFICIENTNET_RECIPE
+    assert RESNET_RECIPE.scaled(epochs=9).learning_rate(3.01) == pytest.approx(0.04)
+
+
+def test_the_literal_average_on_imagenet_100_is_mostly_the_initial_weights():
+    """48 steps x 100 epochs: .9999^4800 = 62% of the average is the start, and the lr has only fallen to 29%."""
+    recipe = EFFICIENTNET_RECIPE.model_copy(update={"epochs": 100})
+    assert recipe.ema_decay ** (48 * 100) == pytest.approx(0.62, abs=0.005)
+    assert recipe.learning_rate(100) / recipe.peak_lr == pytest.approx(0.29, abs=0.005)

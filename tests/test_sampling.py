@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from tinynet_core import Base, Scale, network, sample_scales, sample_scales_at
+from tinynet_core.sampling import RANGE
+
+
+def macs(scale, base=Base()):  # noqa: B008
+    return network("efficientnet_b0", scale, base=base).complexity().macs
+
+
+def test_samples_lie_in_the_range_and_the_window():
+    c0 = macs(Scale())
+    scales = sample_scales("efficientnet_b0", 200, seed=3)
+    values = np.array([(s.r, s.d, s.w) for s in scales])
+    assert values.min() >= RANGE[0]
+    assert values.max() <= RANGE[1]
+    costs = np.array([macs(s) for s in scales]) / c0
+    assert costs.min() >= 0.03
+    assert costs.max() <= 1.05
+    assert sample_scales("efficientnet_b0", 50, seed=3) == scales[:50]
+    assert sample_scales("efficientnet_b0", 50, seed=4) != scales[:50]
+
+
+def test_acceptance_rate_is_the_one_of_uniform_sampling():
+    """14.3% of uniform triples lie in the paper's window."""
+    rng = np.random.default_rng(1)
+    c0 = macs(Scale())
+    hits = [0.03 <= macs(Scale(*x)) / c0 <= 1.05 for x in rng.uniform(*RANGE, (4000, 3))]
+    assert np.mean(hits) == pytest.approx(0.143, abs=0.02)
+
+
+@pytest.mark.parametrize("base", [Base(), Base(40, 0.35)])
+def test_equal_cost_samples_have_equal_cost(base):
+    c0 = macs(Scale(), base)
+    for scale in sample_scales_at("efficientnet_b0", 40, 0.5, seed=1, base=base):
+        assert macs(scale, base) / c0 == pytest.approx(0.5, rel=0.03)
+        assert RANGE[0] <= scale.w <= RANGE[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 0}, "n must be at least 1"),
+        ({"n": 5, "window": (0.5, 0.1)}, "window must satisfy"),
+        ({"n": 5, "window": (1000.0, 1001.0)}, "accepts too few"),
+    ],
+)
+def test_bad_samples(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        sample_scales("efficientnet_b0", **arguments)

@@ -1,0 +1,69 @@
+"""One training over two processes on the CPU (gloo), started by accelerate's launcher, beside one process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ddp
+import numpy as np
+import pytest
+import torch
+
+from tinynet_core.training import checkpoint, engine
+from tinynet_core.training.team import Team, team
+
+HERE = Path(__file__).parent
+LAUNCH = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2"]
+LAUNCH += ["--num_machines", "1", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
+LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+
+
+def trained(folder, frozen, seed, together):
+    """The last checkpoint of ``ddp.py``, by one process or by two together."""
+    out = folder / f"{frozen}-{seed}-{together}.pt"
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(HERE.parent)}
+    command = [*(LAUNCH if together else [sys.executable]), str(HERE / "ddp.py"), str(out), str(int(frozen)), str(seed)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return checkpoint.load(out, engine.TRAINING_VERSION)
+
+
+def test_with_frozen_batch_norm_two_processes_are_one(tmp_path):
+    """Same global batch, same augmentation: gradients, and so weights, averages and losses, agree to 1e-5."""
+    alone, together = (trained(tmp_path, True, 0, t) for t in (False, True))
+    start = alone["optimizer"]["state"]
+    assert any(state["momentum_buffer"].abs().max() > 1e-2 for state in start.values())  # there were gradients
+    for part in ("model", "ema"):
+        for name, value in alone[part].items():
+            torch.testing.assert_close(together[part][name], value, atol=1e-5, rtol=1e-5)
+    for p, state in start.items():
+        ours = together["optimizer"]["state"][p]["momentum_buffer"]
+        torch.testing.assert_close(ours, state["momentum_buffer"], atol=1e-5, rtol=1e-4)
+    for a, b in zip(alone["curve"], together["curve"], strict=True):
+        assert b == pytest.approx(a, abs=1e-5)
+
+
+def test_with_batch_norm_the_accuracy_is_within_the_seed_spread(tmp_path):
+    alone = [ddp.train(None, False, seed).curve[-1]["raw_top1"] for seed in range(4)]
+    together = trained(tmp_path, False, 0, True)["curve"][-1]["raw_top1"]
+    assert min(alone) > 0.4  # it learns: a quarter is chance
+    assert abs(together - np.mean(alone)) < 3 * np.std(alone, ddof=1)
+
+
+def test_one_process_alone_shares_nothing():
+    alone = team()
+    assert type(alone) is Team
+    assert alone.leads
+    assert alone.share(12) == slice(0, 12)
+    assert alone.total(torch.tensor(3.0)) == 3
+    assert alone.wrap(module := torch.nn.Linear(1, 1)) is module
+
+
+def test_shares_of_a_batch_are_all_of_it():
+    parts = []
+    for rank in range(4):
+        one = Team()
+        one.rank, one.size = rank, 4
+        parts += range(12)[one.share(12)]
+    assert parts == list(range(12))

@@ -1,0 +1,44 @@
+"""Tables written to a file for other programs: CSV or Parquet, whole or not at all."""
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+
+from tinynet_core.errors import UserError
+
+SUFFIXES = (".csv", ".parquet")
+
+
+def check_target(path: Path) -> None:
+    """Raise ``UserError`` for a path that no table can be written to."""
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"export file must end in {' or '.join(SUFFIXES)}, got {path}")
+    if path.is_dir():
+        raise UserError(f"export file {path} is a folder")
+    if not path.parent.is_dir():
+        raise UserError(f"export file {path}: there is no folder {path.parent}")
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write ``frame`` without its index to ``path``, in the format of its suffix; a file that is there is replaced.
+
+    Numbers are not rounded: ``pandas.read_csv(path, float_precision="round_trip")`` gives them back, bit by bit.
+    Raises ``UserError`` for another suffix and for a path that cannot be written.
+    """
+    check_target(path)
+    scratch = path.with_suffix(f".{uuid4().hex}.tmp")
+    try:
+        with scratch.open("wb") as file:
+            if path.suffix == ".csv":
+                frame.to_csv(file, index=False)
+            else:
+                frame.to_parquet(file, engine="pyarrow", index=False)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        raise UserError(f"export file {path} cannot be written: {error.strerror or error}") from error
+    finally:
+        scratch.unlink(missing_ok=True)

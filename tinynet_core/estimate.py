@@ -1,0 +1,207 @@
+"""How long a sweep will take: a rate fitted on records or on a few steps timed now, and the schedule of the workers.
+
+Small networks are not bound by arithmetic alone: every layer costs time of its own. So a step has a part for each block
+and a part for each multiply-add, which on 24 models of the reduced study halves the error of the multiply-adds alone.
+"""
+
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinynet_core.data import GlyphDataset, ImageNetDataset, ImageSet
+from tinynet_core.experiment import Experiment, Record, cost_of, provenance
+
+MIN_RECORDS = 5
+MODELS, EPOCHS, STEPS = 5, 3, 3
+"""What is timed: so many models, of each so many epochs of so many steps."""
+CPU_MACS_PER_STEP = 500_000_000
+"""Forward multiply-adds of a step timed on a CPU, a fraction of a second; of larger batches a part is timed."""
+IMAGENET_VALIDATION_PER_CLASS = 50
+LIBRARY_BLOCKS = 20
+"""Blocks of a network that a library builds and that has no specification: as many as EfficientNet-B0 has."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A step of training takes ``seconds_per_block`` * blocks + ``seconds_per_mac`` * MACs * batch size seconds.
+
+    Blocks are those of the architecture table, stem and head layers included; the evaluation after an epoch is shared
+    out among its steps. ``spread`` is the standard deviation of measured over expected time, ``models`` the number of
+    models behind it and ``source`` where they were measured, for people.
+    """
+
+    seconds_per_block: float
+    seconds_per_mac: float
+    spread: float
+    models: int
+    source: str
+
+    def seconds(self, experiment: Experiment) -> float:
+        """Expected training time of ``experiment`` on one worker; one standard deviation is ``spread`` times that."""
+        blocks, macs = _work(experiment)
+        return self.seconds_per_block * blocks + self.seconds_per_mac * macs
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Wall time of a sweep in seconds, and the times if every model were off by one ``spread`` to the same side."""
+
+    seconds: float
+    low: float
+    high: float
+    source: str
+
+
+def estimate(experiments: Sequence[Experiment], rate: Rate, workers: int) -> Estimate:
+    """Wall time of ``experiments`` on ``workers`` at ``rate``; errors of the models are taken not to cancel out."""
+    seconds = makespan([rate.seconds(e) for e in experiments], workers)
+    return Estimate(seconds, seconds / (1 + rate.spread), seconds * (1 + rate.spread), rate.source)
+
+
+def makespan(seconds: Sequence[float], workers: int) -> float:
+    """When the last of ``workers`` is done if each takes the longest job left as soon as it is free, as a sweep does.
+
+    At most 4/3 - 1/(3 workers) times the best schedule (R. L. Graham, SIAM Journal on Applied Mathematics 17, 1969).
+    """
+    jobs = [float(x) for x in seconds]
+    if not jobs:
+        raise ValueError("seconds must hold at least one job")
+    if bad := [x for x in jobs if not (math.isfinite(x) and x >= 0)]:
+        raise ValueError(f"seconds must be finite and not below 0, got {bad[0]!r}")
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers must be a whole number above 0, got {workers!r}")
+    loads = [0.0] * min(workers, len(jobs))
+    for job in sorted(jobs, reverse=True):
+        heapq.heapreplace(loads, loads[0] + job)
+    return max(loads)
+
+
+def estimate_rate(experiments: Sequence[Experiment], records: Iterable[Record], device: str = "auto") -> Rate:
+    """From the ``records`` that are like ``experiments`` where there are enough of them, else measured now."""
+    like = _one_kind(experiments)[0]
+    return rate_from_records(records, like, device) or measure_rate(experiments, device)
+
+
+def rate_from_records(records: Iterable[Record], like: Experiment, device: str = "auto") -> Rate | None:
+    """Fitted on finished records of this device with the data set and the batch size of ``like``.
+
+    None where there are fewer than five.
+    """
+    name = provenance(device)["device"]
+    fit = [
+        r
+        for r in records
+        if r.done and r.wall_s > 0 and r.provenance.get("device") == name and _kind(r.experiment) == _kind(like)
+    ]
+    if len(fit) < MIN_RECORDS:
+        return None
+    design = np.array([_work(r.experiment) for r in fit], dtype=float)
+    per_block, per_mac, spread = _fit(design, np.array([r.wall_s for r in fit]))
+    return Rate(per_block, per_mac, spread, len(fit), f"{len(fit)} finished records on {name}")
+
+
+def measure_rate(experiments: Sequence[Experiment], device: str = "auto") -> Rate:
+    """Fitted on a few short epochs, on random images, of five of ``experiments`` from the smallest to the largest.
+
+    One process, one thread, a few seconds. Several workers on one machine are slower than that, each for itself, since
+    they share its memory.
+    """
+    by_cost = [e for _, e in sorted({cost_of(e)["macs"]: e for e in _one_kind(experiments)}.items())]
+    chosen = sorted({round(i) for i in np.linspace(0, len(by_cost) - 1, MODELS)})
+    design, seconds = [], []
+    for experiment in (by_cost[i] for i in chosen):
+        images, timed = _time_steps(experiment, device)
+        design += [(_blocks(experiment), cost_of(experiment)["macs"] * images)] * len(timed)
+        seconds += timed
+    per_block, per_mac, spread = _fit(np.array(design, dtype=float), np.array(seconds))
+    source = f"short training of {len(chosen)} of the models, timed now on {provenance(device)['device']}"
+    return Rate(per_block, per_mac, spread, len(chosen), source)
+
+
+def _one_kind(experiments: Sequence[Experiment]) -> Sequence[Experiment]:
+    """``experiments``, or ``ValueError`` where none are given or one line cannot hold them all."""
+    if not experiments:
+        raise ValueError("experiments must hold at least one experiment")
+    if len({_kind(e) for e in experiments}) > 1:
+        raise ValueError("experiments must share one data set and one batch size to be estimated together")
+    return experiments
+
+
+def _kind(experiment: Experiment) -> tuple:
+    return experiment.dataset, experiment.recipe.batch_size
+
+
+def _work(experiment: Experiment) -> tuple[int, int]:
+    """Blocks and multiply-adds in all the forward passes of training: blocks once a step, multiply-adds per image."""
+    recipe = experiment.recipe
+    steps = recipe.epochs * (experiment.dataset.train_images // recipe.batch_size)
+    return steps * _blocks(experiment), steps * recipe.batch_size * cost_of(experiment)["macs"]
+
+
+def _blocks(experiment: Experiment) -> int:
+    return sum(row.row.repeats for row in experiment.spec().rows()) or LIBRARY_BLOCKS
+
+
+def _fit(design: np.ndarray, seconds: np.ndarray) -> tuple[float, float, float]:
+    """Non-negative coefficients of the columns of ``design`` (n, 2), and the relative spread of ``seconds`` around it.
+
+    Errors are taken in proportion to the expected time, found in a few rounds: weights by the measured time would
+    lean towards the runs that happened to be fast.
+    """
+    from scipy.optimize import nnls
+
+    scale = design.max(axis=0)
+    expected = seconds
+    for _ in range(20):
+        coefficients = nnls(design / scale / expected[:, None], seconds / expected)[0] / scale
+        expected = design @ coefficients
+    spread = np.sqrt(((seconds / expected - 1) ** 2).sum() / max(1, len(seconds) - 2))
+    return float(coefficients[0]), float(coefficients[1]), float(spread)
+
+
+def _time_steps(experiment: Experiment, device: str) -> tuple[int, list[float]]:
+    """Images in a timed step, and the seconds of a step in each of ``EPOCHS`` epochs, with its share of evaluation."""
+    import torch
+
+    from tinynet_core.training.engine import Run, pick_device
+
+    spec, recipe, target = experiment.spec(), experiment.recipe, pick_device(device)
+    batch = recipe.batch_size
+    if target.type == "cpu":
+        batch = min(batch, max(2, CPU_MACS_PER_STEP // cost_of(experiment)["macs"]))
+    calm = recipe.model_copy(update={"batch_size": batch, "lr": 1e-9})  # random labels must not end in NaN
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run = Run(
+            lambda: spec.build(recipe.dropout), spec.resolution, _random_images(experiment, batch), calm, 0, target
+        )
+        seconds = []
+        for _ in range(1 + EPOCHS):  # the first allocates memory and chooses kernels
+            before = run.outcome.wall_s
+            run.train_epoch()
+            seconds.append((run.outcome.wall_s - before) / STEPS)
+    finally:
+        torch.set_num_threads(threads)
+    return batch, seconds[1:]
+
+
+def _random_images(experiment: Experiment, batch: int) -> ImageSet:
+    """Noise of the data set's stored size, for ``STEPS`` batches, with its share of validation images."""
+    dataset, rng = experiment.dataset, np.random.default_rng(0)
+    side, validation = _stored(dataset)
+    train = STEPS * batch
+    count = train + max(1, round(train * validation / dataset.train_images))
+    images = rng.integers(0, 256, (count, side, side, 3)).astype(np.uint8)
+    labels = rng.integers(0, dataset.classes, count)
+    return ImageSet(images[:train], labels[:train], images[train:], labels[train:], "")
+
+
+def _stored(dataset: GlyphDataset | ImageNetDataset) -> tuple[int, int]:
+    """Side of a stored image in pixels, and the number of validation images."""
+    if isinstance(dataset, GlyphDataset):
+        return dataset.resolution, dataset.val_images
+    return dataset.side, IMAGENET_VALIDATION_PER_CLASS * dataset.classes

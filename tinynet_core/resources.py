@@ -1,0 +1,45 @@
+"""What one run of a sweep holds of a machine, and how the runs share it."""
+
+import math
+import os
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tinynet_core.errors import UserError
+
+
+class Resources(BaseModel):
+    """Workers, and the cores and the share of a GPU that each of them holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    workers: int | None = Field(None, ge=1, description="runs at a time; null: one per core, or per share of a GPU")
+    cpus: int = Field(1, ge=1, description="threads of one run")
+    gpus: float | None = Field(None, ge=0, le=1, description="share of a GPU; null: 1 where there is one, else 0")
+    retries: int = Field(2, ge=0, description="deaths in a row without progress after which a run counts as failed")
+    compiled: bool = Field(False, description="send networks through torch.compile")
+
+    def gpu_share(self, gpus: int) -> float:
+        """The share of a GPU that one run holds where there are ``gpus`` of them."""
+        return float(gpus > 0) if self.gpus is None else self.gpus
+
+    def devices(self, cores: int, gpus: int, device: str = "auto") -> list[str]:
+        """The device of each worker on a machine with so many cores and GPUs.
+
+        ``"auto"`` spreads the workers over all GPUs where a run holds a share of one. Raises ``UserError`` where a
+        share is asked for and there is no GPU.
+        """
+        share = self.gpu_share(gpus)
+        if device == "auto" and share and not gpus:
+            raise UserError(f"resources.gpus is {share:g}, but this machine has no GPU that torch can use")
+        if device == "cpu" or (device == "auto" and not share):
+            return ["cpu"] * (self.workers or max(1, cores // self.cpus))
+        on_one = math.floor(1 / (share or 1) + 1e-9)
+        if device != "auto":
+            return [device] * (self.workers or on_one)
+        return [f"cuda:{i % gpus}" for i in range(self.workers or on_one * gpus)]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

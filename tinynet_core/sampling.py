@@ -1,0 +1,69 @@
+"""Random candidates: scales drawn as the paper draws them."""
+
+import numpy as np
+
+from tinynet_core.networks import network
+from tinynet_core.scale import Base, Scale
+from tinynet_core.shrinking import UnreachableBudget, solve_width
+
+RANGE = (0.35, 2.8)
+"""The paper samples r, d and w from this range (section 4.2)."""
+
+
+def sample_scales(
+    net_name: str,
+    n: int,
+    window: tuple[float, float] = (0.03, 1.05),
+    seed: int = 0,
+    base: Base | None = None,
+    num_classes: int = 1000,
+) -> list[Scale]:
+    """``n`` random scales, r, d, w uniform on 0.35 ... 2.8, whose MACs lie in ``window`` times the baseline's.
+
+    The first k of a larger sample are the sample of k (paper, sections 3.2 and 4.2).
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    if not 0 < window[0] < window[1]:
+        raise ValueError(f"window must satisfy 0 < low < high, got {window}")
+    c0 = network(net_name, num_classes=num_classes, base=base).complexity().macs
+    rng = np.random.default_rng(seed)
+    scales: list[Scale] = []
+    for _ in range(2000 * n):
+        scale = Scale(*(float(x) for x in rng.uniform(*RANGE, 3)))
+        macs = network(net_name, scale, num_classes, base=base).complexity().macs
+        if window[0] * c0 <= macs <= window[1] * c0:
+            scales.append(scale)
+            if len(scales) == n:
+                return scales
+    raise ValueError(f"window {window} accepts too few scales of {net_name}: {len(scales)} of {n} found")
+
+
+def sample_scales_at(
+    net_name: str,
+    n: int,
+    c: float,
+    tolerance: float = 0.03,
+    seed: int = 0,
+    base: Base | None = None,
+    num_classes: int = 1000,
+) -> list[Scale]:
+    """``n`` random scales at a fraction ``c`` of the baseline's MACs, to within ``tolerance`` (paper, section 3.1).
+
+    r and d are uniform on 0.35 ... 2.8 and the width is solved; a width outside that range is drawn again. The paper
+    does not say which widths it allowed.
+    """
+    c0 = network(net_name, num_classes=num_classes, base=base).complexity().macs
+    rng = np.random.default_rng(seed)
+    scales: list[Scale] = []
+    for _ in range(2000 * n):
+        r, d = (float(x) for x in rng.uniform(*RANGE, 2))
+        try:
+            width = solve_width(net_name, c * c0, r, d, base=base, num_classes=num_classes)
+        except UnreachableBudget:
+            continue
+        if abs(width.error) <= tolerance and RANGE[0] <= width.x <= RANGE[1]:
+            scales.append(Scale(r, d, width.x))
+            if len(scales) == n:
+                return scales
+    raise ValueError(f"c = {c:g} accepts too few scales of {net_name}: {len(scales)} of {n} found")

@@ -1,0 +1,250 @@
+"""RandAugment of a whole batch at once, on whatever device it lies.
+
+The policy is timm's ``rand-m9-mstd0.5`` with its default (not "increasing") 15 operations: Cubuk et al.,
+https://arxiv.org/abs/1909.13719, with the ranges of the TensorFlow EfficientNet code. Every image has its own
+operations and magnitudes; images that share an operation go through it together. Operations map 8-bit levels to 8-bit
+levels, as PIL's do, and give PIL's levels but for rounding, with one exception: the bicubic kernel is torch's
+(a = -0.75), a little softer than PIL's (a = -1).
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional as F
+
+from tinynet_core.training.colour import MEAN
+
+Operation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Images of m as whole levels 0 to 255, which it may overwrite, and its arguments for each, to the new levels."""
+
+MAX_MAGNITUDE = 10.0
+UNTOUCHED = -1
+FILL = tuple(round(255 * mean) for mean in MEAN)
+
+
+class Draw(NamedTuple):
+    """What happens to each of n images in each layer: four CPU tensors (layers, n).
+
+    ``ops`` indexes ``OPS`` or is ``UNTOUCHED``; ``magnitudes`` (float64) lie in [0, 10]; ``signs`` (float64), 1 or -1,
+    say which way an image is turned, sheared or shifted, and ``bicubic`` whether that interpolates bicubically instead
+    of bilinearly.
+    """
+
+    ops: torch.Tensor
+    magnitudes: torch.Tensor
+    signs: torch.Tensor
+    bicubic: torch.Tensor
+
+
+def rand_augment(
+    images: torch.Tensor,
+    magnitude: float,
+    std: float,
+    generator: torch.Generator,
+    layers: int = 2,
+    probability: float = 0.5,
+) -> torch.Tensor:
+    """Augmented copy of float32 ``images`` (n, 3, H, W) in [0, 1]; ``draw`` and ``apply`` say how."""
+    return apply(images, draw(len(images), magnitude, std, generator, layers, probability))
+
+
+def draw(
+    n: int, magnitude: float, std: float, generator: torch.Generator, layers: int = 2, probability: float = 0.5
+) -> Draw:
+    """Random operations for ``n`` images, from a CPU ``generator``: a seed means the same on every device.
+
+    In each of ``layers`` an image's operation is any of ``OPS``, equally likely, and happens with ``probability``. Its
+    magnitude is normal around ``magnitude`` with ``std``, clipped to [0, 10]. Signs and interpolations are equally
+    likely. ValueError for numbers that make no sense.
+    """
+    if not (0 <= magnitude <= MAX_MAGNITUDE and 0 <= std < math.inf and 0 <= probability <= 1):
+        raise ValueError(
+            "RandAugment needs magnitude in [0, 10], a finite std >= 0 and probability in [0, 1], "
+            f"got {magnitude}, {std} and {probability}"
+        )
+    ops = torch.randint(len(OPS), (layers, n), generator=generator)
+    happens, sign, kernel = torch.rand(3, layers, n, generator=generator)
+    normal = torch.randn(layers, n, generator=generator, dtype=torch.float64)
+    return Draw(
+        torch.where(happens < probability, ops, UNTOUCHED),
+        (magnitude + std * normal).clamp_(0, MAX_MAGNITUDE),
+        torch.where(sign < 0.5, 1.0, -1.0).double(),
+        kernel < 0.5,
+    )
+
+
+def apply(images: torch.Tensor, draws: Draw) -> torch.Tensor:
+    """Copy of float32 ``images`` (n, 3, H, W) in [0, 1] after the layers of ``draws`` in turn.
+
+    An image that no operation touches keeps its bits; any other comes out in multiples of 1/255. ValueError for
+    images of another type or shape.
+    """
+    if images.dtype != torch.float32 or images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"RandAugment needs float32 images (n, 3, H, W), got {images.dtype} {tuple(images.shape)}")
+    images = images.clone()
+    for ops, magnitudes, signs, bicubic in zip(*draws, strict=True):
+        strength = magnitudes / MAX_MAGNITUDE
+        for number, (argument, operation) in enumerate(_ON_LEVELS.values()):
+            _replace(images, ops == number, argument(strength), operation)
+        matrices, warped = _matrices(ops, strength * signs, *images.shape[2:]), ops >= len(_ON_LEVELS)
+        _replace(images, warped & ~bicubic, matrices, _warp_bilinear)
+        _replace(images, warped & bicubic, matrices, _warp_bicubic)
+    return images
+
+
+def _replace(images: torch.Tensor, chosen: torch.Tensor, arguments: torch.Tensor, operation: Operation) -> None:
+    """Put the chosen (n,) images through ``operation`` as whole levels 0 to 255, each with its row of ``arguments``."""
+    rows = chosen.nonzero()[:, 0]
+    if len(rows):
+        argument, rows = arguments[rows].float().to(images.device), rows.to(images.device)
+        levels = images.index_select(0, rows).mul_(255).round_()
+        images.index_copy_(0, rows, operation(levels, argument).div_(255))
+
+
+def _per_image(argument: torch.Tensor) -> torch.Tensor:
+    return argument.view(-1, 1, 1, 1)
+
+
+def _blend(start: torch.Tensor, end: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Levels on the way from ``start`` (factor 0) to ``end`` (factor 1) and beyond, cut off to whole levels."""
+    return (end - start).mul_(_per_image(factor)).add_(start).clamp_(0, 255).floor_()
+
+
+def _grey(levels: torch.Tensor) -> torch.Tensor:
+    """Luma (m, 1, H, W) with PIL's weights, 16-bit fractions; every step is exact in float32."""
+    red, green, blue = levels.split(1, dim=1)
+    return (red * 19595 + green * 38470 + blue * 7471).add_(32768).div_(65536).floor_()
+
+
+def _auto_contrast(levels: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    """Stretch each channel of each image to the full range, unless it has a single level."""
+    low, high = levels.amin((2, 3), keepdim=True), levels.amax((2, 3), keepdim=True)
+    flat = low == high
+    low, spread = low.masked_fill(flat, 0), (high - low).masked_fill(flat, 255)
+    return levels.sub_(low).mul_(255).div_(spread).floor_()
+
+
+def _equalise(levels: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    """Flatten the histogram of each channel of each image, unless fewer than 255 pixels lie below its last level."""
+    index = levels.flatten(2).long()
+    channel = torch.arange(index.shape[0] * 3, device=levels.device).view(-1, 3, 1)
+    counts = torch.bincount((index + 256 * channel).flatten(), minlength=channel.numel() * 256).view(-1, 3, 256)
+    below = counts.cumsum(2) - counts
+    step = below.gather(2, index.amax(2, keepdim=True)) // 255
+    every = torch.arange(256, device=levels.device)
+    table = torch.where(step > 0, ((below + step // 2) // step.clamp(min=1)).clamp_(max=255), every)
+    return table.to(levels.dtype).gather(2, index).view(levels.shape)
+
+
+def _invert(levels: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return levels.neg_().add_(255)
+
+
+def _posterise(levels: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
+    width = _per_image(2 ** (8 - bits))
+    return levels.div_(width).floor_().mul_(width)
+
+
+def _solarise(levels: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
+    bright = levels.clone().ge_(_per_image(threshold))
+    return (255 - 2 * levels).mul_(bright).add_(levels)
+
+
+def _solarise_add(levels: torch.Tensor, addition: torch.Tensor) -> torch.Tensor:
+    """Brighten the darker half of the levels."""
+    return levels.clone().lt_(128).mul_(_per_image(addition)).add_(levels).clamp_(max=255)
+
+
+def _colour(levels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    return _blend(_grey(levels), levels, factor)
+
+
+def _contrast(levels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Blend with the mean grey, rounded; whole sums keep it the same on every device."""
+    total, count = _grey(levels).sum(3).long().sum((1, 2)), levels.shape[2] * levels.shape[3]
+    mean = (2 * total + count) // (2 * count)
+    return _blend(_per_image(mean), levels, factor)
+
+
+def _brightness(levels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    return levels.mul_(_per_image(factor)).clamp_(max=255).floor_()
+
+
+def _sharpness(levels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Blend with a 3 x 3 blur that counts the centre five times; the outermost pixels stay."""
+    rows = levels[:, :, :-2] + levels[:, :, 1:-1] + levels[:, :, 2:]
+    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    smooth = levels.clone()
+    smooth[:, :, 1:-1, 1:-1] = total.add_(levels[:, :, 1:-1, 1:-1], alpha=4).div_(13).round_()
+    return _blend(smooth, levels, factor)
+
+
+def _as_is(strength: torch.Tensor) -> torch.Tensor:
+    return strength
+
+
+def _enhancement(strength: torch.Tensor) -> torch.Tensor:
+    return 0.1 + 1.8 * strength
+
+
+_ON_LEVELS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Operation]] = {
+    "AutoContrast": (_as_is, _auto_contrast),
+    "Equalize": (_as_is, _equalise),
+    "Invert": (_as_is, _invert),
+    "Posterize": (lambda strength: (4 * strength).trunc(), _posterise),
+    "Solarize": (lambda strength: (256 * strength).trunc(), _solarise),
+    "SolarizeAdd": (lambda strength: (110 * strength).trunc(), _solarise_add),
+    "Color": (_enhancement, _colour),
+    "Contrast": (_enhancement, _contrast),
+    "Brightness": (_enhancement, _brightness),
+    "Sharpness": (_enhancement, _sharpness),
+}
+"""Operations from levels to levels: what they make of magnitude / 10, and the operation with that argument."""
+
+_AFFINE = ("Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel")
+
+OPS = (*_ON_LEVELS, *_AFFINE)
+"""timm's names of the operations."""
+
+
+def _matrices(ops: torch.Tensor, strength: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """(n, 2, 3) maps from a pixel's place in the result to its place in the image, counted from the top left corner.
+
+    Rotation is about the centre, up to 30 degrees; shear keeps the corner, up to 0.3; shifts go up to 0.45 of a side.
+    """
+    turn, shear_x, shear_y, shift_x, shift_y = (torch.where(ops == OPS.index(name), strength, 0.0) for name in _AFFINE)
+    cos, sin = (turn * math.radians(30)).cos(), (turn * math.radians(30)).sin()
+    x, y = width / 2, height / 2
+    return torch.stack(
+        [
+            torch.stack([cos, 0.3 * shear_x - sin, (1 - cos) * x + sin * y + 0.45 * width * shift_x], 1),
+            torch.stack([0.3 * shear_y + sin, cos, (1 - cos) * y - sin * x + 0.45 * height * shift_y], 1),
+        ],
+        1,
+    )
+
+
+def _warp_bilinear(levels: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    return _warp(levels, matrices, "bilinear")
+
+
+def _warp_bicubic(levels: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    return _warp(levels, matrices, "bicubic")
+
+
+def _warp(levels: torch.Tensor, matrices: torch.Tensor, mode: str) -> torch.Tensor:
+    """Resample through ``matrices``; pixels whose centre comes from outside the image take the fill colour."""
+    height, width = levels.shape[2:]
+    column = torch.arange(width, device=levels.device) + 0.5
+    row = torch.arange(height, device=levels.device)[:, None] + 0.5
+    across, down, offset = matrices[:, :, None, None].unbind(-1)
+    place = across * column + (down * row + offset)
+    last = torch.tensor([width - 1, height - 1], dtype=levels.dtype, device=levels.device).view(1, 2, 1, 1)
+    inside = place.floor().mul_(2).sub_(last).abs_().sub_(last).amax(1, keepdim=True).le_(0)
+    fill = torch.tensor(FILL, dtype=levels.dtype, device=levels.device).view(1, 3, 1, 1)
+    grid = place.mul_(2 / (last + 1)).sub_(1).permute(0, 2, 3, 1)
+    warped = F.grid_sample(levels.sub_(fill), grid, mode=mode, padding_mode="border", align_corners=False)
+    # PIL cuts off to whole levels; the thousandth keeps a flat area, float32 a hair below its level, where it is.
+    return warped.mul_(inside).add_(fill + 1e-3).clamp_(0, 255).floor_()

@@ -1,0 +1,80 @@
+"""Where batches come from: images that lie in memory, or files that are decoded on the way."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+AHEAD = 2
+"""Batches that are decoded before they are asked for."""
+
+
+class Batch(NamedTuple):
+    """uint8 (n, 3, S, S) images and int64 labels on the device; aspects (n,) on the CPU, None where all are square."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    aspects: torch.Tensor | None
+
+
+class Source:
+    """Images with their labels and aspects.
+
+    An array goes to the device where half of its memory holds it. Any other sequence of uint8 (S, S, 3) images is
+    asked for them one by one, in threads, since decoders let other threads run.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray | Sequence[np.ndarray],
+        labels: np.ndarray,
+        aspects: np.ndarray | None,
+        device: torch.device,
+    ) -> None:
+        self.device = device
+        self.labels = torch.from_numpy(np.array(labels)).to(device)
+        self.aspects = None if aspects is None else torch.from_numpy(np.array(aspects))
+        self.files = None if isinstance(images, np.ndarray) else images
+        self.pixels = _pixels(images, device) if isinstance(images, np.ndarray) else torch.empty(0)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[Batch]:
+        """One batch for each of ``indices``, int64 tensors on the CPU."""
+        images = self._stored(indices) if self.files is None else self._decoded(indices, self.files)
+        for index, part in zip(indices, images, strict=True):
+            aspects = None if self.aspects is None else self.aspects[index]
+            yield Batch(part.to(self.device, non_blocking=True), self.labels[index.to(self.device)], aspects)
+
+    def _stored(self, indices: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        for index in indices:
+            yield self.pixels[index.to(self.pixels.device)]
+
+    def _decoded(self, indices: Sequence[torch.Tensor], files: Sequence[np.ndarray]) -> Iterator[torch.Tensor]:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 8) as pool:
+            waiting: deque = deque()
+            try:
+                for index in indices:
+                    waiting.append([pool.submit(files.__getitem__, i) for i in index.tolist()])
+                    if len(waiting) > AHEAD:
+                        yield _stack(waiting.popleft())
+                while waiting:
+                    yield _stack(waiting.popleft())
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _stack(futures) -> torch.Tensor:
+    return torch.from_numpy(np.stack([future.result() for future in futures])).permute(0, 3, 1, 2)
+
+
+def _pixels(images: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The images as (n, 3, S, S), on the device or, where they are too many, where they lie."""
+    if device.type == "cuda" and images.nbytes > torch.cuda.get_device_properties(device).total_memory / 2:
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)

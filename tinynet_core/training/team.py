@@ -1,0 +1,75 @@
+"""The processes that train one network together: this one alone, or as many as the launcher of accelerate started."""
+
+import os
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Team:
+    """One process alone. ``rank`` counts from 0, ``size`` is the number of processes."""
+
+    rank, size = 0, 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes files and speaks."""
+        return self.rank == 0
+
+    def share(self, n: int) -> slice:
+        """The part of ``n`` items that is this process's; n must be a multiple of ``size``."""
+        each = n // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def device(self, wanted: torch.device) -> torch.device:
+        """The device that this process trains on."""
+        return wanted
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The module to call in training, whose gradients are the mean over all processes."""
+        return model
+
+    def total(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum of ``value`` over all processes."""
+        return value
+
+    def average_(self, tensors: list[torch.Tensor]) -> None:
+        """Replace each tensor by its mean over all processes."""
+
+    def wait(self) -> None:
+        """Return when every process has come here."""
+
+
+class Launched(Team):
+    """Processes started by ``accelerate launch`` or ``torchrun``, joined by accelerate."""
+
+    def __init__(self) -> None:
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+
+        self.accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+        self.rank, self.size = self.accelerator.process_index, self.accelerator.num_processes
+
+    def device(self, wanted: torch.device) -> torch.device:
+        return self.accelerator.device
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        return self.accelerator.prepare_model(model, device_placement=False)
+
+    def total(self, value: torch.Tensor) -> torch.Tensor:
+        reduced: Any = self.accelerator.reduce(value, reduction="sum")
+        return reduced
+
+    def average_(self, tensors: list[torch.Tensor]) -> None:
+        for tensor in tensors:
+            tensor.copy_(self.total(tensor.clone()) / self.size)
+
+    def wait(self) -> None:
+        self.accelerator.wait_for_everyone()
+
+
+@cache
+def team() -> Team:
+    """The processes that were started together with this one."""
+    return Launched() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Team()
