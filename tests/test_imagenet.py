@@ -226,6 +226,7 @@ def break_files(root: Path) -> dict[str, str]:
 def test_unreadable_images_are_left_out_counted_and_reported_once(root, cache, dataset):
     clean = load_imagenet(dataset)
     clean_pixels = [np.array(image) for image in clean.train_images]
+    clean_files = {p.name: p.read_bytes() for p in cache.rglob("*.npy")}
     shutil.rmtree(cache)
     broken = break_files(root)
     with pytest.warns(UserWarning, match="unreadable") as caught:
@@ -241,6 +242,7 @@ def test_unreadable_images_are_left_out_counted_and_reported_once(root, cache, d
     assert all(reason in rows[name] for name, reason in broken.items())
     assert json.loads(report.with_name("meta.json").read_text())["unreadable"] == {"train": 7, "val": 1}
     # what is left is what was there before
+    assert {p.name: p.read_bytes() for p in cache.rglob("*.npy")} == clean_files
     assert images.content_hash == clean.content_hash
     assert np.array_equal(images.train_labels, clean.train_labels)
     assert all(np.array_equal(a, b) for a, b in zip(images.train_images, clean_pixels, strict=True))

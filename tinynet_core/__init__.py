@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from tinynet_core.paper.claims import Finding, write_claims
     from tinynet_core.pareto import frontier, null_correlations, rank_correlation
     from tinynet_core.presets import Preset, load_preset
+    from tinynet_core.sampling import sample_scales, sample_scales_at
     from tinynet_core.scale import Base, Scale, eq5_width, giant
     from tinynet_core.screening import screen
     from tinynet_core.shrinking import BudgetWarning, released_formula, shrink, shrunk, solve_width
     from tinynet_core.store import Store, StoreError
     from tinynet_core.study import MissingRecords, Study, formula_tinynets, open_notebook, released_tinynets
-    from tinynet_core.sweeps import run, sample_scales, sample_scales_at, sweep
+    from tinynet_core.sweeps import run, sweep
     from tinynet_core.training.recipe import Recipe
 
 _HOME = {
@@ -61,8 +62,8 @@ _HOME = {
     "formula_tinynets": "tinynet_core.study",
     "released_tinynets": "tinynet_core.study",
     "run": "tinynet_core.sweeps",
-    "sample_scales": "tinynet_core.sweeps",
-    "sample_scales_at": "tinynet_core.sweeps",
+    "sample_scales": "tinynet_core.sampling",
+    "sample_scales_at": "tinynet_core.sampling",
     "sweep": "tinynet_core.sweeps",
     "Recipe": "tinynet_core.training.recipe",
 }

@@ -15,6 +15,8 @@ from tinynet_core.errors import UserError
 from tinynet_core.networks import SCALABLE, Network, network
 from tinynet_core.report import architecture, cost_lines, shrunk_json, shrunk_text
 from tinynet_core.scale import Scale
+from tinynet_core.store_commands import store
+from tinynet_core.train_commands import sweep_command, train_command
 
 SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
@@ -190,29 +192,6 @@ def export(name: str, file: Path, r, d, w, head, classes: int, weights: str | No
     )
 
 
-@tinynet.command("sweep")
-@click.argument("preset")
-@click.option("--store", default="", help="Folder of records; runs/PRESET by default.")
-@click.option("--limit", type=click.IntRange(min=1), help="Train at most so many of the missing models.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; the preset's, or one per core, by default.")
-def sweep_command(preset: str, store: str, limit: int | None, workers: int | None) -> None:
-    """Train what the notebooks need under PRESET and is not in the store yet."""
-    from tinynet_core.study import Study
-    from tinynet_core.sweeps import sweep
-
-    study = Study(preset, store)
-    todo = study.store.missing(study.experiments())
-    records = sweep(todo[:limit], study.store, workers=workers or study.preset.workers)
-    if len(todo) == len(records):
-        series, _ = study.table1_series()
-        last = study.store.missing([e for experiments in series.values() for e in experiments])
-        records += sweep(last[: None if limit is None else limit - len(records)], study.store, workers=workers)
-    failed = [r for r in records if not r.done]
-    click.echo(f"{len(records)} models trained, {len(failed)} of them failed, records in {study.store.root}")
-    for record in failed:
-        click.echo(f"  {record.key[:12]} {record.experiment.spec().scale}: {record.reason}")
-
-
 @tinynet.command()
 @click.argument("preset")
 @click.option("--store", default="", help="Folder of records; runs/PRESET by default.")
@@ -241,6 +220,11 @@ def claims(preset: str, store: str, form: str) -> None:
         click.echo(table[["id", "paper", "ours", "evidence", "verdict"]].to_string(index=False))
 
 
+tinynet.add_command(sweep_command)
+tinynet.add_command(train_command)
+tinynet.add_command(store)
+
+
 def main() -> None:
     """Run the command; a user's mistake ends with its message and status 2."""
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
@@ -248,7 +232,7 @@ def main() -> None:
         tinynet(standalone_mode=True)
     except (UserError, ValidationError, ValueError, OverflowError, OSError) as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        sys.exit(getattr(error, "exit_status", 2))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""What the ``tinynet`` command prints of networks: architecture, costs and shrinking, as text and as JSON."""
+"""What the ``tinynet`` command prints: architecture, costs, shrinking and plans, as text and as JSON."""
 
 import json
 from dataclasses import asdict
 
 import pandas as pd
+from tqdm import tqdm
 
 from tinynet_core.complexity import CostedRow
+from tinynet_core.estimate import Estimate, Rate
+from tinynet_core.experiment import Experiment, cost_of
 from tinynet_core.networks.traced import Specification
 from tinynet_core.shrinking import Shrunk
 
@@ -94,3 +97,27 @@ def shrunk_json(result: Shrunk, source: str, head: str | None, classes: int) -> 
         },
         indent=1,
     )
+
+
+def plan_table(todo: list[Experiment], rate: Rate, total: Estimate, workers: int) -> str:
+    """What a sweep would train, one line a model, with the time of each and of all."""
+    lines = [
+        f"{'key':<14}{'network':<18}{'r':>7}{'d':>7}{'w':>7}{'seed':>6}{'px':>6}{'MACs':>10}{'params':>10}{'time':>9}"
+    ]
+    for e in todo:
+        scale, cost = e.spec().scale, cost_of(e)
+        multipliers = "".join(f"{x:>7.3f}" for x in (scale.r, scale.d, scale.w)) if scale else " " * 21
+        lines.append(
+            f"{e.key[:12]:<14}{e.network:<18}{multipliers}{e.seed:>6}{cost['resolution']:>6}"
+            f"{cost['macs'] / 1e6:>9.2f}M{cost['params'] / 1e6:>9.3f}M{_interval(rate.seconds(e)):>9}"
+        )
+    macs = sum(cost_of(e)["macs"] * e.dataset.train_images * e.recipe.epochs for e in todo)
+    lines.append(
+        f"{len(todo)} models, {macs:.3g} multiply-adds of forward passes. Estimated time with {workers} at a time: "
+        f"{_interval(total.seconds)} ({_interval(total.low)} to {_interval(total.high)}), from {total.source}."
+    )
+    return "\n".join(lines)
+
+
+def _interval(seconds: float) -> str:
+    return tqdm.format_interval(round(seconds))

@@ -19,8 +19,11 @@ from tinynet_core.scale import Base, Scale, eq5_width
 from tinynet_core.shrinking import Method, UnreachableBudget, solve_width
 from tinynet_core.store import Store, to_frame
 from tinynet_core.sweeps import sweep
+from tinynet_core.training.recipe import EFFICIENTNET_RECIPE
 
 Series = dict[str, list[Experiment]]
+IMAGENET_IMAGES = 1_281_167
+"""Training images of the ILSVRC 2012 classification set."""
 
 
 class MissingRecords(UserError):
@@ -88,6 +91,40 @@ class Study:
             series[f"EfficientNet-B^-{phi}"] = [self.preset.experiment(scale, head="scaled")]
         return series
 
+    def averaging_series(self) -> Series:
+        """The baseline network with three averages of its weights; everything else is this preset's recipe.
+
+        The paper's decay as printed, the same with a warm-up, and the decay whose window is the same share of this
+        training as the paper's is of its own.
+        """
+        paper, recipe = EFFICIENTNET_RECIPE, self.preset.recipe
+        steps = recipe.epochs * (self.preset.dataset.train_images // recipe.batch_size)
+        scaled = paper.ema_decay ** (paper.epochs * IMAGENET_IMAGES / paper.batch_size / steps)
+        variants = {
+            f"decay {paper.ema_decay} as printed": (paper.ema_decay, False),
+            f"decay {paper.ema_decay} with warm-up": (paper.ema_decay, True),
+            f"decay {scaled:.4f}, scaled to {steps} steps": (scaled, False),
+        }
+        baseline, series = self.preset.experiment(Scale()), {}
+        for name, (decay, warmup) in variants.items():
+            varied = recipe.model_copy(update={"ema_decay": decay, "ema_warmup": warmup})
+            series[name] = [
+                baseline.model_copy(update={"recipe": varied, "seed": seed})
+                for seed in range(self.preset.compared_seeds)
+            ]
+        return series
+
+    def curves(self, series: Series) -> pd.DataFrame:
+        """One row per epoch of every finished training in ``series``, with columns model, seed and the curve's own."""
+        pairs = [(name, e) for name, experiments in series.items() for e in experiments]
+        records = self.records([e for _, e in pairs])
+        rows = [
+            {"model": name, "seed": record.experiment.seed, **row}
+            for (name, _), record in zip(pairs, records, strict=True)
+            for row in record.curve
+        ]
+        return pd.DataFrame(rows)
+
     def table1_series(self) -> tuple[Series, dict[str, str]]:
         """The networks of Table 1 at a half and a quarter of the baseline's MACs, and those that cannot be had and why.
 
@@ -114,6 +151,11 @@ class Study:
             series[f"TinyNet-{tiny.upper()}"] = self._seeds(self.preset.released_tinynet(f"tinynet_{tiny}", c), "fixed")
         return series, unreachable
 
+    def table1_experiments(self) -> list[Experiment]:
+        """The trainings behind Table 1, known once the random sample is trained."""
+        series, _ = self.table1_series()
+        return [e for experiments in series.values() for e in experiments]
+
     def _seeds(self, scale: Scale, head: Head) -> list[Experiment]:
         return [self.preset.experiment(scale, seed, head) for seed in range(self.preset.compared_seeds)]
 
@@ -121,6 +163,7 @@ class Study:
         """Everything the notebooks need that is known before any training."""
         found = self.preset.named_experiments()
         if self.preset.random_sample:
+            found += [e for experiments in self.averaging_series().values() for e in experiments]
             giants = [e for experiments in self.giant_series().values() for e in experiments]
             found += [*self.preset.random_experiments(), *giants]
         if self.preset.equal_cost_sample:

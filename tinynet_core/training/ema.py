@@ -2,7 +2,9 @@
 
 import copy
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 
@@ -24,6 +26,16 @@ class EMA:
     @torch.no_grad()
     def update(self) -> None:
         """Take one step towards the module's present state."""
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.warmup else self.decay
-        torch._foreach_lerp_(self._shadow, self._source, 1 - decay)
+        torch._foreach_lerp_(self._shadow, self._source, 1 - float(_decays(self.steps, self.decay, self.warmup)))
         self.steps += 1
+
+
+def initial_share(steps: int, decay: float, warmup: bool) -> np.ndarray:
+    """(steps + 1,): how much of the average is still the initial weights after 0, 1, ... ``steps`` updates."""
+    return np.concatenate([[1.0], np.cumprod(_decays(np.arange(steps), decay, warmup))])
+
+
+def _decays(step: ArrayLike, decay: float, warmup: bool) -> np.ndarray:
+    """The decay of update number ``step``, counted from 0."""
+    step = np.asarray(step)
+    return np.minimum(decay, (1 + step) / (10 + step)) if warmup else np.full(step.shape, decay)

@@ -1,0 +1,109 @@
+"""``tinynet sweep`` and ``tinynet train``: many small trainings, or one."""
+
+import click
+
+from tinynet_core.executors import EXECUTORS
+
+store_option = click.option("--store", default="", help="Folder of records; runs/PRESET by default.")
+
+
+@click.command("sweep")
+@click.argument("preset")
+@store_option
+@click.option("--limit", type=click.IntRange(min=1), help="Train at most so many of the missing models.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Runs at a time; the preset's, or one per core, by default."
+)
+@click.option("--executor", type=click.Choice(EXECUTORS), default="local", show_default=True)
+@click.option(
+    "--address", help="Ray cluster to join, such as auto or 10.0.0.1:6379; a new one on this machine without."
+)
+@click.option("--dry-run", is_flag=True, help="List what would be trained, its multiply-adds and an estimated time.")
+def sweep_command(
+    preset: str,
+    store: str,
+    limit: int | None,
+    workers: int | None,
+    executor: str,
+    address: str | None,
+    dry_run: bool,
+) -> None:
+    """Train what the notebooks need under PRESET and is not in the store yet.
+
+    Stop it whenever you like, in whatever way: the same command goes on where it was.
+    """
+    from tinynet_core.study import Study
+    from tinynet_core.sweeps import sweep
+
+    study = Study(preset, store)
+    todo = study.store.missing(study.experiments())
+    if dry_run:
+        click.echo(_plan(study, todo[:limit], workers))
+        return
+
+    def train(experiments) -> list:
+        resources = study.preset.resources
+        return sweep(experiments, study.store, executor, workers, resources=resources, address=address)
+
+    records = train(todo[:limit])
+    if len(todo) == len(records) and study.preset.random_sample:
+        last = study.store.missing(study.table1_experiments())
+        records += train(last[: None if limit is None else limit - len(records)])
+    failed = [r for r in records if not r.done]
+    click.echo(f"{len(records)} models trained, {len(failed)} of them failed, records in {study.store.root}")
+    for record in failed:
+        click.echo(f"  {record.key[:12]} {record.experiment.spec().scale}: {record.reason}")
+
+
+def _plan(study, todo, workers: int | None) -> str:
+    """What a sweep would train on this machine and how long that may take."""
+    import torch
+
+    from tinynet_core.estimate import estimate, estimate_rate
+    from tinynet_core.report import plan_table
+    from tinynet_core.resources import cores
+
+    if not todo:
+        return f"nothing to train: all records are in {study.store.root}"
+    resources = study.preset.resources
+    lanes = workers or len(resources.devices(cores(), torch.cuda.device_count()))
+    rate = estimate_rate(todo, study.store.records())
+    text = plan_table(todo, rate, estimate(todo, rate, lanes), lanes)
+    if study.preset.random_sample:
+        text += "\nNot listed: the networks of Table 1, which follow from the formula fitted on these."
+    return text
+
+
+@click.command("train")
+@click.argument("preset")
+@click.argument("name")
+@click.option("--w", type=float, help="Width multiplier.")
+@click.option("--d", type=float, help="Depth multiplier.")
+@click.option("--r", type=float, help="Resolution multiplier.")
+@click.option("--head", type=click.Choice(["fixed", "scaled"]), help="Whether stem and head move with the width.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@store_option
+def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) -> None:
+    """Train network NAME on the data and with the recipe of PRESET.
+
+    \b
+    On several GPUs together:
+      accelerate launch --multi_gpu --num_processes 8 -m tinynet_core.cli train imagenet1k tinynet_a
+    """
+    from tinynet_core.networks import SCALABLE
+    from tinynet_core.scale import Scale
+    from tinynet_core.study import Study
+    from tinynet_core.sweeps import run
+    from tinynet_core.training.team import team
+
+    study = Study(preset, store)
+    given = {k: v for k, v in (("r", r), ("d", d), ("w", w)) if v is not None}
+    scale = Scale(**given) if given or name in SCALABLE else None
+    record = run(study.preset.named(name, scale, seed, head), study.store, compiled=study.preset.resources.compiled)
+    if not team().leads:
+        return
+    if not record.done:
+        click.echo(f"{record.key[:12]} failed: {record.reason}", err=True)
+        raise SystemExit(1)
+    top1, raw = record.metrics["top1"], record.metrics["raw_top1"]
+    click.echo(f"{record.key[:12]} {name}: top-1 {top1:.2%} (raw weights {raw:.2%}), record in {study.store.root}")
