@@ -1,12 +1,14 @@
 # make book   the website, from a bare machine with Python >= 3.11 and make
 # make test   lint, unit tests, notebooks and the site in a real browser
+# make soak   kill a sweep at random moments, many times, and compare every record
+# make bench  the performance claims, each beside a peer
 PRESET ?= smoke
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: book test lint bench clean lock
+.PHONY: book test lint soak bench clean lock
 
 book: $(READY)
 	$(BIN)/tinynet book $(PRESET)
@@ -21,6 +23,9 @@ test: lint
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+soak: $(READY)
+	$(BIN)/python tests/soak.py
 
 bench: $(READY)
 	@for script in benchmarks/complexity.py benchmarks/solve.py benchmarks/latency.py benchmarks/training.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

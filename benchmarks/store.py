@@ -1,6 +1,6 @@
 """The store of records beside other ways to keep them: time to load them into a table, and to put one more.
 
-All of them hold the same records, in lines with checksums, and answer with a table of them. Every put waits until the record is on disk.
+All of them hold the same lines with checksums and answer with the same columns. Every put waits for the disk.
 """
 
 import os

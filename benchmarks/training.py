@@ -1,115 +1,201 @@
-"""Sweep throughput beside a plain loop, and a training step beside its compute bound. About two minutes on two cores.
+"""Sweep throughput beside two loops as others write them, and a training step beside its compute bound.
 
-The plain loop is how the references of torchvision train: a DataLoader over PIL images with random resized crop and
-colour jitter, the default memory layout, one model at a time with all threads. Ours: one process per core, one thread
-each, images in memory, batches augmented at once, channels last. Same images, batch size, steps and optimiser.
+Ours is what a sweep does: worker processes that are up already, one for each core with one thread, which train
+experiments with augmentation, averaged weights, an evaluation and a checkpoint. The peers (peers.py) train one model
+after the other with all threads, and neither evaluate nor write; one of them runs a second time in our workers. All
+have the same images in memory, batch size, number of steps and optimiser. Contenders take turns, in a new order every
+round, so that what else the machine does meets all of them.
 """
 
+import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import click
 import numpy as np
 import torch
-from PIL import Image
+from peers import Pictures, timm_steps, torchvision_steps
+from record import Recording
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 
 import tinynet_core as tn
 from tinynet_core.data import ImageSet
+from tinynet_core.executors.attempt import attempt
+from tinynet_core.executors.local import LocalExecutor
+from tinynet_core.experiment import execute
+from tinynet_core.resources import cores
 from tinynet_core.training import engine
+from tinynet_core.training.augment import draw, training_batch
 
 BASE = tn.Base(48, 0.3, 4)
 SCALES = [tn.Scale(1.0, 0.6, 0.8), tn.Scale(0.8, 1.0, 1.0), tn.Scale(1.2, 0.5, 0.7), tn.Scale(0.6, 1.5, 1.0)]
+SIZES = {"small": tn.Scale(0.6, 0.6, 0.5), "middle": tn.Scale(0.8, 1.0, 1.0), "large": tn.Scale(1.5, 1.5, 1.5)}
+OPTIMIZERS = {"adamw": 4e-3, "sgd": 0.05, "rmsprop": 1e-3}
 RECIPE = tn.Recipe(epochs=1, warmup_epochs=0.1, batch_size=32)
-STEPS = 40
+CPU = torch.device("cpu")
 
 
-def images() -> ImageSet:
-    dataset = tn.GlyphDataset(classes=20, train_images=STEPS * RECIPE.batch_size, val_images=32)
-    return tn.load_glyphs(dataset, workers=2)
+def dataset(steps: int) -> tn.GlyphDataset:
+    return tn.GlyphDataset(classes=20, train_images=steps * RECIPE.batch_size, val_images=32)
 
 
-def spec(i: int):
-    return tn.network("efficientnet_b0", SCALES[i], 20, None, BASE)
-
-
-def train_ours(i: int) -> None:
-    torch.set_num_threads(1)
-    run = engine._Run(lambda: spec(i).build(0.2, True), spec(i).resolution, images(), RECIPE, 0, torch.device("cpu"))
-    run._evaluate = lambda model: (0.0, 0.0, 0.0)  # type: ignore[method-assign]  # the peer does not evaluate either
-    run.train_epoch()
-
-
-class PILGlyphs(Dataset):
-    def __init__(self, side: int) -> None:
-        self.set = images()
-        self.transform = v2.Compose(
-            [
-                v2.RandomResizedCrop(side, (0.6, 1.0)),
-                v2.ColorJitter(0.4, 0.4, 0.4),
-                v2.PILToTensor(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-            ]
+def experiments(steps: int, seed: int) -> list[tn.Experiment]:
+    """The four networks, the most expensive first, as a sweep orders them."""
+    made = [
+        tn.Experiment(
+            network="efficientnet_b0", scale=scale, base=BASE, dataset=dataset(steps), recipe=RECIPE, seed=seed
         )
-
-    def __len__(self) -> int:
-        return len(self.set.train_labels)
-
-    def __getitem__(self, i: int):
-        return self.transform(Image.fromarray(np.array(self.set.train_images[i]))), int(self.set.train_labels[i])
+        for scale in SCALES
+    ]
+    return sorted(made, key=lambda e: -e.spec().complexity().macs)
 
 
-def train_plain(i: int) -> None:
-    model = spec(i).build(0.2, True).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    for batch, labels in DataLoader(PILGlyphs(spec(i).resolution), RECIPE.batch_size, shuffle=True, drop_last=True):
-        loss = F.cross_entropy(model(batch), labels, label_smoothing=0.1)
-        optimizer.zero_grad()
+def train_ours(executor: LocalExecutor, models: list[tn.Experiment], root: Path) -> None:
+    """Every model as the driver of a sweep sends it to its workers."""
+    futures = [executor.submit(attempt, execute, model, root, False) for model in models]
+    assert all(future.result().done for future in futures)
+
+
+def timm_in_worker(model: tn.Experiment, *_) -> None:
+    for _ in timm_steps(model.spec(), pictures(model.dataset), RECIPE, 0, CPU, channels_last=True):
+        pass
+
+
+def train_timm_in_workers(executor: LocalExecutor, models: list[tn.Experiment]) -> None:
+    for future in [executor.submit(timm_in_worker, model) for model in models]:
+        future.result()
+
+
+def pictures(data: tn.GlyphDataset) -> Pictures:
+    return Pictures.of(tn.load_glyphs(data))
+
+
+def one_by_one(loop: Callable[..., Iterator[None]], models: list[tn.Experiment], *arguments, **options) -> None:
+    """Each model for one epoch of ``loop`` in this process, with all threads."""
+    data = pictures(models[0].dataset)
+    for model in models:
+        assert sum(1 for _ in loop(model.spec(), data, RECIPE, *arguments, **options)) > 0
+
+
+def contenders(executor: LocalExecutor, root: Path, workers: tuple[int, ...]) -> dict[str, Callable]:
+    """Name to a function that trains a list of experiments."""
+    found: dict[str, Callable] = {
+        "ours": lambda models: train_ours(executor, models, root),
+        "timm, channels last, in our workers": lambda models: train_timm_in_workers(executor, models),
+    }
+    for n in workers:
+        loader = f"{n} loader processes"
+        found |= {
+            f"torchvision, {loader}": lambda models, n=n: one_by_one(torchvision_steps, models, n, CPU),
+            f"timm, {loader}": lambda models, n=n: one_by_one(timm_steps, models, n, CPU, channels_last=False),
+            f"timm, channels last, {loader}": lambda models, n=n: one_by_one(
+                timm_steps, models, n, CPU, channels_last=True
+            ),
+        }
+    return found
+
+
+def throughput(rounds: int, steps: int, workers: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Images per second of each contender in each round."""
+    tn.load_glyphs(dataset(steps), workers=cores())
+    seconds: dict[str, list[float]] = {}
+    rng = np.random.default_rng(0)
+    executor = LocalExecutor(["cpu"] * cores(), 1)
+    try:
+        with tempfile.TemporaryDirectory() as root:
+            ways = contenders(executor, Path(root), workers)
+            warm_up = [model for seed in range(1, 1 + cores()) for model in experiments(steps, seed)[-1:]]
+            ways["ours"](warm_up)
+            for seed in range(100, 100 + rounds):
+                for i in rng.permutation(len(ways)):
+                    name, train = list(ways.items())[i]
+                    start = time.perf_counter()
+                    train(experiments(steps, seed))
+                    seconds.setdefault(name, []).append(time.perf_counter() - start)
+    finally:
+        executor.close()
+    images = len(SCALES) * steps * RECIPE.batch_size
+    return {name: images / np.array(seconds[name]) for name in ways}
+
+
+def record_throughput(recording: Recording, rates: dict[str, np.ndarray]) -> None:
+    """The ratio to each kind of peer, with no loader process and with the number that serves it best; then the rates."""
+    for kind, target in (("torchvision", 3.0), ("timm", 3.0), ("timm, channels last", 3.0)):
+        own = {name: rate for name, rate in rates.items() if name.startswith(f"{kind}, ") and name[len(kind) + 2].isdigit()}
+        best = max(own, key=lambda name: np.median(own[name]))
+        for name in dict.fromkeys([next(iter(own)), best]):
+            note = " (its best)" if name == best else ""
+            recording.add(
+                "sweep", rates["ours"] / own[name], "x", group="throughput", at_least=target, peer=f"{name}{note}"
+            )
+    in_ours = "timm, channels last, in our workers"
+    recording.add("sweep", rates["ours"] / rates[in_ours], "x", group="throughput", peer=in_ours)
+    for name, rate in rates.items():
+        recording.add(name, rate, "images/s", group="rates")
+
+
+class StepAndBound:
+    """A training step of one network, and forward, backward and optimiser alone on a batch that lies ready."""
+
+    def __init__(self, scale: tn.Scale, optimizer: str, images: ImageSet) -> None:
+        recipe = RECIPE.model_copy(update={"optimizer": optimizer, "lr": OPTIMIZERS[optimizer]})
+        self.spec = tn.network("efficientnet_b0", scale, 20, None, BASE)
+        self.run = engine.Run(lambda: self.spec.build(0.2, True, True), self.spec.resolution, images, recipe, 0, CPU)
+        self.run.model.train()
+        self.order = torch.randperm(len(self.run.train_set), generator=torch.Generator().manual_seed(0))
+        first = next(self.run.train_set.batches([self.order[: recipe.batch_size]]))
+        draws = draw(recipe.batch_size, recipe, torch.Generator().manual_seed(0))
+        self.inputs, self.labels = training_batch(first.images, self.spec.resolution, recipe, draws), first.labels
+
+    def whole(self) -> None:
+        self.order = self.order.roll(self.run.recipe.batch_size)
+        (batch,) = self.run.train_set.batches([self.order[: self.run.recipe.batch_size]])
+        self.run.train_step(batch)
+
+    def bare(self) -> None:
+        loss = F.cross_entropy(self.run.model(self.inputs), self.labels, label_smoothing=RECIPE.label_smoothing)
+        self.run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
+        self.run.optimizer.step()
+
+    def share(self, pairs: int) -> float:
+        """Median time of the bare step over that of the whole one, run in turns."""
+        seconds = np.array([[timed(self.bare), timed(self.whole)] for _ in range(pairs)])
+        bare, whole = np.median(seconds, axis=0)
+        return float(bare / whole)
 
 
-def share_of_compute() -> float:
-    """Speed of a whole training step over that of forward, backward and optimiser on one cached batch."""
-    torch.set_num_threads(1)
-    run = engine._Run(lambda: spec(1).build(0.2, True), spec(1).resolution, images(), RECIPE, 0, torch.device("cpu"))
-    index, generator = torch.arange(RECIPE.batch_size), torch.Generator().manual_seed(0)
-    batch = engine.training_batch(run.train_set[0][index], run.resolution, RECIPE, generator)
-
-    def bare() -> None:
-        loss = F.cross_entropy(run.model(batch), run.train_set[1][index])
-        run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        run.optimizer.step()
-
-    times: dict[str, list[float]] = {"bare": [], "whole": []}
-    for step in range(40):
-        for name, function in (("bare", bare), ("whole", lambda: run._step(index, 0.5, generator))):
-            start = time.perf_counter()
-            function()
-            if step >= 5:
-                times[name].append(time.perf_counter() - start)
-    return float(np.median(times["bare"]) / np.median(times["whole"]))
-
-
-def main() -> None:
-    images()
-    seen = len(SCALES) * STEPS * RECIPE.batch_size
+def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
-    for i in range(len(SCALES)):
-        train_plain(i)
-    plain = seen / (time.perf_counter() - start)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        list(pool.map(abs, range(8)))  # the processes are up, as they are for all but the first model of a sweep
-        list(pool.map(train_ours, [3, 3]))
-        start = time.perf_counter()
-        list(pool.map(train_ours, range(len(SCALES))))
-        ours = seen / (time.perf_counter() - start)
-    print(f"sweep {ours:,.0f} img/s, plain loop {plain:,.0f} img/s, ratio {ours / plain:.2f}, target >= 3")
-    print(f"a training step runs at {share_of_compute():.0%} of its compute bound, target >= 85%")
+    work()
+    return time.perf_counter() - start
+
+
+def record_shares(recording: Recording, rounds: int, pairs: int, steps: int) -> None:
+    """The share of a step's time that is its compute bound, on one thread."""
+    images = tn.load_glyphs(dataset(steps))
+    torch.set_num_threads(1)
+    cases = {(size, name): StepAndBound(SIZES[size], name, images) for size in SIZES for name in OPTIMIZERS}
+    for case in cases.values():
+        case.share(3)  # memory is allocated, kernels are chosen
+    shares = [{key: case.share(pairs) for key, case in cases.items()} for _ in range(rounds)]
+    for (size, name), case in cases.items():
+        million = case.spec.complexity().macs / 1e6
+        what = f"{size} network ({million:.2g}M MACs at {case.spec.resolution} px), {name}"
+        values = [100 * share[size, name] for share in shares]
+        recording.add(what, values, "%", group="step", at_least=85.0, peer="its forward, backward and optimiser alone")
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=40, show_default=True, help="Of each model.")
+@click.option("--pairs", type=click.IntRange(min=1), default=20, show_default=True, help="Of timed steps a round.")
+def main(rounds: int, steps: int, pairs: int) -> None:
+    """Measure and record both. About ten minutes on two cores."""
+    with Recording("training") as recording:
+        record_throughput(recording, throughput(rounds, steps, tuple(sorted({0, 1, cores()}))))
+        record_shares(recording, rounds, pairs, steps)
 
 
 if __name__ == "__main__":

@@ -446,7 +446,10 @@ def flip(path: Path, at: int = -1) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", ["cut off", "empty", "other shape", "index", "no file", "no meta", "text", "a list"])
+INDEX = ["train_names.npy", "train_labels.npy", "val_aspects.npy", "val_file_sha256.npy"]
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "other shape", "no file", "no meta", "text", "a list", *INDEX])
 def test_a_damaged_cache_is_rebuilt_and_said_so(root, cache, damage):
     good = load_imagenet(ALL)
     pixels = np.array(good.val_images)
@@ -458,8 +461,8 @@ def test_a_damaged_cache_is_rebuilt_and_said_so(root, cache, damage):
         file.write_bytes(b"")
     elif damage == "other shape":
         np.save(file, pixels[:-1])
-    elif damage == "index":
-        flip(folder / "train_aspects.npy")
+    elif damage in INDEX:
+        flip(folder / damage)
     elif damage == "no file":
         file.unlink()
     elif damage == "no meta":

@@ -21,7 +21,7 @@ def code_cells(notebook):
 
 
 def test_the_list_of_notebooks():
-    names = ["fig1", "fig2", "fig3", "eq1", "table1", "table3", "table7", "open", "your"]
+    names = ["fig1", "fig2", "fig3", "eq1", "table1", "table3", "table7", "open", "your", "ema", "scale"]
     assert [p.stem.split("_")[1] for p in NOTEBOOKS] == names
 
 
@@ -33,7 +33,7 @@ def test_the_list_of_contents_has_every_notebook_in_order():
 
 def test_notebooks_without_training_say_so():
     exact = [p.stem[:2] for p in NOTEBOOKS if "tinynet" in nbformat.read(p, as_version=4).metadata]
-    assert exact == ["06", "07", "08", "09"]
+    assert exact == ["06", "07", "08", "09", "11"]
 
 
 def test_no_outputs_and_the_plain_kernel(notebook):

@@ -20,8 +20,11 @@ def write(tmp_path, change):
 def test_every_preset_loads_and_names_itself(name):
     preset = load_preset(name)
     assert preset.name == name
-    assert len(preset.random_experiments()) == preset.random_sample.models
-    assert len(preset.equal_cost_experiments()) == preset.equal_cost_sample.models
+    if preset.random_sample:
+        assert len(preset.random_experiments()) == preset.random_sample.models
+    if preset.equal_cost_sample:
+        assert len(preset.equal_cost_experiments()) == preset.equal_cost_sample.models
+    assert [e.network for e in preset.named_experiments()] == list(preset.networks) * preset.compared_seeds
 
 
 def test_smoke_trains_at_least_twelve_models():
@@ -65,7 +68,7 @@ def test_wrong_keys_are_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("smok", "unknown preset 'smok', known: reduced, smoke"),
+        ("smok", "unknown preset 'smok', known: imagenet100, imagenet1k, reduced, smoke"),
         ("nowhere.yaml", "nowhere.yaml: cannot be read"),
         ("../smoke", "unknown preset"),
     ],

@@ -1,16 +1,10 @@
-import os
-import signal
 import threading
 import time
 
 import pytest
 
 from tinynet_core import Store, sweep
-from tinynet_core.executors import ExecutorError
-from tinynet_core.executors.attempt import NoRecord
 from tinynet_core.executors.ray import RayExecutor
-from tinynet_core.resources import Resources
-from tinynet_core.sweeps import SweepStopped
 
 ray = pytest.importorskip("ray")
 

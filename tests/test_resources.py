@@ -32,7 +32,9 @@ def test_a_share_of_no_gpu_is_refused():
         Resources(gpus=0.5).devices(8, 0)
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"cpus": 1.5}, {"gpus": 2}, {"retries": -1}, {"compiled": 1}, {"gpu": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"workers": 0}, {"cpus": 1.5}, {"gpus": 2}, {"retries": -1}, {"compiled": 1}, {"gpu": 1}]
+)
 def test_wrong_values_are_refused(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Resources(**wrong)

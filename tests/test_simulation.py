@@ -219,11 +219,10 @@ def test_the_summary_has_means_percentiles_and_shares():
     assert (row.low_h, row.high_h) == pytest.approx(tuple(np.percentile(runs.makespan_h, [5, 95])))
     assert row.paid_h == pytest.approx(4 * row.makespan_h)
     assert row.used_h == pytest.approx((runs.capacity_h - runs.idle_h - runs.down_h).mean())
-    assert row[["training", "checkpoints", "failures", "idle"]].sum() == pytest.approx(1)
-    assert row.training == pytest.approx(runs.training_h.sum() / runs.capacity_h.sum())
-    assert row.failures == pytest.approx(
-        runs[["lost_h", "restart_h", "down_h"]].to_numpy().sum() / runs.capacity_h.sum()
-    )
+    shares = dict(zip(("training", "checkpoints", "lost", "restarts", "away", "idle"), CAUSES, strict=True))
+    assert row[list(shares)].sum() == pytest.approx(1)
+    for share, cause in shares.items():
+        assert row[share] == pytest.approx(runs[f"{cause[:-2]}_h"].sum() / runs.capacity_h.sum())
     with pytest.raises(ValueError, match="repetitions must be at least 1, got 0"):
         monte_carlo({}, 0)
 

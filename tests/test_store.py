@@ -481,6 +481,42 @@ def test_a_killed_writer_loses_nothing_that_was_put(make_experiment, tmp_path):
     assert_sound(store, records.values())
 
 
+@pytest.mark.parametrize("step", range(1, 7))
+def test_a_kill_between_any_two_writes_to_the_disk_loses_nothing(filled, records, step, monkeypatch):
+    """A put that sets a damaged line and a torn tail aside syncs six times: file, folder, and again."""
+    lines = lines_of(filled)
+    file_of(filled).write_bytes(b"".join([b"damaged\n", *lines[1:]]) + b"torn")
+    really, synced = os.fsync, []
+
+    def sync_or_die(descriptor):
+        synced.append(really(descriptor))
+        if len(synced) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def put(_):
+        warnings.simplefilter("ignore")
+        monkeypatch.setattr("os.fsync", sync_or_die)
+        filled.put(records[0])
+
+    assert ended(in_child(put))[0] == -signal.SIGKILL
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert Store(filled.root).missing([r.experiment for r in records[1:]]) == []
+        filled.put(records[0])
+    assert_sound(filled, records)
+    assert {b"damaged\n", b"torn\n"} <= set(aside_of(filled).read_bytes().splitlines(keepends=True))
+
+
+def test_who_has_the_file_open_keeps_it_whole(filled, records):
+    lines = lines_of(filled)
+    before = b"".join([lines[0], b"damaged\n", *lines[2:]])
+    file_of(filled).write_bytes(before)
+    with file_of(filled).open("rb") as reader:
+        with pytest.warns(UserWarning, match="line 2 is set aside"):
+            assert Store(filled.root).get(records[1].experiment) is None
+        assert reader.read() == before
+
+
 # Disks that are full or read-only, and clocks
 
 

@@ -38,26 +38,19 @@ def make(make_experiment):
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """Records of uninterrupted runs, trained once."""
-    store = Store(tmp_path_factory.mktemp("reference"))
-    return lambda experiments: results(sweep(experiments, store, progress=False))
+def reference_store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("reference"))
 
 
-# Stand-ins for training, which run in the workers. Steps are counted in files beside the store.
+@pytest.fixture
+def reference(make, reference_store):
+    """Results of uninterrupted runs, trained once, in two processes."""
+    experiments = [make(seed=s) for s in range(4)] + [make(epochs=12)]
+    sweep(experiments, reference_store, workers=2, progress=False)
+    return lambda wanted: results(reference_store.get(e) for e in wanted)
 
 
-def counting(experiment, checkpoint, should_stop, at_step=lambda n: None):
-    """``should_stop`` that counts every step of an experiment over all processes."""
-    file = checkpoint.parent.parent / f"steps-{experiment.seed}"
-
-    def counted():
-        with file.open("ab") as steps:
-            steps.write(b".")
-        at_step(file.stat().st_size)
-        return should_stop()
-
-    return counted
+# Stand-ins for training, which run in the workers. Steps are counted in files beside the checkpoints' folder.
 
 
 def steps(store, experiment):
@@ -65,56 +58,37 @@ def steps(store, experiment):
     return file.stat().st_size if file.exists() else 0
 
 
-def counted(experiment, device, checkpoint, should_stop, compiled):
-    return execute(experiment, device, checkpoint, counting(experiment, checkpoint, should_stop), compiled)
+def counted(experiment, device, checkpoint, should_stop, compiled, signals=()):
+    """Training that counts the steps of an experiment over all processes, with ``signals`` to itself at some."""
+    file = checkpoint.parent.parent / f"steps-{experiment.seed}"
+
+    def count():
+        with file.open("ab") as steps:
+            steps.write(b".")
+        if number := dict(signals).get(file.stat().st_size):
+            os.kill(os.getpid(), number)
+        return should_stop()
+
+    return execute(experiment, device, checkpoint, count, compiled)
 
 
-def killed_in_the_second_epoch(experiment, device, checkpoint, should_stop, compiled):
-    def at_step(n):
-        if n == STEPS + 3 and experiment.seed == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return execute(experiment, device, checkpoint, counting(experiment, checkpoint, should_stop, at_step), compiled)
+def hit_in_the_second_epoch(experiment, device, *how):
+    number = [0, signal.SIGKILL, signal.SIGTERM][experiment.seed]
+    return counted(experiment, device, *how, signals={STEPS + 3: number})
 
 
-def terminated_in_the_second_epoch(experiment, device, checkpoint, should_stop, compiled):
-    def at_step(n):
-        if n == STEPS + 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    return execute(experiment, device, checkpoint, counting(experiment, checkpoint, should_stop, at_step), compiled)
+def killed_at_every_start(experiment, device, *how):
+    return counted(experiment, device, *how, signals=dict.fromkeys(range(9) if experiment.seed == 1 else (), 9))
 
 
-def killed_after_every_checkpoint(experiment, device, checkpoint, should_stop, compiled):
-    def at_step(n):
-        if checkpoint.exists():
-            seen = checkpoint.parent.parent / f"seen-{checkpoint.stat().st_mtime_ns}"
-            if not seen.exists():
-                seen.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    return execute(experiment, device, checkpoint, counting(experiment, checkpoint, should_stop, at_step), compiled)
-
-
-def killed_at_once(experiment, device, checkpoint, should_stop, compiled):
-    if experiment.seed == 1:
-        counting(experiment, checkpoint, should_stop)()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return execute(experiment, device, checkpoint, should_stop, compiled)
-
-
-def defective(experiment, device, checkpoint, should_stop, compiled):
+def faulty(experiment, device, checkpoint, should_stop, compiled):
+    """Two defects, and a disk that is full after 100 kB, in the middle of a checkpoint."""
     if experiment.seed == 1:
         raise KeyError("model")
     if experiment.seed == 2:
         raise EOFError("cut off")
-    return execute(experiment, device, checkpoint, should_stop, compiled)
-
-
-def on_a_full_disk(experiment, device, checkpoint, should_stop, compiled):
-    """Files end at 100 kB, in the middle of a checkpoint."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if experiment.seed == 3 else before[0], before[1]))
     try:
         return execute(experiment, device, checkpoint, should_stop, compiled)
     finally:
@@ -130,6 +104,10 @@ def mad_clock(now=time.time):
 def under_a_mad_clock(experiment, device, checkpoint, should_stop, compiled):
     time.time = mad_clock()
     return execute(experiment, device, checkpoint, should_stop, compiled)
+
+
+def unreachable(*_):
+    raise AssertionError("trained again")
 
 
 def sweep_elsewhere(experiments, root, outcome):
@@ -150,28 +128,22 @@ def training(monkeypatch):
 
 
 def test_one_record_each_in_their_order_whatever_the_workers(make, reference, tmp_path):
-    experiments = [make(seed=s) for s in (0, 1, 0)]
+    experiments = [make(seed=s) for s in (0, 1, 0)] + [make(lr=1e30)]
     store = Store(tmp_path)
-    records = sweep(experiments, store, workers=1, progress=False)
-    assert [r.experiment.seed for r in records] == [0, 1, 0]
-    assert all(r.done for r in records)
-    assert records[0].provenance["threads"] == 1
-    assert results(records) == reference(experiments)
+    *good, bad = sweep(experiments, store, workers=1, progress=False)
+    assert all(r.done for r in good)
+    assert good[0].provenance["threads"] == 1
+    assert results(good) == reference(experiments[:3])
+    assert bad.status == "failed"
+    assert "diverged" in bad.reason
     assert leftovers(store) == []
 
 
-def test_a_run_in_this_process_is_recorded_and_leaves_nothing(make, tmp_path):
-    store, experiment = Store(tmp_path), make()
+def test_a_run_in_this_process_is_recorded_and_leaves_nothing(make, training, tmp_path):
+    store, experiment = Store(tmp_path), make(epochs=1)
     assert run(experiment, store).done
+    training(unreachable)
     assert run(experiment, store) == store.get(experiment)
-    assert leftovers(store) == []
-
-
-def test_a_diverged_run_is_recorded_as_failed_and_the_sweep_goes_on(make, tmp_path):
-    store, bad, good = Store(tmp_path), make(lr=1e30), make()
-    records = sweep([bad, good], store, workers=1, progress=False)
-    assert [r.status for r in records] == ["failed", "done"]
-    assert "diverged" in store.get(bad).reason
     assert leftovers(store) == []
 
 
@@ -180,12 +152,11 @@ def test_an_empty_sweep_is_fine(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_complete_store_is_only_read(make, reference, tmp_path):
-    store, experiment = Store(tmp_path), make()
-    sweep([experiment], store, workers=1, progress=False)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert results(sweep([experiment], Store(tmp_path))) == reference([experiment])
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+def test_a_complete_store_is_only_read(make, reference, reference_store):
+    files = [path for path in reference_store.root.rglob("*") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    assert results(sweep([make(seed=2)], reference_store)) == reference([make(seed=2)])
+    assert {path: path.stat().st_mtime_ns for path in reference_store.root.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
@@ -205,25 +176,19 @@ def test_bad_arguments_are_refused_before_any_work(make, tmp_path, arguments, me
 # Workers that die
 
 
-def test_a_killed_worker_goes_on_from_its_checkpoint(make, reference, training, tmp_path):
-    training(killed_in_the_second_epoch)
-    store, experiments = Store(tmp_path), [make(seed=s) for s in (0, 1)]
-    records = sweep(experiments, store, workers=1, progress=False)
+def test_a_worker_that_is_hit_goes_on_from_its_checkpoint(make, reference, training, tmp_path):
+    """Killed, it repeats the steps of the epoch under way; terminated, none. Deaths after progress do not count."""
+    training(hit_in_the_second_epoch)
+    store, experiments = Store(tmp_path), [make(seed=s) for s in range(3)]
+    records = sweep(experiments, store, progress=False, resources=Resources(workers=1, retries=0))
     assert results(records) == reference(experiments)
-    assert steps(store, experiments[1]) == EPOCHS * STEPS + 3  # the three of the epoch under way
+    whole = EPOCHS * STEPS
+    assert [steps(store, e) for e in experiments] == [whole, whole + 3, whole + 1]
     assert leftovers(store) == []
 
 
-def test_deaths_after_progress_do_not_count(make, reference, training, tmp_path):
-    training(killed_after_every_checkpoint)
-    store, experiments = Store(tmp_path), [make()]
-    records = sweep(experiments, store, progress=False, resources=Resources(workers=1, retries=0))
-    assert results(records) == reference(experiments)
-    assert len(list(tmp_path.glob("seen-*"))) == EPOCHS - 1
-
-
 def test_a_worker_that_always_dies_is_a_failed_run(make, training, tmp_path):
-    training(killed_at_once)
+    training(killed_at_every_start)
     store, experiments = Store(tmp_path), [make(seed=s, epochs=1) for s in range(3)]
     records = sweep(experiments, store, progress=False, resources=Resources(workers=1, retries=1))
     assert [r.status for r in records] == ["done", "failed", "done"]
@@ -232,14 +197,10 @@ def test_a_worker_that_always_dies_is_a_failed_run(make, training, tmp_path):
     assert leftovers(store) == []
 
 
-def dies_at_the_start(*_):
-    os._exit(3)
-
-
 def test_workers_that_cannot_start_record_nothing(make, monkeypatch, tmp_path):
-    monkeypatch.setattr(local, "_serve", dies_at_the_start)
+    monkeypatch.setattr(local, "_serve", os.getpid)  # which takes no arguments
     store, experiments = Store(tmp_path), [make(seed=s) for s in range(3)]
-    with pytest.raises(SweepError, match="worker processes end with exit status 3 while they start") as caught:
+    with pytest.raises(SweepError, match="worker processes end with exit status 1 while they start") as caught:
         sweep(experiments, store, workers=2, progress=False)
     assert isinstance(caught.value.__cause__, ExecutorError)
     assert store.missing(experiments) == experiments
@@ -248,27 +209,21 @@ def test_workers_that_cannot_start_record_nothing(make, monkeypatch, tmp_path):
 # Defects and disks
 
 
-def test_defects_are_reported_after_the_others_are_done(make, training, tmp_path):
-    training(defective)
-    store, experiments = Store(tmp_path), [make(seed=s, epochs=1) for s in range(4)]
+def test_faults_are_reported_after_the_others_are_done(make, reference, training, tmp_path):
+    training(faulty)
+    store, experiments = Store(tmp_path), [make(seed=s) for s in range(4)]
     with pytest.raises(SweepError) as caught:
         sweep(experiments, store, workers=1, progress=False)
-    lines = str(caught.value).splitlines()
-    assert lines[0] == "2 experiments stopped without a result:"
-    assert lines[1].startswith(experiments[1].key[:12])
-    assert lines[1].endswith("KeyError: 'model'")
-    assert lines[2].endswith("EOFError: cut off")
+    head, *lines = str(caught.value).splitlines()
+    assert head == "3 experiments stopped without a result:"
+    assert [line[:12] for line in lines] == [e.key[:12] for e in experiments[1:]]
+    assert lines[0].endswith("KeyError: 'model'")
+    assert lines[1].endswith("EOFError: cut off")
+    assert lines[2].endswith(f"checkpoint {store.checkpoint(experiments[3])} cannot be written: File too large")
     assert 'raise KeyError("model")' in caught.value.__cause__.__notes__[0]  # where in the worker
-    assert store.missing(experiments) == experiments[1:3]
-
-
-def test_a_disk_that_fills_up_under_a_checkpoint(make, reference, monkeypatch, tmp_path):
-    store, experiments = Store(tmp_path), [make(seed=0)]
-    with monkeypatch.context() as patch:
-        patch.setattr("tinynet_core.sweeps.execute", on_a_full_disk)
-        with pytest.raises(SweepError, match=rf"checkpoint {store.checkpoint(experiments[0])} cannot be written"):
-            sweep(experiments, store, workers=1, progress=False)
-    assert leftovers(store) == [f"{experiments[0].key}.pt.lock"]
+    assert store.missing(experiments) == experiments[1:]
+    assert leftovers(store) == sorted(f"{e.key}.pt.lock" for e in experiments[1:])
+    training(execute)
     assert results(sweep(experiments, store, workers=1, progress=False)) == reference(experiments)
     assert leftovers(store) == []
 
@@ -284,16 +239,17 @@ def test_a_disk_that_fills_up_under_the_store(make, reference, training, monkeyp
         patch.setattr(os, "fsync", full)  # of the driver, which alone writes the store
         with pytest.raises(SweepError, match=r"No space left on device: 3 models left; nothing is lost"):
             sweep(experiments, store, workers=1, progress=False)
-    assert steps(store, experiments[2]) == 0  # stopped early
+    assert [steps(store, e) for e in experiments] == [EPOCHS * STEPS, 0, 0]  # stopped early
     assert results(sweep(experiments, store, workers=1, progress=False)) == reference(experiments)
     assert steps(store, experiments[0]) == EPOCHS * STEPS  # the last checkpoint was kept
 
 
 def test_a_store_that_cannot_be_written_is_refused_before_training(make, training, tmp_path):
-    training(counted)
+    training(unreachable)
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot be written"):
-        sweep([make()], Store(tmp_path / "file" / "store"), progress=False)
+    for train in (lambda store: sweep([make()], store, progress=False), lambda store: run(make(), store)):
+        with pytest.raises(StoreError, match="cannot be written"):
+            train(Store(tmp_path / "file" / "store"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -319,10 +275,6 @@ def test_two_sweeps_on_one_store_share_the_work(make, reference, training, tmp_p
 
 def test_a_claimed_experiment_is_left_to_its_process(make, tmp_path):
     store, experiment = Store(tmp_path), make()
-
-    def unreachable(*_):
-        raise AssertionError
-
     with claim(store.checkpoint(experiment)) as free:
         assert free
         os.utime(tmp_path / "checkpoints" / f"{experiment.key}.pt.lock", (0, 0))  # long ago, as clocks go
@@ -335,10 +287,6 @@ def test_a_record_that_came_meanwhile_is_taken_from_the_store(make, tmp_path):
     """Between the driver's look into the store and the claim, another sweep may have finished."""
     store, experiment = Store(tmp_path), make(epochs=1)
     record = run(experiment, store)
-
-    def unreachable(*_):
-        raise AssertionError
-
     assert attempt(unreachable, experiment, tmp_path, False, "cpu", lambda: False) == record
 
 
@@ -377,28 +325,32 @@ def signal_when_training(store, number=signal.SIGTERM):
     return thread
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_sweep_and_no_step_is_done_twice(make, reference, training, tmp_path, number):
+def test_a_signal_stops_the_sweep_and_no_step_is_done_twice(make, reference, training, tmp_path):
     training(counted)
-    store, experiments = Store(tmp_path), [make(seed=s, epochs=20) for s in range(2)]
+    store, experiments = Store(tmp_path), [make(epochs=12), make(seed=1)]
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    thread = signal_when_training(store, number)
+    thread = signal_when_training(store)
     with pytest.raises(SweepStopped, match="0 models done, 2 left; the same command goes on") as caught:
         sweep(experiments, store, workers=1, progress=False)
     thread.join()
-    assert caught.value.exit_status == 128 + number
+    assert caught.value.exit_status == 128 + signal.SIGTERM
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert steps(store, experiments[1]) == 0
-    assert STEPS < steps(store, experiments[0]) < 20 * STEPS
+    assert STEPS < steps(store, experiments[0]) < 12 * STEPS
     assert results(sweep(experiments, store, workers=1, progress=False)) == reference(experiments)
-    assert steps(store, experiments[0]) == 20 * STEPS + 1  # asked once more, at the step where it stopped
+    assert steps(store, experiments[0]) == 12 * STEPS + 1  # asked once more, at the step where it stopped
 
 
-def test_a_terminated_worker_goes_on_where_it_was(make, reference, training, tmp_path):
-    training(terminated_in_the_second_epoch)
-    store, experiments = Store(tmp_path), [make()]
-    assert results(sweep(experiments, store, workers=1, progress=False)) == reference(experiments)
-    assert steps(store, experiments[0]) == EPOCHS * STEPS + 1
+def test_a_signal_stops_a_run_in_this_process(make, training, tmp_path):
+    training(counted)
+    store, experiment = Store(tmp_path), make(epochs=12)
+    thread = signal_when_training(store, signal.SIGINT)
+    with pytest.raises(SweepStopped, match="stopped by SIGINT: 0 models done, 1 left") as caught:
+        run(experiment, store)
+    thread.join()
+    assert caught.value.exit_status == 130
+    assert run(experiment, store).done
+    assert steps(store, experiment) == 12 * STEPS + 1
 
 
 def test_a_second_signal_ends_at_once():

@@ -230,7 +230,11 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     try:
         tinynet(standalone_mode=True)
-    except (UserError, ValidationError, ValueError, OverflowError, OSError) as error:
+    except ValidationError as error:
+        lines = [".".join(map(str, e["loc"])) + ": " * bool(e["loc"]) + e["msg"] for e in error.errors()]
+        click.echo("error: " + "\n".join(lines).replace("Value error, ", ""), err=True)
+        sys.exit(2)
+    except (UserError, ValueError, OverflowError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(getattr(error, "exit_status", 2))
 

@@ -19,7 +19,6 @@ MODELS, EPOCHS, STEPS = 5, 3, 3
 """What is timed: so many models, of each so many epochs of so many steps."""
 CPU_MACS_PER_STEP = 500_000_000
 """Forward multiply-adds of a step timed on a CPU, a fraction of a second; of larger batches a part is timed."""
-IMAGENET_VALIDATION_PER_CLASS = 50
 LIBRARY_BLOCKS = 20
 """Blocks of a network that a library builds and that has no specification: as many as EfficientNet-B0 has."""
 
@@ -204,4 +203,4 @@ def _stored(dataset: GlyphDataset | ImageNetDataset) -> tuple[int, int]:
     """Side of a stored image in pixels, and the number of validation images."""
     if isinstance(dataset, GlyphDataset):
         return dataset.resolution, dataset.val_images
-    return dataset.side, IMAGENET_VALIDATION_PER_CLASS * dataset.classes
+    return dataset.side, dataset.val_images

@@ -184,7 +184,7 @@ def provenance(device: str = "auto") -> dict[str, Any]:
     from tinynet_core.training.engine import TRAINING_VERSION, pick_device
 
     target = pick_device(device)
-    name = torch.cuda.get_device_name(target) if target.type == "cuda" else platform.machine()
+    name = torch.cuda.get_device_name(target) if target.type == "cuda" else _cpu_name()
     packages = ("tinynet-core", "torch", "numpy", "pillow", "matplotlib")
     return {
         **_commit(),
@@ -194,6 +194,17 @@ def provenance(device: str = "auto") -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {p: version(p) for p in packages},
     }
+
+
+@cache
+def _cpu_name() -> str:
+    """The processor's model where the system tells it, its architecture elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
 
 
 @cache

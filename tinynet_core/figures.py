@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from numpy.typing import ArrayLike
 
 from tinynet_core.data.glyphs import CLASSES, SPLITS, GlyphDataset, render_image
@@ -268,23 +269,27 @@ def enumerated_scales(
 def makespan_against_devices(cases: dict[str, pd.DataFrame], ideal_h: float, repetitions: int) -> Figure:
     """Wall time of a study on more and more GPUs, one line for each of ``cases`` (``simulation.summary``).
 
-    ``ideal_h`` is the time on one GPU that never fails and never waits; its line falls as one over the GPUs.
+    ``ideal_h`` is the time on one GPU that never fails and never waits. Left the hours, right how many times the ideal.
     """
-    figure, axes = plt.subplots(figsize=(8, 5))
+    figure, panels = plt.subplots(1, 2, figsize=(12, 4.5))
     devices = np.unique(np.concatenate([case.devices for case in cases.values()]))
-    axes.plot(devices, ideal_h / devices, "--", color="0.4", label="ideal: as many times faster as there are GPUs")
+    panels[0].plot(devices, ideal_h / devices, "--", color="0.4", label="ideal")
+    panels[1].axhline(1, linestyle="--", color="0.4")
     for (name, case), colour, marker in zip(cases.items(), (BLUE, ORANGE, GREEN), "osD", strict=False):
-        axes.fill_between(case.devices, case.low_h, case.high_h, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(case.devices, case.makespan_h, marker=marker, color=colour, label=name)
-    axes.set(
-        xlabel="GPUs", ylabel=f"hours until the last run ends\n(mean and 5th to 95th percentile, n = {repetitions})"
-    )
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    for axis, ticks in ((axes.xaxis, devices), (axes.yaxis, [0.5, 1, 2, 5, 10, 20, 50, 100, 200])):
-        axis.set_ticks(ticks, [f"{x:g}" for x in ticks])
-    axes.minorticks_off()
-    axes.legend(loc="lower left", fontsize="small")
+        for axes, scale in zip(panels, (1.0, case.devices / ideal_h), strict=True):
+            axes.fill_between(
+                case.devices, case.low_h * scale, case.high_h * scale, color=colour, alpha=0.3, linewidth=0
+            )
+            axes.plot(case.devices, case.makespan_h * scale, marker=marker, markersize=5, color=colour, label=name)
+    for axes, label in zip(panels, ("hours until the last run ends", "times the ideal hours"), strict=True):
+        axes.set(xlabel="GPUs", ylabel=f"{label}\n(mean, 5th to 95th percentile, n = {repetitions})", yscale="log")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(devices, [str(x) for x in devices])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+    panels[0].legend(loc="lower left", fontsize="small")
+    figure.tight_layout()
     return figure
 
 
@@ -293,50 +298,17 @@ def waste_against_interval(panels: dict[str, tuple[pd.DataFrame, float]], repeti
 
     Each of ``panels`` is a ``simulation.summary`` over intervals in seconds, and Young's interval in seconds.
     """
-    figure, many = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 4.2), sharey=True, squeeze=False)
+    causes = {"checkpoints": ORANGE, "lost": RED, "restarts": BLUE, "away": "0.5", "idle": "0.8"}
+    labels = ("checkpoints", "work lost", "restarts", "nodes away", "idle")
+    figure, many = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 4.4), squeeze=False, layout="constrained")
     for axes, (title, (shares, young)) in zip(many[0], panels.items(), strict=True):
         minutes = shares.index.to_numpy(dtype=float) / 60
-        causes = {"checkpoints": ORANGE, "failures": RED, "idle": GREY}
-        axes.stackplot(
-            minutes, [100 * shares[cause] for cause in causes], labels=list(causes), colors=list(causes.values())
-        )
+        heights = [100 * shares[cause] for cause in causes]
+        axes.stackplot(minutes, heights, labels=labels, colors=list(causes.values()), linewidth=0)
         axes.axvline(young / 60, color="k", linestyle="--", label="Young's interval")
         axes.set(xlabel="work between two checkpoints (minutes)", title=title, xscale="log")
         axes.set_xlim(minutes.min(), minutes.max())
         axes.xaxis.set_major_formatter("{x:g}")
-    many[0, 0].set(ylabel=f"share of the paid GPU-hours (%), mean of n = {repetitions}")
-    many[0, 0].legend(loc="upper center", fontsize="small")
-    figure.tight_layout()
-    return figure
-
-
-def averaging_curves(curves: pd.DataFrame, images: int) -> Figure:
-    """Accuracy after each epoch: the raw weights, and each average of them, with 95% intervals of one run."""
-    figure, axes = plt.subplots(figsize=(8, 5))
-    mean = curves.groupby(["model", "epoch"], sort=False)[["raw_top1", "ema_top1"]].mean().reset_index()
-    seeds = curves.seed.nunique()
-    raw = mean.groupby("epoch").raw_top1.mean()
-    _points(axes, raw.index, raw, images, color=GREY, linestyle="-", label="raw weights")
-    for (name, line), colour in zip(mean.groupby("model", sort=False), (RED, BLUE, GREEN), strict=True):
-        _points(axes, line.epoch, line.ema_top1, images, color=colour, linestyle="-", label=f"average, {name}")
-    axes.set(
-        xlabel=f"epoch (n = {seeds} {'seed' if seeds == 1 else 'seeds'} each)",
-        ylabel=f"top-1 (%), {images:,} validation images",
-        ylim=(0, 102),
-        xticks=sorted(curves.epoch.unique()),
-    )
-    axes.legend(loc="upper left", fontsize="small")
-    return figure
-
-
-def initial_shares(shares: dict[str, np.ndarray], marks: dict[str, int]) -> Figure:
-    """How much of an average of weights is the initial weights, against the number of steps; ``marks`` are lengths."""
-    figure, axes = plt.subplots(figsize=(8, 4.5))
-    for (name, share), colour in zip(shares.items(), (RED, BLUE, GREEN), strict=False):
-        axes.plot(np.arange(1, len(share)), 100 * share[1:], color=colour, label=name)
-    for name, steps in marks.items():
-        axes.axvline(steps, color=GREY, linestyle=":", linewidth=1)
-        axes.annotate(name, (steps, 101), ha="center", fontsize="small", color="0.35", annotation_clip=False)
-    axes.set(xscale="log", xlabel="steps of the optimiser", ylabel="initial weights in the average (%)", ylim=(0, 100))
-    axes.legend(loc="center left")
+    many[0, 0].set(ylabel=f"share of the paid GPU-hours (%)\nmean of n = {repetitions}")
+    figure.legend(*many[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize="small")
     return figure

@@ -2,11 +2,12 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from tinynet_core.data import Dataset
+from tinynet_core.data import Dataset, GlyphDataset
 from tinynet_core.errors import UserError
 from tinynet_core.experiment import Experiment
 from tinynet_core.networks import Head, Network, network
@@ -87,6 +88,11 @@ class Preset(BaseModel):
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return self
+
+    @property
+    def evidence(self) -> Literal["trained", "proxy"]:
+        """What an accuracy under this preset is worth: glyphs are a proxy."""
+        return "proxy" if isinstance(self.dataset, GlyphDataset) else "trained"
 
     @property
     def c0(self) -> int:
@@ -178,7 +184,10 @@ def load_preset(name: str) -> Preset:
 
 def _explain(path: Path, error) -> str:
     """One line: file, key, what is wrong, what was given, and the nearest thing to what is allowed."""
-    key = ".".join(str(part) for part in error["loc"]) or "(whole file)"
+    where = [str(part) for part in error["loc"]]
+    if where[0:1] == ["dataset"]:
+        del where[1:2]  # the kind, which is no key of the file
+    key = ".".join(where) or "(whole file)"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"preset {path}: unknown key {key!r}"

@@ -335,14 +335,16 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     """Per case of ``monte_carlo``: devices, mean makespan with its 5th and 95th percentile, and what went where.
 
     ``paid_h`` counts all devices until the last run ends, ``used_h`` those with a run; ``training``, ``checkpoints``,
-    ``failures`` (work lost, restarts, repairs) and ``idle`` are fractions of ``paid_h`` and add up to one.
+    ``lost``, ``restarts``, ``away`` (nodes that failed) and ``idle`` are fractions of ``paid_h`` and add up to one.
     """
     groups = runs.groupby("case", sort=False)
     mean, makespans = groups.mean(), groups.makespan_h
     causes = {
         "training": mean.training_h,
         "checkpoints": mean.checkpoint_h,
-        "failures": mean.lost_h + mean.restart_h + mean.down_h,
+        "lost": mean.lost_h,
+        "restarts": mean.restart_h,
+        "away": mean.down_h,
         "idle": mean.idle_h,
     }
     table = {"devices": mean.devices.astype(int), "makespan_h": mean.makespan_h}

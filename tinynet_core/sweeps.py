@@ -45,19 +45,46 @@ class SweepStopped(UserError):
         self.exit_status = 128 + received
 
 
-def run(experiment: Experiment, store: Store, device: str = "auto") -> Record:
+def run(experiment: Experiment, store: Store, device: str = "auto", compiled: bool = False) -> Record:
     """The record of ``experiment``: from ``store``, or trained in this process and put there.
 
-    Where another process trains it at the moment, that one's record is waited for.
+    Where another process trains it at the moment, that one's record is waited for. Of several processes that a launcher
+    started for one training, all call this; the first of them writes. SIGINT and SIGTERM end it with ``SweepStopped``
+    as soon as the state is written.
     """
+    from tinynet_core.training.team import team
+
     if (record := store.get(experiment)) is not None:
         return record
-    store.check_writable()
-    while not isinstance(result := attempt(execute, experiment, store.root, False, device, lambda: False), Record):
+    if team().leads:
+        store.check_writable()
+    with StopSignals() as stop:
+        result = _run_here(experiment, store, device, compiled, lambda: stop.received is not None)
+    if isinstance(result, Record):
+        if team().leads:
+            store.put(result)
+            tidy(store, [experiment])
+        return result
+    if stop.received is not None:
+        raise SweepStopped(stop.received, 0, 1)
+    raise UserError(f"{experiment.key[:12]} is being trained by another process, which several cannot wait for")
+
+
+def _run_here(experiment: Experiment, store: Store, *how) -> Record | NoRecord:
+    from tinynet_core.training.engine import Interrupted
+    from tinynet_core.training.team import team
+
+    device, compiled, should_stop = how
+    if not team().leads:
+        try:
+            return execute(experiment, device, store.checkpoint(experiment), should_stop, compiled)
+        except Interrupted:
+            return NoRecord.STOPPED
+    while True:
+        result = attempt(execute, experiment, store.root, compiled, device, should_stop)
+        if result is not NoRecord.BUSY or team().size > 1 or should_stop():
+            return result
         time.sleep(_TICK_S)
-    store.put(result)
-    tidy(store, [experiment])
-    return result
 
 
 def sweep(
@@ -231,32 +258,30 @@ class _Sweep:
             raise SweepError("\n".join(lines)) from first
 
 
-class _Bar:
+class _Bar(tqdm):
     """Multiply-adds done and the time left. It keeps its own time, since the clock of the machine may be set anew."""
 
     def __init__(self, work: dict[Experiment, int], progress: bool) -> None:
         self.work, self.done = work, dict.fromkeys(work, 0.0)
-        self.bar = tqdm(total=sum(work.values()), unit="MAC", unit_scale=True, desc="training", disable=not progress)
         self.start = self.next = time.monotonic()
+        super().__init__(total=sum(work.values()), unit="MAC", unit_scale=True, desc="training", disable=not progress)
 
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.bar.close()
+    @property
+    def format_dict(self) -> dict:
+        return {**super().format_dict, "elapsed": time.monotonic() - self.start}
 
     def show(self, parts: dict[Experiment, float], recorded: dict[Experiment, bool]) -> None:
         """Draw the bar; ``parts`` is what is done of each experiment, ``recorded`` whether it gave a result."""
         for experiment, part in parts.items():
             self.done[experiment] = max(self.done[experiment], min(part, 1.0))
         now = time.monotonic()
-        if self.bar.disable or now < self.next:
+        ended = len(recorded) == len(self.work)
+        if self.disable or (now < self.next and not ended):
             return
         self.next = now + _DRAW_S[sys.stderr.isatty()]
-        self.bar.n = round(sum(part * self.work[e] for e, part in self.done.items()))
-        self.bar.start_t = time.time() - (now - self.start)
+        self.n = round(sum(part * self.work[e] for e, part in self.done.items()))
         failures = len(recorded) - sum(recorded.values())
-        self.bar.set_description(f"trained {len(recorded)}/{len(self.work)} models, {failures} failed")
+        self.set_description(f"trained {len(recorded)}/{len(self.work)} models, {failures} failed")
 
 
 def _in_a_line(error: Exception) -> str:

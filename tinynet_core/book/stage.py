@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
+from tinynet_core.data import GlyphDataset
 from tinynet_core.figures import glyph_sheet, set_style
 from tinynet_core.paper.claims import ledger
 from tinynet_core.presets import Preset, load_preset
@@ -21,7 +22,8 @@ def stage(root: Path, executed: list[Path], preset: Preset, store: Store, folder
     for path in executed:
         nbformat.write(_page(path, preset), folder / "notebooks" / path.name)
     set_style()
-    glyph_sheet(preset.dataset).savefig(folder / "glyphs.png", metadata={"Software": None})
+    drawn = preset.dataset if isinstance(preset.dataset, GlyphDataset) else GlyphDataset()
+    glyph_sheet(drawn).savefig(folder / "glyphs.png", metadata={"Software": None})
     _fill(folder / "claims.md", _claims_table(store))
     _fill(folder / "calibration.md", _calibration_table(root / "book" / "calibration.csv"))
     _fill(folder / "runs.md", _runs_table(executed, preset, store))
@@ -45,25 +47,39 @@ def _page(path: Path, preset: Preset) -> nbformat.NotebookNode:
         cell.metadata.pop("execution", None)
     notebook.metadata.pop("papermill", None)
     run = f"Run it yourself: `papermill notebooks/{path.name} out.ipynb -p preset {preset.name}`"
-    exact = notebook.metadata.get("tinynet", {}).get("evidence") == "recomputed"
-    origin = f"{EXACT if exact else _proxy(preset)}\n\n{run}\n:::"
+    evidence = notebook.metadata.get("tinynet", {}).get("evidence")
+    origin = f"{UNTRAINED[evidence] if evidence else _trained(preset)}\n\n{run}\n:::"
     notebook.cells.insert(1, nbformat.v4.new_markdown_cell(origin, id="origin"))
     return notebook
 
 
-EXACT = """:::{admonition} Evidence: recomputed
+UNTRAINED = {
+    "recomputed": """:::{admonition} Evidence: recomputed
 :class: tip
 Nothing on this page was trained or timed: multiply-adds and parameters are counted exactly, and you will get the same
-digits. Accuracies, where shown, are quoted from the paper."""
+digits. Accuracies, where shown, are quoted from the paper.""",
+    "quoted": """:::{admonition} Evidence: quoted, and simulated from it
+:class: warning
+The work is counted exactly. Every hour rests on a rate that the paper states, on assumptions listed on the page, and on a
+simulation; no GPU was timed for it.""",
+}
+"""What a page that rests on no trained model says of its worth, by the evidence that its notebook names."""
 
 
-def _proxy(preset: Preset) -> str:
+def _trained(preset: Preset) -> str:
     """What a page that rests on trained models says of their worth."""
+    proxy = preset.evidence == "proxy"
+    worth = (
+        "No accuracy on this page is an ImageNet number unless it is marked as quoted."
+        if proxy
+        else "The prose of this page was written for the proxy, glyphs; the numbers are of this training."
+    )
     return (
-        f":::{{admonition}} Evidence: proxy\n:class: warning\nTrained on glyphs with the preset `{preset.name}`: "
+        f":::{{admonition}} Evidence: {preset.evidence}\n:class: {'warning' if proxy else 'tip'}\n"
+        f"Trained on {'glyphs' if proxy else 'ImageNet'} with the preset `{preset.name}`: "
         f"{preset.dataset.classes} classes, {preset.dataset.train_images:,} training and "
         f"{preset.dataset.val_images:,} validation images, baseline input {preset.base.resolution} px, "
-        f"{preset.recipe.epochs} epochs. No accuracy on this page is an ImageNet number unless it is marked as quoted."
+        f"{preset.recipe.epochs} epochs. {worth}"
     )
 
 

@@ -16,6 +16,7 @@ from tinynet_core.data.imagefolder import SPLITS, class_folders, image_files
 from tinynet_core.errors import UserError
 
 IMAGENET_IMAGES_PER_CLASS = 1281
+IMAGENET_VALIDATION_PER_CLASS = 50
 
 
 class ImageNetDataset(BaseModel):
@@ -70,6 +71,11 @@ class ImageNetDataset(BaseModel):
     def train_images(self) -> int:
         """Nominal number of training images, for estimates; unreadable files and small classes make it fewer."""
         return self.classes * (self.train_per_class or IMAGENET_IMAGES_PER_CLASS)
+
+    @property
+    def val_images(self) -> int:
+        """Nominal number of validation images: ImageNet has 50 of each class."""
+        return self.classes * IMAGENET_VALIDATION_PER_CLASS
 
     @property
     def key(self) -> str:

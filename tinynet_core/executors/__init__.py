@@ -28,8 +28,9 @@ class WorkerDied(Exception):
 class Executor(Protocol):
     """Runs functions elsewhere."""
 
-    capacity: int | None
-    """How many runs may be under way; None where the executor keeps a queue of its own."""
+    @property
+    def capacity(self) -> int | None:
+        """How many runs may be under way; None where the executor keeps a queue of its own."""
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future:
         """Start ``function(*args, device, should_stop)``.

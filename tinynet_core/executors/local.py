@@ -180,6 +180,7 @@ def _serve(connection: Connection, stop: Any, steps: Any, device: str, threads: 
         except EOFError:
             return
         asked = False
+        answer: tuple[Any, Exception | None]
         try:
             function, args = pickle.loads(task)
             answer = function(*args, device, should_stop), None

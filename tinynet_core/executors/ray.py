@@ -12,7 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from tinynet_core.errors import UserError
 from tinynet_core.executors import ExecutorError, WorkerDied
 from tinynet_core.executors.attempt import NoRecord
 from tinynet_core.resources import Resources

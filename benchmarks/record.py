@@ -1,0 +1,124 @@
+"""Where measurements go: each script replaces its own section of book/benchmarks.json, which the book's page shows."""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from tinynet_core.experiment import provenance
+from tinynet_core.latency import processor
+from tinynet_core.presets import project_root
+
+RESULTS = project_root() / "book" / "benchmarks.json"
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
+
+
+class Recording:
+    """The rows of one script. A ``with`` block that ends without an error writes them, with the machine and the load.
+
+    ``arguments`` are those that the script was called with, as far as they differ from its defaults.
+    """
+
+    def __init__(self, script: str, arguments: str = "", path: Path = RESULTS) -> None:
+        self.script, self.path = script, path
+        self.command = f"python benchmarks/{script}.py {arguments}".rstrip()
+        self.rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> "Recording":
+        self._start = _clocks()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        if kind is None:
+            self._write()
+
+    def add(
+        self,
+        what: str,
+        values: float | Sequence[float] | np.ndarray,
+        unit: str = "",
+        *,
+        group: str = "",
+        at_least: float | None = None,
+        at_most: float | None = None,
+        peer: str = "",
+        interval: tuple[float, float] | None = None,
+        x: float | None = None,
+        x_label: str = "",
+    ) -> None:
+        """One row: the median of ``values`` with their range, or with the 95% ``interval`` where one is given.
+
+        Rows of one ``group``, by default those of the script, share a table. ``x`` is what a cost is drawn against.
+        """
+        many = np.atleast_1d(np.asarray(values, dtype=float))
+        low, high = interval or (many.min(), many.max())
+        row = {
+            "group": group or self.script,
+            "what": what,
+            "value": _digits(np.median(many)),
+            "low": _digits(low),
+            "high": _digits(high),
+            "n": len(many),
+            "unit": unit,
+        }
+        more = {"at_least": at_least, "at_most": at_most, "peer": peer, "x": x, "x_label": x_label}
+        more["interval"] = "95%" if interval else None
+        self.rows.append(row | {key: value for key, value in more.items() if value not in (None, "")})
+        print(_line(self.rows[-1]), flush=True)
+
+    def _write(self) -> None:
+        sections = json.loads(self.path.read_text()) if self.path.exists() else {}
+        about = {"command": self.command, "date": datetime.now(UTC).date().isoformat()}
+        about["machine"] = machine()
+        about["others"] = round(others(self._start, _clocks()), 3)
+        sections[self.script] = about | {"rows": self.rows}
+        scratch = self.path.with_suffix(".tmp")
+        scratch.write_text(json.dumps(dict(sorted(sections.items())), indent=1) + "\n")
+        scratch.rename(self.path)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    made = provenance("auto")
+    return {
+        "processor": processor(),
+        "cores": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": made["python"],
+        "packages": {name: version(name) for name in PACKAGES},
+        "commit": made["commit"],
+        "clean": made["clean"],
+    }
+
+
+def others(start: tuple[float, float, float], end: tuple[float, float, float]) -> float:
+    """Share of the cores that other programs took between two readings of ``_clocks``; ended children are ours."""
+    wall, busy, own = (b - a for a, b in zip(start, end, strict=True))
+    return max(0.0, (busy - own) / (wall * psutil.cpu_count()))
+
+
+def _clocks() -> tuple[float, float, float]:
+    """Seconds of wall time, of all cores not idle, and of this process with its ended children."""
+    cpu, own = psutil.cpu_times(), os.times()
+    waiting = getattr(cpu, "iowait", 0.0) + getattr(cpu, "guest", 0.0) + getattr(cpu, "guest_nice", 0.0)
+    return time.monotonic(), sum(cpu) - cpu.idle - waiting, sum(own[:4])
+
+
+def _digits(x: float) -> float:
+    return float(f"{x:.5g}")
+
+
+def _line(row: dict[str, Any]) -> str:
+    target = "".join(f", target {sign} {row[key]:g}" for key, sign in (("at_least", ">="), ("at_most", "<=")) if key in row)
+    against = f" against {row['peer']}" if "peer" in row else ""
+    at = f" at {row['x']:,g}" if "x" in row else ""
+    return f"{row['what']}{at}{against}: {row['value']:,g} {row['unit']} [{row['low']:,g}, {row['high']:,g}]{target}"

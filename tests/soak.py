@@ -1,0 +1,225 @@
+"""Kill sweeps at random moments, for as long as wanted, and see that nothing is lost, doubled, different or left over.
+
+    python tests/soak.py run --kills 60
+
+A small sweep is started as a process of its own and killed: the whole process group, the driver alone, or a worker
+alone; at a moment drawn from the whole life of the process, and for some kills at the first checkpoint or record that
+is being written after it. The same command is then run again, until the sweep is complete, and the next sweep begins.
+"""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import click
+import psutil
+from tqdm import tqdm
+
+from tinynet_core import Experiment, GlyphDataset, Recipe, Scale, Store, UserError, sweep
+from tinynet_core.resources import Resources
+
+KEY = re.compile(rb'"key":"([0-9a-f]{64})"')
+KEPT = {"records.jsonl", "records.lock", "records.damaged.jsonl", "checkpoints"}
+ORPHANS_S = 20  # within which the workers of a killed driver must be gone
+
+
+def experiments():
+    """Four networks of six epochs, a few seconds of training in all."""
+    dataset = GlyphDataset(classes=4, resolution=32, train_images=256, val_images=64, difficulty=0.0)
+    recipe = Recipe(epochs=6, warmup_epochs=0.5, batch_size=32)
+    scales = (Scale(0.12, 0.5, 0.2), Scale(0.12, 1.0, 0.2))
+    return [
+        Experiment(network="efficientnet_b0", scale=scale, dataset=dataset, recipe=recipe, seed=seed)
+        for scale in scales
+        for seed in range(2)
+    ]
+
+
+def results(root):
+    """Everything about the records but how long they took and where."""
+    return {r.key: r.model_dump(exclude={"wall_s", "provenance"}) for r in Store(root).records()}
+
+
+def start(root, log):
+    """The sweep over ``experiments()`` as a process group of its own."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, __file__, "drive", str(root)],
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+class Soak:
+    """Sweeps that are killed until there were ``kills`` kills. ``violations`` must stay empty."""
+
+    def __init__(self, folder, kills, seed):
+        self.folder, self.kills, self.random = folder, kills, random.Random(seed)
+        self.log = folder / "log"
+        self.how, self.phases, self.violations = Counter(), Counter(), []
+        self.sweeps, self.orphans = 0, []
+        begin = time.monotonic()
+        self.reference = self._complete(folder / "reference")
+        self.life_s = time.monotonic() - begin
+
+    def _complete(self, root):
+        if status := start(root, self.log).wait():
+            raise RuntimeError(f"a sweep that nobody disturbed ended with status {status}:\n{self.log.read_text()}")
+        return results(root)
+
+    def run(self, progress=True):
+        with tqdm(total=self.kills, desc="kills", disable=not progress) as bar:
+            while self.how.total() < self.kills:
+                root = self.folder / f"sweep-{self.sweeps}"
+                self.sweeps += 1
+                process = start(root, self.log)
+                while (status := self._disturb(process, root)) is None or status == -signal.SIGKILL:
+                    bar.update(self.how.total() - bar.n)
+                    if status is not None:
+                        process = start(root, self.log)
+                if status:
+                    self.violations.append(f"{root.name} ended with status {status}:\n{self.log.read_text()}")
+                    return
+                self._inspect(root)
+
+    def _disturb(self, process, root):
+        """Kill something at a random moment, or wait for the end when there were enough kills; the driver's status."""
+        if self.how.total() >= self.kills:
+            return process.wait()
+        moment = self.random.uniform(0, 1.1 * self.life_s)
+        target = self.random.choice(["group", "driver", "worker"])
+        aim = self.random.choice([None, None, scratch_files, lambda r: [len(recorded(r))]])
+        try:
+            return process.wait(timeout=moment)
+        except subprocess.TimeoutExpired:
+            pass
+        if aim is not None:
+            await_change(root, aim)
+        workers = workers_of(process)
+        phase = phase_of(root, workers, len(self.reference))
+        victim = self.random.choice(workers) if workers and target == "worker" else None
+        try:
+            if victim is not None:
+                victim.kill()
+            elif target == "group":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            return process.poll()
+        self.how["worker" if victim else "driver" if target == "worker" else target] += 1
+        self.phases[phase] += 1
+        if victim is not None:
+            return None
+        self.orphans += workers
+        return process.wait()
+
+    def _inspect(self, root):
+        """Hold a complete sweep against the reference."""
+        keys = Counter(KEY.findall((root / "records.jsonl").read_bytes()))
+        found = results(root)
+        strays = [str(p.relative_to(root)) for p in root.rglob("*") if p.name not in KEPT]
+        problems = {
+            "lost": self.reference.keys() - found.keys(),
+            "not asked for": found.keys() - self.reference.keys(),
+            "doubled": [key for key, count in keys.items() if count > 1],
+            "different": [key for key in found.keys() & self.reference.keys() if found[key] != self.reference[key]],
+            "left over": strays,
+        }
+        self.violations += [f"{root.name}: {what}: {sorted(these)}" for what, these in problems.items() if these]
+        _, alive = psutil.wait_procs(self.orphans, timeout=ORPHANS_S)
+        if alive:
+            self.violations.append(f"{root.name}: workers outlived their driver: {alive}")
+        self.orphans = []
+
+    def summary(self):
+        counts = [", ".join(f"{name} {count}" for name, count in c.most_common()) for c in (self.how, self.phases)]
+        good = "nothing lost, doubled, different or left over" if not self.violations else "VIOLATIONS"
+        return f"{self.how.total()} kills in {self.sweeps} sweeps ({counts[0]}) during {counts[1]}: {good}"
+
+
+def workers_of(process):
+    """The worker processes under ``process``."""
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+        return [c for c in children if "spawn_main" in " ".join(c.cmdline())]
+    except psutil.Error:
+        return []
+
+
+def recorded(root):
+    file = root / "records.jsonl"
+    return set(KEY.findall(file.read_bytes())) if file.exists() else set()
+
+
+def scratch_files(root):
+    return list((root / "checkpoints").glob("*.tmp"))
+
+
+def await_change(root, look, timeout=3.0):
+    """Return when what ``look`` sees is no longer what it was."""
+    before, end = look(root), time.monotonic() + timeout
+    while look(root) == before and time.monotonic() < end:
+        time.sleep(0.0002)
+
+
+def phase_of(root, workers, total):
+    """What the sweep is doing, by what is on disk and open."""
+    done = recorded(root)
+    if scratch_files(root):
+        return "checkpoint writing"
+    if any((root / "checkpoints" / f"{key.decode()}.pt").exists() for key in done):
+        return "store writing"
+    if len(done) == total:
+        return "closing"
+    for worker in workers:
+        try:
+            if any(file.path.endswith(".pt.lock") for file in worker.open_files()):
+                return "training"
+        except psutil.Error:
+            continue
+    return "start-up"
+
+
+@click.group()
+def soak():
+    """Sweeps under fire."""
+
+
+@soak.command()
+@click.argument("root")
+def drive(root):
+    """Run the sweep into ROOT; a stop on request ends it with its status."""
+    try:
+        sweep(experiments(), Store(root), progress=False, resources=Resources(workers=2, retries=1000))
+    except UserError as error:
+        click.echo(error, err=True)
+        sys.exit(getattr(error, "exit_status", 2))
+
+
+@soak.command()
+@click.option("--kills", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--seed", type=int, default=lambda: int.from_bytes(os.urandom(3)), help="Of the moments; random.")
+def run(kills, seed):
+    """Kill sweeps KILLS times; status 1 when anything was lost, doubled, different or left over."""
+    click.echo(f"seed {seed}")
+    with tempfile.TemporaryDirectory(prefix="tinynet-soak-") as folder:
+        os.environ.setdefault("TINYNET_CACHE", f"{folder}/cache")
+        fire = Soak(Path(folder), kills, seed)
+        fire.run()
+    for violation in fire.violations:
+        click.echo(violation, err=True)
+    click.echo(fire.summary())
+    sys.exit(bool(fire.violations))
+
+
+if __name__ == "__main__":
+    soak()

@@ -1,0 +1,113 @@
+"""From a folder of JPEG files to a record: what a user of ImageNet does, in small."""
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from jpegs import wnid, write_image_folder
+
+from tinynet_core import Experiment, Scale, Store, Study, load_preset, run
+from tinynet_core.cli import tinynet
+from tinynet_core.data import ImageNetDataset
+from tinynet_core.presets import PresetError
+from tinynet_core.training.recipe import EFFICIENTNET_RECIPE
+
+RECIPE = EFFICIENTNET_RECIPE.scaled(epochs=4, batch_size=16, images=60 / 1_281_167).model_copy(
+    update={"rand_augment": 9.0, "zero_init_residual": True, "lr": 1.0}
+)
+PRESET = {
+    "name": "folder",
+    "about": "for tests",
+    "base": {"resolution": 24, "width": 0.25, "divisor": 4},
+    "dataset": {"kind": "imagenet", "classes": 3, "class_seed": 1, "train_per_class": 20, "side": 32},
+    "recipe": RECIPE.model_dump(mode="json"),
+    "networks": ["efficientnet_b0"],
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    root = write_image_folder(tmp_path / "images", classes=4, train=24, val=8) or tmp_path / "images"
+    monkeypatch.setenv("TINYNET_IMAGENET", str(root))
+    monkeypatch.setenv("TINYNET_CACHE", str(tmp_path / "cache"))
+    return root
+
+
+def experiment(**dataset):
+    fields = {"classes": 3, "class_seed": 1, "train_per_class": 20, "side": 32, **dataset}
+    return Experiment(
+        network="efficientnet_b0",
+        scale=Scale(0.1, 0.5, 0.25),
+        dataset=ImageNetDataset(**fields),
+        recipe=RECIPE,
+    )
+
+
+def test_a_cached_and_a_streamed_training_are_one_experiment_with_one_result(folder, tmp_path):
+    cached, streamed = experiment(), experiment(stream=True)
+    assert cached.key == streamed.key
+    a = run(cached, Store(tmp_path / "a"), "cpu")
+    b = run(streamed, Store(tmp_path / "b"), "cpu")
+    assert a.done
+    assert a.curve == b.curve
+    assert a.provenance["dataset_sha256"] == b.provenance["dataset_sha256"]
+    assert len(a.curve) == 4
+
+
+def test_the_record_comes_back_from_the_store(folder, tmp_path):
+    store = Store(tmp_path / "store")
+    done = run(experiment(stream=True), store, "cpu")
+    assert Store(store.root).get(experiment()) == done.model_copy(update={"experiment": experiment()})
+    assert store.frame().iloc[0].network == "efficientnet_b0"
+
+
+def test_the_choice_of_classes_is_part_of_the_experiment():
+    keys = {
+        experiment().key,
+        experiment(class_seed=2).key,
+        experiment(class_seed=None, wnids=[wnid(0), wnid(1), wnid(2)]).key,
+        experiment(side=48).key,
+        experiment(train_per_class=19).key,
+    }
+    assert len(keys) == 5
+
+
+def test_a_sweep_over_a_folder(folder, tmp_path):
+    path = tmp_path / "folder.yaml"
+    path.write_text(yaml.safe_dump(PRESET))
+    store = str(tmp_path / "store")
+    result = CliRunner().invoke(tinynet, ["sweep", str(path), "--store", store], catch_exceptions=False)
+    assert "1 models trained, 0 of them failed" in result.output
+    frame = Study(str(path), store).store.frame()
+    assert frame.top1.between(0, 1).all()
+    assert Study(str(path), store).preset.evidence == "trained"
+
+
+def test_a_missing_folder_is_said_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.delenv("TINYNET_IMAGENET", raising=False)
+    path = tmp_path / "folder.yaml"
+    path.write_text(yaml.safe_dump(PRESET))
+    result = CliRunner().invoke(tinynet, ["sweep", str(path), "--store", str(tmp_path / "store")])
+    assert "TINYNET_IMAGENET" in str(result.exception)
+    assert Store(tmp_path / "store").records() == []
+
+
+def test_a_file_of_classes_is_read_beside_the_preset(tmp_path, monkeypatch):
+    content = {**PRESET, "dataset": {"kind": "imagenet", "classes": 2, "wnids": "mine.txt", "side": 32}}
+    content["recipe"] = {**content["recipe"], "batch_size": 16}
+    (tmp_path / "mine.txt").write_text(f"{wnid(3)}\n{wnid(1)}\n")
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(content))
+    assert load_preset(str(tmp_path / "p.yaml")).dataset.wnids == (wnid(1), wnid(3))
+
+
+def test_a_page_that_needs_a_sample_says_so(tmp_path):
+    with pytest.raises(PresetError, match="preset imagenet1k has no random_sample"):
+        load_preset("imagenet1k").random_experiments()
+    with pytest.raises(PresetError, match="preset imagenet1k has no equal_cost_sample"):
+        load_preset("imagenet1k").equal_cost_experiments()
+
+
+def test_the_presets_keys_are_named_without_the_kind(tmp_path):
+    content = {**PRESET, "dataset": {**PRESET["dataset"], "clases": 3}}
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(PresetError, match=r"p\.yaml: unknown key 'dataset\.clases'"):
+        load_preset(str(tmp_path / "p.yaml"))

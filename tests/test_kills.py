@@ -1,0 +1,43 @@
+import os
+import random
+import signal
+import time
+
+import pytest
+from soak import Soak, results, start
+
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def fire(tmp_path_factory):
+    """The reference sweep, which nobody disturbs, and what kills others."""
+    return Soak(tmp_path_factory.mktemp("kills"), KILLS, random.SystemRandom().randrange(2**24))
+
+
+def test_kills_lose_nothing(fire):
+    fire.run(progress=False)
+    print(fire.summary())
+    assert fire.violations == []
+    assert fire.how.total() == KILLS
+
+
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_sigterm_ends_the_command_cleanly(fire, tmp_path, whole_group):
+    """To the driver alone, or, as a scheduler does, to all its processes."""
+    log = tmp_path / "log"
+    root = tmp_path / "store"
+    process = start(root, log)
+    while not list(root.glob("checkpoints/*.pt")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    lines = log.read_text().splitlines()
+    assert len(lines) == 1  # no traceback of anybody
+    assert lines[0].startswith("stopped by SIGTERM: ")
+    assert lines[0].endswith("the same command goes on from the checkpoints")
+    assert not list(root.glob("checkpoints/*.tmp"))
+    assert start(root, log).wait() == 0
+    assert results(root) == fire.reference
+    assert list((root / "checkpoints").iterdir()) == []

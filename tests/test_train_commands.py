@@ -1,0 +1,80 @@
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from tinynet_core import Store, Study
+from tinynet_core.cli import tinynet
+
+TINY = {
+    "name": "tiny",
+    "about": "for tests",
+    "base": {"resolution": 32, "width": 0.35, "divisor": 4},
+    "dataset": {"classes": 4, "resolution": 32, "train_images": 96, "val_images": 32, "difficulty": 0.0},
+    "recipe": {"epochs": 2, "batch_size": 32, "warmup_epochs": 0.5},
+    "random_sample": {"models": 5, "frontier": 0.6},
+}
+
+
+@pytest.fixture
+def preset(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return str(path)
+
+
+def run(*arguments):
+    return CliRunner().invoke(tinynet, list(arguments), catch_exceptions=False)
+
+
+def test_a_dry_run_lists_and_trains_nothing(preset, tmp_path):
+    result = run("sweep", preset, "--store", str(tmp_path / "store"), "--dry-run", "--workers", "3")
+    assert result.exit_code == 0
+    study = Study(preset, tmp_path / "store")
+    lines = result.output.splitlines()
+    experiments = study.experiments()
+    assert [line.split()[0] for line in lines[1 : 1 + len(experiments)]] == [e.key[:12] for e in experiments]
+    for line, e in zip(lines[1:], experiments, strict=False):
+        assert f"{e.spec().complexity().macs / 1e6:.2f}M" in line
+    macs = sum(e.spec().complexity().macs for e in experiments) * 96 * 2
+    assert f"{len(experiments)} models, {macs:.3g} multiply-adds" in result.output
+    assert "Estimated time with 3 at a time: 00:" in result.output
+    assert "timed now on cpu" in result.output
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_limited_sweep_and_the_rest_of_it(preset, tmp_path):
+    store = str(tmp_path / "store")
+    first = run("sweep", preset, "--store", store, "--limit", "2")
+    assert "2 models trained, 0 of them failed" in first.output
+    everything = Study(preset, store).experiments()
+    assert len(Store(store).missing(everything)) == len(everything) - 2
+    plan = run("sweep", preset, "--store", store, "--dry-run").output
+    assert f"{len(everything) - 2} models," in plan
+
+
+def test_one_network_by_name(preset, tmp_path):
+    store = str(tmp_path / "store")
+    result = run("train", preset, "efficientnet_b0", "--w", "0.5", "--seed", "3", "--store", store)
+    assert result.exit_code == 0
+    assert "top-1" in result.output
+    (record,) = Store(store).records()
+    assert (record.experiment.scale.w, record.experiment.seed) == (0.5, 3)
+    assert record.experiment.base == Study(preset).preset.base
+    assert f"top-1 {record.metrics['top1']:.2%} (raw weights {record.metrics['raw_top1']:.2%})" in result.output
+    again = run("train", preset, "efficientnet_b0", "--w", "0.5", "--seed", "3", "--store", store)
+    assert again.output == result.output
+    assert len(Store(store).records()) == 1
+
+
+def test_a_failed_run_ends_with_status_1(preset, tmp_path):
+    content = {**TINY, "recipe": {**TINY["recipe"], "lr": 1e30}}
+    path = tmp_path / "diverges.yaml"
+    path.write_text(yaml.safe_dump(content))
+    result = CliRunner().invoke(tinynet, ["train", str(path), "efficientnet_b0", "--store", str(tmp_path / "s")])
+    assert result.exit_code == 1
+    assert "failed: diverged: training loss nan in epoch 1" in result.output
+
+
+def test_an_address_is_for_ray(preset, tmp_path):
+    result = CliRunner().invoke(tinynet, ["sweep", preset, "--store", str(tmp_path), "--address", "auto"])
+    assert "address 'auto' is of a Ray cluster, but executor is 'local'" in str(result.exception)
