@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tinynet_core.budget import UnreachableBudget
-    from tinynet_core.data import GlyphDataset, load_glyphs
+    from tinynet_core.data import GlyphDataset, ImageNetDataset, load_glyphs, load_images
     from tinynet_core.errors import UserError
     from tinynet_core.experiment import Experiment, Record
     from tinynet_core.formula import ExtrapolationWarning, TinyFormula
@@ -17,19 +17,22 @@ if TYPE_CHECKING:
     from tinynet_core.paper.claims import Finding, write_claims
     from tinynet_core.pareto import frontier, null_correlations, rank_correlation
     from tinynet_core.presets import Preset, load_preset
+    from tinynet_core.resources import Resources
     from tinynet_core.sampling import sample_scales, sample_scales_at
     from tinynet_core.scale import Base, Scale, eq5_width, giant
     from tinynet_core.screening import screen
     from tinynet_core.shrinking import BudgetWarning, released_formula, shrink, shrunk, solve_width
     from tinynet_core.store import Store, StoreError
     from tinynet_core.study import MissingRecords, Study, formula_tinynets, open_notebook, released_tinynets
-    from tinynet_core.sweeps import run, sweep
+    from tinynet_core.sweeps import SweepError, SweepStopped, run, sweep
     from tinynet_core.training.recipe import Recipe
 
 _HOME = {
     "UnreachableBudget": "tinynet_core.budget",
     "GlyphDataset": "tinynet_core.data",
+    "ImageNetDataset": "tinynet_core.data",
     "load_glyphs": "tinynet_core.data",
+    "load_images": "tinynet_core.data",
     "UserError": "tinynet_core.errors",
     "Experiment": "tinynet_core.experiment",
     "Record": "tinynet_core.experiment",
@@ -44,6 +47,7 @@ _HOME = {
     "write_claims": "tinynet_core.paper.claims",
     "Preset": "tinynet_core.presets",
     "load_preset": "tinynet_core.presets",
+    "Resources": "tinynet_core.resources",
     "Base": "tinynet_core.scale",
     "Scale": "tinynet_core.scale",
     "eq5_width": "tinynet_core.scale",
@@ -65,6 +69,8 @@ _HOME = {
     "sample_scales": "tinynet_core.sampling",
     "sample_scales_at": "tinynet_core.sampling",
     "sweep": "tinynet_core.sweeps",
+    "SweepError": "tinynet_core.sweeps",
+    "SweepStopped": "tinynet_core.sweeps",
     "Recipe": "tinynet_core.training.recipe",
 }
 
@@ -75,14 +81,18 @@ __all__ = [
     "ExtrapolationWarning",
     "Finding",
     "GlyphDataset",
+    "ImageNetDataset",
     "MissingRecords",
     "Preset",
     "Recipe",
     "Record",
+    "Resources",
     "Scale",
     "Store",
     "StoreError",
     "Study",
+    "SweepError",
+    "SweepStopped",
     "TinyFormula",
     "UnreachableBudget",
     "UserError",
@@ -91,6 +101,7 @@ __all__ = [
     "frontier",
     "giant",
     "load_glyphs",
+    "load_images",
     "load_preset",
     "network",
     "null_correlations",
