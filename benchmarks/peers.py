@@ -56,9 +56,7 @@ def torchvision_steps(
     """As torchvision's references for classification: DataLoader, transforms of PIL images, the default layout."""
     data.transform = v2.Compose(
         [
-            v2.RandomResizedCrop(
-                spec.resolution, recipe.crop_area, recipe.crop_aspect, FILTERS[recipe.interpolation]
-            ),
+            v2.RandomResizedCrop(spec.resolution, recipe.crop_area, recipe.crop_aspect, FILTERS[recipe.interpolation]),
             v2.RandomHorizontalFlip(recipe.mirror),
             v2.ColorJitter(recipe.jitter, recipe.jitter, recipe.jitter),
             v2.PILToTensor(),
@@ -67,9 +65,7 @@ def torchvision_steps(
         ]
     )
     pin = device.type == "cuda"
-    loader = DataLoader(
-        data, recipe.batch_size, shuffle=True, num_workers=workers, pin_memory=pin, drop_last=True
-    )
+    loader = DataLoader(data, recipe.batch_size, shuffle=True, num_workers=workers, pin_memory=pin, drop_last=True)
     model = build(spec, recipe, device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.peak_lr, weight_decay=recipe.weight_decay)
     for images, labels in loader:

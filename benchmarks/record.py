@@ -1,8 +1,6 @@
 """Where measurements go: each script replaces its own section of book/benchmarks.json, which the book's page shows."""
 
 import json
-import os
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from quiet import clocks, others
 
 from tinynet_core.experiment import provenance
 from tinynet_core.latency import processor
@@ -33,7 +32,7 @@ class Recording:
         self.rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> "Recording":
-        self._start = _clocks()
+        self._start = clocks()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_) -> None:
@@ -78,7 +77,7 @@ class Recording:
         sections = json.loads(self.path.read_text()) if self.path.exists() else {}
         about = {"command": self.command, "date": datetime.now(UTC).date().isoformat()}
         about["machine"] = machine()
-        about["others"] = round(others(self._start, _clocks()), 3)
+        about["others"] = round(others(self._start, clocks()), 3)
         sections[self.script] = about | {"rows": self.rows}
         scratch = self.path.with_suffix(".tmp")
         scratch.write_text(json.dumps(dict(sorted(sections.items())), indent=1) + "\n")
@@ -100,25 +99,14 @@ def machine() -> dict[str, Any]:
     }
 
 
-def others(start: tuple[float, float, float], end: tuple[float, float, float]) -> float:
-    """Share of the cores that other programs took between two readings of ``_clocks``; ended children are ours."""
-    wall, busy, own = (b - a for a, b in zip(start, end, strict=True))
-    return max(0.0, (busy - own) / (wall * psutil.cpu_count()))
-
-
-def _clocks() -> tuple[float, float, float]:
-    """Seconds of wall time, of all cores not idle, and of this process with its ended children."""
-    cpu, own = psutil.cpu_times(), os.times()
-    waiting = getattr(cpu, "iowait", 0.0) + getattr(cpu, "guest", 0.0) + getattr(cpu, "guest_nice", 0.0)
-    return time.monotonic(), sum(cpu) - cpu.idle - waiting, sum(own[:4])
-
-
 def _digits(x: float) -> float:
     return float(f"{x:.5g}")
 
 
 def _line(row: dict[str, Any]) -> str:
-    target = "".join(f", target {sign} {row[key]:g}" for key, sign in (("at_least", ">="), ("at_most", "<=")) if key in row)
+    target = "".join(
+        f", target {sign} {row[key]:g}" for key, sign in (("at_least", ">="), ("at_most", "<=")) if key in row
+    )
     against = f" against {row['peer']}" if "peer" in row else ""
     at = f" at {row['x']:,g}" if "x" in row else ""
     return f"{row['what']}{at}{against}: {row['value']:,g} {row['unit']} [{row['low']:,g}, {row['high']:,g}]{target}"

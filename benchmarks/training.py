@@ -10,12 +10,15 @@ round, so that what else the machine does meets all of them.
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
 from peers import Pictures, timm_steps, torchvision_steps
+from quiet import LIMIT, quietly
 from record import Recording
 from torch.nn import functional as F
 
@@ -96,23 +99,21 @@ def contenders(executor: LocalExecutor, root: Path, workers: tuple[int, ...]) ->
     return found
 
 
-def throughput(rounds: int, steps: int, workers: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Images per second of each contender in each round."""
+def throughput(rounds: int, steps: int, workers: tuple[int, ...], limit: float) -> dict[str, np.ndarray]:
+    """Images per second of each contender in each round, with other programs on at most ``limit`` of the cores."""
     tn.load_glyphs(dataset(steps), workers=cores())
     seconds: dict[str, list[float]] = {}
-    rng = np.random.default_rng(0)
+    rng, seeds = np.random.default_rng(0), count()  # nothing is trained twice, or its checkpoint would be taken
     executor = LocalExecutor(["cpu"] * cores(), 1)
     try:
         with tempfile.TemporaryDirectory() as root:
             ways = contenders(executor, Path(root), workers)
-            warm_up = [model for seed in range(1, 1 + cores()) for model in experiments(steps, seed)[-1:]]
-            ways["ours"](warm_up)
-            for seed in range(100, 100 + rounds):
+            ways["ours"]([experiments(steps, next(seeds))[-1] for _ in range(cores())])  # the workers are up
+            for _ in range(rounds):
                 for i in rng.permutation(len(ways)):
                     name, train = list(ways.items())[i]
-                    start = time.perf_counter()
-                    train(experiments(steps, seed))
-                    seconds.setdefault(name, []).append(time.perf_counter() - start)
+                    work = partial(timed, lambda train=train: train(experiments(steps, next(seeds))))
+                    seconds.setdefault(name, []).append(quietly(work, limit))
     finally:
         executor.close()
     images = len(SCALES) * steps * RECIPE.batch_size
@@ -120,9 +121,11 @@ def throughput(rounds: int, steps: int, workers: tuple[int, ...]) -> dict[str, n
 
 
 def record_throughput(recording: Recording, rates: dict[str, np.ndarray]) -> None:
-    """The ratio to each kind of peer, with no loader process and with the number that serves it best; then the rates."""
+    """The ratio to each kind of peer, with no loader process and with as many as serve it best; then the rates."""
     for kind, target in (("torchvision", 3.0), ("timm", 3.0), ("timm, channels last", 3.0)):
-        own = {name: rate for name, rate in rates.items() if name.startswith(f"{kind}, ") and name[len(kind) + 2].isdigit()}
+        own = {
+            name: rate for name, rate in rates.items() if name.startswith(f"{kind}, ") and name[len(kind) + 2].isdigit()
+        }
         best = max(own, key=lambda name: np.median(own[name]))
         for name in dict.fromkeys([next(iter(own)), best]):
             note = " (its best)" if name == best else ""
@@ -172,14 +175,14 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def record_shares(recording: Recording, rounds: int, pairs: int, steps: int) -> None:
+def record_shares(recording: Recording, rounds: int, pairs: int, steps: int, limit: float) -> None:
     """The share of a step's time that is its compute bound, on one thread."""
     images = tn.load_glyphs(dataset(steps))
     torch.set_num_threads(1)
     cases = {(size, name): StepAndBound(SIZES[size], name, images) for size in SIZES for name in OPTIMIZERS}
     for case in cases.values():
         case.share(3)  # memory is allocated, kernels are chosen
-    shares = [{key: case.share(pairs) for key, case in cases.items()} for _ in range(rounds)]
+    shares = [{key: quietly(partial(case.share, pairs), limit) for key, case in cases.items()} for _ in range(rounds)]
     for (size, name), case in cases.items():
         million = case.spec.complexity().macs / 1e6
         what = f"{size} network ({million:.2g}M MACs at {case.spec.resolution} px), {name}"
@@ -191,11 +194,12 @@ def record_shares(recording: Recording, rounds: int, pairs: int, steps: int) -> 
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=40, show_default=True, help="Of each model.")
 @click.option("--pairs", type=click.IntRange(min=1), default=20, show_default=True, help="Of timed steps a round.")
-def main(rounds: int, steps: int, pairs: int) -> None:
+@click.option("--others", type=float, default=LIMIT, show_default=True, help="Cores that others may take, a share.")
+def main(rounds: int, steps: int, pairs: int, others: float) -> None:
     """Measure and record both. About ten minutes on two cores."""
     with Recording("training") as recording:
-        record_throughput(recording, throughput(rounds, steps, tuple(sorted({0, 1, cores()}))))
-        record_shares(recording, rounds, pairs, steps)
+        record_throughput(recording, throughput(rounds, steps, tuple(sorted({0, 1, cores()})), others))
+        record_shares(recording, rounds, pairs, steps, others)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import psutil
 from tqdm import tqdm
 
 from tinynet_core import Experiment, GlyphDataset, Recipe, Scale, Store, UserError, sweep
+from tinynet_core.data import load_images
 from tinynet_core.resources import Resources
 
 KEY = re.compile(rb'"key":"([0-9a-f]{64})"')
@@ -66,6 +67,7 @@ class Soak:
         self.log = folder / "log"
         self.how, self.phases, self.violations = Counter(), Counter(), []
         self.sweeps, self.orphans = 0, []
+        load_images(experiments()[0].dataset)
         begin = time.monotonic()
         self.reference = self._complete(folder / "reference")
         self.life_s = time.monotonic() - begin
@@ -94,7 +96,8 @@ class Soak:
         """Kill something at a random moment, or wait for the end when there were enough kills; the driver's status."""
         if self.how.total() >= self.kills:
             return process.wait()
-        moment = self.random.uniform(0, 1.1 * self.life_s)
+        left = 1 - len(recorded(root)) / len(self.reference)
+        moment = self.random.uniform(0, self.life_s * (0.4 + 0.6 * left))  # it takes some time to start
         target = self.random.choice(["group", "driver", "worker"])
         aim = self.random.choice([None, None, scratch_files, lambda r: [len(recorded(r))]])
         try:

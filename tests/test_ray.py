@@ -1,53 +1,127 @@
+import os
+import signal
+import sys
 import threading
 import time
+from concurrent.futures import wait
 
 import pytest
+import torch
 
 from tinynet_core import Store, sweep
+from tinynet_core.executors import ExecutorError
 from tinynet_core.executors.ray import RayExecutor
+from tinynet_core.experiment import execute
+from tinynet_core.resources import Resources
+from tinynet_core.sweeps import SweepStopped
 
-ray = pytest.importorskip("ray")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    yield cluster
-    cluster.shutdown()
-
-
-def essence(record):
-    return record.model_dump(exclude={"wall_s", "provenance"})
+    """Two nodes with one core each."""
+    started = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    started.add_node(num_cpus=1)
+    yield started
+    started.shutdown()
 
 
-def test_lost(cluster, make_experiment, tmp_path):
-    node = cluster.add_node(num_cpus=1)
-    experiments = [make_experiment(seed=s, epochs=40) for s in range(4)]
-    store = Store(tmp_path / "ray")
-    ends = []
-    orig = RayExecutor._translate
+def results(records):
+    return [r.model_dump(exclude={"wall_s", "provenance"}) for r in records]
 
-    def tr(self, ended, future):
-        print(time.time(), "ended", repr(ended.exception())[:1000])
-        orig(self, ended, future)
 
-    RayExecutor._translate = tr
+def when(happened, act):
+    """Call ``act`` in a thread as soon as ``happened()``."""
 
-    def remove():
-        while not len(list(store.root.glob("checkpoints/*.pt"))) >= 2:
-            time.sleep(0.05)
-        time.sleep(1)
-        print(time.time(), "removing")
-        cluster.remove_node(node, allow_graceful=False)
-        print(time.time(), "removed")
+    def watch():
+        while not happened():
+            time.sleep(0.01)
+        act()
 
-    t = threading.Thread(target=remove)
-    t.start()
-    a = time.time()
-    records = sweep(experiments, store, executor="ray", address=cluster.address, progress=False)
-    print("took", time.time() - a)
-    t.join()
-    local = sweep(experiments, Store(tmp_path / "local"), progress=False)
-    assert [essence(r) for r in records] == [essence(r) for r in local]
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def checkpoints(store):
+    return list(store.root.glob("checkpoints/*.pt"))
+
+
+def killed_at_once(experiment, device, checkpoint, should_stop, compiled):
+    if experiment.seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return execute(experiment, device, checkpoint, should_stop, compiled)
+
+
+def surroundings(device, should_stop):
+    return device, torch.get_num_threads(), os.environ.get("TINYNET_CACHE"), should_stop()
+
+
+def defective(device, should_stop):
+    raise KeyError("model")
+
+
+def test_tasks_run_as_local_workers_do(cluster):
+    executor = RayExecutor(Resources(), address=cluster.address)
+    try:
+        good, bad = executor.submit(surroundings), executor.submit(defective)
+        assert good.result() == ("cpu", 1, os.environ["TINYNET_CACHE"], False)
+        with pytest.raises(KeyError, match="model"):
+            bad.result()
+    finally:
+        executor.close()
+
+
+def test_a_lost_node_and_a_signal_change_no_record(cluster, make_experiment, tmp_path):
+    """Stopped while two nodes train, gone on with, a node taken away in the middle: the local executor's records."""
+    experiments = [make_experiment(seed=s, epochs=10) for s in range(3)]
+    store, local = Store(tmp_path / "ray"), Store(tmp_path / "local")
+    how = {"executor": "ray", "address": cluster.address, "progress": False}
+    thread = when(lambda: len(checkpoints(store)) == 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SweepStopped, match="0 models done, 3 left"):
+        sweep(experiments, store, **how)
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert all(torch.load(c)["step"] for c in checkpoints(store))  # stopped in mid-epoch
+    before = {c: c.stat().st_mtime_ns for c in checkpoints(store)}
+    node = list(cluster.worker_nodes)[0]
+    thread = when(
+        lambda: all(c in checkpoints(store) and c.stat().st_mtime_ns != t for c, t in before.items()),
+        lambda: cluster.remove_node(node, allow_graceful=False),
+    )
+    records = sweep(experiments, store, **how)
+    thread.join()
+    assert results(records) == results(sweep(experiments, local, progress=False))
+    assert {r.provenance["threads"] for r in records} == {1}
+    assert list((store.root / "checkpoints").iterdir()) == []
+
+
+def test_a_worker_that_always_dies_is_a_failed_run(cluster, make_experiment, monkeypatch, tmp_path):
+    monkeypatch.setattr("tinynet_core.sweeps.execute", killed_at_once)
+    experiments = [make_experiment(seed=s, epochs=1) for s in range(2)]
+    resources = Resources(retries=1)
+    records = sweep(experiments, Store(tmp_path), "ray", address=cluster.address, progress=False, resources=resources)
+    assert [r.status for r in records] == ["done", "failed"]
+    assert records[1].reason == "the worker process died"
+
+
+def test_what_cannot_be_placed_is_said_and_waits(cluster):
+    with pytest.warns(UserWarning, match="a run holds 64 CPU, the Ray cluster has"):
+        executor = RayExecutor(Resources(cpus=64), address=cluster.address)
+    try:
+        assert not wait([executor.submit(surroundings)], timeout=0.2).done
+    finally:
+        executor.close()
+
+
+def test_without_ray_one_line_says_what_to_install(make_experiment, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ExecutorError, match=r"executor 'ray' needs Ray: pip install 'tinynet-core\[ray\]'"):
+        sweep([make_experiment()], Store(tmp_path), executor="ray", progress=False)
+
+
+def test_a_cluster_that_is_not_there(monkeypatch):
+    with pytest.raises(ExecutorError, match="the Ray cluster at 127.0.0.1:9 cannot be joined"):
+        RayExecutor(Resources(), address="127.0.0.1:9")

@@ -9,7 +9,9 @@ import ddp
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from tinynet_core import Store
 from tinynet_core.training import checkpoint, engine
 from tinynet_core.training.team import Team, team
 
@@ -44,11 +46,42 @@ def test_with_frozen_batch_norm_two_processes_are_one(tmp_path):
         assert b == pytest.approx(a, abs=1e-5)
 
 
-def test_with_batch_norm_the_accuracy_is_within_the_seed_spread(tmp_path):
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_with_batch_norm_the_accuracy_is_within_the_seed_spread(tmp_path, one_thread):
     alone = [ddp.train(None, False, seed).curve[-1]["raw_top1"] for seed in range(4)]
     together = trained(tmp_path, False, 0, True)["curve"][-1]["raw_top1"]
     assert min(alone) > 0.4  # it learns: a quarter is chance
     assert abs(together - np.mean(alone)) < 3 * np.std(alone, ddof=1)
+
+
+def test_two_processes_train_one_network_from_the_shell_and_write_one_record(tmp_path):
+    preset = {
+        "name": "tiny",
+        "about": "for tests",
+        "base": {"resolution": 24, "width": 0.25, "divisor": 4},
+        "dataset": {"classes": 4, "resolution": 32, "train_images": 96, "val_images": 33, "difficulty": 0.0},
+        "recipe": {"epochs": 2, "batch_size": 32, "warmup_epochs": 0.5},
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(preset))
+    store = tmp_path / "store"
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+    command = [*LAUNCH, "-m", "tinynet_core.cli", "train", str(tmp_path / "tiny.yaml"), "efficientnet_b0"]
+    done = subprocess.run(
+        [*command, "--store", str(store)], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (record,) = Store(store).records()
+    assert done.stdout.count(f"{record.key[:12]} efficientnet_b0: top-1 ") == 1
+    assert len(record.curve) == 2
+    assert record.metrics["top1"] * 33 == pytest.approx(round(record.metrics["top1"] * 33))  # every image counted once
+    assert not list((store / "checkpoints").glob("*.pt"))
 
 
 def test_one_process_alone_shares_nothing():

@@ -8,7 +8,7 @@ import torch
 from tinynet_core import Recipe, UserError
 from tinynet_core.data import ImageSet
 from tinynet_core.training import checkpoint, engine
-from tinynet_core.training.ema import EMA
+from tinynet_core.training.ema import EMA, initial_share
 from tinynet_core.training.sources import Source
 
 
@@ -36,6 +36,20 @@ def test_ema_averages_batch_norm_statistics_too():
     module.running_mean.fill_(4.0)
     ema.update()
     assert ema.module.running_mean.tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize(("decay", "warmup"), [(0.9, False), (0.9, True), (0.9999, True), (0.0, False)])
+def test_the_share_of_the_initial_weights_is_what_an_average_keeps(decay, warmup):
+    """An average that starts at one and follows zeros is the share of its start."""
+    module = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.ones_(module.weight)
+    ema = EMA(module, decay, warmup)
+    torch.nn.init.zeros_(module.weight)
+    share = initial_share(12, decay, warmup)
+    assert share[0] == 1
+    for step in range(12):
+        ema.update()
+        assert ema.module.weight.item() == pytest.approx(share[step + 1], rel=1e-5)
 
 
 def two_colours(n, side=16):

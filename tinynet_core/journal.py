@@ -23,7 +23,7 @@ _MIDDLE = b'","key":"'
 _SUM = slice(len(_HEAD), len(_HEAD) + 64)
 _COVERED = _SUM.stop + 2
 _KEY = slice(_SUM.stop + len(_MIDDLE), _SUM.stop + len(_MIDDLE) + 64)
-_BODY = _KEY.stop + 2
+_CONTENT = _KEY.stop + 2
 
 
 class Damage(NamedTuple):
@@ -43,11 +43,26 @@ def seal(key: str, body: bytes) -> bytes:
 
 def unseal(line: bytes) -> tuple[str, bytes]:
     """Key and body of a line with its newline; raises ``ValueError`` when it was cut off or edited."""
+    return _checked_key(line), _body(line)
+
+
+def _checked_key(line: bytes) -> str:
     if not line.startswith(_HEAD) or line[_SUM.stop : _KEY.start] != _MIDDLE:
         raise ValueError("it is not a line of a store")
     if _digest(line[_COVERED:-1]) != line[_SUM]:
         raise ValueError("its checksum does not match its content")
-    return line[_KEY].decode(), b"{" + line[_BODY:-1]
+    return line[_KEY].decode()
+
+
+def _body(line: bytes) -> bytes:
+    return b"{" + line[_CONTENT:-1]
+
+
+def _holds(line: bytes, key: str) -> bool:
+    try:
+        return _checked_key(line) == key
+    except ValueError:
+        return False
 
 
 def _digest(covered: bytes) -> bytes:
@@ -65,6 +80,9 @@ class Journal:
 
     def read(self, keys: Iterable[str] | None = None) -> Iterator[tuple[str, bytes, bytes]]:
         """Key, body and line of every key, or of those of ``keys`` that are there, in the file's order."""
+        if keys is None and not self._end:
+            yield from self._read_first()
+            return
         file = self._open()
         if file is None:
             return
@@ -77,17 +95,23 @@ class Journal:
             lost = []
             for key, (offset, length) in places:
                 line = os.pread(file.fileno(), length, offset)
-                try:
-                    found, body = unseal(line)
-                except ValueError:
-                    found = ""
-                if found == key:
-                    yield key, body, line
+                if _holds(line, key):
+                    yield key, _body(line), line
                 else:
                     lost.append(key)
         if lost:  # the file was edited in place
             self.set_aside({})
             yield from self.read(lost)
+
+    def _read_first(self) -> Iterator[tuple[str, bytes, bytes]]:
+        """Every key while its place is taken in, for which one pass is enough."""
+        damaged: list[Damage] = []
+        if file := self._unread():
+            with file:
+                for key, line in self._take_new(file, damaged):
+                    yield key, _body(line), line
+        if damaged:
+            self.set_aside({})
 
     def append(self, key: str, body: bytes) -> bool:
         """Add a line, on disk when this returns, unless ``key`` has one already.
@@ -149,10 +173,8 @@ class Journal:
 
     def _open(self) -> BinaryIO | None:
         """The file, every place in it known and damaged lines set aside; None where there is no file."""
-        try:
-            file = self.path.open("rb")
-        except (FileNotFoundError, NotADirectoryError):
-            self._forget()
+        file = self._unread()
+        if file is None:
             return None
         try:
             if not self._read_on(file):
@@ -163,6 +185,13 @@ class Journal:
         file.close()
         self.set_aside({})
         return self._open()
+
+    def _unread(self) -> BinaryIO | None:
+        try:
+            return self.path.open("rb")
+        except (FileNotFoundError, NotADirectoryError):
+            self._forget()
+            return None
 
     def _forget(self) -> None:
         self._places: dict[str, tuple[int, int]] = {}
@@ -176,24 +205,35 @@ class Journal:
             return self._read_on(file)
 
     def _read_on(self, file: BinaryIO) -> list[Damage]:
-        """Take in the lines added since the last call, or all when the file was replaced; return those to leave out."""
+        """Take in what is new and return the lines to leave out."""
+        damaged: list[Damage] = []
+        for _ in self._take_new(file, damaged):
+            pass
+        return damaged
+
+    def _take_new(self, file: BinaryIO, damaged: list[Damage]) -> Iterator[tuple[str, bytes]]:
+        """Take in the lines added since the last call, or all when the file was replaced; those of new keys come out.
+
+        Lines to leave out are added to ``damaged``.
+        """
         file.seek(self._end - len(self._last))
         if file.read(len(self._last)) != self._last:
             self._forget()
             file.seek(0)
-        damaged = []
         for line in file:
             if not line.endswith(b"\n"):
                 break
             key = None
             try:
-                if line in self._refused:
+                if self._refused and line in self._refused:
                     raise ValueError(self._refused[line])
-                key, _ = unseal(line)
+                key = _checked_key(line)
             except ValueError as error:
                 damaged.append(Damage(self._count + 1, self._end, line, str(error)))
+            new = key not in self._places
             self._take_in(line, key)
-        return damaged
+            if new and key is not None:
+                yield key, line
 
     def _take_in(self, line: bytes, key: str | None) -> None:
         if key is not None:

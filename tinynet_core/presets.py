@@ -109,9 +109,15 @@ class Preset(BaseModel):
 
     def named(self, name: str, scale: Scale | None = None, seed: int = 0, head: Head | None = None) -> Experiment:
         """Training of the network called ``name`` under this preset; of the baseline's family at this preset's base."""
-        base = self.base if name == BASELINE else None
-        fields = {"network": name, "scale": scale, "head": head, "base": base, "seed": seed}
-        return Experiment(dataset=self.dataset, recipe=self.recipe, **fields)
+        return Experiment(
+            network=name,
+            scale=scale,
+            head=head,
+            base=self.base if name == BASELINE else None,
+            dataset=self.dataset,
+            recipe=self.recipe,
+            seed=seed,
+        )
 
     def named_experiments(self) -> list[Experiment]:
         """The networks of ``networks``, ``compared_seeds`` times each."""

@@ -60,8 +60,8 @@ Nothing on this page was trained or timed: multiply-adds and parameters are coun
 digits. Accuracies, where shown, are quoted from the paper.""",
     "quoted": """:::{admonition} Evidence: quoted, and simulated from it
 :class: warning
-The work is counted exactly. Every hour rests on a rate that the paper states, on assumptions listed on the page, and on a
-simulation; no GPU was timed for it.""",
+The work is counted exactly. Every hour rests on a rate that the paper states, on assumptions listed on the page, and on
+a simulation; no GPU was timed for it.""",
 }
 """What a page that rests on no trained model says of its worth, by the evidence that its notebook names."""
 
@@ -99,18 +99,19 @@ def _claims_table(store: Store) -> str:
 def _calibration_table(path: Path) -> str:
     frame = pd.read_csv(path)
     preset = load_preset(frame.preset[0])
+    wanted = len(preset.random_experiments())
     models, chance = frame[frame.role == "random"], 1 / preset.dataset.classes
     done = models[models.status == "done"]
     learned = int((done.top1 > 3 * chance).sum())
     baseline = frame[frame.role == "baseline"].iloc[0]
-    minutes = models.wall_s.mean() * preset.random_sample.models / 2 / 60
+    minutes = models.wall_s.mean() * wanted / 2 / 60
     rows = (
         ("top-1 of the baseline, one seed", "70-90%", f"{baseline.top1:.1%} ({baseline.raw_top1:.1%} raw weights)"),
         (f"random models above {3 * chance:.0%}", "90%", f"{learned} of {len(models)} ({learned / len(models):.0%})"),
         ("failed random models", "", f"{len(models) - len(done)} of {len(models)}"),
         ("top-1 of the random models", "", _quartiles(100 * done.top1, "%")),
         ("seconds a random model on one core", "", _quartiles(models.wall_s, "s")),
-        (f"{preset.random_sample.models} models on two cores", "100 min", f"{minutes:.0f} min, from the mean"),
+        (f"{wanted} models on two cores", "100 min", f"{minutes:.0f} min, from the mean"),
     )
     head = "| what | wanted | found |\n|---|---|---|\n"
     commits = ", ".join(f"`{str(c)[:10]}`" for c in sorted(set(frame.commit)))
@@ -118,7 +119,7 @@ def _calibration_table(path: Path) -> str:
     return (
         head
         + "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        + f"\n\nThe random models are the first {len(models)} of the preset's sample of {preset.random_sample.models}, "
+        + f"\n\nThe random models are the first {len(models)} of the preset's sample of {wanted}, "
         f"in its order, on {', '.join(sorted(set(frame.device)))}. Commits {commits}; "
         f"{edited} of the {len(frame)} runs started while files of the checkout were being edited."
     )

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from tinynet_core.data import JpegImages
+
 AHEAD = 2
 """Batches that are decoded before they are asked for."""
 
@@ -24,13 +26,13 @@ class Batch(NamedTuple):
 class Source:
     """Images with their labels and aspects.
 
-    An array goes to the device where half of its memory holds it. Any other sequence of uint8 (S, S, 3) images is
-    asked for them one by one, in threads, since decoders let other threads run.
+    An array goes to the device where half of its memory holds it. Files are decoded in threads, since decoders let
+    other threads run.
     """
 
     def __init__(
         self,
-        images: np.ndarray | Sequence[np.ndarray],
+        images: np.ndarray | JpegImages,
         labels: np.ndarray,
         aspects: np.ndarray | None,
         device: torch.device,
@@ -55,7 +57,7 @@ class Source:
         for index in indices:
             yield self.pixels[index.to(self.pixels.device)]
 
-    def _decoded(self, indices: Sequence[torch.Tensor], files: Sequence[np.ndarray]) -> Iterator[torch.Tensor]:
+    def _decoded(self, indices: Sequence[torch.Tensor], files: JpegImages) -> Iterator[torch.Tensor]:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 8) as pool:
             waiting: deque = deque()
             try:

@@ -1,0 +1,73 @@
+"""Measuring while other programs leave the machine alone.
+
+A loop on all threads waits at every step for the slowest of them, so that one busy neighbour slows it many times over,
+and processes of one thread hardly. A comparison of the two on a busy machine says nothing.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import psutil
+
+from tinynet_core.errors import UserError
+
+LIMIT = 0.1
+"""Share of the cores that other programs may take during a measurement."""
+PATIENCE_S = 3600.0
+"""How long a quiet moment is waited for."""
+
+
+T = TypeVar("T")
+
+
+class Clocks(NamedTuple):
+    """Seconds of wall time, of all cores not idle, and of this process with its children, the ended ones included."""
+
+    wall: float
+    busy: float
+    own: float
+
+
+def clocks() -> Clocks:
+    cpu, own = psutil.cpu_times(), sum(os.times()[:4])
+    waiting = sum(getattr(cpu, name, 0.0) for name in ("iowait", "guest", "guest_nice"))
+    for child in psutil.Process().children(recursive=True):
+        try:
+            own += sum(child.cpu_times()[:4])
+        except psutil.NoSuchProcess:  # it has ended meanwhile
+            continue
+    return Clocks(time.monotonic(), sum(cpu) - cpu.idle - waiting, own)
+
+
+def others(start: Clocks, end: Clocks) -> float:
+    """Share of the cores that other programs took between two readings."""
+    return max(0.0, (end.busy - start.busy - end.own + start.own) / ((end.wall - start.wall) * psutil.cpu_count()))
+
+
+def quietly(work: Callable[[], T], limit: float = LIMIT) -> T:
+    """What ``work`` returns, from a run during which other programs took at most ``limit`` of the cores.
+
+    A quiet second is waited for, and a run that was disturbed is repeated. Raises ``UserError`` when there was no quiet
+    run within an hour. With a ``limit`` of 1 the first run counts.
+    """
+    if limit >= 1:
+        return work()
+    deadline, share = time.monotonic() + PATIENCE_S, 0.0
+    while time.monotonic() < deadline:
+        share, _ = share_during(lambda: time.sleep(1))
+        if share <= limit:
+            share, result = share_during(work)
+            if share <= limit:
+                return result
+    raise UserError(
+        f"other programs took {share:.0%} of the cores, allowed are {limit:.0%}: stop them, or measure with --others 1"
+    )
+
+
+def share_during(work: Callable[[], T]) -> tuple[float, T]:
+    """Share of the cores that other programs took while ``work`` ran, and what it returned."""
+    start = clocks()
+    result = work()
+    return others(start, clocks()), result
