@@ -38,12 +38,12 @@ def network(scale: tn.Scale) -> tn.networks.Network:
     return tn.network("efficientnet_b0", scale, 20, None, BASE)
 
 
-def run_of(spec: tn.networks.Network, images: ImageSet, batch_size: int = RECIPE.batch_size) -> engine.Run:
+def run_of(spec: tn.networks.Network, images: ImageSet, batch_size: int) -> engine.Run:
     recipe = RECIPE.model_copy(update={"batch_size": batch_size})
     return engine.Run(lambda: spec.build(0.2, True, True), spec.resolution, images, recipe, 0, torch.device("cpu"))
 
 
-def step_time(spec: tn.networks.Network, images: ImageSet, steps: int, batch_size: int = RECIPE.batch_size) -> Timed:
+def step_time(spec: tn.networks.Network, images: ImageSet, steps: int, batch_size: int) -> Timed:
     """A function that returns the milliseconds of a training step, the median of some."""
     run = run_of(spec, images, batch_size)
     run.model.train()
@@ -63,7 +63,7 @@ def step_time(spec: tn.networks.Network, images: ImageSet, steps: int, batch_siz
 def epoch_time(images: ImageSet, count: int) -> Timed:
     """A function that returns the seconds of an epoch of the first ``count`` images, evaluation included."""
     part = replace(images, train_images=images.train_images[:count], train_labels=images.train_labels[:count])
-    run = run_of(network(SMALL), part)
+    run = run_of(network(SMALL), part, RECIPE.batch_size)
 
     def measure() -> float:
         before = run.outcome.wall_s
@@ -100,10 +100,10 @@ def series(
     tn.load_glyphs(tenth, workers=cores())
     return {
         ("step", "ms", "MACs of the model (millions)"): {
-            spec.complexity().macs / 1e6: step_time(spec, data, steps) for spec in wide.values()
+            spec.complexity().macs / 1e6: step_time(spec, data, steps, RECIPE.batch_size) for spec in wide.values()
         },
         ("step", "ms", "resolution (pixels)"): {
-            spec.resolution: step_time(spec, data, steps) for spec in sharp.values()
+            spec.resolution: step_time(spec, data, steps, RECIPE.batch_size) for spec in sharp.values()
         },
         ("step", "ms", "images in a batch"): {
             n: step_time(network(tn.Scale(1.0, 0.6, 0.8)), data, steps, n) for n in BATCHES

@@ -10,9 +10,10 @@ round, so that what else the machine does meets all of them.
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -54,15 +55,32 @@ def experiments(steps: int, seed: int) -> list[tn.Experiment]:
     return sorted(made, key=lambda e: -e.spec().complexity().macs)
 
 
-def train_ours(executor: LocalExecutor, models: list[tn.Experiment], root: Path) -> None:
+class Contender(NamedTuple):
+    """A way to train several models; ``loaders`` are the processes of its DataLoader, None where it has none."""
+
+    kind: str
+    loaders: int | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.loaders is None else f"{self.kind}, {self.loaders} loader processes"
+
+
+OURS, TIMM_IN_WORKERS = Contender("ours"), Contender("timm, channels last, in our workers")
+PEERS: dict[str, Callable[..., Iterator[None]]] = {
+    "torchvision": torchvision_steps,
+    "timm": partial(timm_steps, channels_last=False),
+    "timm, channels last": partial(timm_steps, channels_last=True),
+}
+
+
+def train_ours(executor: LocalExecutor, root: Path, models: list[tn.Experiment]) -> None:
     """Every model as the driver of a sweep sends it to its workers."""
     futures = [executor.submit(attempt, execute, model, root, False) for model in models]
     assert all(future.result().done for future in futures)
 
 
 def timm_in_worker(model: tn.Experiment, *_) -> None:
-    for _ in timm_steps(model.spec(), pictures(model.dataset), RECIPE, 0, CPU, channels_last=True):
-        pass
+    one_by_one("timm, channels last", 0, [model])
 
 
 def train_timm_in_workers(executor: LocalExecutor, models: list[tn.Experiment]) -> None:
@@ -70,72 +88,61 @@ def train_timm_in_workers(executor: LocalExecutor, models: list[tn.Experiment]) 
         future.result()
 
 
+def one_by_one(kind: str, loaders: int, models: list[tn.Experiment]) -> None:
+    """Each model for one epoch of a peer's loop in this process, with all its threads."""
+    for model in models:
+        steps = sum(1 for _ in PEERS[kind](model.spec(), pictures(model.dataset), RECIPE, loaders, CPU))
+        assert steps == model.dataset.train_images // RECIPE.batch_size
+
+
+@cache
 def pictures(data: tn.GlyphDataset) -> Pictures:
     return Pictures.of(tn.load_glyphs(data))
 
 
-def one_by_one(loop: Callable[..., Iterator[None]], models: list[tn.Experiment], *arguments, **options) -> None:
-    """Each model for one epoch of ``loop`` in this process, with all threads."""
-    data = pictures(models[0].dataset)
-    for model in models:
-        assert sum(1 for _ in loop(model.spec(), data, RECIPE, *arguments, **options)) > 0
-
-
-def contenders(executor: LocalExecutor, root: Path, workers: tuple[int, ...]) -> dict[str, Callable]:
-    """Name to a function that trains a list of experiments."""
-    found: dict[str, Callable] = {
-        "ours": lambda models: train_ours(executor, models, root),
-        "timm, channels last, in our workers": lambda models: train_timm_in_workers(executor, models),
+def contenders(executor: LocalExecutor, root: Path, loaders: tuple[int, ...]) -> dict[Contender, Callable]:
+    """Each contender's function that trains a list of experiments."""
+    return {
+        OURS: partial(train_ours, executor, root),
+        **{Contender(kind, n): partial(one_by_one, kind, n) for kind in PEERS for n in loaders},
+        TIMM_IN_WORKERS: partial(train_timm_in_workers, executor),
     }
-    for n in workers:
-        loader = f"{n} loader processes"
-        found |= {
-            f"torchvision, {loader}": lambda models, n=n: one_by_one(torchvision_steps, models, n, CPU),
-            f"timm, {loader}": lambda models, n=n: one_by_one(timm_steps, models, n, CPU, channels_last=False),
-            f"timm, channels last, {loader}": lambda models, n=n: one_by_one(
-                timm_steps, models, n, CPU, channels_last=True
-            ),
-        }
-    return found
 
 
-def throughput(rounds: int, steps: int, workers: tuple[int, ...], limit: float) -> dict[str, np.ndarray]:
+def throughput(rounds: int, steps: int, loaders: tuple[int, ...], limit: float) -> dict[Contender, np.ndarray]:
     """Images per second of each contender in each round, with other programs on at most ``limit`` of the cores."""
     tn.load_glyphs(dataset(steps), workers=cores())
-    seconds: dict[str, list[float]] = {}
-    rng, seeds = np.random.default_rng(0), count()  # nothing is trained twice, or its checkpoint would be taken
+    rng, seeds = np.random.default_rng(0), count()  # no experiment twice: it would go on from its checkpoint
     executor = LocalExecutor(["cpu"] * cores(), 1)
     try:
         with tempfile.TemporaryDirectory() as root:
-            ways = contenders(executor, Path(root), workers)
-            ways["ours"]([experiments(steps, next(seeds))[-1] for _ in range(cores())])  # the workers are up
+            ways = contenders(executor, Path(root), loaders)
+            ways[OURS]([experiments(steps, next(seeds))[-1] for _ in range(cores())])  # the workers are up
+            seconds: dict[Contender, list[float]] = {one: [] for one in ways}
             for _ in range(rounds):
                 for i in rng.permutation(len(ways)):
                     name, train = list(ways.items())[i]
-                    work = partial(timed, lambda train=train: train(experiments(steps, next(seeds))))
-                    seconds.setdefault(name, []).append(quietly(work, limit))
+                    seconds[name].append(
+                        quietly(lambda train=train: timed(train, experiments(steps, next(seeds))), limit)
+                    )
     finally:
         executor.close()
     images = len(SCALES) * steps * RECIPE.batch_size
-    return {name: images / np.array(seconds[name]) for name in ways}
+    return {name: images / np.array(times) for name, times in seconds.items()}
 
 
-def record_throughput(recording: Recording, rates: dict[str, np.ndarray]) -> None:
-    """The ratio to each kind of peer, with no loader process and with as many as serve it best; then the rates."""
-    for kind, target in (("torchvision", 3.0), ("timm", 3.0), ("timm, channels last", 3.0)):
-        own = {
-            name: rate for name, rate in rates.items() if name.startswith(f"{kind}, ") and name[len(kind) + 2].isdigit()
-        }
-        best = max(own, key=lambda name: np.median(own[name]))
-        for name in dict.fromkeys([next(iter(own)), best]):
-            note = " (its best)" if name == best else ""
-            recording.add(
-                "sweep", rates["ours"] / own[name], "x", group="throughput", at_least=target, peer=f"{name}{note}"
-            )
-    in_ours = "timm, channels last, in our workers"
-    recording.add("sweep", rates["ours"] / rates[in_ours], "x", group="throughput", peer=in_ours)
+def record_throughput(recording: Recording, rates: dict[Contender, np.ndarray]) -> None:
+    """The ratio to each peer, without loader processes and with as many as serve it best; then all the rates."""
+    for kind in PEERS:
+        own = {one: rate for one, rate in rates.items() if one.kind == kind}
+        best = max(own, key=lambda one: np.median(own[one]))
+        for peer in dict.fromkeys([next(iter(own)), best]):
+            name = f"{peer}{' (its best)' if peer == best else ''}"
+            recording.add("sweep", rates[OURS] / own[peer], "x", group="throughput", at_least=3.0, peer=name)
+    inside = rates[OURS] / rates[TIMM_IN_WORKERS]
+    recording.add("sweep", inside, "x", group="throughput", peer=str(TIMM_IN_WORKERS))
     for name, rate in rates.items():
-        recording.add(name, rate, "images/s", group="rates")
+        recording.add(str(name), rate, "images/s", group="rates")
 
 
 class StepAndBound:
@@ -169,9 +176,9 @@ class StepAndBound:
         return float(bare / whole)
 
 
-def timed(work: Callable[[], object]) -> float:
+def timed(work: Callable[..., object], *arguments) -> float:
     start = time.perf_counter()
-    work()
+    work(*arguments)
     return time.perf_counter() - start
 
 
