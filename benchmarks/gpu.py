@@ -115,7 +115,7 @@ def _finish(device: torch.device) -> None:
 def rate_and_memory(
     start: Callable[[], Iterator[None]], batch_size: int, device: torch.device, seconds: float
 ) -> tuple[float, float]:
-    """Images per second of a training begun by ``start``, and the most GiB of the device that torch held; 0 on a CPU."""
+    """Images per second of a training begun by ``start``, and the most GiB of it that torch held; 0 on a CPU."""
     if device.type != "cuda":
         return rate(start(), batch_size, device, seconds, seconds), 0.0
     torch.cuda.empty_cache()

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -235,7 +236,7 @@ def test_growth_has_a_point_for_each_x_and_an_exponent_for_each_series(recording
 def test_without_a_gpu_its_script_says_so_in_a_line():
     hidden = {"CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, str(SCRIPTS / "gpu.py")]
-    done = subprocess.run(command, capture_output=True, text=True, env={**gpu.os.environ, **hidden}, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **hidden}, check=False)
     assert done.returncode == 2
     assert done.stderr == "benchmarks/gpu.py needs a CUDA device that torch can use, and there is none\n"
     assert not done.stdout

@@ -15,16 +15,19 @@ from tinynet_core.experiment import execute
 from tinynet_core.resources import Resources
 from tinynet_core.sweeps import SweepStopped
 
+ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two nodes with one core each."""
+    """Two nodes with one core each, which can run the functions of this file."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     started = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     started.add_node(num_cpus=1)
     yield started
     started.shutdown()
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 def results(records):
@@ -84,9 +87,9 @@ def test_a_lost_node_and_a_signal_change_no_record(cluster, make_experiment, tmp
         sweep(experiments, store, **how)
     thread.join()
     assert signal.getsignal(signal.SIGTERM) is handler
-    assert all(torch.load(c)["step"] for c in checkpoints(store))  # stopped in mid-epoch
+    assert all(checkpoint.load(c, TRAINING_VERSION)["step"] for c in checkpoints(store))  # stopped in mid-epoch
     before = {c: c.stat().st_mtime_ns for c in checkpoints(store)}
-    node = list(cluster.worker_nodes)[0]
+    node = next(iter(cluster.worker_nodes))
     thread = when(
         lambda: all(c in checkpoints(store) and c.stat().st_mtime_ns != t for c, t in before.items()),
         lambda: cluster.remove_node(node, allow_graceful=False),
@@ -123,5 +126,5 @@ def test_without_ray_one_line_says_what_to_install(make_experiment, monkeypatch,
 
 
 def test_a_cluster_that_is_not_there(monkeypatch):
-    with pytest.raises(ExecutorError, match="the Ray cluster at 127.0.0.1:9 cannot be joined"):
+    with pytest.raises(ExecutorError, match=r"the Ray cluster at 127\.0\.0\.1:9 cannot be joined"):
         RayExecutor(Resources(), address="127.0.0.1:9")

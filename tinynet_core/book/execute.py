@@ -10,6 +10,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from tinynet_core.errors import UserError
 from tinynet_core.presets import load_preset, project_root
+from tinynet_core.store import FILE
 
 CELL_TIMEOUT_S = 12 * 3600
 
@@ -98,9 +99,12 @@ def _shared_digest(root: Path, preset: str, parameters: dict) -> str:
 
 
 def store_digest(store: Path) -> str:
-    """Changes with every record that comes, goes or is touched."""
-    files = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in (store / "records").glob("*.json"))
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    """SHA-256 of the file of records: changes with every one that comes or goes."""
+    path = store / FILE
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(shared: str, store: str, notebook: Path) -> str:
