@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from fvcore.nn import FlopCountAnalysis
+from record import Recording
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -47,25 +48,33 @@ def by_fvcore(module: nn.Module, image: torch.Tensor) -> None:
     FlopCountAnalysis(module, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
 
 
+def record_candidates(recording: Recording, name: str) -> None:
+    """Cost of a candidate of network ``name``, and how many times longer the counters take that need a module."""
+    scales = tn.sample_scales(name, 500)
+    ours = [specification(name, scales) for _ in range(5)]
+    recording.add(f"one candidate of {name}", ours, "µs", at_most=130)
+    for counter, count, at in (("torch's counter", by_torch, "meta"), ("fvcore", by_fvcore, "cpu")):
+        theirs = np.array([on_module(name, scales[:3], count, at) for _ in range(3)])
+        recording.add(f"one candidate of {name}: {counter}", theirs, "µs")
+        recording.add(f"one candidate of {name}: {counter} over ours", theirs / np.median(ours), "x")
+
+
+def record_screening(recording: Recording, name: str) -> None:
+    """A million candidates of network ``name``; every five-thousandth is held against its own count."""
+    r, d, w = np.random.default_rng(0).uniform(0.35, 2.8, (3, MILLION))
+    start = time.perf_counter()
+    macs = tn.screen(name, r, d, w).macs
+    recording.add(f"a million candidates of {name}", time.perf_counter() - start, "s", at_most=10)
+    for i in range(0, MILLION, 5000):
+        assert macs[i] == tn.network(name, tn.Scale(r[i], d[i], w[i])).complexity().macs
+
+
 if __name__ == "__main__":
     logging.getLogger("fvcore").setLevel(logging.ERROR)
-    print("one candidate, microseconds (target <= 130)")
-    for name in NETWORKS:
-        scales = tn.sample_scales(name, 500)
-        ours = np.median([specification(name, scales) for _ in range(5)])
-        torchs = np.median([on_module(name, scales[:3], by_torch, "meta") for _ in range(3)])
-        fvcores = np.median([on_module(name, scales[:3], by_fvcore, "cpu") for _ in range(3)])
-        print(
-            f"  {name:<16} specification {ours:.0f}, torch's counter {torchs:,.0f} ({torchs / ours:,.0f}x), "
-            f"fvcore {fvcores:,.0f} ({fvcores / ours:,.0f}x)"
-        )
-    print("a million candidates (target <= 10 s, <= 2 GiB)")
-    r, d, w = np.random.default_rng(0).uniform(0.35, 2.8, (3, MILLION))
-    for name in NETWORKS:
-        start = time.perf_counter()
-        macs = tn.screen(name, r, d, w).macs
-        seconds = time.perf_counter() - start
-        some = range(0, MILLION, 5000)
-        same = all(macs[i] == tn.network(name, tn.Scale(r[i], d[i], w[i])).complexity().macs for i in some)
+    with Recording("complexity") as recording:
+        for name in NETWORKS:
+            record_candidates(recording, name)
+        for name in NETWORKS:
+            record_screening(recording, name)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"  {name:<16} {seconds:.2f} s, process at most {memory:.2f} GiB, equal one by one ({len(some)}): {same}")
+        recording.add("the process at its largest", memory, "GiB", at_most=2)

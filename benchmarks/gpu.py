@@ -174,11 +174,11 @@ def record_rates(
     timms = np.array([images_s for images_s, _ in found["timm"]])
     for way, results in found.items():
         rates, memory = np.array(results).T
-        recording.add(f"{case}, {way}", rates, "images/s", group="gpu rates")
-        recording.add(f"{case}, {way}", rates * 3600 / shown, "models/h", group="gpu models")
-        recording.add(f"{case}, {way}", memory, "GiB", group="gpu memory")
+        recording.add(f"{case}, {way}", rates, "images/s")
+        recording.add(f"{case}, {way}", rates * 3600 / shown, "models/h")
+        recording.add(f"{case}, {way}", memory, "GiB")
         if way != "timm":
-            recording.add(f"{case}, {way}", rates / timms, "x", group="gpu", peer="timm, channels last")
+            recording.add(f"{case}, {way}", rates / timms, "x", peer="timm, channels last")
 
 
 def record_together(
@@ -188,7 +188,7 @@ def record_together(
     for processes in PROCESSES:
         rates = [together(name, batch_size, processes, device, count, seconds) for _ in range(rounds)]
         what = f"{name}, batch {batch_size}, {processes} at once"
-        recording.add(what, rates, "images/s", group="gpu together")
+        recording.add(what, rates, "images/s")
 
 
 @click.command()

@@ -1,10 +1,11 @@
 """Latency of EfficientNet-B0 and the TinyNets on one thread of this CPU, beside the paper's Table 4 on a phone."""
 
 import numpy as np
+from record import Recording
 from tqdm import tqdm
 
 import tinynet_core as tn
-from tinynet_core.latency import median_interval, processor, timed_run
+from tinynet_core.latency import median_interval, timed_run
 
 NAMES = ("efficientnet_b0", "tinynet_a", "tinynet_b", "tinynet_c", "tinynet_d", "tinynet_e")
 ROUNDS, WARMUP = 300, 20
@@ -31,14 +32,16 @@ def ratio_interval(top: np.ndarray, bottom: np.ndarray) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    times = dict(zip(NAMES, interleaved().T, strict=True))
-    print(f"{processor()}, one thread, {ROUNDS} rounds; milliseconds with 95% intervals of the median")
-    for name, column in times.items():
-        low, high = median_interval(column)
-        macs = tn.network(name).complexity().macs / 1e6
-        print(f"{name:<16} {macs:>4.0f}M MACs  {np.median(column):6.2f} [{low:.2f}, {high:.2f}]")
-    a, b0 = times["tinynet_a"], times["efficientnet_b0"]
-    low, high = ratio_interval(a, b0)
-    print(f"tinynet_a / efficientnet_b0  {np.median(a) / np.median(b0):.3f} [{low:.3f}, {high:.3f}]")
-    theirs = PAPER["tinynet_a"] / PAPER["efficientnet_b0"]
-    print(f"paper, Table 4, on a phone   {theirs:.3f} ({PAPER['tinynet_a']:.2f} / {PAPER['efficientnet_b0']:.2f} ms)")
+    with Recording("latency") as recording:
+        times = dict(zip(NAMES, interleaved().T, strict=True))
+        for name, column in times.items():
+            macs = tn.network(name).complexity().macs / 1e6
+            recording.add(f"{name}, {macs:.0f}M MACs", column, "ms", interval=median_interval(column))
+        a, b0 = times["tinynet_a"], times["efficientnet_b0"]
+        theirs = PAPER["tinynet_a"] / PAPER["efficientnet_b0"]
+        recording.add(
+            "tinynet_a over efficientnet_b0",
+            np.median(a) / np.median(b0),
+            interval=ratio_interval(a, b0),
+            peer=f"the paper's Table 4 on a phone: {theirs:.3f}",
+        )

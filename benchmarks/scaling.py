@@ -17,6 +17,7 @@ import torch
 from quiet import LIMIT, quietly
 from record import Recording
 from scipy.stats import linregress, t
+from tqdm import tqdm
 
 import tinynet_core as tn
 from tinynet_core.data import ImageSet
@@ -124,10 +125,9 @@ def measure(recording: Recording, timers: dict[tuple[str, str, str], dict[float,
     """Every point once a round, in an order of its own; the first round of each is not counted."""
     points = [(key, x) for key, at in timers.items() for x in at]
     rng, found = np.random.default_rng(0), {point: [] for point in points}
-    for _ in range(1 + rounds):
-        for i in rng.permutation(len(points)):
-            key, x = points[i]
-            found[points[i]].append(quietly(timers[key][x], limit))
+    order = [points[i] for _ in range(1 + rounds) for i in rng.permutation(len(points))]
+    for key, x in tqdm(order, desc="points", disable=None):
+        found[key, x].append(quietly(timers[key][x], limit))
     for key, at in timers.items():
         what, unit, against = key
         for x in at:

@@ -2,8 +2,8 @@
 
 import time
 
-import numpy as np
 import torch
+from record import Recording
 from torch.utils.flop_counter import FlopCounterMode
 
 import tinynet_core as tn
@@ -39,14 +39,12 @@ def peer(name: str, macs: float) -> float:
 
 if __name__ == "__main__":
     fit = tn.released_formula  # imports what it needs
-    start = time.perf_counter()
-    fit()
-    print(f"fit of the default formula, once: {(time.perf_counter() - start) * 1e3:.0f} ms")
-    for name, macs in BUDGETS.items():
-        times = {m: np.median([ours(name, macs, m) for _ in range(9)]) for m in ("formula", "giant", "w")}
-        slow = peer(name, macs)
-        print(
-            f"{name:<16} {macs / 1e6:,.0f}M: "
-            + ", ".join(f"{m} {t:.1f} ms" for m, t in times.items())
-            + f"; built modules {slow:,.0f} ms ({slow / times['formula']:,.0f}x); target <= 50 ms"
-        )
+    with Recording("solve") as recording:
+        start = time.perf_counter()
+        fit()
+        recording.add("fit of the default formula, once", (time.perf_counter() - start) * 1e3, "ms")
+        for name, macs in BUDGETS.items():
+            case = f"{name} to {macs / 1e6:,.0f}M MACs"
+            for method in ("formula", "giant", "w"):
+                recording.add(f"{case}, {method}", [ours(name, macs, method) for _ in range(9)], "ms", at_most=50)
+            recording.add(f"{case}: bisection over built modules", peer(name, macs), "ms")

@@ -22,6 +22,7 @@ from peers import Pictures, timm_steps, torchvision_steps
 from quiet import LIMIT, quietly
 from record import Recording
 from torch.nn import functional as F
+from tqdm import tqdm
 
 import tinynet_core as tn
 from tinynet_core.data import ImageSet
@@ -119,12 +120,10 @@ def throughput(rounds: int, steps: int, loaders: tuple[int, ...], limit: float) 
             ways = contenders(executor, Path(root), loaders)
             ways[OURS]([experiments(steps, next(seeds))[-1] for _ in range(cores())])  # the workers are up
             seconds: dict[Contender, list[float]] = {one: [] for one in ways}
-            for _ in range(rounds):
-                for i in rng.permutation(len(ways)):
-                    name, train = list(ways.items())[i]
-                    seconds[name].append(
-                        quietly(lambda train=train: timed(train, experiments(steps, next(seeds))), limit)
-                    )
+            order = [list(ways)[i] for _ in range(rounds) for i in rng.permutation(len(ways))]
+            for name in tqdm(order, desc="sweeps", disable=None):
+                work = partial(timed, ways[name])
+                seconds[name].append(quietly(lambda work=work: work(experiments(steps, next(seeds))), limit))
     finally:
         executor.close()
     images = len(SCALES) * steps * RECIPE.batch_size
@@ -193,8 +192,9 @@ def record_shares(recording: Recording, rounds: int, pairs: int, steps: int, lim
     for (size, name), case in cases.items():
         million = case.spec.complexity().macs / 1e6
         what = f"{size} network ({million:.2g}M MACs at {case.spec.resolution} px), {name}"
-        values = [100 * share[size, name] for share in shares]
-        recording.add(what, values, "%", group="step", at_least=85.0, peer="its forward, backward and optimiser alone")
+        recording.add(
+            what, shares[size, name], "%", group="step", at_least=85.0, peer="its forward, backward and optimiser alone"
+        )
 
 
 @click.command()

@@ -1,6 +1,6 @@
 """Kill sweeps at random moments, for as long as wanted, and see that nothing is lost, doubled, different or left over.
 
-    python tests/soak.py run --kills 60
+    python tests/soak.py --kills 60
 
 A small sweep is started as a process of its own and killed: the whole process group, the driver alone, or a worker
 alone; at a moment drawn from the whole life of the process, and for some kills at the first checkpoint or record that
@@ -52,7 +52,7 @@ def start(root, log):
     """The sweep over ``experiments()`` as a process group of its own."""
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, __file__, "drive", str(root)],
+            [sys.executable, __file__, "--drive", str(root)],
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -192,15 +192,8 @@ def phase_of(root, workers, total):
     return "start-up"
 
 
-@click.group()
-def soak():
-    """Sweeps under fire."""
-
-
-@soak.command()
-@click.argument("root")
 def drive(root):
-    """Run the sweep into ROOT; a stop on request ends it with its status."""
+    """The command under fire: run the sweep, and end with its status when it is stopped on request."""
     try:
         sweep(experiments(), Store(root), progress=False, resources=Resources(workers=2, retries=1000))
     except UserError as error:
@@ -208,11 +201,15 @@ def drive(root):
         sys.exit(getattr(error, "exit_status", 2))
 
 
-@soak.command()
-@click.option("--kills", type=click.IntRange(min=1), default=50, show_default=True)
+@click.command()
+@click.option("--kills", type=click.IntRange(min=1), default=60, show_default=True)
 @click.option("--seed", type=int, default=lambda: int.from_bytes(os.urandom(3)), help="Of the moments; random.")
-def run(kills, seed):
+@click.option("--drive", "root", hidden=True, help="Run the sweep into this folder, and kill nothing.")
+def soak(kills, seed, root):
     """Kill sweeps KILLS times; status 1 when anything was lost, doubled, different or left over."""
+    if root:
+        drive(root)
+        return
     click.echo(f"seed {seed}")
     with tempfile.TemporaryDirectory(prefix="tinynet-soak-") as folder:
         os.environ.setdefault("TINYNET_CACHE", f"{folder}/cache")

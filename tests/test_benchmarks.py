@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,10 +13,12 @@ import pytest
 import torch
 
 import tinynet_core as tn
+from tinynet_core.book.performance import fill_performance, growth_figure, performance_table
 from tinynet_core.presets import project_root
 
 CPU = torch.device("cpu")
-SCRIPTS = project_root() / "benchmarks"
+ROOT = project_root()
+SCRIPTS = ROOT / "benchmarks"
 sys.path.insert(0, str(SCRIPTS))  # as Python does for a script
 gpu, memory, peers, quiet, record, scaling, training = (
     importlib.import_module(name) for name in ("gpu", "memory", "peers", "quiet", "record", "scaling", "training")
@@ -248,14 +251,14 @@ def test_the_functions_of_the_gpu_script_on_a_cpu(recording, monkeypatch):
     ways = gpu.contenders("tinynet_e", 2, images, files, CPU, loaders=0, compiled=False)
     gpu.record_rates(recording, "tinynet_e", 2, ways, CPU, seconds=0.0, rounds=1)
     gpu.record_together(recording, "tinynet_e", 2, CPU, 8, seconds=0.0, rounds=1)
-    rates = values(recording, "gpu rates")
-    assert list(rates) == ["tinynet_e at 106 px, batch 2, ours", "tinynet_e at 106 px, batch 2, timm"]
-    ours, timm = rates.values()
-    assert values(recording, "gpu") == {"tinynet_e at 106 px, batch 2, ours": pytest.approx(ours / timm, rel=1e-3)}
-    models = values(recording, "gpu models")
+    ours, ratio, timm = (
+        {row["unit"]: row["value"] for row in recording.rows[part]} for part in (slice(3), slice(3, 4), slice(4, 7))
+    )
+    assert [one["what"].rpartition(", ")[2] for one in recording.rows[:7]] == ["ours"] * 4 + ["timm"] * 3
+    assert ratio["x"] == pytest.approx(ours["images/s"] / timm["images/s"], rel=1e-3)
     per_model = 100 * 500 * 100  # classes, images of each, epochs
-    assert [*models.values()] == pytest.approx([ours * 3600 / per_model, timm * 3600 / per_model], rel=1e-3)
-    assert len(values(recording, "gpu together")) == 1
+    assert ours["models/h"] == pytest.approx(ours["images/s"] * 3600 / per_model, rel=1e-3)
+    assert [one["what"] for one in recording.rows[7:]] == ["tinynet_e, batch 2, 1 at once"]
 
 
 def test_a_rate_is_images_over_the_time_until_the_last_step(monkeypatch):
@@ -274,3 +277,82 @@ def test_drawn_jpegs_are_of_the_size_of_photographs():
     assert len(files) == 4
     bits = 8 * np.mean([len(file) for file in files]) / (500 * 375)
     assert 2 < bits < 8  # ImageNet's have about 4.8 a pixel: 110 kB
+
+
+def section(rows, **about):
+    machine = {"processor": "Abacus 9", "cores": 3, "memory_gib": 7.5, "gpu": None, "python": "3.11.2"}
+    machine |= {"packages": {"torch": "2.12.1"}, "commit": "0123456789abcdef", "clean": True}
+    command = "python benchmarks/training.py"
+    return {"command": command, "date": "2026-01-02", "machine": machine, "others": 0.034, "rows": rows, **about}
+
+
+def row(what="sweep", value=3.14159, **more):
+    return {"group": "throughput", "what": what, "value": value, "low": 3.0, "high": 3.5, "n": 3, "unit": "x", **more}
+
+
+@pytest.mark.parametrize(
+    ("target", "shown", "verdict"),
+    [
+        ({"at_least": 3.0}, "≥ 3×", "met"),
+        ({"at_least": 3.2}, "≥ 3.2×", "**missed**"),
+        ({"at_most": 3.0}, "≤ 3×", "**missed**"),
+        ({"at_most": 1234.0}, "≤ 1,234×", "met"),
+    ],
+)
+def test_the_page_says_which_targets_are_met(target, shown, verdict):
+    sections = {"training": section([row(**target, peer="timm"), row("free", 1.0)])}
+    head, _, *lines = performance_table(sections, "targets").splitlines()
+    assert head == "| what | against | target | measured | spread | verdict |"
+    assert lines == [f"| sweep | timm | {shown} | 3.14× | 3 to 3.5, range of 3 | {verdict} |"]
+
+
+def test_a_table_names_command_machine_and_load():
+    table = performance_table({"training": section([row(n=1, low=3.1, high=3.1)])}, "throughput")
+    assert table.splitlines()[0] == "| what | measured | spread |"
+    assert "| sweep | 3.14× | one run |" in table
+    assert "`python benchmarks/training.py` on 2026-01-02: Abacus 9, 3 cores, 7.5 GiB; Python 3.11.2, torch" in table
+    assert "commit `0123456789`. Other programs took 3% of the cores" in table
+
+
+def test_a_group_without_rows_was_not_measured():
+    assert performance_table({}, "gpu") == "*Not measured: `book/benchmarks.json` holds no rows of gpu.*"
+
+
+def test_the_page_is_filled_from_the_results_and_holds_no_figure_of_its_own(tmp_path):
+    page, results = tmp_path / "performance.md", ROOT / "book" / "benchmarks.json"
+    prose = (ROOT / "book" / "performance.md").read_text()
+    assert not re.search(r"\d[\d.,]*\s*(×|x\b|times|ms|µs|s\b|MiB|GiB|images/s|seconds)", prose)
+    page.write_text(prose)
+    fill_performance(page, results)
+    text = page.read_text()
+    assert "<!-- results" not in text
+    groups = re.findall("<!-- results: (.+?) -->", prose)
+    for name, part in json.loads(results.read_text()).items():
+        assert part["command"] in text
+        assert {one["group"] for one in part["rows"]} <= {*groups, "growth"}, name
+        for one in part["rows"]:
+            assert one["what"] in text or one["group"] == "growth"
+    assert text.count("met |") + text.count("**missed** |") == sum(
+        "at_least" in one or "at_most" in one
+        for part in json.loads(results.read_text()).values()
+        for one in part["rows"]
+    )
+    assert (tmp_path / "growth.png").stat().st_size > 10_000
+
+
+def test_the_figure_draws_every_point_and_the_fitted_power():
+    x = [1.0, 10.0, 100.0]
+    points = [row("step", 2 * at**0.5, group="growth", x=at, x_label="MACs", low=at**0.5, high=3 * at**0.5) for at in x]
+    power = row("step against MACs", 0.5, group="exponents", low=0.4, high=0.6)
+    (axes,) = growth_figure(points, [power]).axes
+    dots, line = axes.lines[0], axes.lines[-1]
+    np.testing.assert_allclose(dots.get_xydata(), [(at, 2 * at**0.5) for at in x])
+    np.testing.assert_allclose(line.get_xydata(), [(at, 2 * at**0.5) for at in x])
+    assert axes.get_title() == "exponent 0.50\n[0.40, 0.60]"
+
+
+def test_results_that_are_no_json_are_named(tmp_path):
+    path = tmp_path / "benchmarks.json"
+    path.write_text("{")
+    with pytest.raises(tn.UserError, match=r"benchmarks\.json: cannot be read: "):
+        fill_performance(tmp_path / "performance.md", path)

@@ -14,6 +14,8 @@ from tinynet_core.executors.ray import RayExecutor
 from tinynet_core.experiment import execute
 from tinynet_core.resources import Resources
 from tinynet_core.sweeps import SweepStopped
+from tinynet_core.training import checkpoint as saved
+from tinynet_core.training.engine import TRAINING_VERSION
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -23,7 +25,8 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 def cluster():
     """Two nodes with one core each, which can run the functions of this file."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    started = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    health = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+    started = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": health})
     started.add_node(num_cpus=1)
     yield started
     started.shutdown()
@@ -42,7 +45,7 @@ def when(happened, act):
             time.sleep(0.01)
         act()
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread
 
@@ -55,6 +58,16 @@ def killed_at_once(experiment, device, checkpoint, should_stop, compiled):
     if experiment.seed == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return execute(experiment, device, checkpoint, should_stop, compiled)
+
+
+def slowly(experiment, device, checkpoint, should_stop, compiled):
+    """Training that is sure to be under way on both nodes at once."""
+
+    def paced():
+        time.sleep(0.1)
+        return should_stop()
+
+    return execute(experiment, device, checkpoint, paced, compiled)
 
 
 def surroundings(device, should_stop):
@@ -76,26 +89,28 @@ def test_tasks_run_as_local_workers_do(cluster):
         executor.close()
 
 
-def test_a_lost_node_and_a_signal_change_no_record(cluster, make_experiment, tmp_path):
+def test_a_lost_node_and_a_signal_change_no_record(cluster, make_experiment, monkeypatch, tmp_path):
     """Stopped while two nodes train, gone on with, a node taken away in the middle: the local executor's records."""
-    experiments = [make_experiment(seed=s, epochs=10) for s in range(3)]
+    experiments = [make_experiment(seed=s, epochs=8) for s in range(3)]
     store, local = Store(tmp_path / "ray"), Store(tmp_path / "local")
     how = {"executor": "ray", "address": cluster.address, "progress": False}
-    thread = when(lambda: len(checkpoints(store)) == 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
     handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SweepStopped, match="0 models done, 3 left"):
-        sweep(experiments, store, **how)
-    thread.join()
-    assert signal.getsignal(signal.SIGTERM) is handler
-    assert all(checkpoint.load(c, TRAINING_VERSION)["step"] for c in checkpoints(store))  # stopped in mid-epoch
-    before = {c: c.stat().st_mtime_ns for c in checkpoints(store)}
-    node = next(iter(cluster.worker_nodes))
-    thread = when(
-        lambda: all(c in checkpoints(store) and c.stat().st_mtime_ns != t for c, t in before.items()),
-        lambda: cluster.remove_node(node, allow_graceful=False),
-    )
-    records = sweep(experiments, store, **how)
-    thread.join()
+    with monkeypatch.context() as patch:
+        patch.setattr("tinynet_core.sweeps.execute", slowly)
+        when(lambda: len(checkpoints(store)) == 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(SweepStopped, match="0 models done, 3 left"):
+            sweep(experiments, store, **how)
+        assert signal.getsignal(signal.SIGTERM) is handler
+        before = {c: c.stat().st_mtime_ns for c in checkpoints(store)}
+        assert all(saved.load(c, TRAINING_VERSION)["step"] for c in before)  # stopped in mid-epoch
+        node = next(iter(cluster.worker_nodes))
+        removal = when(
+            lambda: all(c.exists() and c.stat().st_mtime_ns != t for c, t in before.items()),
+            lambda: cluster.remove_node(node, allow_graceful=False),
+        )
+        records = sweep(experiments, store, **how)
+    removal.join(timeout=0)
+    assert not removal.is_alive()  # the node was lost in the middle
     assert results(records) == results(sweep(experiments, local, progress=False))
     assert {r.provenance["threads"] for r in records} == {1}
     assert list((store.root / "checkpoints").iterdir()) == []
@@ -125,6 +140,6 @@ def test_without_ray_one_line_says_what_to_install(make_experiment, monkeypatch,
         sweep([make_experiment()], Store(tmp_path), executor="ray", progress=False)
 
 
-def test_a_cluster_that_is_not_there(monkeypatch):
+def test_a_cluster_that_is_not_there():
     with pytest.raises(ExecutorError, match=r"the Ray cluster at 127\.0\.0\.1:9 cannot be joined"):
         RayExecutor(Resources(), address="127.0.0.1:9")

@@ -312,3 +312,35 @@ def waste_against_interval(panels: dict[str, tuple[pd.DataFrame, float]], repeti
     many[0, 0].set(ylabel=f"share of the paid GPU-hours (%)\nmean of n = {repetitions}")
     figure.legend(*many[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize="small")
     return figure
+
+
+def averaging_curves(curves: pd.DataFrame, images: int) -> Figure:
+    """Accuracy after each epoch: the raw weights, and each average of them, with 95% intervals of one run."""
+    figure, axes = plt.subplots(figsize=(8, 5))
+    mean = curves.groupby(["model", "epoch"], sort=False)[["raw_top1", "ema_top1"]].mean().reset_index()
+    seeds = curves.seed.nunique()
+    raw = mean.groupby("epoch").raw_top1.mean()
+    _points(axes, raw.index, raw, images, color=GREY, linestyle="-", label="raw weights")
+    for (name, line), colour in zip(mean.groupby("model", sort=False), (RED, BLUE, GREEN), strict=True):
+        _points(axes, line.epoch, line.ema_top1, images, color=colour, linestyle="-", label=f"average, {name}")
+    axes.set(
+        xlabel=f"epoch (n = {seeds} {'seed' if seeds == 1 else 'seeds'} each)",
+        ylabel=f"top-1 (%), {images:,} validation images",
+        ylim=(0, 102),
+        xticks=sorted(curves.epoch.unique()),
+    )
+    axes.legend(loc="upper left", fontsize="small")
+    return figure
+
+
+def initial_shares(shares: dict[str, np.ndarray], marks: dict[str, int]) -> Figure:
+    """How much of an average of weights is the initial weights, against the number of steps; ``marks`` are lengths."""
+    figure, axes = plt.subplots(figsize=(8, 4.5))
+    for (name, share), colour in zip(shares.items(), (RED, BLUE, GREEN), strict=False):
+        axes.plot(np.arange(1, len(share)), 100 * share[1:], color=colour, label=name)
+    for name, steps in marks.items():
+        axes.axvline(steps, color=GREY, linestyle=":", linewidth=1)
+        axes.annotate(name, (steps, 101), ha="center", fontsize="small", color="0.35", annotation_clip=False)
+    axes.set(xscale="log", xlabel="steps of the optimiser", ylabel="initial weights in the average (%)", ylim=(0, 100))
+    axes.legend(loc="center left")
+    return figure

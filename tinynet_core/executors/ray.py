@@ -7,6 +7,8 @@ lost, or asked back by a scheduler, does not count as having died.
 import logging
 import os
 import signal
+import socket
+import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -94,12 +96,21 @@ def _connect(address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handler = signal.getsignal(signal.SIGTERM)
     try:
+        _knock(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started"
         raise ExecutorError(f"{where}: {str(error).splitlines()[0]}") from error
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _knock(address: str) -> None:
+    """Raise ``OSError`` when nobody listens at ``host:port``, for which Ray itself takes minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _warn_of_lack(there: dict[str, float], **wanted: float) -> None:
