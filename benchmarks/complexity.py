@@ -48,9 +48,9 @@ def by_fvcore(module: nn.Module, image: torch.Tensor) -> None:
     FlopCountAnalysis(module, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
 
 
-def record_candidates(recording: Recording, name: str) -> None:
+def record_candidates(recording: Recording, name: str, count: int = 500) -> None:
     """Cost of a candidate of network ``name``, and how many times longer the counters take that need a module."""
-    scales = tn.sample_scales(name, 500)
+    scales = tn.sample_scales(name, count)
     ours = [specification(name, scales) for _ in range(5)]
     recording.add(f"one candidate of {name}", ours, "µs", at_most=130)
     for counter, count, at in (("torch's counter", by_torch, "meta"), ("fvcore", by_fvcore, "cpu")):

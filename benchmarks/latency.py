@@ -8,15 +8,15 @@ import tinynet_core as tn
 from tinynet_core.latency import median_interval, timed_run
 
 NAMES = ("efficientnet_b0", "tinynet_a", "tinynet_b", "tinynet_c", "tinynet_d", "tinynet_e")
-ROUNDS, WARMUP = 300, 20
+WARMUP = 20
 PAPER = {"efficientnet_b0": 99.85, "tinynet_a": 81.30}  # milliseconds
 
 
-def interleaved() -> np.ndarray:
+def interleaved(rounds: int) -> np.ndarray:
     """Milliseconds by round and network; every round runs each network once, in an order of its own."""
     runs = [timed_run(tn.network(name)) for name in NAMES]
     rng = np.random.default_rng(0)
-    times = np.empty((ROUNDS + WARMUP, len(NAMES)))
+    times = np.empty((rounds + WARMUP, len(NAMES)))
     for row in tqdm(times, unit="round", disable=None):
         for i in rng.permutation(len(NAMES)):
             row[i] = runs[i]()
@@ -31,17 +31,17 @@ def ratio_interval(top: np.ndarray, bottom: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
+def measure(recording: Recording, rounds: int) -> None:
+    times = dict(zip(NAMES, interleaved(rounds).T, strict=True))
+    for name, column in times.items():
+        macs = tn.network(name).complexity().macs / 1e6
+        recording.add(f"{name}, {macs:.0f}M MACs", column, "ms", interval=median_interval(column))
+    a, b0 = times["tinynet_a"], times["efficientnet_b0"]
+    theirs = PAPER["tinynet_a"] / PAPER["efficientnet_b0"]
+    ratio, peer = np.median(a) / np.median(b0), f"the paper's Table 4 on a phone: {theirs:.3f}"
+    recording.add("tinynet_a over efficientnet_b0", ratio, interval=ratio_interval(a, b0), peer=peer)
+
+
 if __name__ == "__main__":
     with Recording("latency") as recording:
-        times = dict(zip(NAMES, interleaved().T, strict=True))
-        for name, column in times.items():
-            macs = tn.network(name).complexity().macs / 1e6
-            recording.add(f"{name}, {macs:.0f}M MACs", column, "ms", interval=median_interval(column))
-        a, b0 = times["tinynet_a"], times["efficientnet_b0"]
-        theirs = PAPER["tinynet_a"] / PAPER["efficientnet_b0"]
-        recording.add(
-            "tinynet_a over efficientnet_b0",
-            np.median(a) / np.median(b0),
-            interval=ratio_interval(a, b0),
-            peer=f"the paper's Table 4 on a phone: {theirs:.3f}",
-        )
+        measure(recording, rounds=300)

@@ -1,4 +1,4 @@
-"""RandAugment of a batch beside timm's, image by image on PIL images, on one core and the same images."""
+"""RandAugment (magnitude 9, std 0.5) of a batch beside timm's on single PIL images: one core, the same images."""
 
 import random
 import time
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from PIL import Image
+from record import Recording
 from timm.data.auto_augment import rand_augment_transform
 
 from tinynet_core.training.randaugment import FILL, rand_augment
@@ -26,7 +27,7 @@ def rates(*ways: Callable[[], object]) -> list[float]:
     return [BATCH / s for s in np.median(seconds, axis=0)]
 
 
-def compare(side: int) -> None:
+def compare(recording: Recording, side: int) -> None:
     coarse = torch.rand(BATCH, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     images = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp_(0, 1)
     levels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
@@ -38,16 +39,16 @@ def compare(side: int) -> None:
         lambda: [timms(picture) for picture in pictures],
         lambda: torch.from_numpy(np.stack([timms(Image.fromarray(level)) for level in levels])).float() / 255,
     )
-    print(
-        f"  {side:>3} px   batched {ours:,.0f}, timm {bare:,.0f} ({ours / bare:.2f}x), "
-        f"timm from and to a batch {whole:,.0f} ({ours / whole:.2f}x)"
-    )
+    what = f"batches of {BATCH} at {side} px, images a second of processor time"
+    recording.add(what, ours, "images/s")
+    recording.add(what, ours / bare, "x", peer="timm")
+    recording.add(what, ours / whole, "x", peer="timm, from and to a batch")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     random.seed(0)
     np.random.seed(0)
-    print(f"RandAugment m9 std 0.5, batches of {BATCH}, one thread, images per second of processor time")
-    for side in (64, 224):
-        compare(side)
+    with Recording("randaugment") as recording:
+        for side in (64, 224):
+            compare(recording, side)

@@ -37,14 +37,18 @@ def peer(name: str, macs: float) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-if __name__ == "__main__":
+def measure(recording: Recording, repeats: int) -> None:
     fit = tn.released_formula  # imports what it needs
+    start = time.perf_counter()
+    fit()
+    recording.add("fit of the default formula, once", (time.perf_counter() - start) * 1e3, "ms")
+    for name, macs in BUDGETS.items():
+        case = f"{name} to {macs / 1e6:,.0f}M MACs"
+        for method in ("formula", "giant", "w"):
+            recording.add(f"{case}, {method}", [ours(name, macs, method) for _ in range(repeats)], "ms", at_most=50)
+        recording.add(f"{case}: bisection over built modules", peer(name, macs), "ms")
+
+
+if __name__ == "__main__":
     with Recording("solve") as recording:
-        start = time.perf_counter()
-        fit()
-        recording.add("fit of the default formula, once", (time.perf_counter() - start) * 1e3, "ms")
-        for name, macs in BUDGETS.items():
-            case = f"{name} to {macs / 1e6:,.0f}M MACs"
-            for method in ("formula", "giant", "w"):
-                recording.add(f"{case}, {method}", [ours(name, macs, method) for _ in range(9)], "ms", at_most=50)
-            recording.add(f"{case}: bisection over built modules", peer(name, macs), "ms")
+        measure(recording, repeats=9)

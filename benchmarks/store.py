@@ -15,10 +15,12 @@ from pathlib import Path
 import click
 import numpy as np
 import pandas as pd
+from record import Recording
 
 import tinynet_core as tn
 from tinynet_core.experiment import METRICS
 from tinynet_core.journal import seal, unseal
+from tinynet_core.latency import median_interval
 from tinynet_core.presets import project_root
 from tinynet_core.store import _row
 
@@ -193,26 +195,26 @@ def put_ms(stores: list, first: int) -> dict[str, np.ndarray]:
     return {name: np.array(x) for name, x in times.items()}
 
 
-def show_puts(stores: list, first: int, where: str) -> None:
-    times = put_ms(stores, first)
-    ours = np.median(times[Ours.name][1:])
-    print(f"put into {where}, milliseconds (target <= 2): first of a process, median, 99th percentile")
-    for name, x in times.items():
-        middle, high = np.median(x[1:]), np.quantile(x[1:], 0.99)
-        print(f"  {name:<32}{x[0]:>10.2f}{middle:>10.2f}{high:>10.2f}   {middle / ours:>6.2f}x ours")
+def record_puts(recording: Recording, stores: list, first: int, where: str) -> None:
+    for name, (opening, *times) in put_ms(stores, first).items():
+        what, ours = f"put one into {where}: {name}", name == Ours.name
+        recording.add(what, times, "ms", at_most=2.0 if ours else None, interval=median_interval(times))
+        if ours:
+            recording.add(f"{what}, 99th percentile", np.quantile(times, 0.99), "ms")
+            recording.add(f"{what}, the first of a process", opening, "ms")
 
 
-def show_loads(stores: list, n: int) -> None:
-    print(f"load {n:,} records into a table, seconds (target <= 5 for 100,000), best of two")
-    ours = 0.0
+def record_loads(recording: Recording, stores: list, n: int) -> None:
+    """Seconds of two loads of ``n`` records; a peer that holds fewer is scaled up, and says so."""
     for store in stores:
         tables: list[pd.DataFrame] = []
-        seconds = min(timed(lambda store=store, tables=tables: tables.append(store.load())) for _ in range(2))
+        seconds = [timed(lambda store=store, tables=tables: tables.append(store.load())) for _ in range(2)]
         found = len(tables[0])
-        seconds *= n / found
-        ours = ours or seconds
-        note = f", from {found:,} files" if found < n else ""
-        print(f"  {store.name:<32}{seconds:>10.2f}   {seconds / ours:>6.1f}x ours{note}")
+        note = f", from {found:,} of them" if found < n else ""
+        ours = store.name == Ours.name
+        recording.add(
+            f"load {n:,}: {store.name}{note}", np.array(seconds) * n / found, "s", at_most=5.0 if ours else None
+        )
 
 
 @click.command()
@@ -224,21 +226,25 @@ def main(n: int, folder: Path | None) -> None:
     parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="store-benchmark-", dir=parent))
     try:
-        lines = [(record.key, seal(record.key, record.to_json().encode())) for record in made(n)]
-        size = len(lines[0][1])
-        disk = fsync_ms(scratch, size)
-        print(f"a record has {size:,} bytes, {n:,} of them {sum(len(line) for _, line in lines) / 1e6:,.0f} MB")
-        print(f"the disk itself appends one in {np.median(disk):.2f} ms, 99th percentile {np.quantile(disk, 0.99):.2f}")
-        show_puts([kind(scratch / f"empty-{kind.__name__}") for kind in KINDS], n, "an empty store")
-        stores = [kind(scratch / kind.__name__) for kind in KINDS]
-        for store in stores:
-            store.fill(iter(lines))
-        del lines
-        os.sync()
-        show_loads([*stores, PandasFiles(scratch / Files.__name__)], n)
-        show_puts(stores, n, f"a store of {n:,}")
+        with Recording("store", f"--records {n}") as recording:
+            compare(recording, scratch, n)
     finally:
         shutil.rmtree(scratch)
+
+
+def compare(recording: Recording, scratch: Path, n: int) -> None:
+    lines = [(record.key, seal(record.key, record.to_json().encode())) for record in made(n)]
+    recording.add("size of a record", len(lines[0][1]), "bytes")
+    disk = fsync_ms(scratch, len(lines[0][1]))
+    recording.add("the disk itself, to append one", disk, "ms", interval=median_interval(disk))
+    record_puts(recording, [kind(scratch / f"empty-{kind.__name__}") for kind in KINDS], n, "an empty store")
+    stores = [kind(scratch / kind.__name__) for kind in KINDS]
+    for store in stores:
+        store.fill(iter(lines))
+    del lines
+    os.sync()
+    record_loads(recording, [*stores, PandasFiles(scratch / Files.__name__)], n)
+    record_puts(recording, stores, n, f"a store of {n:,}")
 
 
 if __name__ == "__main__":

@@ -188,7 +188,9 @@ def record_shares(recording: Recording, rounds: int, pairs: int, steps: int, lim
     cases = {(size, name): StepAndBound(SIZES[size], name, images) for size in SIZES for name in OPTIMIZERS}
     for case in cases.values():
         case.share(3)  # memory is allocated, kernels are chosen
-    shares = [{key: quietly(partial(case.share, pairs), limit) for key, case in cases.items()} for _ in range(rounds)]
+    shares: dict[tuple[str, str], list[float]] = {key: [] for key in cases}
+    for key in tqdm([*cases] * rounds, desc="steps", disable=None):
+        shares[key].append(100 * quietly(partial(cases[key].share, pairs), limit))
     for (size, name), case in cases.items():
         million = case.spec.complexity().macs / 1e6
         what = f"{size} network ({million:.2g}M MACs at {case.spec.resolution} px), {name}"

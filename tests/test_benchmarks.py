@@ -20,8 +20,11 @@ CPU = torch.device("cpu")
 ROOT = project_root()
 SCRIPTS = ROOT / "benchmarks"
 sys.path.insert(0, str(SCRIPTS))  # as Python does for a script
-gpu, memory, peers, quiet, record, scaling, training = (
-    importlib.import_module(name) for name in ("gpu", "memory", "peers", "quiet", "record", "scaling", "training")
+gpu, memory, peers, quiet, record, scaling, training = map(
+    importlib.import_module, ("gpu", "memory", "peers", "quiet", "record", "scaling", "training")
+)
+complexity, latency, randaugment, solve, store = map(
+    importlib.import_module, ("complexity", "latency", "randaugment", "solve", "store")
 )
 
 
@@ -277,6 +280,56 @@ def test_drawn_jpegs_are_of_the_size_of_photographs():
     assert len(files) == 4
     bits = 8 * np.mean([len(file) for file in files]) / (500 * 375)
     assert 2 < bits < 8  # ImageNet's have about 4.8 a pixel: 110 kB
+
+
+def test_a_candidate_is_compared_with_counters_that_need_a_module(recording, monkeypatch):
+    monkeypatch.setattr(complexity, "MILLION", 5001)
+    monkeypatch.setattr(complexity, "specification", lambda *_: 50.0)
+    monkeypatch.setattr(complexity, "on_module", lambda name, scales, count, at: 100.0 if at == "meta" else 400.0)
+    complexity.record_candidates(recording, "ghostnet_a", count=3)
+    complexity.record_screening(recording, "ghostnet_a")
+    assert [one["value"] for one in recording.rows[:5]] == [50, 100, 2, 400, 8]
+    assert [one.get("at_most") for one in recording.rows] == [130, None, None, None, None, 10]
+
+
+def test_budgets_are_solved_and_timed(recording, monkeypatch):
+    monkeypatch.setattr(solve, "BUDGETS", {"resnet50": 1.8e9})
+    solve.measure(recording, repeats=1)
+    assert [one.get("at_most") for one in recording.rows] == [None, 50, 50, 50, None]
+    assert all(one["value"] > 0 for one in recording.rows)
+
+
+def test_latencies_have_intervals_and_the_ratio_is_of_the_medians(recording, monkeypatch):
+    monkeypatch.setattr(latency, "interleaved", lambda rounds: np.outer(np.arange(1.0, rounds + 1), range(1, 7)))
+    latency.measure(recording, rounds=99)
+    b0, a, *_, ratio = recording.rows
+    assert (b0["value"], a["value"], ratio["value"]) == (50, 100, 2)
+    assert b0["low"] < 50 < b0["high"]
+    assert ratio["peer"].endswith("0.814")
+
+
+def test_every_store_keeps_and_loads_the_same_records(recording, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "PUTS", 8)
+    monkeypatch.setattr(store, "SHARE", 5)
+    store.compare(recording, tmp_path, 20)
+    found = {one["what"]: one for one in recording.rows}
+    loads = [what for what in found if what.startswith("load 20: ")]
+    assert len(loads) == 5
+    assert loads[-1].endswith("pandas, from 5 of them")
+    assert [what for what, one in found.items() if "at_most" in one] == [
+        "put one into an empty store: one line a record (ours)",
+        "load 20: one line a record (ours)",
+        "put one into a store of 20: one line a record (ours)",
+    ]
+    assert len(tn.Store(tmp_path / "Ours").frame()) == 20 + 8
+
+
+def test_randaugment_is_compared_on_the_same_number_of_images(recording, monkeypatch):
+    monkeypatch.setattr(randaugment, "ROUNDS", 2)
+    monkeypatch.setattr(randaugment, "BATCH", 8)
+    randaugment.compare(recording, 32)
+    assert [one["unit"] for one in recording.rows] == ["images/s", "x", "x"]
+    assert all(one["value"] > 0 for one in recording.rows)
 
 
 def section(rows, **about):

@@ -38,6 +38,7 @@ def test_the_recipe_of_the_paper():
     assert (r.optimizer, r.momentum, r.rmsprop_decay, r.weight_decay) == ("rmsprop", 0.9, 0.9, 1e-5)
     assert (r.epochs, r.batch_size, r.peak_lr, r.decay_epochs, r.decay_rate) == (450, 1024, 0.048, 2.4, 0.97)
     assert (r.warmup_epochs, r.dropout, r.ema_decay, r.ema_warmup) == (3, 0.2, 0.9999, False)
+    assert r.norm_batch == 1024 / 8  # the batch size is 1024 for 8 GPUs with 128 images per chip
     assert r.bn_momentum == pytest.approx(1 - 0.99)  # the paper counts as TensorFlow does
     assert [RESNET_RECIPE.learning_rate(e) for e in (1, 30, 30.01, 60.01, 90)] == pytest.approx(
         [0.4, 0.4, 0.04, 0.004, 0.004]
@@ -83,6 +84,9 @@ def test_a_scaled_recipe_keeps_its_shape():
     kept = short.ema_decay ** (steps["short"] / 50), EFFICIENTNET_RECIPE.ema_decay ** (steps["long"] / 50)
     assert kept[0] == pytest.approx(kept[1], rel=1e-6)
     assert EFFICIENTNET_RECIPE.scaled() == EFFICIENTNET_RECIPE
+    for bad in ({"epochs": 0}, {"batch_size": 0}, {"images": 0.0}):
+        with pytest.raises(ValueError, match="must be"):
+            EFFICIENTNET_RECIPE.scaled(**bad)
     assert RESNET_RECIPE.scaled(epochs=9).learning_rate(3.01) == pytest.approx(0.04)
 
 

@@ -118,7 +118,7 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(colours, tmp_path, as
     with pytest.raises(engine.Interrupted):
         engine.train(Small, 8, colours, recipe, 7, "cpu", cut, lambda: next(countdown) <= 0)
     state = checkpoint.load(cut, engine.TRAINING_VERSION)
-    assert state["epoch"] * 4 + state["step"] == asked
+    assert (state["epoch"], state["step"]) == divmod(asked, 5)  # four steps and one batch of the evaluation
     torch.rand(13)  # the global generator is somewhere else by now
     resumed = engine.train(Small, 8, colours, recipe, 7, "cpu", cut)
     assert resumed.curve == expected.curve
@@ -232,10 +232,63 @@ def test_weight_decay_is_added_to_the_gradient_of_weights_only():
 
 def test_batch_norm_takes_its_momentum_from_the_recipe(colours):
     run = engine.Run(Small, 8, colours, RECIPE.model_copy(update={"bn_momentum": 0.01}), 0, torch.device("cpu"))
-    assert run.model.norm.momentum == 0.01
+    assert run.model.norm.momentum == pytest.approx(0.01)
     batch = next(run.train_set.batches([torch.arange(16)]))
     run.train_step(batch)
     assert 0 < (run.model.norm.running_var - 1).abs().max() < 0.011
+
+
+class WithoutNorm(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 3, 2, 1)
+        self.linear = torch.nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.linear(self.conv(x).relu().mean((2, 3)))
+
+
+def test_a_step_in_parts_is_the_step_of_the_whole_batch(colours):
+    whole, parts = (
+        engine.Run(WithoutNorm, 8, colours, RECIPE.model_copy(update={"norm_batch": n}), 0, torch.device("cpu"))
+        for n in (None, 4)
+    )
+    for run in (whole, parts):
+        run.train_epoch()
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+    assert parts.outcome.curve[0] == pytest.approx(whole.outcome.curve[0], rel=1e-5)
+
+
+def test_parts_have_batch_norm_statistics_of_their_own(colours):
+    """Two parts, two updates, and together they keep as much of the old values as one update of the whole step."""
+    recipe = RECIPE.model_copy(update={"norm_batch": 8, "bn_momentum": 0.19, "jitter": 0.0, "crop_area": (1.0, 1.0)})
+    run = engine.Run(Small, 8, colours, recipe, 0, torch.device("cpu"))
+    seen = []
+    run.model.norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    run.train_step(next(run.train_set.batches([torch.arange(16)])))
+    assert [len(x) for x in seen] == [8, 8]
+    expected = torch.zeros(8)
+    for x in seen:
+        expected += 0.1 * (x.mean((0, 2, 3)) - expected)  # (1 - .1)^2 = 1 - .19
+    torch.testing.assert_close(run.model.norm.running_mean, expected)
+
+
+def test_a_batch_is_a_multiple_of_its_parts():
+    with pytest.raises(ValueError, match="batch_size 16 must be a multiple of norm_batch 6"):
+        Recipe(epochs=2, batch_size=16, norm_batch=6)
+
+
+def test_the_checkpoint_of_another_run_is_set_aside(colours, tmp_path):
+    path = tmp_path / "x.pt"
+    engine.train(Small, 8, colours, RECIPE, 1, "cpu", path)
+    expected = engine.train(Small, 8, colours, RECIPE, 0, "cpu").curve
+    with pytest.warns(UserWarning, match="of another network, recipe, seed or data set"):
+        assert engine.train(Small, 8, colours, RECIPE, 0, "cpu", path).curve == expected
+    other = dataclasses.replace(colours, content_hash="other pixels")
+    with pytest.warns(UserWarning, match="set aside as .*damaged2"):
+        engine.train(Small, 8, other, RECIPE, 0, "cpu", path)
+    assert {p.name for p in tmp_path.iterdir()} == {"x.pt", "x.damaged", "x.damaged2"}
 
 
 def test_bfloat16_learns_the_same_task(colours):

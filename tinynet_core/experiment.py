@@ -149,7 +149,7 @@ def execute(
         curve=outcome.curve,
         cost=cost_of(experiment),
         wall_s=round(outcome.wall_s, 3),
-        provenance=provenance(device) | {"dataset_sha256": images.content_hash},
+        provenance=provenance(device) | {"dataset_sha256": images.content_hash, "compiled": compiled},
     )
 
 
@@ -182,6 +182,7 @@ def provenance(device: str = "auto") -> dict[str, Any]:
     import torch
 
     from tinynet_core.training.engine import TRAINING_VERSION, pick_device
+    from tinynet_core.training.team import team
 
     target = pick_device(device)
     name = torch.cuda.get_device_name(target) if target.type == "cuda" else _cpu_name()
@@ -191,6 +192,7 @@ def provenance(device: str = "auto") -> dict[str, Any]:
         "training_version": TRAINING_VERSION,
         "device": f"{target.type} ({name})",
         "threads": torch.get_num_threads(),
+        "processes": team().size,
         "python": platform.python_version(),
         "packages": {p: version(p) for p in packages},
     }

@@ -23,7 +23,9 @@ from tinynet_core.sampling import sample_scales_at as sample_scales_at
 from tinynet_core.store import Store, StoreError
 
 _TICK_S = 0.5
-"""How often signals are heeded, and the store is looked into for records that another sweep is making."""
+"""How often signals are heeded."""
+_LOOK_S = 2.0
+"""How often the store is looked into for records that another sweep is making."""
 _DRAW_S = {True: 0.5, False: 5.0}
 """How often the bar is drawn on a terminal, and elsewhere."""
 
@@ -122,7 +124,7 @@ def sweep(
     if todo:
         store.check_writable()
         for dataset in dict.fromkeys(e.dataset for e in todo):
-            load_images(dataset, resources.workers or cores(), progress)
+            load_images(dataset, min(resources.workers or cores(), cores()), progress)
         opened = open_executor(executor, resources, len(todo), device, address)
         _Sweep(todo, store, resources, progress).train(opened)
     tidy(store, wanted)
@@ -179,7 +181,7 @@ class _Sweep:
             for experiment in set(self.claimed).difference(missing):
                 self._note(experiment)
             self.waiting.extend(missing)
-            self.claimed, self.look_again = [], time.monotonic() + _TICK_S
+            self.claimed, self.look_again = [], time.monotonic() + _LOOK_S
         while self.waiting and (executor.capacity is None or len(self.running) < executor.capacity):
             experiment = self.waiting.popleft()
             before = _look_of(self.store.checkpoint(experiment))

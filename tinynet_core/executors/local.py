@@ -83,6 +83,8 @@ class _Worker:
 
     def call(self, function: Callable[..., Any], args: tuple) -> Any:
         """What ``function`` returns or raises in the worker; ``WorkerDied`` when the process ends first."""
+        if self._connection is not None and wait([self._process.sentinel], timeout=0):
+            self._reap()  # it died while it had nothing to do
         if self._connection is None:
             self._connection = self._start()
         try:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import os
 import warnings
 from pathlib import Path
@@ -35,16 +36,18 @@ def save(path: Path, state: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         scratch.rename(path)
+        _sync(path.parent)
     except OSError as error:
         raise CheckpointError(f"checkpoint {path} cannot be written: {error.strerror or error}") from error
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def load(path: Path, training_version: int) -> dict[str, Any] | None:
+def load(path: Path, training_version: int, identity: str | None = None) -> dict[str, Any] | None:
     """The state at ``path``, or None where there is none.
 
-    A damaged file, or one of another ``training_version``, is set aside by name with a warning.
+    A damaged file, one of another ``training_version`` and, where ``identity`` is given, one of another run is set
+    aside by name with a warning.
     """
     try:
         content = memoryview(path.read_bytes())
@@ -62,6 +65,9 @@ def load(path: Path, training_version: int) -> dict[str, Any] | None:
     if not isinstance(state, dict) or state.get("training_version") != training_version:
         _set_aside(path, f"not of training version {training_version}")
         return None
+    if identity is not None and state.get("identity") != identity:
+        _set_aside(path, "of another network, recipe, seed or data set")
+        return None
     return state
 
 
@@ -71,11 +77,21 @@ def remove(path: Path) -> None:
     _scratch(path).unlink(missing_ok=True)
 
 
+def _sync(folder: Path) -> None:
+    """Wait until the names in ``folder`` are on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _scratch(path: Path) -> Path:
     return path.with_suffix(".tmp")
 
 
 def _set_aside(path: Path, reason: str) -> None:
-    aside = path.with_suffix(".damaged")
-    path.replace(aside)
+    names = (path.with_suffix(f".damaged{n}") for n in itertools.chain([""], itertools.count(2)))
+    aside = next(name for name in names if not name.exists())
+    path.rename(aside)
     warnings.warn(f"checkpoint set aside as {aside} ({reason}): training restarts", stacklevel=3)

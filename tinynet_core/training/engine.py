@@ -1,9 +1,10 @@
 """The training loop: images stay in memory, every batch is cut, resized and augmented on the device."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tinynet_core.data import ImageSet
 from tinynet_core.errors import UserError
 from tinynet_core.training import checkpoint
-from tinynet_core.training.augment import draw, evaluation_batch, training_batch
+from tinynet_core.training.augment import Draws, draw, evaluation_batch, training_batch
 from tinynet_core.training.ema import EMA
 from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.sources import Batch, Source
@@ -27,6 +28,8 @@ TRAINING_VERSION = 2
 """Raise when the same experiment would give other numbers than before."""
 
 
+_ASK_EVERY = {False: 1, True: 16}
+"""Steps after which a process alone, or several together, heed a request to stop."""
 _INITIAL, _ORDER, _AUGMENTATION, _DROPOUT = range(1, 5)  # what a random stream is for
 
 
@@ -67,8 +70,9 @@ def train(
     """Train the module that ``build`` makes on ``images`` resized to ``resolution`` pixels.
 
     All randomness of a step follows from (seed, step), so a run resumed from ``checkpoint_path`` ends with the same
-    bits as one that was never stopped, on the same machine with the same number of threads. ``should_stop`` is asked
-    before every step; when it answers true the state is written and ``Interrupted`` raised. ``compiled`` sends the
+    bits as one that was never stopped, on the same machine with the same number of threads and processes.
+    ``should_stop`` is asked before every step and every batch of the evaluation (of several processes together, every
+    sixteenth step); when it answers true the state is written and ``Interrupted`` raised. ``compiled`` sends the
     network through ``torch.compile``.
 
     Where a launcher started several processes, each trains on its share of every batch.
@@ -90,12 +94,19 @@ def train(
 
 def _finish(run: "Run", path: Path | None, should_stop: Callable[[], bool]) -> Outcome:
     def save() -> None:
-        if path is not None and team().leads:
-            checkpoint.save(path, run.state())
+        if path is not None:
+            state = run.state()
+            if team().leads:
+                checkpoint.save(path, state)
 
-    if path is not None and (state := checkpoint.load(path, TRAINING_VERSION)) is not None:
-        run.restore(state)
-    team().wait()  # nobody writes before everybody has read
+    def load() -> None:
+        if path is not None and (state := checkpoint.load(path, TRAINING_VERSION, run.identity)) is not None:
+            run.restore(state)
+
+    for turn in (True, False):  # the first sets a damaged checkpoint aside, the others then find none
+        if team().leads == turn:
+            load()
+        team().wait()
     while run.epoch < run.recipe.epochs:
         if run.train_epoch(should_stop):
             save()
@@ -122,9 +133,6 @@ class Run:
         torch.manual_seed(_mix(seed, _INITIAL))
         self.recipe, self.seed, self.device, self.resolution = recipe, seed, device, resolution
         self.model = build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for module in self.model.modules():
-            if isinstance(module, _BatchNorm):
-                module.momentum = recipe.bn_momentum
         self.forward = team().wrap(torch.compile(self.model) if compiled else self.model)  # type: ignore[arg-type]
         self.ema = EMA(self.model, recipe.ema_decay, recipe.ema_warmup)
         self.optimizer = _optimizer(self.model, recipe)
@@ -137,6 +145,19 @@ class Run:
             raise UserError(
                 f"recipe.batch_size {recipe.batch_size} must be a multiple of the {team().size} processes that share it"
             )
+        self.part = recipe.norm_batch or recipe.batch_size // team().size
+        if recipe.batch_size // team().size % self.part:
+            raise UserError(
+                f"recipe.batch_size {recipe.batch_size} over {team().size} processes must be a multiple of "
+                f"recipe.norm_batch {recipe.norm_batch}"
+            )
+        parts = recipe.batch_size // team().size // self.part
+        for module in self.model.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = 1 - (1 - recipe.bn_momentum) ** (1 / parts)  # so much is left of a step's old values
+        described = [recipe.model_dump_json(), str(seed), str(resolution), images.content_hash]
+        described += [f"{name} {tuple(value.shape)}" for name, value in self.model.state_dict().items()]
+        self.identity = hashlib.sha256("\n".join(described).encode()).hexdigest()
         self.epoch = self.step = 0
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # loss times images, hits
         self.outcome = Outcome()
@@ -147,9 +168,7 @@ class Run:
         Returns true when ``should_stop`` ended it before.
         """
         start = time.monotonic()
-        stopped = self._train_steps(should_stop)
-        if not stopped:
-            self._close_epoch()
+        stopped = self._train_steps(should_stop) or self._close_epoch(should_stop)
         self.outcome.wall_s += time.monotonic() - start
         return stopped
 
@@ -159,68 +178,94 @@ class Run:
         batches = order[: self.steps_per_epoch * self.recipe.batch_size].view(self.steps_per_epoch, -1)
         mine = [batch[team().share(self.recipe.batch_size)] for batch in batches[self.step :]]
         for batch in self.train_set.batches(mine):
-            if self._agreed(should_stop):
+            if self.step % _ASK_EVERY[team().size > 1] == 0 and self._agreed(should_stop):
                 return True
             self.sums += self.train_step(batch)
             self.step += 1
         return False
 
     def _agreed(self, should_stop: Callable[[], bool]) -> bool:
-        """Whether any of the processes was asked to stop; with several, every sixteenth step asks the others."""
+        """Whether any of the processes was asked to stop."""
         if team().size == 1:
             return should_stop()
-        if self.step % 16:
-            return False
         return bool(team().total(torch.tensor(float(should_stop()), device=self.device)))
 
     def train_step(self, batch: Batch) -> torch.Tensor:
-        """One step of the optimiser on this process's share of a batch; returns its summed loss and its hits."""
-        recipe, labels = self.recipe, batch.labels
-        torch.manual_seed(_mix(self.seed, _DROPOUT, self.epoch, self.step, team().rank))
-        draws = draw(recipe.batch_size, recipe, self._generator(_AUGMENTATION, self.epoch, self.step))
-        part = draws.take(team().share(recipe.batch_size))
-        inputs = training_batch(batch.images, self.resolution, recipe, part, batch.aspects)
+        """One step of the optimiser on this process's share of a batch; returns its summed loss and its hits.
+
+        The share goes through the network in parts of ``norm_batch`` images, whose gradients add up.
+        """
+        recipe = self.recipe
+        share = team().share(recipe.batch_size)
+        draws = draw(recipe.batch_size, recipe, self._generator(_AUGMENTATION, self.epoch, self.step)).take(share)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate(self.epoch + (self.step + 1) / self.steps_per_epoch)
-        with self._autocast():
-            logits = self.forward(inputs)
-            loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        starts = range(0, len(batch.labels), self.part)
+        for start in starts:
+            last = start == starts[-1]
+            with nullcontext() if last else team().holding_back(self.forward):
+                sums += self._train_part(batch, draws, slice(start, start + self.part), share.start + start)
         self.optimizer.step()
         self.ema.update()
+        return sums
+
+    def _train_part(self, batch: Batch, draws: Draws, part: slice, first: int) -> torch.Tensor:
+        """Gradients of the images ``part`` of a share; ``first`` is the place of its first image in the whole batch."""
+        torch.manual_seed(_mix(self.seed, _DROPOUT, self.epoch, self.step, first))
+        labels = batch.labels[part]
+        aspects = None if batch.aspects is None else batch.aspects[part]
+        inputs = training_batch(batch.images[part], self.resolution, self.recipe, draws.take(part), aspects)
+        with self._autocast():
+            logits = self.forward(inputs)
+            loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        (loss * (len(labels) / len(batch.labels))).backward()
         hits = (logits.detach().argmax(1) == labels).sum()
         return torch.stack([loss.detach().double() * len(labels), hits.double()])
 
-    def _close_epoch(self) -> None:
-        team().average_([*self.ema.statistics, *(b for b in self.model.buffers() if b.is_floating_point())])
-        loss, hits = (team().total(self.sums) / (self.steps_per_epoch * self.recipe.batch_size)).tolist()
+    def _close_epoch(self, should_stop: Callable[[], bool]) -> bool:
+        """Evaluate and write the curve's row; true, and nothing of it, when ``should_stop`` said so."""
+        team().average_(self._statistics())
+        loss, hits = (team().total(self.sums.clone()) / (self.steps_per_epoch * self.recipe.batch_size)).tolist()
+        if not math.isfinite(loss):
+            raise TrainingFailed(f"diverged: training loss {loss} in epoch {self.epoch + 1}")
+        if (found := self._evaluate(should_stop)) is None:
+            return True
         self.epoch, self.step = self.epoch + 1, 0
         self.sums.zero_()
-        if not math.isfinite(loss):
-            raise TrainingFailed(f"diverged: training loss {loss} in epoch {self.epoch}")
-        row = {"epoch": self.epoch, "train_loss": loss, "train_top1": hits}
-        row["raw_loss"], row["raw_top1"], row["raw_top5"] = self._evaluate(self.model)
-        row["ema_loss"], row["ema_top1"], row["ema_top5"] = self._evaluate(self.ema.module)
+        row = {"epoch": self.epoch, "train_loss": loss, "train_top1": hits, **found}
         if not (math.isfinite(row["raw_loss"]) and math.isfinite(row["ema_loss"])):
             losses = f"{row['raw_loss']} raw, {row['ema_loss']} averaged"
             raise TrainingFailed(f"diverged: validation loss {losses} in epoch {self.epoch}")
         self.outcome.curve.append(row)
+        return False
 
     @torch.inference_mode()
-    def _evaluate(self, model: nn.Module, batch_size: int = 128) -> tuple[float, float, float]:
-        """Mean cross-entropy without smoothing, top-1 and top-5 over the validation images."""
-        model.eval()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+    def _evaluate(self, should_stop: Callable[[], bool], batch_size: int = 128) -> dict[str, float] | None:
+        """Mean cross-entropy without smoothing, top-1 and top-5 of raw and of averaged weights over the validation set.
+
+        None when ``should_stop`` ended it; of several processes none asks the others here.
+        """
+        models = {"raw": self.model.eval(), "ema": self.ema.module.eval()}
+        sums = torch.zeros(2, 3, dtype=torch.float64, device=self.device)
         mine = torch.arange(team().rank, len(self.val_set), team().size)
         for images, labels, aspects in self.val_set.batches(mine.split(batch_size)):
-            with self._autocast():
-                logits = model(evaluation_batch(images, self.resolution, self.recipe, aspects)).float()
-            best = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-            loss = F.cross_entropy(logits, labels, reduction="sum")
-            sums += torch.stack([loss.double(), best[:, 0].sum().double(), best.sum().double()])
-        loss, top1, top5 = (team().total(sums) / len(self.val_set)).tolist()
-        return loss, top1, top5
+            if team().size == 1 and should_stop():
+                return None
+            inputs = evaluation_batch(images, self.resolution, self.recipe, aspects)
+            sums += torch.stack([self._score(model, inputs, labels) for model in models.values()])
+        values = (team().total(sums) / len(self.val_set)).tolist()
+        names = ("loss", "top1", "top5")
+        return {f"{m}_{n}": x for m, row in zip(models, values, strict=True) for n, x in zip(names, row, strict=True)}
+
+    def _score(self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Summed loss, top-1 and top-5 hits of one batch."""
+        with self._autocast():
+            logits = model(inputs).float()
+        best = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        return torch.stack([loss.double(), best[:, 0].sum().double(), best.sum().double()])
 
     def _autocast(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
@@ -228,12 +273,19 @@ class Run:
     def _generator(self, *part: int) -> torch.Generator:
         return torch.Generator().manual_seed(_mix(self.seed, *part))
 
+    def _statistics(self) -> list[torch.Tensor]:
+        """What differs from process to process between two steps: running statistics of batch-norm."""
+        return [*self.ema.statistics, *(b for b in self.model.buffers() if b.is_floating_point())]
+
     def state(self) -> dict[str, Any]:
+        """Everything that ``restore`` needs; all processes must call it together."""
         return {
             "training_version": TRAINING_VERSION,
+            "identity": self.identity,
             "epoch": self.epoch,
             "step": self.step,
-            "sums": self.sums,
+            "sums": team().gather(self.sums),
+            "statistics": [team().gather(b) for b in self._statistics()],
             "model": self.model.state_dict(),
             "ema": self.ema.module.state_dict(),
             "ema_steps": self.ema.steps,
@@ -243,12 +295,16 @@ class Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``; where it is of another number of processes, from the mean of their statistics."""
         self.model.load_state_dict(state["model"])
         self.ema.module.load_state_dict(state["ema"])
         self.ema.steps = state["ema_steps"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self.sums.copy_(state["sums"])
+        same = len(state["sums"]) == team().size
+        self.sums.copy_(state["sums"][team().rank] if same else state["sums"].sum(0) / team().size)
+        for mine, saved in zip(self._statistics(), state["statistics"], strict=True):
+            mine.copy_(saved[team().rank] if same else saved.mean(0))
         self.outcome = Outcome(state["curve"], state["wall_s"])
 
 

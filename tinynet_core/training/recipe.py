@@ -13,6 +13,9 @@ class Recipe(BaseModel):
 
     epochs: int = Field(ge=1, strict=True)
     batch_size: int = Field(32, ge=2, strict=True, description="images a step, over all devices together")
+    norm_batch: int | None = Field(
+        None, ge=2, strict=True, description="images that share batch-norm statistics; null: all on one device"
+    )
     optimizer: Literal["adamw", "sgd", "rmsprop"] = Field("adamw", description="rmsprop: the TensorFlow flavour")
     lr: float = Field(4e-3, gt=0, description="peak learning rate, at lr_batch images a step where that is given")
     lr_batch: int | None = Field(None, ge=1, strict=True, description="the peak is lr * batch_size / lr_batch")
@@ -52,6 +55,8 @@ class Recipe(BaseModel):
         low, high = self.crop_aspect
         if not 0 < low <= high:
             raise ValueError(f"crop_aspect must satisfy 0 < low <= high, got {low:g}, {high:g}")
+        if self.norm_batch and self.batch_size % self.norm_batch:
+            raise ValueError(f"batch_size {self.batch_size} must be a multiple of norm_batch {self.norm_batch}")
         if self.nesterov and self.optimizer == "sgd" and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0, got momentum 0")
         return self
@@ -77,7 +82,12 @@ class Recipe(BaseModel):
         The learning rate grows with the batch, warm-up and decay keep their share of the epochs, and the averaging of
         weights keeps its share of the steps: decay ** (old steps / new steps).
         """
-        epochs, batch_size = epochs or self.epochs, batch_size or self.batch_size
+        if not images > 0:
+            raise ValueError(f"images must be above 0, got {images}")
+        epochs = self.epochs if epochs is None else epochs
+        batch_size = self.batch_size if batch_size is None else batch_size
+        if epochs < 1 or batch_size < 2:
+            raise ValueError(f"epochs must be at least 1 and batch_size at least 2, got {epochs} and {batch_size}")
         stretch = epochs / self.epochs
         steps = stretch * images * self.batch_size / batch_size
         return self.model_validate(
@@ -86,6 +96,7 @@ class Recipe(BaseModel):
                 "epochs": epochs,
                 "batch_size": batch_size,
                 "lr_batch": self.lr_batch or self.batch_size,
+                "norm_batch": self.norm_batch and min(self.norm_batch, batch_size),
                 "warmup_epochs": self.warmup_epochs * stretch,
                 "decay_epochs": self.decay_epochs * stretch,
                 "ema_decay": self.ema_decay ** (1 / steps),
@@ -96,6 +107,7 @@ class Recipe(BaseModel):
 EFFICIENTNET_RECIPE = Recipe(
     epochs=450,
     batch_size=1024,
+    norm_batch=128,
     optimizer="rmsprop",
     lr=0.048,
     lr_batch=1024,

@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 class Source:
     """Images with their labels and aspects.
 
-    An array goes to the device where half of its memory holds it. Files are decoded in threads, since decoders let
+    An array goes to the device where half of its free memory holds it. Files are decoded in threads, since decoders let
     other threads run.
     """
 
@@ -77,6 +77,6 @@ def _stack(futures) -> torch.Tensor:
 
 def _pixels(images: np.ndarray, device: torch.device) -> torch.Tensor:
     """The images as (n, 3, S, S), on the device or, where they are too many, where they lie."""
-    if device.type == "cuda" and images.nbytes > torch.cuda.get_device_properties(device).total_memory / 2:
+    if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return torch.from_numpy(images).permute(0, 3, 1, 2)
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)

@@ -1,6 +1,7 @@
 """The processes that train one network together: this one alone, or as many as the launcher of accelerate started."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -31,9 +32,17 @@ class Team:
         """The module to call in training, whose gradients are the mean over all processes."""
         return model
 
+    def holding_back(self, model: nn.Module) -> AbstractContextManager:
+        """While entered, backward passes through what ``wrap`` gave add up gradients without sharing them."""
+        return nullcontext()
+
     def total(self, value: torch.Tensor) -> torch.Tensor:
         """The sum of ``value`` over all processes."""
         return value
+
+    def gather(self, value: torch.Tensor) -> torch.Tensor:
+        """The ``value`` of every process, (size, ...)."""
+        return value[None]
 
     def average_(self, tensors: list[torch.Tensor]) -> None:
         """Replace each tensor by its mean over all processes."""
@@ -48,7 +57,12 @@ class Launched(Team):
     def __init__(self) -> None:
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
-        self.accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+        # Nothing of the user's configuration of accelerate may change a result: the recipe alone says the precision.
+        self.accelerator = Accelerator(
+            mixed_precision="no",
+            dynamo_backend="no",
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
         self.rank, self.size = self.accelerator.process_index, self.accelerator.num_processes
 
     def device(self, wanted: torch.device) -> torch.device:
@@ -56,6 +70,13 @@ class Launched(Team):
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return self.accelerator.prepare_model(model, device_placement=False)
+
+    def holding_back(self, model: nn.Module) -> AbstractContextManager:
+        return self.accelerator.no_sync(model)
+
+    def gather(self, value: torch.Tensor) -> torch.Tensor:
+        gathered: Any = self.accelerator.gather(value[None].contiguous())
+        return gathered
 
     def total(self, value: torch.Tensor) -> torch.Tensor:
         reduced: Any = self.accelerator.reduce(value, reduction="sum")
