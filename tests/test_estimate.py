@@ -96,7 +96,7 @@ def test_timed_steps_give_a_rate():
 def test_models_from_the_smallest_to_the_largest_are_timed(monkeypatch):
     timed = []
 
-    def steps(experiment, device):
+    def steps(experiment, device, threads):
         timed.append(cost_of(experiment)["macs"])
         return 32, [truth(experiment, 2e-3, 4e-10) / 24] * 3
 
@@ -136,7 +136,7 @@ def test_records_come_before_timing(monkeypatch):
     wanted = experiments(5)
     monkeypatch.setattr("tinynet_core.estimate.measure_rate", lambda *_: pytest.fail("timed in spite of records"))
     assert estimate_rate(wanted, [record(e, 5.0) for e in wanted], "cpu").models == 5
-    monkeypatch.setattr("tinynet_core.estimate.measure_rate", lambda chosen, device: (len(chosen), device))
+    monkeypatch.setattr("tinynet_core.estimate.measure_rate", lambda chosen, device, threads: (len(chosen), device))
     assert estimate_rate(wanted, [], "cpu") == (5, "cpu")
 
 

@@ -1,9 +1,11 @@
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 
 from tinynet_core import Store, Study
 from tinynet_core.cli import tinynet
+from tinynet_core.experiment import failed
 
 TINY = {
     "name": "tiny",
@@ -13,6 +15,13 @@ TINY = {
     "recipe": {"epochs": 2, "batch_size": 32, "warmup_epochs": 0.5},
     "random_sample": {"models": 5, "frontier": 0.6},
 }
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -37,7 +46,7 @@ def test_a_dry_run_lists_and_trains_nothing(preset, tmp_path):
         assert f"{e.spec().complexity().macs / 1e6:.2f}M" in line
     macs = sum(e.spec().complexity().macs for e in experiments) * 96 * 2
     assert f"{len(experiments)} models, {macs:.3g} multiply-adds" in result.output
-    assert "Estimated time with 3 at a time: 00:" in result.output
+    assert "Estimated time on this machine, 3 at a time: 00:" in result.output
     assert "timed now on cpu" in result.output
     assert not (tmp_path / "store").exists()
 
@@ -61,8 +70,9 @@ def test_one_network_by_name(preset, tmp_path):
     assert (record.experiment.scale.w, record.experiment.seed) == (0.5, 3)
     assert record.experiment.base == Study(preset).preset.base
     assert f"top-1 {record.metrics['top1']:.2%} (raw weights {record.metrics['raw_top1']:.2%})" in result.output
+    assert "efficientnet_b0: 100%" in result.stderr
     again = run("train", preset, "efficientnet_b0", "--w", "0.5", "--seed", "3", "--store", store)
-    assert again.output == result.output
+    assert again.stdout == result.stdout
     assert len(Store(store).records()) == 1
 
 
@@ -73,6 +83,43 @@ def test_a_failed_run_ends_with_status_1(preset, tmp_path):
     result = CliRunner().invoke(tinynet, ["train", str(path), "efficientnet_b0", "--store", str(tmp_path / "s")])
     assert result.exit_code == 1
     assert "failed: diverged: training loss nan in epoch 1" in result.output
+
+
+def test_failed_runs_are_named_until_they_are_tried_again(preset, tmp_path):
+    store = Store(tmp_path / "store")
+    first = Study(preset, store.root).experiments()[0]
+    store.put(failed(first, "the worker process ended with SIGKILL"))
+    result = run("sweep", preset, "--store", str(store.root), "--limit", "1")
+    assert "1 models trained, 0 of them failed" in result.output
+    assert "1 of the 2 records are failed runs; --retry-failed trains them again" in result.output
+    assert f"{first.key[:12]} efficientnet_b0" in result.output
+    with pytest.warns(UserWarning, match="a failed run, to be tried again"):
+        result = run("sweep", preset, "--store", str(store.root), "--limit", "1", "--retry-failed")
+    assert "failed runs" not in result.output
+    assert Store(store.root).get(first).done
+    assert Store(store.root).check().set_aside == 1
+
+
+def test_a_plan_for_gpus_on_a_machine_without(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    path = tmp_path / "gpu.yaml"
+    path.write_text(yaml.safe_dump({**TINY, "resources": {"gpus": 0.5, "cpus": 2}}))
+    result = run("sweep", str(path), "--store", str(tmp_path / "store"), "--dry-run")
+    assert (
+        "resources.gpus is 0.5, but this machine has no GPU that torch can use: the time is that of its"
+        in result.output
+    )
+
+
+def test_a_network_trained_alone_has_the_threads_of_a_sweep(preset, tmp_path):
+    run("train", preset, "efficientnet_b0", "--store", str(tmp_path / "a"))
+    assert Store(tmp_path / "a").records()[0].provenance["threads"] == 1
+
+
+def test_a_sweep_is_not_for_a_launcher(preset, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = CliRunner().invoke(tinynet, ["sweep", preset, "--store", str(tmp_path)])
+    assert "a launcher started several processes, which a sweep is not for" in str(result.exception)
 
 
 def test_an_address_is_for_ray(preset, tmp_path):

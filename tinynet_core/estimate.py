@@ -78,10 +78,12 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     return max(loads)
 
 
-def estimate_rate(experiments: Sequence[Experiment], records: Iterable[Record], device: str = "auto") -> Rate:
+def estimate_rate(
+    experiments: Sequence[Experiment], records: Iterable[Record], device: str = "auto", threads: int = 1
+) -> Rate:
     """From the ``records`` that are like ``experiments`` where there are enough of them, else measured now."""
     like = _one_kind(experiments)[0]
-    return rate_from_records(records, like, device) or measure_rate(experiments, device)
+    return rate_from_records(records, like, device) or measure_rate(experiments, device, threads)
 
 
 def rate_from_records(records: Iterable[Record], like: Experiment, device: str = "auto") -> Rate | None:
@@ -102,17 +104,17 @@ def rate_from_records(records: Iterable[Record], like: Experiment, device: str =
     return Rate(per_block, per_mac, spread, len(fit), f"{len(fit)} finished records on {name}")
 
 
-def measure_rate(experiments: Sequence[Experiment], device: str = "auto") -> Rate:
+def measure_rate(experiments: Sequence[Experiment], device: str = "auto", threads: int = 1) -> Rate:
     """Fitted on a few short epochs, on random images, of five of ``experiments`` from the smallest to the largest.
 
-    One process, one thread, a few seconds. Several workers on one machine are slower than that, each for itself, since
-    they share its memory.
+    One process of so many threads, a few seconds. Several workers on one machine are slower than that, each for
+    itself, since they share its memory.
     """
     by_cost = [e for _, e in sorted({cost_of(e)["macs"]: e for e in _one_kind(experiments)}.items())]
     chosen = sorted({round(i) for i in np.linspace(0, len(by_cost) - 1, MODELS)})
     design, seconds = [], []
     for experiment in (by_cost[i] for i in chosen):
-        images, timed = _time_steps(experiment, device)
+        images, timed = _time_steps(experiment, device, threads)
         design += [(_blocks(experiment), cost_of(experiment)["macs"] * images)] * len(timed)
         seconds += timed
     per_block, per_mac, spread = _fit(np.array(design, dtype=float), np.array(seconds))
@@ -161,7 +163,7 @@ def _fit(design: np.ndarray, seconds: np.ndarray) -> tuple[float, float, float]:
     return float(coefficients[0]), float(coefficients[1]), float(spread)
 
 
-def _time_steps(experiment: Experiment, device: str) -> tuple[int, list[float]]:
+def _time_steps(experiment: Experiment, device: str, threads: int) -> tuple[int, list[float]]:
     """Images in a timed step, and the seconds of a step in each of ``EPOCHS`` epochs, with its share of evaluation."""
     import torch
 
@@ -171,20 +173,23 @@ def _time_steps(experiment: Experiment, device: str) -> tuple[int, list[float]]:
     batch = recipe.batch_size
     if target.type == "cpu":
         batch = min(batch, max(2, CPU_MACS_PER_STEP // cost_of(experiment)["macs"]))
-    calm = recipe.model_copy(update={"batch_size": batch, "lr": 1e-9})  # random labels must not end in NaN
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    part = recipe.norm_batch if recipe.norm_batch and batch % recipe.norm_batch == 0 else None
+    calm = recipe.model_copy(
+        update={"batch_size": batch, "norm_batch": part, "lr": 1e-9}
+    )  # random labels must not end in NaN
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         run = Run(
             lambda: spec.build(recipe.dropout), spec.resolution, _random_images(experiment, batch), calm, 0, target
         )
         seconds = []
         for _ in range(1 + EPOCHS):  # the first allocates memory and chooses kernels
-            before = run.outcome.wall_s
+            start = run.outcome.wall_s
             run.train_epoch()
-            seconds.append((run.outcome.wall_s - before) / STEPS)
+            seconds.append((run.outcome.wall_s - start) / STEPS)
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     return batch, seconds[1:]
 
 

@@ -109,12 +109,12 @@ def plan_table(todo: list[Experiment], rate: Rate, total: Estimate, workers: int
         multipliers = "".join(f"{x:>7.3f}" for x in (scale.r, scale.d, scale.w)) if scale else " " * 21
         lines.append(
             f"{e.key[:12]:<14}{e.network:<18}{multipliers}{e.seed:>6}{cost['resolution']:>6}"
-            f"{cost['macs'] / 1e6:>9.2f}M{cost['params'] / 1e6:>9.3f}M{_interval(rate.seconds(e)):>9}"
+            f"{cost['macs'] / 1e6:>9.2f}M{cost['params'] / 1e6:>9.3f}M{_interval(rate.seconds(e)):>13}"
         )
     macs = sum(cost_of(e)["macs"] * e.dataset.train_images * e.recipe.epochs for e in todo)
     lines.append(
-        f"{len(todo)} models, {macs:.3g} multiply-adds of forward passes. Estimated time with {workers} at a time: "
-        f"{_interval(total.seconds)} ({_interval(total.low)} to {_interval(total.high)}), from {total.source}."
+        f"{len(todo)} models, {macs:.3g} multiply-adds of forward passes. "
+        f"Estimated time on this machine, {workers} at a time: {_interval(total.seconds)} ({_interval(total.low)} to {_interval(total.high)}), from {total.source}."
     )
     return "\n".join(lines)
 

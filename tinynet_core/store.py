@@ -102,6 +102,19 @@ class Store:
         rows = dict(self._taken(_row, keys))
         return _table([rows[key] for key in (sorted(rows) if keys is None else keys) if key in rows])
 
+    def set_failed_aside(self, experiments: Iterable[Experiment]) -> None:
+        """Move the failed records of ``experiments`` to ``records.damaged.jsonl``: they count as missing again."""
+        keys = [experiment.key for experiment in experiments]
+        with self._failing_as("written"):
+            self._journal.check_writable()
+            failed = {
+                line: "a failed run, to be tried again"
+                for _, body, line in self._journal.read(keys)
+                if from_json(body).get("status") == "failed"
+            }
+            if failed:
+                self._journal.set_aside(failed)
+
     def checkpoint(self, experiment: Experiment) -> Path:
         """Where a run of ``experiment`` keeps its state between epochs."""
         return self.root / "checkpoints" / f"{experiment.key}.pt"

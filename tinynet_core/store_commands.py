@@ -49,7 +49,7 @@ def check(folder: Path) -> None:
 @store.command("list")
 @folder_argument
 def list_records(folder: Path) -> None:
-    """One line for every record of the store DIR."""
+    """One line for every record of the store DIR; damaged ones are set aside, as by everything but check."""
     with _one_line():
         frame = _opened(folder).frame()
     click.echo(
@@ -67,7 +67,10 @@ def list_records(folder: Path) -> None:
 @folder_argument
 @click.argument("file", type=click.Path(path_type=Path))
 def export(folder: Path, file: Path) -> None:
-    """Write the records of the store DIR to FILE, which ends in .csv or .parquet, one row a record."""
+    """Write the records of the store DIR to FILE, which ends in .csv or .parquet, one row a record.
+
+    Damaged ones are set aside, as by everything but check.
+    """
     from tinynet_core.archive import check_target, write_table
 
     with _one_line():
@@ -103,13 +106,16 @@ def _inspection_text(found: "Inspection", root: Path) -> str:
     if (more := len(found.damaged) - SHOWN) > 0:
         lines.append(f"  and {more} more")
     if found.tail:
-        lines.append(f"the last line is unfinished, {found.tail} bytes: a process was killed, or is writing it now")
-    if not found.sound:
+        lines.append(
+            f"the last line is unfinished, {found.tail} bytes: a process was killed, or is writing it now; "
+            "the next record that is written sets it aside"
+        )
+    if found.damaged:
         lines.append(
             "What to do: run the sweep again; it moves what is damaged to records.damaged.jsonl and trains those "
             "experiments anew. Or bring back records.jsonl from a copy."
         )
-    elif found.set_aside:
+    elif found.sound and found.set_aside:
         lines.append("What to do: nothing; records.damaged.jsonl holds what was once set aside and may be deleted.")
     return "\n".join(lines)
 

@@ -47,7 +47,9 @@ class SweepStopped(UserError):
         self.exit_status = 128 + received
 
 
-def run(experiment: Experiment, store: Store, device: str = "auto", compiled: bool = False) -> Record:
+def run(
+    experiment: Experiment, store: Store, device: str = "auto", compiled: bool = False, progress: bool = False
+) -> Record:
     """The record of ``experiment``: from ``store``, or trained in this process and put there.
 
     Where another process trains it at the moment, that one's record is waited for. Of several processes that a launcher
@@ -60,15 +62,15 @@ def run(experiment: Experiment, store: Store, device: str = "auto", compiled: bo
         return record
     if team().leads:
         store.check_writable()
-    with StopSignals() as stop:
-        result = _run_here(experiment, store, device, compiled, lambda: stop.received is not None)
+    with StopSignals() as stop, _Steps(experiment, store, progress and team().leads) as bar:
+        result = _run_here(experiment, store, device, compiled, lambda: bar.step() or stop.received is not None)
     if isinstance(result, Record):
         if team().leads:
             store.put(result)
             tidy(store, [experiment])
         return result
-    if stop.received is not None:
-        raise SweepStopped(stop.received, 0, 1)
+    if result is NoRecord.STOPPED:
+        raise SweepStopped(stop.received or Signals.SIGTERM, 0, 1)  # without one of its own, another process had it
     raise UserError(f"{experiment.key[:12]} is being trained by another process, which several cannot wait for")
 
 
@@ -113,6 +115,10 @@ def sweep(
     However a sweep ends, the next one goes on where it was, and loses at most the epochs that were under way when it
     was killed. Several sweeps may share a store: each experiment is trained by one of them, and all return all records.
     """
+    from tinynet_core.training.team import launched
+
+    if launched():
+        raise UserError("a launcher started several processes, which a sweep is not for: it starts its own workers")
     if executor not in EXECUTORS:
         raise UserError(f"executor must be 'local' or 'ray', got {executor!r}")
     if address is not None and executor != "ray":
@@ -284,6 +290,32 @@ class _Bar(tqdm):
         self.n = round(sum(part * self.work[e] for e, part in self.done.items()))
         failures = len(recorded) - sum(recorded.values())
         self.set_description(f"trained {len(recorded)}/{len(self.work)} models, {failures} failed")
+
+
+class _Steps:
+    """A bar over the steps of one run, from where its checkpoint is."""
+
+    def __init__(self, experiment: Experiment, store: Store, progress: bool) -> None:
+        from tinynet_core.training import checkpoint
+        from tinynet_core.training.engine import TRAINING_VERSION
+
+        self.left, done = _steps(experiment), 0
+        if progress and (state := checkpoint.load(store.checkpoint(experiment), TRAINING_VERSION)) is not None:
+            done = state["epoch"] * self.left // experiment.recipe.epochs + state["step"]
+        self.bar = tqdm(total=self.left, initial=done, unit="step", desc=experiment.network, disable=not progress)
+        self.left -= done
+
+    def __enter__(self) -> "_Steps":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
+
+    def step(self) -> bool:
+        """Count one; never a reason to stop."""
+        self.bar.update(self.left > 0)  # batches of the evaluation are asked for as well
+        self.left -= 1
+        return False
 
 
 def _in_a_line(error: Exception) -> str:

@@ -18,6 +18,7 @@ store_option = click.option("--store", default="", help="Folder of records; runs
 @click.option(
     "--address", help="Ray cluster to join, such as auto or 10.0.0.1:6379; a new one on this machine without."
 )
+@click.option("--retry-failed", is_flag=True, help="Train again what is recorded as failed.")
 @click.option("--dry-run", is_flag=True, help="List what would be trained, its multiply-adds and an estimated time.")
 def sweep_command(
     preset: str,
@@ -26,6 +27,7 @@ def sweep_command(
     workers: int | None,
     executor: str,
     address: str | None,
+    retry_failed: bool,
     dry_run: bool,
 ) -> None:
     """Train what the notebooks need under PRESET and is not in the store yet.
@@ -36,10 +38,14 @@ def sweep_command(
     from tinynet_core.sweeps import sweep
 
     study = Study(preset, store)
-    todo = study.store.missing(study.experiments())
+    wanted = study.experiments()
+    todo = study.store.missing(wanted)
     if dry_run:
         click.echo(_plan(study, todo[:limit], workers))
         return
+    if retry_failed:
+        study.store.set_failed_aside(wanted)
+        todo = study.store.missing(wanted)
 
     def train(experiments) -> list:
         resources = study.preset.resources
@@ -47,31 +53,51 @@ def sweep_command(
 
     records = train(todo[:limit])
     if len(todo) == len(records) and study.preset.random_sample:
-        last = study.store.missing(study.table1_experiments())
+        last = study.table1_experiments()
+        if retry_failed:
+            study.store.set_failed_aside(last)
+        wanted += last
+        last = study.store.missing(last)
         records += train(last[: None if limit is None else limit - len(records)])
-    failed = [r for r in records if not r.done]
-    click.echo(f"{len(records)} models trained, {len(failed)} of them failed, records in {study.store.root}")
-    for record in failed:
-        click.echo(f"  {record.key[:12]} {record.experiment.spec().scale}: {record.reason}")
+    failed = sum(not r.done for r in records)
+    click.echo(f"{len(records)} models trained, {failed} of them failed, records in {study.store.root}")
+    _list_failed(study.store.frame(dict.fromkeys(wanted)))
+
+
+def _list_failed(frame) -> None:
+    """The failed records among all that were wanted, whenever they were made."""
+    failed = frame[frame.status == "failed"]
+    if failed.empty:
+        return
+    click.echo(f"{len(failed)} of the {len(frame)} records are failed runs; --retry-failed trains them again:")
+    for x in failed.itertuples():
+        click.echo(f"  {x.key[:12]} {x.network} r {x.r:.4g} d {x.d:.4g} w {x.w:.4g} seed {x.seed}: {x.reason}")
 
 
 def _plan(study, todo, workers: int | None) -> str:
-    """What a sweep would train on this machine and how long that may take."""
+    """What a sweep would train and how long that may take on this machine."""
     import torch
 
+    from tinynet_core.errors import UserError
     from tinynet_core.estimate import estimate, estimate_rate
     from tinynet_core.report import plan_table
     from tinynet_core.resources import cores
 
     if not todo:
         return f"nothing to train: all records are in {study.store.root}"
-    resources = study.preset.resources
-    lanes = workers or len(resources.devices(cores(), torch.cuda.device_count()))
-    rate = estimate_rate(todo, study.store.records())
-    text = plan_table(todo, rate, estimate(todo, rate, lanes), lanes)
+    resources, notes = study.preset.resources, []
+    try:
+        lanes = len(resources.devices(cores(), torch.cuda.device_count()))
+    except UserError as error:
+        lanes = max(1, cores() // resources.cpus)
+        notes.append(f"{error}: the time is that of its processor, which is not what this preset is for.")
+    lanes = workers or resources.workers or lanes
+    rate = estimate_rate(todo, study.store.records(), threads=min(resources.cpus, cores()))
+    if getattr(study.preset.dataset, "stream", False):
+        notes.append("The time to decode the images on the way is not in it.")
     if study.preset.random_sample:
-        text += "\nNot listed: the networks of Table 1, which follow from the formula fitted on these."
-    return text
+        notes.append("Not listed: the networks of Table 1, which follow from the formula fitted on these.")
+    return "\n".join([plan_table(todo, rate, estimate(todo, rate, lanes), lanes), *notes])
 
 
 @click.command("train")
@@ -90,6 +116,8 @@ def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) 
     On several GPUs together:
       accelerate launch --multi_gpu --num_processes 8 -m tinynet_core.cli train imagenet1k tinynet_a
     """
+    import torch
+
     from tinynet_core.networks import SCALABLE
     from tinynet_core.scale import Scale
     from tinynet_core.study import Study
@@ -99,7 +127,10 @@ def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) 
     study = Study(preset, store)
     given = {k: v for k, v in (("r", r), ("d", d), ("w", w)) if v is not None}
     scale = Scale(**given) if given or name in SCALABLE else None
-    record = run(study.preset.named(name, scale, seed, head), study.store, compiled=study.preset.resources.compiled)
+    resources = study.preset.resources
+    torch.set_num_threads(resources.cpus)
+    experiment = study.preset.named(name, scale, seed, head)
+    record = run(experiment, study.store, compiled=resources.compiled, progress=True)
     if not team().leads:
         return
     if not record.done:

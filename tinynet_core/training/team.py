@@ -90,7 +90,12 @@ class Launched(Team):
         self.accelerator.wait_for_everyone()
 
 
+def launched() -> bool:
+    """Whether a launcher started this process together with others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 @cache
 def team() -> Team:
     """The processes that were started together with this one."""
-    return Launched() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Team()
+    return Launched() if launched() else Team()
