@@ -1,8 +1,9 @@
 """Trains the small network of ``test_team.py``, alone or started by a launcher with several processes.
 
-    python tests/ddp.py OUT FROZEN SEED
+    python tests/ddp.py OUT FROZEN SEED [STEPS]
 
-writes the last checkpoint to OUT; with FROZEN = 1 batch-norm uses running statistics in training too.
+writes the last checkpoint to OUT; with FROZEN = 1 batch-norm uses running statistics in training too. After so many
+STEPS it is asked to stop.
 """
 
 import sys
@@ -38,11 +39,16 @@ def build(frozen: bool) -> torch.nn.Module:
     return module
 
 
-def train(out: Path | None, frozen: bool, seed: int) -> engine.Outcome:
+def train(out: Path | None, frozen: bool, seed: int, steps: int = 10**6) -> engine.Outcome:
     recipe = FROZEN_RECIPE if frozen else LEARNING_RECIPE
-    return engine.train(lambda: build(frozen), 24, load_glyphs(DATASET), recipe, seed, "cpu", out)
+    asked = iter(range(10**7))
+    stop = lambda: next(asked) * (16 if engine.team().size > 1 else 1) >= steps  # noqa: E731
+    return engine.train(lambda: build(frozen), 24, load_glyphs(DATASET), recipe, seed, "cpu", out, stop)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train(Path(sys.argv[1]), sys.argv[2] == "1", int(sys.argv[3]))
+    try:
+        train(Path(sys.argv[1]), sys.argv[2] == "1", *map(int, sys.argv[3:]))
+    except engine.Interrupted:
+        print("stopped")

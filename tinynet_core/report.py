@@ -114,7 +114,8 @@ def plan_table(todo: list[Experiment], rate: Rate, total: Estimate, workers: int
     macs = sum(cost_of(e)["macs"] * e.dataset.train_images * e.recipe.epochs for e in todo)
     lines.append(
         f"{len(todo)} models, {macs:.3g} multiply-adds of forward passes. "
-        f"Estimated time on this machine, {workers} at a time: {_interval(total.seconds)} ({_interval(total.low)} to {_interval(total.high)}), from {total.source}."
+        f"Estimated time on this machine, {workers} at a time: {_interval(total.seconds)} "
+        f"({_interval(total.low)} to {_interval(total.high)}), from {total.source}."
     )
     return "\n".join(lines)
 
