@@ -34,8 +34,10 @@ JPEG_SIZE = (500, 375)
 """Width and height of a usual image of ImageNet."""
 
 
-def recipe_of(batch_size: int) -> tn.Recipe:
-    return tn.load_preset("imagenet100").recipe.model_copy(update={"batch_size": batch_size})
+def recipe_of(batch_size: int, norm_batch: int | None = None) -> tn.Recipe:
+    """The preset's recipe, by default with the whole batch in one pass, as a loop of timm has it."""
+    update = {"batch_size": batch_size, "norm_batch": norm_batch}
+    return tn.load_preset("imagenet100").recipe.model_copy(update=update)
 
 
 def drawn(count: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -75,15 +77,15 @@ def jpeg(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def our_steps(name: str, images: ImageSet, batch_size: int, device: torch.device, compiled: bool) -> Iterator[None]:
+def our_steps(name: str, images: ImageSet, recipe: tn.Recipe, device: torch.device, compiled: bool) -> Iterator[None]:
     """Steps of the engine without end."""
     torch.compiler.reset()  # torch gives up compiling a function after some networks
-    recipe, spec = recipe_of(batch_size), tn.network(name, num_classes=CLASSES)
+    spec = tn.network(name, num_classes=CLASSES)
     run = engine.Run(lambda: spec.build(recipe.dropout), spec.resolution, images, recipe, 0, device, compiled)
     run.forward.train()
     while True:
-        order = torch.randperm(len(run.train_set)).split(batch_size)
-        for batch in run.train_set.batches([part for part in order if len(part) == batch_size]):
+        order = torch.randperm(len(run.train_set)).split(recipe.batch_size)
+        for batch in run.train_set.batches([part for part in order if len(part) == recipe.batch_size]):
             run.train_step(batch)
             yield
 
@@ -126,7 +128,7 @@ def rate_and_memory(
 def in_worker(name: str, batch_size: int, count: int, seconds: float, device: str, _should_stop) -> float:
     target = torch.device(device)
     images = stored(count, tn.load_preset("imagenet100").dataset.side)
-    return rate(our_steps(name, images, batch_size, target, False), batch_size, target, seconds, seconds)
+    return rate(our_steps(name, images, recipe_of(batch_size), target, False), batch_size, target, seconds, seconds)
 
 
 def together(name: str, batch_size: int, processes: int, device: torch.device, count: int, seconds: float) -> float:
@@ -146,11 +148,13 @@ def contenders(
 ) -> dict[str, Callable[[], Iterator[None]]]:
     """Functions that start training from the beginning."""
     spec, recipe = tn.network(name, num_classes=CLASSES), recipe_of(batch_size)
-    ways: dict[str, Callable[[], Iterator[None]]] = {
-        "ours": partial(our_steps, name, images, batch_size, device, False)
-    }
+    part = tn.load_preset("imagenet100").recipe.norm_batch
+    ours = partial(our_steps, name, images)
+    ways: dict[str, Callable[[], Iterator[None]]] = {"ours": partial(ours, recipe, device, False)}
     if compiled:
-        ways["ours, compiled"] = partial(our_steps, name, images, batch_size, device, True)
+        ways["ours, compiled"] = partial(ours, recipe, device, True)
+    if part and part < batch_size:
+        ways[f"ours, in parts of {part} images"] = partial(ours, recipe_of(batch_size, part), device, False)
     return ways | {"timm": partial(timm_steps, spec, files, recipe, loaders, device, channels_last=True)}
 
 

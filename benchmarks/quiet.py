@@ -42,8 +42,9 @@ def clocks() -> Clocks:
 
 
 def others(start: Clocks, end: Clocks) -> float:
-    """Share of the cores that other programs took between two readings."""
-    return max(0.0, (end.busy - start.busy - end.own + start.own) / ((end.wall - start.wall) * psutil.cpu_count()))
+    """Share of the cores that other programs took between two readings, which count in hundredths of a second."""
+    theirs = (end.busy - start.busy) - (end.own - start.own)
+    return min(1.0, max(0.0, theirs / ((end.wall - start.wall) * psutil.cpu_count())))
 
 
 def quietly(work: Callable[[], T], limit: float = LIMIT) -> T:
