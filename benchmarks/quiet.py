@@ -47,28 +47,30 @@ def others(start: Clocks, end: Clocks) -> float:
     return min(1.0, max(0.0, theirs / ((end.wall - start.wall) * psutil.cpu_count())))
 
 
-def quietly(work: Callable[[], T], limit: float = LIMIT) -> T:
-    """What ``work`` returns, from a run during which other programs took at most ``limit`` of the cores.
+class Quietly:
+    """Runs work until other programs took at most ``limit`` of the cores meanwhile. A limit of 1 takes the first run.
 
-    A quiet second is waited for, and a run that was disturbed is repeated. Raises ``UserError`` when there was no quiet
-    run within an hour. With a ``limit`` of 1 the first run counts.
+    ``worst`` is the largest share that they took in a run that counted, None before the first.
     """
-    if limit >= 1:
-        return work()
-    deadline, share = time.monotonic() + PATIENCE_S, 0.0
-    while time.monotonic() < deadline:
-        share, _ = share_during(lambda: time.sleep(1))
-        if share <= limit:
-            share, result = share_during(work)
-            if share <= limit:
+
+    def __init__(self, limit: float = LIMIT) -> None:
+        self.limit = limit
+        self.worst: float | None = None
+
+    def __call__(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns; raises ``UserError`` when there was no quiet run within an hour."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            start = clocks()
+            result = work()
+            end = clocks()
+            share = others(start, end)
+            if share <= self.limit:
+                self.worst = max(share, self.worst or 0.0)
                 return result
-    raise UserError(
-        f"other programs took {share:.0%} of the cores, allowed are {limit:.0%}: stop them, or measure with --others 1"
-    )
-
-
-def share_during(work: Callable[[], T]) -> tuple[float, T]:
-    """Share of the cores that other programs took while ``work`` ran, and what it returned."""
-    start = clocks()
-    result = work()
-    return others(start, clocks()), result
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"other programs took {share:.0%} of the cores, allowed are {self.limit:.0%}: "
+                    "stop them, or measure with --others 1"
+                )
+            time.sleep(end.wall - start.wall)  # leaves them half of the time

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from quiet import clocks, others
+from quiet import Quietly, clocks, others
 
 from tinynet_core.experiment import provenance
 from tinynet_core.latency import processor
@@ -23,11 +23,12 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
 class Recording:
     """The rows of one script. A ``with`` block that ends without an error writes them, with the machine and the load.
 
-    ``arguments`` are those that the script was called with, as far as they differ from its defaults.
+    ``arguments`` are those that the script was called with, as far as they matter. The load is that during the runs of
+    ``quietly``, which lets others have ``limit`` of the cores, or during the whole block where it was not used.
     """
 
-    def __init__(self, script: str, arguments: str = "", path: Path = RESULTS) -> None:
-        self.script, self.path = script, path
+    def __init__(self, script: str, arguments: str = "", path: Path = RESULTS, limit: float = 1.0) -> None:
+        self.script, self.path, self.quietly = script, path, Quietly(limit)
         self.command = f"python benchmarks/{script}.py {arguments}".rstrip()
         self.rows: list[dict[str, Any]] = []
 
@@ -75,9 +76,11 @@ class Recording:
 
     def _write(self) -> None:
         sections = json.loads(self.path.read_text()) if self.path.exists() else {}
-        about = {"command": self.command, "date": datetime.now(UTC).date().isoformat()}
+        about: dict[str, Any] = {"command": self.command, "date": datetime.now(UTC).date().isoformat()}
         about["machine"] = machine()
-        about["others"] = round(others(self._start, clocks()), 3)
+        load = self.quietly.worst
+        about["others"] = round(others(self._start, clocks()) if load is None else load, 3)
+        about["others_are"] = "average" if load is None else "most"
         sections[self.script] = about | {"rows": self.rows}
         scratch = self.path.with_suffix(".tmp")
         scratch.write_text(json.dumps(dict(sorted(sections.items())), indent=1) + "\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from quiet import LIMIT, quietly
+from quiet import LIMIT
 from record import Recording
 from scipy.stats import linregress, t
 from tqdm import tqdm
@@ -121,13 +121,13 @@ def exponent(x: np.ndarray, y: np.ndarray) -> tuple[float, tuple[float, float]]:
     return float(fit.slope), (float(fit.slope - half), float(fit.slope + half))
 
 
-def measure(recording: Recording, timers: dict[tuple[str, str, str], dict[float, Timed]], rounds: int, limit: float):
+def measure(recording: Recording, timers: dict[tuple[str, str, str], dict[float, Timed]], rounds: int) -> None:
     """Every point once a round, in an order of its own; the first round of each is not counted."""
     points = [(key, x) for key, at in timers.items() for x in at]
     rng, found = np.random.default_rng(0), {point: [] for point in points}
     order = [points[i] for _ in range(1 + rounds) for i in rng.permutation(len(points))]
     for key, x in tqdm(order, desc="points", disable=None):
-        found[key, x].append(quietly(timers[key][x], limit))
+        found[key, x].append(recording.quietly(timers[key][x]))
     for key, at in timers.items():
         what, unit, against = key
         for x in at:
@@ -147,8 +147,8 @@ def main(rounds: int, steps: int, others: float) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     dataset = tn.GlyphDataset(classes=20, train_images=max(IMAGES), val_images=32)
-    with Recording("scaling") as recording:
-        measure(recording, series(dataset, steps), rounds, others)
+    with Recording("scaling", f"--rounds {rounds} --steps {steps}", limit=others) as recording:
+        measure(recording, series(dataset, steps), rounds)
     torch.set_num_threads(threads)
 
 

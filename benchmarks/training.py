@@ -19,7 +19,7 @@ import click
 import numpy as np
 import torch
 from peers import Pictures, timm_steps, torchvision_steps
-from quiet import LIMIT, quietly
+from quiet import LIMIT, Quietly
 from record import Recording
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -61,6 +61,10 @@ class Contender(NamedTuple):
 
     kind: str
     loaders: int | None = None
+
+    def parts(self) -> list[slice]:
+        """Models that are timed together: all of them in workers, else one, since short runs find quiet more often."""
+        return [slice(None)] if self.loaders is None else [slice(i, i + 1) for i in range(len(SCALES))]
 
     def __str__(self) -> str:
         return self.kind if self.loaders is None else f"{self.kind}, {self.loaders} loader processes"
@@ -110,8 +114,8 @@ def contenders(executor: LocalExecutor, root: Path, loaders: tuple[int, ...]) ->
     }
 
 
-def throughput(rounds: int, steps: int, loaders: tuple[int, ...], limit: float) -> dict[Contender, np.ndarray]:
-    """Images per second of each contender in each round, with other programs on at most ``limit`` of the cores."""
+def throughput(rounds: int, steps: int, loaders: tuple[int, ...], quietly: Quietly) -> dict[Contender, np.ndarray]:
+    """Images per second of each contender in each round."""
     tn.load_glyphs(dataset(steps), workers=cores())
     rng, seeds = np.random.default_rng(0), count()  # no experiment twice: it would go on from its checkpoint
     executor = LocalExecutor(["cpu"] * cores(), 1)
@@ -122,8 +126,11 @@ def throughput(rounds: int, steps: int, loaders: tuple[int, ...], limit: float) 
             seconds: dict[Contender, list[float]] = {one: [] for one in ways}
             order = [list(ways)[i] for _ in range(rounds) for i in rng.permutation(len(ways))]
             for name in tqdm(order, desc="sweeps", disable=None):
-                work = partial(timed, ways[name])
-                seconds[name].append(quietly(lambda work=work: work(experiments(steps, next(seeds))), limit))
+
+                def some(part: slice, train: Callable = ways[name]) -> float:
+                    return timed(train, experiments(steps, next(seeds))[part])
+
+                seconds[name].append(sum(quietly(partial(some, part)) for part in name.parts()))
     finally:
         executor.close()
     images = len(SCALES) * steps * RECIPE.batch_size
@@ -181,7 +188,7 @@ def timed(work: Callable[..., object], *arguments) -> float:
     return time.perf_counter() - start
 
 
-def record_shares(recording: Recording, rounds: int, pairs: int, steps: int, limit: float) -> None:
+def record_shares(recording: Recording, rounds: int, pairs: int, steps: int) -> None:
     """The share of a step's time that is its compute bound, on one thread."""
     images = tn.load_glyphs(dataset(steps))
     torch.set_num_threads(1)
@@ -190,7 +197,7 @@ def record_shares(recording: Recording, rounds: int, pairs: int, steps: int, lim
         case.share(3)  # memory is allocated, kernels are chosen
     shares: dict[tuple[str, str], list[float]] = {key: [] for key in cases}
     for key in tqdm([*cases] * rounds, desc="steps", disable=None):
-        shares[key].append(100 * quietly(partial(cases[key].share, pairs), limit))
+        shares[key].append(100 * recording.quietly(partial(cases[key].share, pairs)))
     for (size, name), case in cases.items():
         million = case.spec.complexity().macs / 1e6
         what = f"{size} network ({million:.2g}M MACs at {case.spec.resolution} px), {name}"
@@ -202,13 +209,13 @@ def record_shares(recording: Recording, rounds: int, pairs: int, steps: int, lim
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=40, show_default=True, help="Of each model.")
-@click.option("--pairs", type=click.IntRange(min=1), default=20, show_default=True, help="Of timed steps a round.")
+@click.option("--pairs", type=click.IntRange(min=1), default=10, show_default=True, help="Of timed steps a round.")
 @click.option("--others", type=float, default=LIMIT, show_default=True, help="Cores that others may take, a share.")
 def main(rounds: int, steps: int, pairs: int, others: float) -> None:
     """Measure and record both. About ten minutes on two cores."""
-    with Recording("training") as recording:
-        record_throughput(recording, throughput(rounds, steps, tuple(sorted({0, 1, cores()})), others))
-        record_shares(recording, rounds, pairs, steps, others)
+    with Recording("training", f"--rounds {rounds} --steps {steps} --pairs {pairs}", limit=others) as recording:
+        record_throughput(recording, throughput(rounds, steps, tuple(sorted({0, 1, cores()})), recording.quietly))
+        record_shares(recording, rounds, pairs, steps)
 
 
 if __name__ == "__main__":

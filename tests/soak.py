@@ -32,9 +32,9 @@ ORPHANS_S = 20  # within which the workers of a killed driver must be gone
 
 
 def experiments():
-    """Four networks of six epochs, a few seconds of training in all."""
+    """Four networks of eight epochs, some seconds of training in all."""
     dataset = GlyphDataset(classes=4, resolution=32, train_images=256, val_images=64, difficulty=0.0)
-    recipe = Recipe(epochs=6, warmup_epochs=0.5, batch_size=32)
+    recipe = Recipe(epochs=8, warmup_epochs=0.5, batch_size=32)
     scales = (Scale(0.12, 0.5, 0.2), Scale(0.12, 1.0, 0.2))
     return [
         Experiment(network="efficientnet_b0", scale=scale, dataset=dataset, recipe=recipe, seed=seed)
@@ -63,7 +63,7 @@ class Soak:
     """Sweeps that are killed until there were ``kills`` kills. ``violations`` must stay empty."""
 
     def __init__(self, folder, kills, seed):
-        self.folder, self.kills, self.random = folder, kills, random.Random(seed)
+        self.folder, self.kills, self.seed, self.random = folder, kills, seed, random.Random(seed)
         self.log = folder / "log"
         self.how, self.phases, self.violations = Counter(), Counter(), []
         self.sweeps, self.orphans = 0, []
@@ -94,10 +94,10 @@ class Soak:
 
     def _disturb(self, process, root):
         """Kill something at a random moment, or wait for the end when there were enough kills; the driver's status."""
-        if self.how.total() >= self.kills:
-            return process.wait()
         left = 1 - len(recorded(root)) / len(self.reference)
-        moment = self.random.uniform(0, self.life_s * (0.4 + 0.6 * left))  # it takes some time to start
+        if self.how.total() >= self.kills or not left:
+            return process.wait()
+        moment = self.random.uniform(0, self.life_s * (0.4 + 0.4 * left))  # it takes some time to start
         target = self.random.choice(["group", "driver", "worker"])
         aim = self.random.choice([None, None, scratch_files, lambda r: [len(recorded(r))]])
         try:
@@ -146,7 +146,7 @@ class Soak:
     def summary(self):
         counts = [", ".join(f"{name} {count}" for name, count in c.most_common()) for c in (self.how, self.phases)]
         good = "nothing lost, doubled, different or left over" if not self.violations else "VIOLATIONS"
-        return f"{self.how.total()} kills in {self.sweeps} sweeps ({counts[0]}) during {counts[1]}: {good}"
+        return f"seed {self.seed}: {self.how.total()} kills in {self.sweeps} sweeps ({counts[0]}) during {counts[1]}: {good}"
 
 
 def workers_of(process):
@@ -210,7 +210,6 @@ def soak(kills, seed, root):
     if root:
         drive(root)
         return
-    click.echo(f"seed {seed}")
     with tempfile.TemporaryDirectory(prefix="tinynet-soak-") as folder:
         os.environ.setdefault("TINYNET_CACHE", f"{folder}/cache")
         fire = Soak(Path(folder), kills, seed)

@@ -102,11 +102,12 @@ def _origin(section: Section) -> str:
     machine = section["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    load = f"at most {section['others']:.0%}" if section["others_are"] == "most" else f"{section['others']:.0%}"
     tree = {True: "", False: " with changes", None: ""}[machine["clean"]]
     return (
         f"`{section['command']}` on {section['date']}: {machine['processor']}, {machine['cores']} cores, "
         f"{machine['memory_gib']:g} GiB{gpu}; Python {machine['python']}, {packages}; commit "
-        f"`{str(machine['commit'])[:10]}`{tree}. Other programs took {section['others']:.0%} of the cores meanwhile."
+        f"`{str(machine['commit'])[:10]}`{tree}. Other programs took {load} of the cores meanwhile."
     )
 
 

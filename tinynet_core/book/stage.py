@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
+from tinynet_core.book.performance import fill_performance
 from tinynet_core.data import GlyphDataset
 from tinynet_core.figures import glyph_sheet, set_style
 from tinynet_core.paper.claims import ledger
@@ -26,6 +27,7 @@ def stage(root: Path, executed: list[Path], preset: Preset, store: Store, folder
     glyph_sheet(drawn).savefig(folder / "glyphs.png", metadata={"Software": None})
     _fill(folder / "claims.md", _claims_table(store))
     _fill(folder / "calibration.md", _calibration_table(root / "book" / "calibration.csv"))
+    fill_performance(folder / "performance.md", root / "book" / "benchmarks.json")
     _fill(folder / "runs.md", _runs_table(executed, preset, store))
 
 
