@@ -144,9 +144,9 @@ class Soak:
         self.orphans = []
 
     def summary(self):
-        counts = [", ".join(f"{name} {count}" for name, count in c.most_common()) for c in (self.how, self.phases)]
+        how, when = (", ".join(f"{name} {count}" for name, count in c.most_common()) for c in (self.how, self.phases))
         good = "nothing lost, doubled, different or left over" if not self.violations else "VIOLATIONS"
-        return f"seed {self.seed}: {self.how.total()} kills in {self.sweeps} sweeps ({counts[0]}) during {counts[1]}: {good}"
+        return f"seed {self.seed}: {self.how.total()} kills in {self.sweeps} sweeps ({how}) during {when}: {good}"
 
 
 def workers_of(process):
