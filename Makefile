@@ -28,7 +28,8 @@ soak: $(READY)
 	$(BIN)/python tests/soak.py
 
 bench: $(READY)
-	@for script in benchmarks/complexity.py benchmarks/solve.py benchmarks/store.py benchmarks/latency.py benchmarks/training.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in complexity solve store randaugment latency memory scaling training; do \
+	  echo "== $$script"; $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 # The environment is rebuilt only when the lock or the project's metadata changes.
 $(READY): requirements.lock pyproject.toml
