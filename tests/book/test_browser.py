@@ -6,7 +6,7 @@ from tinynet_core.presets import project_root
 
 ROOT = project_root()
 PAGES = [
-    *("intro", "reading", "data", "claims", "calibration", "runs", "references"),
+    *("intro", "reading", "data", "claims", "calibration", "runs", "references", "performance", "cluster"),
     *(f"notebooks/{p.stem}" for p in sorted((ROOT / "notebooks").glob("*.ipynb"))),
 ]
 LOOK = """() => ({
