@@ -98,7 +98,7 @@ def _connect(address: str | None) -> None:
     try:
         _knock(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises bare ones when its processes do not come up
         where = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started"
         raise ExecutorError(f"{where}: {str(error).splitlines()[0]}") from error
     finally:
