@@ -21,7 +21,7 @@ import tinynet_core as tn
 from tinynet_core import cli
 from tinynet_core.executors.local import LocalExecutor
 from tinynet_core.resources import cores
-from tinynet_core.training import engine
+from tinynet_core.training import engine, loop
 
 WORKERS = (1, 2, 4)
 WARM_STEPS = 5
@@ -66,7 +66,7 @@ def loaded(dataset: tn.GlyphDataset, *_) -> int:
 def trained(experiment: tn.Experiment, device: str, should_stop: Callable[[], bool]) -> None:
     """In a worker: train until asked to stop."""
     spec, recipe, images = experiment.spec(), experiment.recipe, tn.load_glyphs(experiment.dataset)
-    run = engine.Run(lambda: spec.build(recipe.dropout), spec.resolution, images, recipe, 0, engine.pick_device(device))
+    run = engine.Run(lambda: spec.build(recipe.dropout), spec.resolution, images, recipe, 0, loop.pick_device(device))
     while not run.train_epoch(should_stop):
         pass
 

@@ -18,7 +18,7 @@ import pandas as pd
 from record import Recording
 
 import tinynet_core as tn
-from tinynet_core.experiment import METRICS
+from tinynet_core.experiments.training import METRICS
 from tinynet_core.journal import seal, unseal
 from tinynet_core.latency import median_interval
 from tinynet_core.presets import project_root

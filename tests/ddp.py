@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from tinynet_core import Base, GlyphDataset, Recipe, Scale, load_glyphs, network
-from tinynet_core.training import engine
+from tinynet_core.training import engine, loop
 
 DATASET = GlyphDataset(classes=4, resolution=32, train_images=768, val_images=300, difficulty=0.0)
 COMMON = {"batch_size": 32, "warmup_epochs": 0.5, "dropout": 0.0, "ema_decay": 0.9}
@@ -39,10 +39,10 @@ def build(frozen: bool) -> torch.nn.Module:
     return module
 
 
-def train(out: Path | None, frozen: bool, seed: int, steps: int = 10**6) -> engine.Outcome:
+def train(out: Path | None, frozen: bool, seed: int, steps: int = 10**6) -> loop.Outcome:
     recipe = FROZEN_RECIPE if frozen else LEARNING_RECIPE
     asked = iter(range(10**7))
-    stop = lambda: next(asked) * (16 if engine.team().size > 1 else 1) >= steps  # noqa: E731
+    stop = lambda: next(asked) * (16 if loop.team().size > 1 else 1) >= steps  # noqa: E731
     return engine.train(lambda: build(frozen), 24, load_glyphs(DATASET), recipe, seed, "cpu", out, stop)
 
 
@@ -50,5 +50,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     try:
         train(Path(sys.argv[1]), sys.argv[2] == "1", *map(int, sys.argv[3:]))
-    except engine.Interrupted:
+    except loop.Interrupted:
         print("stopped")

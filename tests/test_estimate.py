@@ -7,7 +7,7 @@ import pytest
 from tinynet_core import Base, Experiment, GlyphDataset, Recipe, Scale, network, sample_scales
 from tinynet_core.data import ImageNetDataset
 from tinynet_core.estimate import Rate, estimate, estimate_rate, makespan, measure_rate, rate_from_records
-from tinynet_core.experiment import Record, cost_of, provenance
+from tinynet_core.record import Record, provenance
 
 BASE = Base(32, 0.35, 4)
 DATASET = GlyphDataset(classes=4, resolution=32, train_images=256, val_images=64)
@@ -22,7 +22,7 @@ def experiments(n, epochs=3, batch_size=32, dataset=DATASET):
 
 
 def record(experiment, seconds, device="cpu", **changes):
-    known = {"experiment": experiment, "status": "done", "cost": cost_of(experiment), "wall_s": seconds}
+    known = {"experiment": experiment, "status": "done", "cost": experiment.cost(), "wall_s": seconds}
     return Record(**{**known, "provenance": {"device": provenance(device)["device"]}, **changes})
 
 
@@ -59,7 +59,7 @@ def test_noise_shows_in_the_spread_and_not_in_the_sum():
 
 def test_no_coefficient_is_negative():
     """Times that fall as networks grow would have a negative slope in ordinary least squares."""
-    wanted = sorted(experiments(8), key=lambda e: cost_of(e)["macs"])
+    wanted = sorted(experiments(8), key=lambda e: e.cost()["macs"])
     records = [record(e, 10.0 - i) for i, e in enumerate(wanted)]
     design = np.array([[truth(e, 1, 0), truth(e, 0, 1)] for e in wanted])
     assert np.linalg.lstsq(design / design.max(0), [r.wall_s for r in records])[0].min() < 0
@@ -97,13 +97,13 @@ def test_models_from_the_smallest_to_the_largest_are_timed(monkeypatch):
     timed = []
 
     def steps(experiment, device, threads):
-        timed.append(cost_of(experiment)["macs"])
+        timed.append(experiment.cost()["macs"])
         return 32, [truth(experiment, 2e-3, 4e-10) / 24] * 3
 
     monkeypatch.setattr("tinynet_core.estimate._time_steps", steps)
     wanted = experiments(21)
     rate = measure_rate([*wanted, *wanted], "cpu")
-    assert timed == sorted(cost_of(e)["macs"] for e in wanted)[::5]
+    assert timed == sorted(e.cost()["macs"] for e in wanted)[::5]
     assert rate.seconds_per_block == pytest.approx(2e-3)
     assert rate.seconds_per_mac == pytest.approx(4e-10)
     assert rate.spread == pytest.approx(0, abs=1e-6)

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from tinynet_core import MissingRecords, Preset, Scale, StoreError, Study, UserError, load_preset, open_notebook
-from tinynet_core.experiment import failed
 from tinynet_core.presets import PresetError, preset_names, project_root
+from tinynet_core.record import failed
 
 
 def write(tmp_path, change):

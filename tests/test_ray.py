@@ -11,11 +11,11 @@ import torch
 from tinynet_core import Store, sweep
 from tinynet_core.executors import ExecutorError
 from tinynet_core.executors.ray import RayExecutor
-from tinynet_core.experiment import execute
+from tinynet_core.record import execute
 from tinynet_core.resources import Resources
 from tinynet_core.sweeps import SweepStopped
 from tinynet_core.training import checkpoint as saved
-from tinynet_core.training.engine import TRAINING_VERSION
+from tinynet_core.training.loop import TRAINING_VERSION
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -54,20 +54,20 @@ def checkpoints(store):
     return list(store.root.glob("checkpoints/*.pt"))
 
 
-def killed_at_once(experiment, device, checkpoint, should_stop, compiled):
+def killed_at_once(experiment, device, root, should_stop, compiled):
     if experiment.seed == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    return execute(experiment, device, checkpoint, should_stop, compiled)
+    return execute(experiment, device, root, should_stop, compiled)
 
 
-def slowly(experiment, device, checkpoint, should_stop, compiled):
+def slowly(experiment, device, root, should_stop, compiled):
     """Training that is sure to be under way on both nodes at once."""
 
     def paced():
         time.sleep(0.1)
         return should_stop()
 
-    return execute(experiment, device, checkpoint, paced, compiled)
+    return execute(experiment, device, root, paced, compiled)
 
 
 def surroundings(device, should_stop):

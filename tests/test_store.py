@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from tinynet_core import Experiment, Record, Store, StoreError, UserError, journal, run
 from tinynet_core.archive import write_table
-from tinynet_core.experiment import METRICS
+from tinynet_core.experiments.training import METRICS
 from tinynet_core.journal import seal, unseal
 from tinynet_core.store import COLUMNS, to_frame
 from tinynet_core.store_commands import store as commands

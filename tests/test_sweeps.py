@@ -15,7 +15,7 @@ from tinynet_core import Store, StoreError, UserError, run, sweep
 from tinynet_core.executors import ExecutorError, local
 from tinynet_core.executors.attempt import NoRecord, attempt, claim
 from tinynet_core.executors.stopping import StopSignals
-from tinynet_core.experiment import execute
+from tinynet_core.record import execute
 from tinynet_core.resources import Resources
 from tinynet_core.sweeps import SweepError, SweepStopped
 
@@ -63,9 +63,9 @@ def steps(store, experiment):
     return file.stat().st_size if file.exists() else 0
 
 
-def counted(experiment, device, checkpoint, should_stop, compiled, signals=()):
+def counted(experiment, device, root, should_stop, compiled, signals=()):
     """Training that counts the steps of an experiment over all processes, with ``signals`` to itself at some."""
-    file = checkpoint.parent.parent / f"steps-{experiment.seed}"
+    file = root / f"steps-{experiment.seed}"
 
     def count():
         with file.open("ab") as steps:
@@ -74,7 +74,7 @@ def counted(experiment, device, checkpoint, should_stop, compiled, signals=()):
             os.kill(os.getpid(), number)
         return should_stop()
 
-    return execute(experiment, device, checkpoint, count, compiled)
+    return execute(experiment, device, root, count, compiled)
 
 
 def hit_in_the_second_epoch(experiment, device, *how):
@@ -86,7 +86,7 @@ def killed_at_every_start(experiment, device, *how):
     return counted(experiment, device, *how, signals=dict.fromkeys(range(9) if experiment.seed == 1 else (), 9))
 
 
-def faulty(experiment, device, checkpoint, should_stop, compiled):
+def faulty(experiment, device, root, should_stop, compiled):
     """Two defects, and a disk that is full after 100 kB, in the middle of a checkpoint."""
     if experiment.seed == 1:
         raise KeyError("model")
@@ -95,7 +95,7 @@ def faulty(experiment, device, checkpoint, should_stop, compiled):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if experiment.seed == 3 else before[0], before[1]))
     try:
-        return execute(experiment, device, checkpoint, should_stop, compiled)
+        return execute(experiment, device, root, should_stop, compiled)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -106,9 +106,9 @@ def mad_clock(now=time.time):
     return lambda: now() + (os.urandom(1)[0] - 128) * 30 * day
 
 
-def under_a_mad_clock(experiment, device, checkpoint, should_stop, compiled):
+def under_a_mad_clock(experiment, device, root, should_stop, compiled):
     time.time = mad_clock()
-    return execute(experiment, device, checkpoint, should_stop, compiled)
+    return execute(experiment, device, root, should_stop, compiled)
 
 
 def unreachable(*_):
@@ -314,14 +314,14 @@ def test_a_record_that_came_meanwhile_is_taken_from_the_store(make, tmp_path):
 def test_without_the_drivers_file_system_the_checkpoint_is_kept_in_the_data_cache(make, training, tmp_path):
     seen = []
 
-    def look(experiment, device, checkpoint, should_stop, compiled):
-        seen.append(checkpoint)
-        return execute(experiment, device, checkpoint, should_stop, compiled)
+    def look(experiment, device, root, should_stop, compiled):
+        seen.append(root)
+        return execute(experiment, device, root, should_stop, compiled)
 
     assert attempt(look, make(epochs=1), tmp_path / "not here", False, "cpu", lambda: False).done
-    (checkpoint,) = seen
-    assert checkpoint.is_relative_to(os.environ["TINYNET_CACHE"])
-    assert list(checkpoint.parent.iterdir()) == []  # nobody else could remove it
+    (root,) = seen
+    assert root.is_relative_to(os.environ["TINYNET_CACHE"])
+    assert list((root / "checkpoints").iterdir()) == []  # nobody else could remove it
     assert list(tmp_path.iterdir()) == []
 
 

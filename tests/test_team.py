@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from tinynet_core import Store
-from tinynet_core.training import checkpoint, engine
+from tinynet_core.training import checkpoint, loop
 from tinynet_core.training.team import Team, team
 
 HERE = Path(__file__).parent
@@ -28,7 +28,7 @@ def trained(out, frozen, seed, together, *steps):
     command = [*(LAUNCH if together else [sys.executable]), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    return checkpoint.load(out, engine.TRAINING_VERSION)
+    return checkpoint.load(out, loop.TRAINING_VERSION)
 
 
 def test_with_frozen_batch_norm_two_processes_are_one(tmp_path):

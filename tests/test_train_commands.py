@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from tinynet_core import Store, Study
 from tinynet_core.cli import tinynet
-from tinynet_core.experiment import failed
+from tinynet_core.record import failed
 
 TINY = {
     "name": "tiny",

@@ -7,7 +7,7 @@ import torch
 
 from tinynet_core import Recipe, UserError
 from tinynet_core.data import ImageSet
-from tinynet_core.training import checkpoint, engine
+from tinynet_core.training import checkpoint, engine, loop
 from tinynet_core.training.ema import EMA, initial_share
 from tinynet_core.training.sources import Source
 
@@ -100,7 +100,7 @@ def test_same_seed_same_bits_other_seed_other_bits(colours, optimizer):
 
 
 def same_bits(path_a, path_b):
-    a, b = (checkpoint.load(p, engine.TRAINING_VERSION) for p in (path_a, path_b))
+    a, b = (checkpoint.load(p, loop.TRAINING_VERSION) for p in (path_a, path_b))
     for part in ("model", "ema"):
         assert a[part].keys() == b[part].keys()
         assert all(torch.equal(a[part][k], b[part][k]) for k in a[part])
@@ -115,9 +115,9 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(colours, tmp_path, as
     whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
     expected = engine.train(Small, 8, colours, recipe, 7, "cpu", whole)
     countdown = iter(range(asked, -2, -1))
-    with pytest.raises(engine.Interrupted):
+    with pytest.raises(loop.Interrupted):
         engine.train(Small, 8, colours, recipe, 7, "cpu", cut, lambda: next(countdown) <= 0)
-    state = checkpoint.load(cut, engine.TRAINING_VERSION)
+    state = checkpoint.load(cut, loop.TRAINING_VERSION)
     assert (state["epoch"], state["step"]) == divmod(asked, 5)  # four steps and one batch of the evaluation
     torch.rand(13)  # the global generator is somewhere else by now
     resumed = engine.train(Small, 8, colours, recipe, 7, "cpu", cut)
@@ -142,7 +142,7 @@ def test_a_run_cut_off_repeats_the_epoch_with_the_same_bits(colours, tmp_path, m
     steps = 0
     with pytest.raises(Killed):
         engine.train(Small, 8, colours, RECIPE, 7, "cpu", cut, dies)
-    assert checkpoint.load(cut, engine.TRAINING_VERSION)["epoch"] == 2
+    assert checkpoint.load(cut, loop.TRAINING_VERSION)["epoch"] == 2
     assert engine.train(Small, 8, colours, RECIPE, 7, "cpu", cut).curve == expected.curve
     same_bits(whole, cut)
 
@@ -205,7 +205,7 @@ def test_rmsprop_is_tensorflows(colours):
     recipe = RECIPE.model_copy(update={"optimizer": "rmsprop", "weight_decay": 0.0})
     module = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(module.weight, 2.0)
-    optimizer = engine._optimizer(module, recipe)
+    optimizer = loop._optimizer(module, recipe)
     weight, square, momentum = 2.0, 1.0, 0.0
     for gradient, lr in ((0.5, 0.1), (-2.0, 0.05)):
         optimizer.param_groups[0]["lr"] = lr
@@ -222,7 +222,7 @@ def test_weight_decay_is_added_to_the_gradient_of_weights_only():
     module = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(module.weight, 2.0)
     torch.nn.init.constant_(module.bias, 2.0)
-    optimizer = engine._optimizer(module, recipe.model_copy(update={"lr": 0.1}))
+    optimizer = loop._optimizer(module, recipe.model_copy(update={"lr": 0.1}))
     for p in module.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()
@@ -327,7 +327,7 @@ def test_divergence_is_a_failure_with_a_reason(colours):
         torch.nn.init.constant_(module.linear.weight, math.inf)
         return module
 
-    with pytest.raises(engine.TrainingFailed, match="diverged: training loss nan in epoch 1"):
+    with pytest.raises(loop.TrainingFailed, match="diverged: training loss nan in epoch 1"):
         engine.train(explode, 8, colours, RECIPE, 0, "cpu")
 
 
@@ -343,7 +343,7 @@ def test_lack_of_memory_is_a_failure_with_a_reason(colours, error):
     def build():
         raise error
 
-    with pytest.raises(engine.TrainingFailed, match="out of memory on cpu at batch 16, 8 px"):
+    with pytest.raises(loop.TrainingFailed, match="out of memory on cpu at batch 16, 8 px"):
         engine.train(build, 8, colours, RECIPE, 0, "cpu")
 
 
@@ -353,7 +353,7 @@ def test_other_errors_are_not_hidden(colours):
 
 
 def test_weight_decay_spares_norms_and_biases():
-    groups = engine._optimizer(Small(), RECIPE).param_groups
+    groups = loop._optimizer(Small(), RECIPE).param_groups
     assert [p.ndim > 1 for p in groups[0]["params"]] == [True, True]
     assert all(p.ndim == 1 for p in groups[1]["params"])
     assert [g["weight_decay"] for g in groups] == [RECIPE.weight_decay, 0.0]

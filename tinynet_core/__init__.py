@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from tinynet_core.budget import UnreachableBudget
     from tinynet_core.data import GlyphDataset, ImageNetDataset, load_glyphs, load_images
     from tinynet_core.errors import UserError
-    from tinynet_core.experiment import Experiment, Record
+    from tinynet_core.experiments import Experiment
     from tinynet_core.formula import ExtrapolationWarning, TinyFormula
     from tinynet_core.networks import network
     from tinynet_core.networks.traced import traced
     from tinynet_core.paper.claims import Finding, write_claims
     from tinynet_core.pareto import frontier, null_correlations, rank_correlation
     from tinynet_core.presets import Preset, load_preset
+    from tinynet_core.record import Record
     from tinynet_core.resources import Resources
     from tinynet_core.sampling import sample_scales, sample_scales_at
     from tinynet_core.scale import Base, Scale, eq5_width, giant
@@ -34,8 +35,8 @@ _HOME = {
     "load_glyphs": "tinynet_core.data",
     "load_images": "tinynet_core.data",
     "UserError": "tinynet_core.errors",
-    "Experiment": "tinynet_core.experiment",
-    "Record": "tinynet_core.experiment",
+    "Experiment": "tinynet_core.experiments",
+    "Record": "tinynet_core.record",
     "ExtrapolationWarning": "tinynet_core.formula",
     "TinyFormula": "tinynet_core.formula",
     "frontier": "tinynet_core.pareto",

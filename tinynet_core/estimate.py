@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinynet_core.data import GlyphDataset, ImageNetDataset, ImageSet
-from tinynet_core.experiment import Experiment, Record, cost_of, provenance
+from tinynet_core.experiments import Experiment, Task
+from tinynet_core.record import Record, provenance
 
 MIN_RECORDS = 5
 MODELS, EPOCHS, STEPS = 5, 3, 3
@@ -93,14 +94,14 @@ def rate_from_records(records: Iterable[Record], like: Experiment, device: str =
     """
     name = provenance(device)["device"]
     fit = [
-        r
+        (r.experiment, r.wall_s)
         for r in records
         if r.done and r.wall_s > 0 and r.provenance.get("device") == name and _kind(r.experiment) == _kind(like)
     ]
     if len(fit) < MIN_RECORDS:
         return None
-    design = np.array([_work(r.experiment) for r in fit], dtype=float)
-    per_block, per_mac, spread = _fit(design, np.array([r.wall_s for r in fit]))
+    design = np.array([_work(e) for e, _ in fit], dtype=float)
+    per_block, per_mac, spread = _fit(design, np.array([seconds for _, seconds in fit]))
     return Rate(per_block, per_mac, spread, len(fit), f"{len(fit)} finished records on {name}")
 
 
@@ -110,12 +111,12 @@ def measure_rate(experiments: Sequence[Experiment], device: str = "auto", thread
     One process of so many threads, a few seconds. Several workers on one machine are slower than that, each for
     itself, since they share its memory.
     """
-    by_cost = [e for _, e in sorted({cost_of(e)["macs"]: e for e in _one_kind(experiments)}.items())]
+    by_cost = [e for _, e in sorted({e.cost()["macs"]: e for e in _one_kind(experiments)}.items())]
     chosen = sorted({round(i) for i in np.linspace(0, len(by_cost) - 1, MODELS)})
     design, seconds = [], []
     for experiment in (by_cost[i] for i in chosen):
         images, timed = _time_steps(experiment, device, threads)
-        design += [(_blocks(experiment), cost_of(experiment)["macs"] * images)] * len(timed)
+        design += [(_blocks(experiment), experiment.cost()["macs"] * images)] * len(timed)
         seconds += timed
     per_block, per_mac, spread = _fit(np.array(design, dtype=float), np.array(seconds))
     source = f"short training of {len(chosen)} of the models, timed now on {provenance(device)['device']}"
@@ -131,15 +132,15 @@ def _one_kind(experiments: Sequence[Experiment]) -> Sequence[Experiment]:
     return experiments
 
 
-def _kind(experiment: Experiment) -> tuple:
-    return experiment.dataset, experiment.recipe.batch_size
+def _kind(task: Task) -> tuple:
+    return (task.dataset, task.recipe.batch_size) if type(task) is Experiment else (type(task),)
 
 
 def _work(experiment: Experiment) -> tuple[int, int]:
     """Blocks and multiply-adds in all the forward passes of training: blocks once a step, multiply-adds per image."""
     recipe = experiment.recipe
     steps = recipe.epochs * (experiment.dataset.train_images // recipe.batch_size)
-    return steps * _blocks(experiment), steps * recipe.batch_size * cost_of(experiment)["macs"]
+    return steps * _blocks(experiment), steps * recipe.batch_size * experiment.cost()["macs"]
 
 
 def _blocks(experiment: Experiment) -> int:
@@ -167,12 +168,13 @@ def _time_steps(experiment: Experiment, device: str, threads: int) -> tuple[int,
     """Images in a timed step, and the seconds of a step in each of ``EPOCHS`` epochs, with its share of evaluation."""
     import torch
 
-    from tinynet_core.training.engine import Run, pick_device
+    from tinynet_core.training.engine import Run
+    from tinynet_core.training.loop import pick_device
 
     spec, recipe, target = experiment.spec(), experiment.recipe, pick_device(device)
     batch = recipe.batch_size
     if target.type == "cpu":
-        batch = min(batch, max(2, CPU_MACS_PER_STEP // cost_of(experiment)["macs"]))
+        batch = min(batch, max(2, CPU_MACS_PER_STEP // experiment.cost()["macs"]))
     part = recipe.norm_batch if recipe.norm_batch and batch % recipe.norm_batch == 0 else None
     calm = recipe.model_copy(
         update={"batch_size": batch, "norm_batch": part, "lr": 1e-9}

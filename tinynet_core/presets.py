@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tinynet_core.data import Dataset, GlyphDataset
 from tinynet_core.errors import UserError
-from tinynet_core.experiment import Experiment
+from tinynet_core.experiments import Experiment
 from tinynet_core.networks import Head, Network, network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.resources import Resources

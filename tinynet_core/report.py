@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from tinynet_core.complexity import CostedRow
 from tinynet_core.estimate import Estimate, Rate
-from tinynet_core.experiment import Experiment, cost_of
+from tinynet_core.experiments import Experiment
 from tinynet_core.networks.traced import Specification
 from tinynet_core.shrinking import Shrunk
 
@@ -105,13 +105,13 @@ def plan_table(todo: list[Experiment], rate: Rate, total: Estimate, workers: int
         f"{'key':<14}{'network':<18}{'r':>7}{'d':>7}{'w':>7}{'seed':>6}{'px':>6}{'MACs':>10}{'params':>10}{'time':>9}"
     ]
     for e in todo:
-        scale, cost = e.spec().scale, cost_of(e)
+        scale, cost = e.spec().scale, e.cost()
         multipliers = "".join(f"{x:>7.3f}" for x in (scale.r, scale.d, scale.w)) if scale else " " * 21
         lines.append(
             f"{e.key[:12]:<14}{e.network:<18}{multipliers}{e.seed:>6}{cost['resolution']:>6}"
             f"{cost['macs'] / 1e6:>9.2f}M{cost['params'] / 1e6:>9.3f}M{_interval(rate.seconds(e)):>13}"
         )
-    macs = sum(cost_of(e)["macs"] * e.dataset.train_images * e.recipe.epochs for e in todo)
+    macs = sum(e.work for e in todo)
     lines.append(
         f"{len(todo)} models, {macs:.3g} multiply-adds of forward passes. "
         f"Estimated time on this machine, {workers} at a time: {_interval(total.seconds)} "

@@ -13,15 +13,18 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from tinynet_core.errors import UserError
-from tinynet_core.experiment import METRICS, Experiment, Record
+from tinynet_core.experiments import Task
+from tinynet_core.experiments.task import checkpoint_file, weights_file
+from tinynet_core.experiments.training import METRICS
 from tinynet_core.journal import Journal, unseal
-from tinynet_core.networks import network
+from tinynet_core.networks import NAMES, network
+from tinynet_core.record import Record
 
 FILE = "records.jsonl"
 COST = ("resolution", "macs", "params", "activations")
 PROVENANCE = ("commit", "clean", "device", "training_version", "dataset_sha256")
 COLUMNS = (
-    *("key", "network", "r", "d", "w", "seed", "precision", "status", "reason"),
+    *("key", "kind", "network", "r", "d", "w", "seed", "precision", "status", "reason"),
     *(*COST, *METRICS, "wall_s", *PROVENANCE),
 )
 """What every table of records has; one with further costs or metrics has columns for them too."""
@@ -66,10 +69,10 @@ class Store:
     def __reduce__(self):
         return Store, (self.root,)
 
-    def __contains__(self, experiment: Experiment) -> bool:
+    def __contains__(self, experiment: Task) -> bool:
         return not self.missing([experiment])
 
-    def get(self, experiment: Experiment) -> Record | None:
+    def get(self, experiment: Task) -> Record | None:
         """The record of ``experiment``, or None."""
         return dict(self._taken(_record, [experiment.key])).get(experiment.key)
 
@@ -86,7 +89,7 @@ class Store:
         with self._failing_as("written"):
             self._journal.check_writable()
 
-    def missing(self, experiments: Iterable[Experiment]) -> list[Experiment]:
+    def missing(self, experiments: Iterable[Task]) -> list[Task]:
         """Those of ``experiments`` that have no record, each once, in their order."""
         keys = {experiment: experiment.key for experiment in experiments}
         present = {key for key, _ in self._taken(_row, keys.values())}
@@ -96,13 +99,13 @@ class Store:
         """All records, by key."""
         return [record for _, record in sorted(self._taken(_record), key=lambda pair: pair[0])]
 
-    def frame(self, experiments: Iterable[Experiment] | None = None) -> pd.DataFrame:
+    def frame(self, experiments: Iterable[Task] | None = None) -> pd.DataFrame:
         """One row per record of ``experiments`` (in their order), or of the whole store (by key)."""
         keys = None if experiments is None else [experiment.key for experiment in experiments]
         rows = dict(self._taken(_row, keys))
         return _table([rows[key] for key in (sorted(rows) if keys is None else keys) if key in rows])
 
-    def set_failed_aside(self, experiments: Iterable[Experiment]) -> None:
+    def set_failed_aside(self, experiments: Iterable[Task]) -> None:
         """Move the failed records of ``experiments`` to ``records.damaged.jsonl``: they count as missing again."""
         keys = [experiment.key for experiment in experiments]
         with self._failing_as("written"):
@@ -115,9 +118,13 @@ class Store:
             if failed:
                 self._journal.set_aside(failed)
 
-    def checkpoint(self, experiment: Experiment) -> Path:
+    def checkpoint(self, experiment: Task) -> Path:
         """Where a run of ``experiment`` keeps its state between epochs."""
-        return self.root / "checkpoints" / f"{experiment.key}.pt"
+        return checkpoint_file(self.root, experiment.key)
+
+    def weights(self, experiment: Task) -> Path:
+        """Where a finished training keeps its averaged weights, a safetensors file."""
+        return weights_file(self.root, experiment.key)
 
     def check(self) -> Inspection:
         """Validate every record in full and change nothing."""
@@ -194,15 +201,16 @@ def _row(key: str, body: bytes) -> dict[str, Any]:
 
 def _columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
     experiment, provenance = content["experiment"], content["provenance"]
-    scale = experiment["scale"] or _own_scale(experiment["network"])
+    scale = experiment.get("scale") or _own_scale(experiment["network"])
     return {
         "key": key,
+        "kind": experiment["kind"],
         "network": experiment["network"],
         "r": scale["r"],
         "d": scale["d"],
         "w": scale["w"],
         "seed": experiment["seed"],
-        "precision": experiment["recipe"]["precision"],
+        "precision": experiment.get("recipe", {}).get("precision", ""),
         "status": content["status"],
         "reason": content["reason"],
         **content["cost"],
@@ -215,8 +223,8 @@ def _columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def _own_scale(name: str) -> dict[str, float]:
-    """r, d and w of a network that takes no scale."""
-    scale = network(name).scale
+    """r, d and w of a network that takes no scale, or of several networks."""
+    scale = network(name).scale if name in NAMES else None
     return asdict(scale) if scale else dict.fromkeys("rdw", nan)
 
 

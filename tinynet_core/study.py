@@ -9,12 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from tinynet_core.errors import UserError
-from tinynet_core.experiment import Experiment, Record
+from tinynet_core.experiments import Experiment
 from tinynet_core.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.networks import Head, network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.pareto import frontier
 from tinynet_core.presets import Preset, load_preset, project_root
+from tinynet_core.record import Record
 from tinynet_core.scale import Base, Scale, eq5_width
 from tinynet_core.shrinking import Method, UnreachableBudget, solve_width
 from tinynet_core.store import Store, to_frame
@@ -46,7 +47,7 @@ class Study:
         """Records in the order of ``experiments``, trained now where missing, or ``MissingRecords``."""
         missing = self.store.missing(experiments)
         if missing and not self.train:
-            lines = [f"  {e.network} {e.spec().scale} seed {e.seed}: {e.key[:12]}" for e in missing]
+            lines = [f"  {e.label}: {e.key[:12]}" for e in missing]
             raise MissingRecords(
                 f"{len(missing)} of {len(experiments)} records are not in {self.store.root} and train is false:\n"
                 + "\n".join(lines)

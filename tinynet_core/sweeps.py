@@ -6,17 +6,19 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from signal import Signals
 
 from tqdm import tqdm
 
-from tinynet_core.data import load_images
+from tinynet_core.data import prepare
 from tinynet_core.errors import UserError
 from tinynet_core.executors import EXECUTORS, Executor, ExecutorError, WorkerDied, open_executor
 from tinynet_core.executors.attempt import NoRecord, attempt, tidy
 from tinynet_core.executors.stopping import StopSignals
-from tinynet_core.experiment import Experiment, Record, execute, failed
+from tinynet_core.experiments import Task
+from tinynet_core.record import Record, execute, failed
 from tinynet_core.resources import Resources, cores
 from tinynet_core.sampling import sample_scales as sample_scales
 from tinynet_core.sampling import sample_scales_at as sample_scales_at
@@ -47,9 +49,7 @@ class SweepStopped(UserError):
         self.exit_status = 128 + received
 
 
-def run(
-    experiment: Experiment, store: Store, device: str = "auto", compiled: bool = False, progress: bool = False
-) -> Record:
+def run(experiment: Task, store: Store, device: str = "auto", compiled: bool = False, progress: bool = False) -> Record:
     """The record of ``experiment``: from ``store``, or trained in this process and put there.
 
     Where another process trains it at the moment, that one's record is waited for. Of several processes that a launcher
@@ -74,14 +74,14 @@ def run(
     raise UserError(f"{experiment.key[:12]} is being trained by another process, which several cannot wait for")
 
 
-def _run_here(experiment: Experiment, store: Store, *how) -> Record | NoRecord:
-    from tinynet_core.training.engine import Interrupted
+def _run_here(experiment: Task, store: Store, *how) -> Record | NoRecord:
+    from tinynet_core.training.loop import Interrupted
     from tinynet_core.training.team import team
 
     device, compiled, should_stop = how
     if not team().leads:
         try:
-            return execute(experiment, device, store.checkpoint(experiment), should_stop, compiled)
+            return execute(experiment, device, store.root, should_stop, compiled)
         except Interrupted:
             return NoRecord.STOPPED
     while True:
@@ -92,7 +92,7 @@ def _run_here(experiment: Experiment, store: Store, *how) -> Record | NoRecord:
 
 
 def sweep(
-    experiments: Iterable[Experiment],
+    experiments: Iterable[Task],
     store: Store,
     executor: str = "local",
     workers: int | None = None,
@@ -129,8 +129,8 @@ def sweep(
     todo = store.missing(wanted)
     if todo:
         store.check_writable()
-        for dataset in dict.fromkeys(e.dataset for e in todo):
-            load_images(dataset, min(resources.workers or cores(), cores()), progress)
+        for dataset in dict.fromkeys(dataset for e in todo for dataset in e.data):
+            prepare(dataset, min(resources.workers or cores(), cores()), progress)
         opened = open_executor(executor, resources, len(todo), device, address)
         _Sweep(todo, store, resources, progress).train(opened)
     tidy(store, wanted)
@@ -142,23 +142,23 @@ def sweep(
 class _Try:
     """One run under way. ``checkpoint`` is what the file of its checkpoint looked like before."""
 
-    experiment: Experiment
+    experiment: Task
     checkpoint: tuple[int, ...] | None
 
 
 class _Sweep:
     """The driver's loop over experiments that are waiting, claimed by other sweeps, under way, broken or recorded."""
 
-    def __init__(self, todo: Sequence[Experiment], store: Store, resources: Resources, progress: bool) -> None:
+    def __init__(self, todo: Sequence[Task], store: Store, resources: Resources, progress: bool) -> None:
         self.store, self.resources, self.progress = store, resources, progress
-        self.work = {e: _work(e) for e in todo}
+        self.work = {e: e.work for e in todo}
         self.waiting = deque(sorted(todo, key=lambda e: -self.work[e]))  # no long run is left alone at the end
-        self.claimed: list[Experiment] = []
+        self.claimed: list[Task] = []
         self.look_again = 0.0
         self.running: dict[Future, _Try] = {}
-        self.deaths: Counter[Experiment] = Counter()
-        self.broken: dict[Experiment, Exception] = {}
-        self.recorded: dict[Experiment, bool] = {}
+        self.deaths: Counter[Task] = Counter()
+        self.broken: dict[Task, Exception] = {}
+        self.recorded: dict[Task, bool] = {}
         self.stop = StopSignals()
         self.fatal: Exception | None = None
 
@@ -212,7 +212,7 @@ class _Sweep:
             else:
                 self._after(run.experiment, result)
 
-    def _after(self, experiment: Experiment, result: Record | NoRecord) -> None:
+    def _after(self, experiment: Task, result: Record | NoRecord) -> None:
         if isinstance(result, Record):
             self._keep(result)
         elif result is NoRecord.BUSY:
@@ -240,20 +240,22 @@ class _Sweep:
             self.waiting.append(record.experiment)
             self.fatal = self.fatal or error
 
-    def _note(self, experiment: Experiment) -> None:
+    def _note(self, experiment: Task) -> None:
         record = self.store.get(experiment)  # another sweep's where that one was first
         self.recorded[experiment] = record is not None and record.done
         tidy(self.store, [experiment])
 
-    def _parts(self, executor: Executor) -> dict[Experiment, float]:
+    def _parts(self, executor: Executor) -> dict[Task, float]:
         """What part of each experiment is behind it, as far as that is known."""
-        under_way = {run.experiment: executor.steps(f) / _steps(run.experiment) for f, run in self.running.items()}
+        under_way = {
+            run.experiment: executor.steps(f) / (run.experiment.steps or inf) for f, run in self.running.items()
+        }
         return under_way | dict.fromkeys([*self.recorded, *self.broken], 1.0)
 
     def _report(self) -> None:
         """Raise what kept experiments without a record."""
         left = len(self.work) - len(self.recorded)
-        lines = [f"{e.key[:12]} {e.spec().scale}: {_in_a_line(error)}" for e, error in self.broken.items()]
+        lines = [f"{e.key[:12]} {e.label}: {_in_a_line(error)}" for e, error in self.broken.items()]
         if lines:
             lines.insert(0, f"{len(lines)} experiments stopped without a result:")
         first = next(iter(self.broken.values()), None)
@@ -269,7 +271,7 @@ class _Sweep:
 class _Bar(tqdm):
     """Multiply-adds done and the time left. It keeps its own time, since the clock of the machine may be set anew."""
 
-    def __init__(self, work: dict[Experiment, int], progress: bool) -> None:
+    def __init__(self, work: dict[Task, int], progress: bool) -> None:
         self.work, self.done = work, dict.fromkeys(work, 0.0)
         self.start = self.next = time.monotonic()
         super().__init__(total=sum(work.values()), unit="MAC", unit_scale=True, desc="training", disable=not progress)
@@ -278,7 +280,7 @@ class _Bar(tqdm):
     def format_dict(self) -> dict:
         return {**super().format_dict, "elapsed": time.monotonic() - self.start}
 
-    def show(self, parts: dict[Experiment, float], recorded: dict[Experiment, bool]) -> None:
+    def show(self, parts: dict[Task, float], recorded: dict[Task, bool]) -> None:
         """Draw the bar; ``parts`` is what is done of each experiment, ``recorded`` whether it gave a result."""
         for experiment, part in parts.items():
             self.done[experiment] = max(self.done[experiment], min(part, 1.0))
@@ -295,14 +297,14 @@ class _Bar(tqdm):
 class _Steps:
     """A bar over the steps of one run, from where its checkpoint is."""
 
-    def __init__(self, experiment: Experiment, store: Store, progress: bool) -> None:
+    def __init__(self, experiment: Task, store: Store, progress: bool) -> None:
         from tinynet_core.training import checkpoint
-        from tinynet_core.training.engine import TRAINING_VERSION
+        from tinynet_core.training.loop import TRAINING_VERSION
 
-        self.left, done = _steps(experiment), 0
+        self.left, done = experiment.steps, 0
         if progress and (state := checkpoint.load(store.checkpoint(experiment), TRAINING_VERSION)) is not None:
-            done = state["epoch"] * self.left // experiment.recipe.epochs + state["step"]
-        self.bar = tqdm(total=self.left, initial=done, unit="step", desc=experiment.network, disable=not progress)
+            done = state["steps"]
+        self.bar = tqdm(total=self.left, initial=done, unit="step", desc=experiment.label, disable=not progress)
         self.left -= done
 
     def __enter__(self) -> "_Steps":
@@ -330,14 +332,3 @@ def _look_of(file: Path) -> tuple[int, ...] | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _work(experiment: Experiment) -> int:
-    """Multiply-adds of the forward passes of training, in proportion to the time it takes."""
-    macs = experiment.spec().complexity().macs
-    return macs * experiment.dataset.train_images * experiment.recipe.epochs
-
-
-def _steps(experiment: Experiment) -> int:
-    recipe = experiment.recipe
-    return recipe.epochs * (experiment.dataset.train_images // recipe.batch_size)

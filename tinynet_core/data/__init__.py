@@ -19,6 +19,7 @@ __all__ = [
     "load_glyphs",
     "load_imagenet",
     "load_images",
+    "prepare",
 ]
 
 
@@ -35,6 +36,11 @@ Dataset = Annotated[
     ),
 ]
 """Any data set's configuration, told apart by its key ``kind``."""
+
+
+def prepare(dataset: GlyphDataset | ImageNetDataset, workers: int = 1, progress: bool = False) -> None:
+    """Fill the cache of ``dataset``, so that many processes can load it."""
+    load_images(dataset, workers, progress)
 
 
 def load_images(dataset: GlyphDataset | ImageNetDataset, workers: int = 1, progress: bool = False) -> ImageSet:

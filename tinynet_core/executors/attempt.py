@@ -14,11 +14,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tinynet_core.experiment import Experiment, Record
+from tinynet_core.experiments import Task
+from tinynet_core.record import Record
 from tinynet_core.store import Store
 
 _LEFT = {".pt", ".tmp", ".lock"}
-Train = Callable[[Experiment, str, Path, Callable[[], bool], bool], Record]
+Perform = Callable[[Task, str, Path, Callable[[], bool], bool], Record]
 
 
 class NoRecord(Enum):
@@ -29,14 +30,14 @@ class NoRecord(Enum):
 
 
 def attempt(
-    train: Train, experiment: Experiment, root: Path, compiled: bool, device: str, should_stop: Callable[[], bool]
+    perform: Perform, experiment: Task, root: Path, compiled: bool, device: str, should_stop: Callable[[], bool]
 ) -> Record | NoRecord:
-    """The record of ``experiment`` from the store at ``root``, or from ``train``, which goes on from the checkpoint.
+    """The record of ``experiment`` from the store at ``root``, or from ``perform``, which goes on from the checkpoint.
 
     Where ``root`` is not visible, on a node without the driver's file system, the checkpoint is kept in the data cache.
     """
     from tinynet_core.data.imageset import cache_root
-    from tinynet_core.training.engine import Interrupted
+    from tinynet_core.training.loop import Interrupted
 
     visible = root.is_dir()
     store = _store(root if visible else cache_root())
@@ -49,7 +50,7 @@ def attempt(
         if should_stop():
             return NoRecord.STOPPED
         try:
-            record = train(experiment, device, checkpoint, should_stop, compiled)
+            record = perform(experiment, device, store.root, should_stop, compiled)
         except Interrupted:
             return NoRecord.STOPPED
         if not visible:
@@ -73,7 +74,7 @@ def claim(checkpoint: Path) -> Iterator[bool]:
             lock.release()
 
 
-def tidy(store: Store, experiments: Iterable[Experiment]) -> None:
+def tidy(store: Store, experiments: Iterable[Task]) -> None:
     """Remove what the runs of recorded experiments left in a store that can be written, except where one goes on."""
     folder = store.root / "checkpoints"
     if not os.access(folder, os.W_OK):

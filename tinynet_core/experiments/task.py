@@ -1,0 +1,79 @@
+"""What all tasks have in common: a key, a cost, and a way to be performed."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+@dataclass
+class Result:
+    """What came out of a task, for its record (``tinynet_core.record.Record`` describes the parts).
+
+    ``sources`` is what of its provenance the task alone knows, such as the hash of its data.
+    """
+
+    metrics: dict[str, float]
+    curve: list[dict[str, float]] = field(default_factory=list)
+    arrays: dict[str, list[Any]] = field(default_factory=dict)
+    wall_s: float = 0.0
+    sources: dict[str, Any] = field(default_factory=dict)
+
+
+class Task(BaseModel, ABC):
+    """Something to compute once and keep a record of. Two equal tasks have one record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def key(self) -> str:
+        """SHA-256 over canonical JSON: the name under which the record is stored."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What people call it, in a few words."""
+
+    @abstractmethod
+    def cost(self) -> dict[str, int]:
+        """Resolution in pixels and exact MACs, parameters and activations of its network for one image."""
+
+    @property
+    @abstractmethod
+    def work(self) -> int:
+        """Multiply-adds of its forward passes, in proportion to the time that it takes."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """How often it asks whether it should stop, where nothing stops it; 0 where that is not known."""
+
+    @property
+    def data(self) -> tuple[Any, ...]:
+        """Data sets to load before it is performed, for ``tinynet_core.data.prepare``."""
+        return ()
+
+    @abstractmethod
+    def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
+        """Compute it in this process; ``root`` is the folder of the store, without which no file is kept.
+
+        Raises ``Interrupted`` when ``should_stop`` ended it, with its state kept, and ``TrainingFailed`` for what
+        belongs into a failed record.
+        """
+
+
+def checkpoint_file(root: Path, key: str) -> Path:
+    """Where the task with this key keeps its state until it is done."""
+    return root / "checkpoints" / f"{key}.pt"
+
+
+def weights_file(root: Path, key: str) -> Path:
+    """Where the training with this key leaves its averaged weights."""
+    return root / "weights" / f"{key}.safetensors"

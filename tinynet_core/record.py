@@ -1,0 +1,139 @@
+"""What came out of a task (``Record``), with where and with what it was made."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tinynet_core.experiments import AnyTask, Task
+
+
+class Record(BaseModel):
+    """What one task gave: ``metrics`` by name, ``curve`` row by row (epochs of a training), nested lists in ``arrays``.
+
+    The class of ``experiment`` says which metrics, rows and arrays there are. A failed run is a record too: ``status``
+    "failed", its ``reason``, and no metrics.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    experiment: AnyTask
+    status: Literal["done", "failed"]
+    reason: str | None = None
+    metrics: dict[str, float] = {}
+    curve: list[dict[str, float]] = []
+    arrays: dict[str, list[Any]] = {}
+    cost: dict[str, int]
+    wall_s: float
+    provenance: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        return self.experiment.key
+
+    @property
+    def done(self) -> bool:
+        return self.status == "done"
+
+    def to_json(self) -> str:
+        """The record on one line, in ASCII; raises ``ValueError`` for a number that is not finite."""
+        return json.dumps(self.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Record":
+        """Read a record back; raises ``ValueError`` for one of another format."""
+        return cls.model_validate_json(text)
+
+
+def execute(
+    task: Task,
+    device: str = "auto",
+    root: Path | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    compiled: bool = False,
+) -> Record:
+    """Perform ``task`` in this process; divergence and lack of memory give a failed record.
+
+    ``root`` is the folder of the store, where checkpoints and weights are kept. ``should_stop``, asked before every
+    step, ends it with ``Interrupted`` after its checkpoint is written.
+    """
+    from tinynet_core.training.loop import TrainingFailed
+
+    try:
+        result = task.perform(device, root, should_stop, compiled)
+    except TrainingFailed as failure:
+        return failed(task, str(failure), device)
+    return Record(
+        experiment=task,
+        status="done",
+        metrics=result.metrics,
+        curve=result.curve,
+        arrays=result.arrays,
+        cost=task.cost(),
+        wall_s=round(result.wall_s, 3),
+        provenance=provenance(device) | result.sources,
+    )
+
+
+def failed(task: Task, reason: str, device: str = "auto") -> Record:
+    """The record of a run that cannot give a result, or ended without a word, as a killed process does."""
+    return Record(
+        experiment=task, status="failed", reason=reason, cost=task.cost(), wall_s=0.0, provenance=provenance(device)
+    )
+
+
+def provenance(device: str = "auto") -> dict[str, Any]:
+    """Where and with what a record was made."""
+    import torch
+
+    from tinynet_core.training.loop import TRAINING_VERSION, pick_device
+    from tinynet_core.training.team import team
+
+    target = pick_device(device)
+    name = torch.cuda.get_device_name(target) if target.type == "cuda" else _cpu_name()
+    packages = ("tinynet-core", "torch", "numpy", "pillow", "matplotlib")
+    return {
+        **_commit(),
+        "training_version": TRAINING_VERSION,
+        "device": f"{target.type} ({name})",
+        "threads": torch.get_num_threads(),
+        "processes": team().size,
+        "python": platform.python_version(),
+        "packages": {p: version(p) for p in packages},
+    }
+
+
+@cache
+def _cpu_name() -> str:
+    """The processor's model where the system tells it, its architecture elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+@cache
+def _commit() -> dict[str, Any]:
+    """Commit of the checkout the package runs from and whether its tree was clean; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(here), *arguments], check=False, capture_output=True, text=True, timeout=20
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD"), "clean": None if status is None else status == ""}

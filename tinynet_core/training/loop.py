@@ -1,0 +1,308 @@
+"""The loop over epochs and steps that every training shares: randomness, averaging, checkpoints, stopping."""
+
+import hashlib
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tinynet_core.errors import UserError
+from tinynet_core.training import checkpoint
+from tinynet_core.training.ema import EMA
+from tinynet_core.training.recipe import Recipe
+from tinynet_core.training.team import team
+
+TRAINING_VERSION = 2
+"""Raise when the same experiment would give other numbers than before."""
+
+
+_ASK_EVERY = {False: 1, True: 16}
+"""Steps after which a process alone, or several together, heed a request to stop."""
+_INITIAL, _ORDER, _AUGMENTATION, _DROPOUT = range(1, 5)  # what a random stream is for
+
+
+class TrainingFailed(RuntimeError):
+    """A run that cannot give a result, for a reason that belongs into its record."""
+
+
+class Interrupted(Exception):
+    """Training stopped on request, after its state was written to the checkpoint."""
+
+
+@dataclass
+class Outcome:
+    """What training gave: one row of ``curve`` per epoch, and the seconds it took over all its restarts."""
+
+    curve: list[dict[str, float]] = field(default_factory=list)
+    wall_s: float = 0.0
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """``"auto"`` is the GPU where there is one, the CPU elsewhere; of several processes each has its own."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return team().device(torch.device(device))
+
+
+class Loop(ABC):
+    """One training run between two steps. What is learnt, and how it is judged, is the subclass's.
+
+    A subclass sets ``train_sums``, the names of what its steps add up for each image, the loss first.
+    """
+
+    train_sums: tuple[str, ...] = ("loss",)
+
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        recipe: Recipe,
+        train_images: int,
+        seed: int,
+        device: torch.device,
+        compiled: bool,
+        describe: Sequence[str],
+    ) -> None:
+        if device.type == "cuda":
+            torch.backends.cudnn.deterministic = True
+        torch.manual_seed(_mix(seed, _INITIAL))
+        self.recipe, self.seed, self.device, self.train_images = recipe, seed, device, train_images
+        self.model = build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.forward = team().wrap(torch.compile(self.model) if compiled else self.model)  # type: ignore[arg-type]
+        self.ema = EMA(self.model, recipe.ema_decay, recipe.ema_warmup)
+        self.optimizer = _optimizer(self.model, recipe)
+        self.steps_per_epoch = train_images // recipe.batch_size
+        self.part = _part(recipe, train_images)
+        parts = recipe.batch_size // team().size // self.part
+        for module in self.model.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = 1 - (1 - recipe.bn_momentum) ** (1 / parts)  # so much is left of a step's old values
+        described = [recipe.model_dump_json(), str(seed), *describe]
+        described += [f"{name} {tuple(value.shape)}" for name, value in self.model.state_dict().items()]
+        self.identity = hashlib.sha256("\n".join(described).encode()).hexdigest()
+        self.epoch = self.step = 0
+        self.sums = torch.zeros(len(self.train_sums), dtype=torch.float64, device=device)
+        self.outcome = Outcome()
+
+    @abstractmethod
+    def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[Any]:
+        """One batch of training images for each of ``indices``, int64 tensors on the CPU."""
+
+    @abstractmethod
+    def train_step(self, batch: Any) -> torch.Tensor:
+        """One step of the optimiser on this process's share of a batch; returns what it adds to ``train_sums``."""
+
+    @abstractmethod
+    def evaluate(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+        """Metrics of raw (``raw_*``) and averaged weights (``ema_*``), a loss among them; None when told to stop."""
+
+    def train_epoch(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
+        """The rest of one pass over the training images, then the metrics of the raw and of the averaged weights.
+
+        Returns true when ``should_stop`` ended it before.
+        """
+        start = time.monotonic()
+        stopped = self._train_steps(should_stop) or self._close_epoch(should_stop)
+        self.outcome.wall_s += time.monotonic() - start
+        return stopped
+
+    def _train_steps(self, should_stop: Callable[[], bool]) -> bool:
+        self.forward.train()
+        order = torch.randperm(self.train_images, generator=self.generator(_ORDER, self.epoch))
+        batches = order[: self.steps_per_epoch * self.recipe.batch_size].view(self.steps_per_epoch, -1)
+        mine = [batch[team().share(self.recipe.batch_size)] for batch in batches[self.step :]]
+        for batch in self.batches(mine):
+            if self.step % _ASK_EVERY[team().size > 1] == 0 and self._agreed(should_stop):
+                return True
+            self.sums += self.train_step(batch)
+            self.step += 1
+        return False
+
+    def _agreed(self, should_stop: Callable[[], bool]) -> bool:
+        """Whether any of the processes was asked to stop."""
+        if team().size == 1:
+            return should_stop()
+        return bool(team().total(torch.tensor(float(should_stop()), device=self.device)))
+
+    def step_in_parts(self, images: int, backward: Callable[[slice], torch.Tensor]) -> torch.Tensor:
+        """One step of the optimiser; ``images`` go through ``backward`` in parts of ``norm_batch``, gradients add up.
+
+        ``backward`` is given the part of this process's share of the batch, and returns what it adds to ``train_sums``.
+        """
+        first = team().share(self.recipe.batch_size).start
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate(self.epoch + (self.step + 1) / self.steps_per_epoch)
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros_like(self.sums)
+        starts = range(0, images, self.part)
+        for start in starts:
+            torch.manual_seed(_mix(self.seed, _DROPOUT, self.epoch, self.step, first + start))
+            with nullcontext() if start == starts[-1] else team().holding_back(self.forward):
+                sums += backward(slice(start, start + self.part))
+        self.optimizer.step()
+        self.ema.update()
+        return sums
+
+    def _close_epoch(self, should_stop: Callable[[], bool]) -> bool:
+        """Evaluate and write the curve's row; true, and nothing of it, when ``should_stop`` said so."""
+        team().average_(self._statistics())
+        means = (team().total(self.sums.clone()) / (self.steps_per_epoch * self.recipe.batch_size)).tolist()
+        if not math.isfinite(means[0]):
+            raise TrainingFailed(f"diverged: training loss {means[0]} in epoch {self.epoch + 1}")
+        if (found := self.evaluate(should_stop)) is None:
+            return True
+        self.epoch, self.step = self.epoch + 1, 0
+        self.sums.zero_()
+        trained = {f"train_{name}": value for name, value in zip(self.train_sums, means, strict=True)}
+        row = {"epoch": self.epoch, **trained, **found}
+        if not (math.isfinite(row["raw_loss"]) and math.isfinite(row["ema_loss"])):
+            losses = f"{row['raw_loss']} raw, {row['ema_loss']} averaged"
+            raise TrainingFailed(f"diverged: validation loss {losses} in epoch {self.epoch}")
+        self.outcome.curve.append(row)
+        return False
+
+    def autocast(self) -> AbstractContextManager:
+        """The precision of the recipe."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+
+    def generator(self, *part: int) -> torch.Generator:
+        """Random numbers for one part of the run, the same whenever they are asked for."""
+        return torch.Generator().manual_seed(_mix(self.seed, *part))
+
+    def augmentation(self) -> torch.Generator:
+        """Random numbers for the augmentation of the present step."""
+        return self.generator(_AUGMENTATION, self.epoch, self.step)
+
+    def _statistics(self) -> list[torch.Tensor]:
+        """What differs from process to process between two steps: running statistics of batch-norm."""
+        return [*self.ema.statistics, *(b for b in self.model.buffers() if b.is_floating_point())]
+
+    def state(self) -> dict[str, Any]:
+        """Everything that ``restore`` needs; all processes must call it together."""
+        return {
+            "training_version": TRAINING_VERSION,
+            "identity": self.identity,
+            "epoch": self.epoch,
+            "step": self.step,
+            "steps": self.epoch * self.steps_per_epoch + self.step,
+            "sums": team().gather(self.sums),
+            "statistics": [team().gather(b) for b in self._statistics()],
+            "model": self.model.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "ema_steps": self.ema.steps,
+            "optimizer": self.optimizer.state_dict(),
+            "curve": self.outcome.curve,
+            "wall_s": self.outcome.wall_s,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``; where it is of another number of processes, from the mean of their statistics."""
+        self.model.load_state_dict(state["model"])
+        self.ema.module.load_state_dict(state["ema"])
+        self.ema.steps = state["ema_steps"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        same = len(state["sums"]) == team().size
+        self.sums.copy_(state["sums"][team().rank] if same else state["sums"].sum(0) / team().size)
+        for mine, saved in zip(self._statistics(), state["statistics"], strict=True):
+            mine.copy_(saved[team().rank] if same else saved.mean(0))
+        self.outcome = Outcome(state["curve"], state["wall_s"])
+
+
+L = TypeVar("L", bound=Loop)
+
+
+def finish(make: Callable[[], L], where: str, path: Path | None, should_stop: Callable[[], bool] | None) -> L:
+    """The run that ``make`` gives, trained to its end from the checkpoint at ``path`` on, where there is one.
+
+    ``should_stop`` is asked before every step and every batch of the evaluation (of several processes together, every
+    sixteenth step); when it answers true the state is written and ``Interrupted`` raised. ``where`` ends the sentence
+    that memory ran out.
+
+    Raises ``TrainingFailed`` when the loss is no longer finite or memory runs out, ``UserError`` when the batch cannot
+    be cut as asked or the checkpoint not be written.
+    """
+    try:
+        run = make()
+        _train_to_the_end(run, path, should_stop or (lambda: False))
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise TrainingFailed(f"out of memory {where}") from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # how the CPU allocator says it
+            raise TrainingFailed(f"out of memory {where}") from error
+        raise
+    return run
+
+
+def _train_to_the_end(run: Loop, path: Path | None, should_stop: Callable[[], bool]) -> None:
+    def save() -> None:
+        if path is not None:
+            state = run.state()
+            if team().leads:
+                checkpoint.save(path, state)
+
+    def load() -> None:
+        if path is not None and (state := checkpoint.load(path, TRAINING_VERSION, run.identity)) is not None:
+            run.restore(state)
+
+    for turn in (True, False):  # the first sets a damaged checkpoint aside, the others then find none
+        if team().leads == turn:
+            load()
+        team().wait()
+    while run.epoch < run.recipe.epochs:
+        if run.train_epoch(should_stop):
+            save()
+            raise Interrupted
+        save()
+
+
+def _part(recipe: Recipe, train_images: int) -> int:
+    """Images that go through the network at once; ``UserError`` where the batch cannot be cut into such parts."""
+    batch, processes = recipe.batch_size, team().size
+    if batch > train_images:
+        raise UserError(f"recipe.batch_size {batch} is above the {train_images} training images")
+    if batch % processes:
+        raise UserError(f"recipe.batch_size {batch} must be a multiple of the {processes} processes that share it")
+    part = recipe.norm_batch or batch // processes
+    if batch // processes % part:
+        raise UserError(
+            f"recipe.batch_size {batch} over {processes} processes must be a multiple of "
+            f"recipe.norm_batch {recipe.norm_batch}"
+        )
+    return part
+
+
+def _mix(seed: int, *part: int) -> int:
+    """A 63-bit seed for one part of a run, which starts with its purpose; parts and seeds share nothing."""
+    words = np.random.SeedSequence([seed, *part]).generate_state(2, np.uint32)
+    return int(words[0]) << 31 | int(words[1]) >> 1
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Weight decay on matrices and kernels; none on norms and biases."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    free = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=recipe.peak_lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True
+        )
+    if recipe.optimizer == "rmsprop":
+        from timm.optim import RMSpropTF
+
+        return RMSpropTF(
+            groups,
+            lr=recipe.peak_lr,
+            alpha=recipe.rmsprop_decay,
+            eps=recipe.rmsprop_eps,
+            momentum=recipe.momentum,
+        )
+    return torch.optim.AdamW(groups, lr=recipe.peak_lr, fused=True)

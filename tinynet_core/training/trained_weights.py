@@ -1,0 +1,38 @@
+"""The weights that a training ended with, in a safetensors file that is written whole or not at all."""
+
+import os
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from tinynet_core.errors import UserError
+
+
+class WeightsError(UserError):
+    """Trained weights that cannot be written or read; says which and why."""
+
+
+def save(path: Path, module: nn.Module) -> None:
+    """Write the state of ``module`` to ``path``, on disk when this returns."""
+    scratch = path.with_suffix(f".{os.getpid()}.tmp")
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, scratch)
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except Exception as error:  # safetensors hides a full disk behind a type of its own
+        raise WeightsError(f"weights {path} cannot be written: {error}") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def load(path: Path, module: nn.Module) -> None:
+    """Read the file at ``path`` into ``module``; raises ``WeightsError`` unless it holds exactly its tensors."""
+    try:
+        module.load_state_dict(load_file(path))
+    except Exception as error:  # as above, and torch's for tensors that do not fit
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"weights {path} cannot be used ({reason}): delete the file to train them anew") from error
