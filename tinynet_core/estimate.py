@@ -123,6 +123,14 @@ def measure_rate(experiments: Sequence[Experiment], device: str = "auto", thread
     return Rate(per_block, per_mac, spread, len(chosen), source)
 
 
+def by_kind(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
+    """``experiments`` in groups that can be estimated together: of one data set and one batch size."""
+    groups: dict[tuple, list[Experiment]] = {}
+    for experiment in experiments:
+        groups.setdefault(_kind(experiment), []).append(experiment)
+    return list(groups.values())
+
+
 def _one_kind(experiments: Sequence[Experiment]) -> Sequence[Experiment]:
     """``experiments``, or ``ValueError`` where none are given or one line cannot hold them all."""
     if not experiments:

@@ -1,17 +1,26 @@
-"""Time that a network takes for one image on this machine's CPU, as ONNX Runtime runs it."""
+"""Time that a network takes for one image on this machine's CPU, as ONNX Runtime or torch runs it."""
 
+import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from scipy.stats import binom
+import numpy as np
+import torch
+from scipy.stats import binom, bootstrap
+from torch import Tensor, nn
 
 from tinynet_core.errors import UserError
 from tinynet_core.exporting import Buildable, build_module, open_session, write_onnx
+
+Run = Callable[[], float]
+"""Runs a network once for one image and returns the milliseconds that it took."""
+RESAMPLES = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +56,18 @@ def measure_latency(spec: Buildable, repeats: int = 30, warmup: int = 5, threads
     return Latency(median(times), low, high, repeats, threads, processor())
 
 
-def timed_run(spec: Buildable, threads: int = 1) -> Callable[[], float]:
-    """A function that runs ``spec`` once for one random image and returns the milliseconds it took."""
+def timed_run(spec: Buildable, threads: int = 1) -> Run:
+    """A function that runs ``spec`` once for one random image with ONNX Runtime and returns the milliseconds it took."""
     module, images = build_module(spec)
-    image = images[:1].contiguous()
+    return onnx_run(module, images[:1], spec.name, threads)
+
+
+def onnx_run(module: nn.Module, image: Tensor, name: str, threads: int = 1) -> Run:
+    """``module``, called ``name``, exported for the size of ``image`` and run by ONNX Runtime on ``threads`` threads."""
+    image = image.contiguous()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
-        write_onnx(module, image, file, spec.name)
+        write_onnx(module, image, file, name)
         session = open_session(file, threads)
     inputs = {"image": image.numpy()}
 
@@ -63,6 +77,94 @@ def timed_run(spec: Buildable, threads: int = 1) -> Callable[[], float]:
         return (time.perf_counter() - start) * 1e3
 
     return run
+
+
+def torch_run(module: nn.Module, image: Tensor) -> Run:
+    """``module`` run eagerly by torch, which this changes to the layout channels_last, on as many threads as torch has.
+
+    That layout is the faster one for these networks on a CPU.
+    """
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    image = image.contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def run() -> float:
+        start = time.perf_counter()
+        module(image)
+        return (time.perf_counter() - start) * 1e3
+
+    return run
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Torch on ``threads`` threads in this process, and on as many as before when the block is left."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def interleaved(
+    runs: Sequence[Run], rounds: int, warmup: int, seed: int, should_stop: Callable[[], bool] = lambda: False
+) -> np.ndarray | None:
+    """Milliseconds by round and run, ``warmup`` rounds left out; None where ``should_stop`` ended it between rounds.
+
+    Every round has each run once, in an order of its own drawn from ``seed``: a machine that slows down slows all of
+    them, and none always follows the same other one, whose data it finds in the caches.
+    """
+    rng = np.random.default_rng(seed)
+    times = np.empty((warmup + rounds, len(runs)))
+    for row in times:
+        if should_stop():
+            return None
+        for i in rng.permutation(len(runs)):
+            row[i] = runs[i]()
+    return times[warmup:]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A statistic of timed runs and its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def estimate(statistic: Callable[..., np.ndarray], *samples: Sequence[float], seed: int = 0) -> Estimate:
+    """``statistic`` of ``samples`` with its bootstrap percentile interval from ``RESAMPLES`` resamples.
+
+    ``statistic`` takes the samples and ``axis``. Several samples are paired: they come from the same rounds, and whole
+    rounds are drawn. Raises ``ValueError`` for samples of different or of fewer than two runs.
+
+    Rounds count as independent. Load that lasts many rounds makes the interval too narrow, of a ratio less so, because
+    it moves both of its medians.
+    """
+    low, high = bootstrap(
+        samples,
+        statistic,
+        n_resamples=RESAMPLES,
+        batch=500,
+        vectorized=True,
+        paired=len(samples) > 1,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    arrays = [np.asarray(sample, dtype=float) for sample in samples]
+    return Estimate(float(statistic(*arrays, axis=-1)), float(low), float(high))
+
+
+def median_ratio(top: np.ndarray, bottom: np.ndarray, axis: int = -1) -> np.ndarray:
+    """The median of ``top`` over the median of ``bottom``."""
+    return np.median(top, axis=axis) / np.median(bottom, axis=axis)
+
+
+def mean_ratio(top: np.ndarray, bottom: np.ndarray, axis: int = -1) -> np.ndarray:
+    """The mean of ``top`` over the mean of ``bottom``."""
+    return np.mean(top, axis=axis) / np.mean(bottom, axis=axis)
 
 
 def median_interval(times: Sequence[float]) -> tuple[float, float]:
@@ -83,3 +185,33 @@ def processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return next(iter(names), "") or platform.processor() or platform.machine()
+
+
+class OtherPrograms:
+    """How many processors the other programs of this machine keep busy, on average, while the block lasts.
+
+    ``busy`` is None where the system does not tell (it does on Linux). A virtual machine sees what it is denied by
+    others as well, not whom they are.
+    """
+
+    busy: float | None = None
+
+    def __enter__(self) -> "OtherPrograms":
+        self._start = time.monotonic(), _processor_seconds()
+        return self
+
+    def __exit__(self, *_) -> None:
+        began, before = self._start
+        after = _processor_seconds()
+        if before is not None and after is not None:
+            self.busy = max(after - before, 0.0) / (time.monotonic() - began)
+
+
+def _processor_seconds() -> float | None:
+    """What all programs but this process have used of all processors since the machine started."""
+    try:
+        _, *ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, ticks[:8])
+    except (OSError, ValueError):
+        return None
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - time.process_time()

@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -10,15 +10,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tinynet_core.data import Dataset, GlyphDataset
 from tinynet_core.errors import UserError
 from tinynet_core.experiments import Experiment
-from tinynet_core.networks import Head, Network, network
+from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
 from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS_SHRUNK
+from tinynet_core.networks.resnet import NAMES as RESNETS
 from tinynet_core.resources import Resources
-from tinynet_core.scale import Base, Scale
+from tinynet_core.scale import PAPER_BASE, Base, Scale
 from tinynet_core.shrinking import Method, shrink, solve_width
 from tinynet_core.sweeps import sample_scales, sample_scales_at
 from tinynet_core.training.recipe import Recipe
 
 BASELINE = "efficientnet_b0"
+
+
+def check_base_keys(value: Any) -> Any:
+    """Refuse a key that a ``Base`` does not have, by name."""
+    if isinstance(value, dict) and (unknown := set(value) - set(Base.__slots__)):
+        raise ValueError(f"unknown key {min(unknown)!r}, known: {', '.join(Base.__slots__)}")
+    return value
 
 
 class PresetError(UserError):
@@ -52,6 +61,30 @@ class EqualCostSample(BaseModel):
     tolerance: float = Field(0.03, gt=0, lt=0.5)
 
 
+class Latencies(BaseModel):
+    """How often the networks of Table 4 are timed (paper, section 4.3: 1,000 runs)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    runs: int = Field(1000, ge=10, le=100_000)
+    warmup: int = Field(20, ge=0, le=10_000)
+
+
+class Closeup(BaseModel):
+    """Base, data and recipe of the pages that look at the two smallest networks (Figures 4 and 5).
+
+    Their last feature map needs more than one pixel, which a small base does not leave them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: Base
+    dataset: Dataset
+    recipe: Recipe | None = Field(None, description="the preset's own where left out")
+
+    _base_keys = field_validator("base", mode="before")(check_base_keys)
+
+
 class Preset(BaseModel):
     """One way to run the whole study."""
 
@@ -64,15 +97,24 @@ class Preset(BaseModel):
     recipe: Recipe
     random_sample: RandomSample | None = None
     equal_cost_sample: EqualCostSample | None = None
+    sampled_on: str | None = Field(
+        None, description="preset with the random samples and Tables 1 and 2, as ImageNet-100 is for ImageNet"
+    )
+    budgets: tuple[float, ...] = Field((0.5, 0.25), description="shares of the baseline's MACs to shrink to")
+    resnet_base: Base | None = Field(None, description="size of the ResNets; scaled as the baseline is where left out")
+    closeup: Closeup | None = None
+    latency: Latencies = Latencies()
     networks: tuple[str, ...] = Field((), description="further networks to train, by name")
     compared_seeds: int = Field(1, ge=1, le=100, strict=True, description="seeds of each network compared by name")
     resources: Resources = Resources()
 
-    @field_validator("base", mode="before")
+    _base_keys = field_validator("base", "resnet_base", mode="before")(check_base_keys)
+
+    @field_validator("budgets")
     @classmethod
-    def _base_keys(cls, value):
-        if isinstance(value, dict) and (unknown := set(value) - set(Base.__slots__)):
-            raise ValueError(f"unknown key {min(unknown)!r}, known: {', '.join(Base.__slots__)}")
+    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or not all(0 < c < 1 for c in value):
+            raise ValueError(f"must hold shares above 0 and below 1, got {list(value)}")
         return value
 
     @model_validator(mode="after")
@@ -85,6 +127,7 @@ class Preset(BaseModel):
         try:
             self.experiment(Scale())
             self.named_experiments()
+            self.close.experiment(Scale())
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return self
@@ -108,15 +151,38 @@ class Preset(BaseModel):
         return self.named(BASELINE, scale, seed, head)
 
     def named(self, name: str, scale: Scale | None = None, seed: int = 0, head: Head | None = None) -> Experiment:
-        """Training of the network called ``name`` under this preset; of the baseline's family at this preset's base."""
+        """Training of the network called ``name`` under this preset, at the size of ``base_for``."""
         return Experiment(
             network=name,
             scale=scale,
             head=head,
-            base=self.base if name == BASELINE else None,
+            base=self.base_for(name),
             dataset=self.dataset,
             recipe=self.recipe,
             seed=seed,
+        )
+
+    def base_for(self, name: str) -> Base | None:
+        """What r = d = w = 1 stands for in the network called ``name``: its own size, scaled as the baseline's is.
+
+        None for a fixed network of another library.
+        """
+        own = base_of(name)
+        if own is None:
+            return None
+        if self.resnet_base and name in RESNETS:
+            return self.resnet_base
+        pixels = round(own.resolution * self.base.resolution / PAPER_BASE.resolution)
+        return Base(pixels, own.width * self.base.width, min(own.divisor, self.base.divisor))
+
+    @property
+    def close(self) -> "Preset":
+        """This preset with the base, the data and the recipe of ``closeup`` where it has one."""
+        if self.closeup is None:
+            return self
+        part = self.closeup
+        return self.model_copy(
+            update={"base": part.base, "dataset": part.dataset, "recipe": part.recipe or self.recipe, "closeup": None}
         )
 
     def named_experiments(self) -> list[Experiment]:
@@ -146,11 +212,28 @@ class Preset(BaseModel):
         """The scale of the baseline at ``c`` times its MACs by ``method``."""
         return shrink(BASELINE, c * self.c0, method, formula, head, self.base, self.dataset.classes)
 
-    def released_tinynet(self, name: str, c: float) -> Scale:
+    def released_tinynet(self, name: str, c: float, head: Head | None = None) -> Scale:
         """A released TinyNet's r and d, with the width solved anew for ``c`` times this preset's baseline."""
         released = TINYNETS[name]
-        width = solve_width(BASELINE, c * self.c0, released.r, released.d, None, self.base, self.dataset.classes)
+        width = solve_width(BASELINE, c * self.c0, released.r, released.d, head, self.base, self.dataset.classes)
         return Scale(released.r, released.d, width.x)
+
+    def shrunken(self, name: str, whole: str, rival: str | None = None) -> Experiment:
+        """The network called ``name``, which is ``whole`` at a scale of its own.
+
+        In a proxy it has that r and d, and the width is solved for the MACs of ``rival`` (``whole`` where left out)
+        in the proxy, times the ratio of the two networks at the paper's size.
+        """
+        own = network(name)
+        if self.base == PAPER_BASE or own.scale is None or name == whole or name in SCALABLE:
+            return self.named(name)
+        rival = rival or whole
+        ratio = own.complexity().macs / network(rival).complexity().macs
+        macs = ratio * self.named(rival).spec().complexity().macs
+        head: Head = "scaled" if name in GHOSTNETS_SHRUNK else "fixed"
+        base = self.base_for(whole)
+        width = solve_width(whole, macs, own.scale.r, own.scale.d, head, base, self.dataset.classes)
+        return self.named(whole, Scale(own.scale.r, own.scale.d, width.x), head=head)
 
 
 def project_root() -> Path:
@@ -182,10 +265,30 @@ def load_preset(name: str) -> Preset:
     dataset = content.get("dataset")
     if isinstance(dataset, dict) and isinstance(dataset.get("wnids"), str):
         dataset["wnids"] = str(path.parent / dataset["wnids"])
+    other = content.get("sampled_on")
+    if isinstance(other, str) and other.endswith((".yaml", ".yml")):
+        content["sampled_on"] = str(path.parent / other)
     try:
-        return Preset.model_validate(content)
+        preset = Preset.model_validate(content)
     except ValidationError as error:
         raise PresetError("\n".join(_explain(path, e) for e in error.errors())) from None
+    if preset.sampled_on:
+        _check_sampled(path, preset)
+    return preset
+
+
+def _check_sampled(path: Path, preset: Preset) -> None:
+    """Refuse a preset that has samples of its own beside ``sampled_on``, or whose ``sampled_on`` has none."""
+    if preset.random_sample or preset.equal_cost_sample:
+        raise PresetError(f"preset {path}: give either sampled_on or random_sample and equal_cost_sample, not both")
+    assert preset.sampled_on is not None
+    try:
+        sampled = load_preset(preset.sampled_on)
+    except PresetError as error:
+        raise PresetError(f"preset {path}: sampled_on: {error}") from error
+    if not (sampled.random_sample and sampled.equal_cost_sample):
+        lack = f"preset {sampled.name} has no random_sample and equal_cost_sample"
+        raise PresetError(f"preset {path}: sampled_on: {lack}")
 
 
 def _explain(path: Path, error) -> str:

@@ -201,18 +201,20 @@ def _row(key: str, body: bytes) -> dict[str, Any]:
 
 def _columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
     experiment, provenance = content["experiment"], content["provenance"]
-    scale = experiment.get("scale") or _own_scale(experiment["network"])
+    name = experiment.get("network", "")
+    scale = experiment.get("scale") or _own_scale(name)
     return {
         "key": key,
         "kind": experiment["kind"],
-        "network": experiment["network"],
+        "network": name,
         "r": scale["r"],
         "d": scale["d"],
         "w": scale["w"],
-        "seed": experiment["seed"],
+        "seed": experiment.get("seed"),
         "precision": experiment.get("recipe", {}).get("precision", ""),
         "status": content["status"],
         "reason": content["reason"],
+        **dict.fromkeys(COST, nan),
         **content["cost"],
         **dict.fromkeys(METRICS, nan),
         **content["metrics"],

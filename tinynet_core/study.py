@@ -1,30 +1,36 @@
-"""The sets of models behind each figure and table, and their records: what a notebook asks for."""
+"""A preset with its store of records: what a notebook asks for."""
 
 import ast
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from tinynet_core.errors import UserError
-from tinynet_core.experiments import Experiment
+from tinynet_core.experiments import Experiment, Task
+from tinynet_core.experiments.latency import LatencyRun
 from tinynet_core.formula import ExtrapolationWarning, TinyFormula
-from tinynet_core.networks import Head, network
+from tinynet_core.networks import network
 from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.paper import rows
 from tinynet_core.pareto import frontier
 from tinynet_core.presets import Preset, load_preset, project_root
 from tinynet_core.record import Record
-from tinynet_core.scale import Base, Scale, eq5_width
-from tinynet_core.shrinking import Method, UnreachableBudget, solve_width
+from tinynet_core.scale import Base, eq5_width
+from tinynet_core.series import AFTER_FORMULA, KNOWN, SAMPLED, Series
+from tinynet_core.shrinking import solve_width
 from tinynet_core.store import Store, to_frame
 from tinynet_core.sweeps import sweep
-from tinynet_core.training.recipe import EFFICIENTNET_RECIPE
 
-Series = dict[str, list[Experiment]]
-IMAGENET_IMAGES = 1_281_167
-"""Training images of the ILSVRC 2012 classification set."""
+PAGES = (
+    *("fig1", "fig2", "fig3", "fig4", "fig5", "fig6"),
+    *("table1", "table2", "table3", "table4", "table5", "table6", "ema", "heads"),
+)
+"""Pages of the book that rest on records."""
+NEED_SAMPLE = {"fig1", "fig3", "table1", "fig6"}
+"""Those that rest on the random sample of Figure 1."""
 
 
 class MissingRecords(UserError):
@@ -39,11 +45,15 @@ class Study:
 
     def __init__(self, preset: str = "smoke", store: str | Path = "", train: bool = True) -> None:
         self.preset: Preset = load_preset(preset)
+        self.sampled: Study = self
+        """The study with the random samples and Tables 1 and 2: this one, or that of the preset's ``sampled_on``."""
         self.store = Store(store or project_root() / "runs" / self.preset.name)
         self.train = train
         self.preset_argument = str(Path(preset).resolve()) if preset.endswith((".yaml", ".yml")) else preset
+        if self.preset.sampled_on:
+            self.sampled = Study(self.preset.sampled_on, self.store.root, train)
 
-    def records(self, experiments: Sequence[Experiment]) -> list[Record]:
+    def records(self, experiments: Sequence[Task]) -> list[Record]:
         """Records in the order of ``experiments``, trained now where missing, or ``MissingRecords``."""
         missing = self.store.missing(experiments)
         if missing and not self.train:
@@ -63,7 +73,7 @@ class Study:
                 warnings.warn(f"records in {self.store.root} were made with different {column}s", stacklevel=2)
         return frame.assign(c=frame.macs / self.preset.c0)
 
-    def named_frame(self, series: Series) -> pd.DataFrame:
+    def named_frame(self, series: Mapping[str, Sequence[Experiment]]) -> pd.DataFrame:
         """Like ``frame`` for several named networks, with their name in the column ``model``."""
         pairs = [(name, e) for name, experiments in series.items() for e in experiments]
         return self.frame([e for _, e in pairs]).assign(model=[name for name, _ in pairs])
@@ -81,41 +91,7 @@ class Study:
         kept = self.random_sample().query("frontier")
         return TinyFormula().fit(kept.c, kept.r, kept.d)
 
-    def giant_series(self) -> Series:
-        """The baseline and EfficientNet-B^-1 ... B^-4 at 2^-phi of its MACs, on the inverse giant formula (Figure 1).
-
-        One seed, as for the random sample.
-        """
-        series = {"EfficientNet-B0": [self.preset.experiment(Scale())]}
-        for phi in (1, 2, 3, 4):
-            scale = self.preset.shrunk(2.0**-phi, "giant", head="scaled")
-            series[f"EfficientNet-B^-{phi}"] = [self.preset.experiment(scale, head="scaled")]
-        return series
-
-    def averaging_series(self) -> Series:
-        """The baseline network with three averages of its weights; everything else is this preset's recipe.
-
-        The paper's decay as printed, the same with a warm-up, and the decay whose window is the same share of this
-        training as the paper's is of its own.
-        """
-        paper, recipe = EFFICIENTNET_RECIPE, self.preset.recipe
-        steps = recipe.epochs * (self.preset.dataset.train_images // recipe.batch_size)
-        scaled = paper.ema_decay ** (paper.epochs * IMAGENET_IMAGES / paper.batch_size / steps)
-        variants = {
-            f"decay {paper.ema_decay} as printed": (paper.ema_decay, False),
-            f"decay {paper.ema_decay} with warm-up": (paper.ema_decay, True),
-            f"decay {scaled:.4f}, scaled to {steps} steps": (scaled, False),
-        }
-        baseline, series = self.preset.experiment(Scale()), {}
-        for name, (decay, warmup) in variants.items():
-            varied = recipe.model_copy(update={"ema_decay": decay, "ema_warmup": warmup})
-            series[name] = [
-                baseline.model_copy(update={"recipe": varied, "seed": seed})
-                for seed in range(self.preset.compared_seeds)
-            ]
-        return series
-
-    def curves(self, series: Series) -> pd.DataFrame:
+    def curves(self, series: Mapping[str, Sequence[Experiment]]) -> pd.DataFrame:
         """One row per epoch of every finished training in ``series``, with columns model, seed and the curve's own."""
         pairs = [(name, e) for name, experiments in series.items() for e in experiments]
         records = self.records([e for _, e in pairs])
@@ -126,50 +102,52 @@ class Study:
         ]
         return pd.DataFrame(rows)
 
-    def table1_series(self) -> tuple[Series, dict[str, str]]:
-        """The networks of Table 1 at a half and a quarter of the baseline's MACs, and those that cannot be had and why.
+    def series(self, page: str) -> Series:
+        """What the page compares under this preset: one of ``series.KNOWN`` and ``series.AFTER_FORMULA``."""
+        if page in AFTER_FORMULA:
+            return AFTER_FORMULA[page](self.preset, self.sampled.formula())
+        return KNOWN[page](self.preset)
 
-        TinyNet-B and -C keep the released r and d, with the width solved for this preset's baseline; the last of each
-        group takes r and d from the formula fitted on this study's own random sample.
-        """
-        series, unreachable = {}, {}
-        formula = self.formula()
-        for c, phi, tiny in ((0.5, 1, "b"), (0.25, 2, "c")):
-            wanted: dict[str, tuple[Method, Head]] = {
-                f"EfficientNet-B^-{phi}": ("giant", "scaled"),
-                f"resolution only, c = {c:g}": ("r", "fixed"),
-                f"depth only, c = {c:g}": ("d", "fixed"),
-                f"width only, c = {c:g}": ("w", "fixed"),
-                f"formula fitted here, c = {c:g}": ("formula", "fixed"),
-            }
-            for name, (method, head) in wanted.items():
-                try:
-                    scale = self.preset.shrunk(c, method, formula, head)
-                except UnreachableBudget as error:
-                    unreachable[name] = str(error)
-                    continue
-                series[name] = self._seeds(scale, head)
-            series[f"TinyNet-{tiny.upper()}"] = self._seeds(self.preset.released_tinynet(f"tinynet_{tiny}", c), "fixed")
-        return series, unreachable
+    def latency(self) -> Record:
+        """The timings of Table 4, made now in this process where there is no record of them."""
+        return self.records([latency_run(self.preset)])[0]
 
-    def table1_experiments(self) -> list[Experiment]:
-        """The trainings behind Table 1, known once the random sample is trained."""
-        series, _ = self.table1_series()
-        return [e for experiments in series.values() for e in experiments]
-
-    def _seeds(self, scale: Scale, head: Head) -> list[Experiment]:
-        return [self.preset.experiment(scale, seed, head) for seed in range(self.preset.compared_seeds)]
-
-    def experiments(self) -> list[Experiment]:
+    def experiments(self) -> list[Task]:
         """Everything the notebooks need that is known before any training."""
-        found = self.preset.named_experiments()
-        if self.preset.random_sample:
-            found += [e for experiments in self.averaging_series().values() for e in experiments]
-            giants = [e for experiments in self.giant_series().values() for e in experiments]
-            found += [*self.preset.random_experiments(), *giants]
-        if self.preset.equal_cost_sample:
-            found += self.preset.equal_cost_experiments()
-        return list(dict.fromkeys(found))
+        return next(self.stages())
+
+    def stages(self, pages: Sequence[str] = ()) -> Iterator[list[Task]]:
+        """What ``pages`` need, in stages: each is known once the one before it has its records.
+
+        Without ``pages`` it is all that this preset can have. Raises ``UserError`` for a page that is not in ``PAGES``.
+        """
+        if unknown := [page for page in pages if page not in PAGES]:
+            raise UserError(f"unknown page {unknown[0]!r}, known: {', '.join(PAGES)}")
+        wanted = set(pages) or self._possible()
+        first: list[Task] = [] if pages else [*self.preset.named_experiments()]
+        if wanted & NEED_SAMPLE:
+            first += self.sampled.preset.random_experiments()
+        if "fig2" in wanted:
+            first += self.sampled.preset.equal_cost_experiments()
+        first += [e for page in KNOWN if page in wanted for e in self._of(page).series(page).all()]
+        yield list(dict.fromkeys(first))
+        yield list(dict.fromkeys(e for p in AFTER_FORMULA if p in wanted for e in self._of(p).series(p).all()))
+        yield [latency_run(self.preset)] if "table4" in wanted else []
+
+    def _of(self, page: str) -> "Study":
+        return self.sampled if page in SAMPLED else self
+
+    def _possible(self) -> set[str]:
+        """The pages for which this preset has what they need."""
+        sampled = self.sampled.preset
+        lacking = set() if sampled.random_sample else NEED_SAMPLE
+        return set(PAGES) - lacking - (set() if sampled.equal_cost_sample else {"fig2"})
+
+
+def latency_run(preset: Preset) -> LatencyRun:
+    """The networks of Table 4, timed as often as the preset says."""
+    networks = [row["network"] for row in rows("table4")]
+    return LatencyRun(networks=networks, runs=preset.latency.runs, warmup=preset.latency.warmup)
 
 
 def released_tinynets() -> pd.DataFrame:

@@ -1,8 +1,14 @@
 """``tinynet sweep`` and ``tinynet train``: many small trainings, or one."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tinynet_core.executors import EXECUTORS
+
+if TYPE_CHECKING:
+    from tinynet_core.experiments import Task
+    from tinynet_core.record import Record
 
 store_option = click.option("--store", default="", help="Folder of records; runs/PRESET by default.")
 
@@ -18,6 +24,7 @@ store_option = click.option("--store", default="", help="Folder of records; runs
 @click.option(
     "--address", help="Ray cluster to join, such as auto or 10.0.0.1:6379; a new one on this machine without."
 )
+@click.option("--page", "pages", multiple=True, metavar="PAGE", help="Only what this page needs; may be repeated.")
 @click.option("--retry-failed", is_flag=True, help="Train again what is recorded as failed.")
 @click.option("--dry-run", is_flag=True, help="List what would be trained, its multiply-adds and an estimated time.")
 def sweep_command(
@@ -27,6 +34,7 @@ def sweep_command(
     workers: int | None,
     executor: str,
     address: str | None,
+    pages: tuple[str, ...],
     retry_failed: bool,
     dry_run: bool,
 ) -> None:
@@ -38,27 +46,21 @@ def sweep_command(
     from tinynet_core.sweeps import sweep
 
     study = Study(preset, store)
-    wanted = study.experiments()
-    todo = study.store.missing(wanted)
     if dry_run:
-        click.echo(_plan(study, todo[:limit], workers))
+        click.echo(_plan(study, study.store.missing(next(study.stages(pages)))[:limit], workers))
         return
-    if retry_failed:
-        study.store.set_failed_aside(wanted)
-        todo = study.store.missing(wanted)
-
-    def train(experiments) -> list:
-        resources = study.preset.resources
-        return sweep(experiments, study.store, executor, workers, resources=resources, address=address)
-
-    records = train(todo[:limit])
-    if len(todo) == len(records) and study.preset.random_sample:
-        last = study.table1_experiments()
+    wanted: list[Task] = []
+    records: list[Record] = []
+    for stage in study.stages(pages):
+        wanted += stage
         if retry_failed:
-            study.store.set_failed_aside(last)
-        wanted += last
-        last = study.store.missing(last)
-        records += train(last[: None if limit is None else limit - len(records)])
+            study.store.set_failed_aside(stage)
+        todo = study.store.missing(stage)
+        left = None if limit is None else limit - len(records)
+        resources = study.preset.resources
+        records += sweep(todo[:left], study.store, executor, workers, resources=resources, address=address)
+        if len(todo) > len(todo[:left]):
+            break
     failed = sum(not r.done for r in records)
     click.echo(f"{len(records)} models trained, {failed} of them failed, records in {study.store.root}")
     _list_failed(study.store.frame(dict.fromkeys(wanted)))
@@ -79,7 +81,7 @@ def _plan(study, todo, workers: int | None) -> str:
     import torch
 
     from tinynet_core.errors import UserError
-    from tinynet_core.estimate import estimate, estimate_rate
+    from tinynet_core.estimate import by_kind, estimate, estimate_rate
     from tinynet_core.report import plan_table
     from tinynet_core.resources import cores
 
@@ -92,12 +94,14 @@ def _plan(study, todo, workers: int | None) -> str:
         lanes = max(1, cores() // resources.cpus)
         notes.append(f"{error}: the time is that of its processor, which is not what this preset is for.")
     lanes = workers or resources.workers or lanes
-    rate = estimate_rate(todo, study.store.records(), threads=min(resources.cpus, cores()))
+    tables = []
+    for alike in by_kind(todo):
+        rate = estimate_rate(alike, study.store.records(), threads=min(resources.cpus, cores()))
+        tables.append(plan_table(alike, rate, estimate(alike, rate, lanes), lanes))
     if getattr(study.preset.dataset, "stream", False):
         notes.append("The time to decode the images on the way is not in it.")
-    if study.preset.random_sample:
-        notes.append("Not listed: the networks of Table 1, which follow from the formula fitted on these.")
-    return "\n".join([plan_table(todo, rate, estimate(todo, rate, lanes), lanes), *notes])
+    notes.append("Not listed: what follows from these, such as the networks of Table 1, and what is measured on them.")
+    return "\n".join([*tables, *notes])
 
 
 @click.command("train")

@@ -74,7 +74,7 @@ def _inputs_digest(root: Path, executed: list[Path], study: Study) -> str:
     """Everything that the site is made from."""
     digest = hashlib.sha256(study.preset.model_dump_json().encode() + ledger(study.store).to_json().encode())
     digest.update(store_digest(study.store.root).encode() + (root / "_config.yml").read_bytes())
-    code = [*(root / "tinynet_core" / "book").glob("*.py"), root / "tinynet_core" / "figures.py"]
+    code = [p for folder in ("book", "figures") for p in (root / "tinynet_core" / folder).glob("*.py")]
     for path in sorted([*executed, *code, *(p for p in (root / "book").rglob("*") if p.is_file())]):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

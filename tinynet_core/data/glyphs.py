@@ -9,22 +9,17 @@ An image depends on (seed, split, index) alone, so any number of workers renders
 
 import hashlib
 import json
-import shutil
-import tempfile
-import warnings
-from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
 import matplotlib
 import numpy as np
-from filelock import FileLock
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
+from tinynet_core.data.cached import cached, content_hash, in_processes, read_arrays, write_arrays
 from tinynet_core.data.imageset import ImageSet, cache_root
 
 _LETTERS = (
@@ -82,36 +77,15 @@ def load_glyphs(dataset: GlyphDataset, workers: int = 1, progress: bool = False)
 @lru_cache(maxsize=2)
 def _load(dataset: GlyphDataset, root: str, workers: int, progress: bool) -> ImageSet:
     folder = Path(root) / f"glyphs-{dataset.key[:16]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if folder.exists():
-            try:
-                return _read(folder)
-            except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
-                warnings.warn(f"dataset cache {folder} is damaged ({error}): rebuilding it", stacklevel=3)
-                shutil.rmtree(folder)
-        _render_into(folder, dataset, workers, progress)
-        return _read(folder)
+    return cached(folder, lambda scratch: _render_into(scratch, dataset, workers, progress), _read)
 
 
 def _read(folder: Path) -> ImageSet:
-    recorded = json.loads((folder / "meta.json").read_text())["sha256"]
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    found = _content_hash(arrays)
-    if found != recorded:
-        raise ValueError(f"content hash {found[:12]} is not the recorded {recorded[:12]}")
+    arrays, found = read_arrays(folder, _ARRAYS)
     return ImageSet(**arrays, content_hash=found)
 
 
 _ARRAYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
-
-
-def _content_hash(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in _ARRAYS:
-        digest.update(f"{name}{arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    return digest.hexdigest()
 
 
 def _render_into(folder: Path, dataset: GlyphDataset, workers: int, progress: bool) -> None:
@@ -119,16 +93,7 @@ def _render_into(folder: Path, dataset: GlyphDataset, workers: int, progress: bo
     seen = {hashlib.sha256(image.data).digest() for image in arrays["train_images"]}
     if any(hashlib.sha256(image.data).digest() in seen for image in arrays["val_images"]):
         raise RuntimeError("a rendered image is both in train and in val")
-    scratch = Path(tempfile.mkdtemp(prefix=".rendering-", dir=folder.parent))
-    try:
-        for name, array in arrays.items():
-            np.save(scratch / f"{name}.npy", array)
-        meta = {"dataset": dataset.model_dump(), "sha256": _content_hash(arrays)}
-        (scratch / "meta.json").write_text(json.dumps(meta, indent=1))
-        scratch.rename(folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+    write_arrays(folder, arrays, dataset.model_dump(), content_hash(arrays))
 
 
 def render(dataset: GlyphDataset, workers: int = 1, progress: bool = False) -> dict[str, np.ndarray]:
@@ -140,18 +105,9 @@ def render(dataset: GlyphDataset, workers: int = 1, progress: bool = False) -> d
         arrays[f"{split}_labels"] = np.arange(n, dtype=np.int64) % dataset.classes
     jobs = [(dataset, s, i, min(i + _CHUNK, n)) for s, n in counts.items() for i in range(0, n, _CHUNK)]
     with tqdm(total=sum(counts.values()), desc="rendering glyphs", unit="img", disable=not progress) as bar:
-
-        def keep(job, images: np.ndarray) -> None:
-            arrays[f"{job[1]}_images"][job[2] : job[3]] = images
+        for (_, split, start, stop), images in zip(jobs, in_processes(_render_chunk, jobs, workers), strict=True):
+            arrays[f"{split}_images"][start:stop] = images
             bar.update(len(images))
-
-        if workers <= 1 or len(jobs) == 1:
-            for job in jobs:
-                keep(job, _render_chunk(job))
-        else:
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                for job, images in zip(jobs, pool.map(_render_chunk, jobs), strict=True):
-                    keep(job, images)
     return arrays
 
 
@@ -164,9 +120,9 @@ def render_image(dataset: GlyphDataset, split: str, index: int) -> np.ndarray:
     """Image ``index`` of ``split``, uint8 (side, side, 3), of class ``index % classes``."""
     rng = np.random.default_rng([dataset.seed, SPLITS.index(split), index])
     hard, side = dataset.difficulty, dataset.resolution
-    ink, canvas = _colours(rng, hard)
-    image = _background(rng, side, canvas, hard)
-    _clutter(rng, image, hard)
+    ink, canvas = colours(rng, hard)
+    image = background(rng, side, canvas, hard)
+    clutter(rng, image, hard)
     mask = _glyph_mask(rng, CLASSES[index % dataset.classes], side, hard)
     x = int(rng.integers(0, max(1, side - mask.width + 1)))
     y = int(rng.integers(0, max(1, side - mask.height + 1)))
@@ -175,7 +131,7 @@ def render_image(dataset: GlyphDataset, split: str, index: int) -> np.ndarray:
     return np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8)
 
 
-def _colours(rng: np.random.Generator, hard: float) -> tuple[list[int], np.ndarray]:
+def colours(rng: np.random.Generator, hard: float) -> tuple[list[int], np.ndarray]:
     """Ink and canvas colours whose lightness differs by at least 150 (easy) to 60 (hard) of 255."""
     least = 150 - 90 * hard
     while True:
@@ -184,7 +140,7 @@ def _colours(rng: np.random.Generator, hard: float) -> tuple[list[int], np.ndarr
             return ink.tolist(), canvas.astype(float)
 
 
-def _background(rng: np.random.Generator, side: int, canvas: np.ndarray, hard: float) -> Image.Image:
+def background(rng: np.random.Generator, side: int, canvas: np.ndarray, hard: float) -> Image.Image:
     """A plane of colour that drifts in a random direction by up to 60 of 255."""
     angle = rng.uniform(0, 2 * np.pi)
     along = np.linspace(-0.5, 0.5, side)
@@ -193,7 +149,7 @@ def _background(rng: np.random.Generator, side: int, canvas: np.ndarray, hard: f
     return Image.fromarray(np.clip(canvas + ramp[..., None] * drift, 0, 255).astype(np.uint8))
 
 
-def _clutter(rng: np.random.Generator, image: Image.Image, hard: float) -> None:
+def clutter(rng: np.random.Generator, image: Image.Image, hard: float) -> None:
     """Strokes behind the glyph, up to eight at full difficulty."""
     draw, side = ImageDraw.Draw(image), image.width
     for _ in range(int(rng.integers(0, 1 + round(8 * hard)))):
@@ -203,11 +159,18 @@ def _clutter(rng: np.random.Generator, image: Image.Image, hard: float) -> None:
 
 
 def _glyph_mask(rng: np.random.Generator, character: str, side: int, hard: float) -> Image.Image:
-    """The turned glyph as an 8-bit mask cut to its ink, its longer side 55-90% (easy) to 35-90% (hard) of the image."""
+    """The turned glyph, its longer side 55-90% (easy) to 35-90% (hard) of the image."""
     face = FACES[int(rng.integers(len(FACES)))]
     extent = side * rng.uniform(0.55 - 0.2 * hard, 0.9)
-    angle = rng.uniform(-1, 1) * 30 * hard
-    font = _font(face, 2 * side)
+    return glyph_mask(character, face, extent, rng.uniform(-1, 1) * 30 * hard, 2 * side)
+
+
+def glyph_mask(character: str, face: str, extent: float, angle: float, font_size: int) -> Image.Image:
+    """A glyph turned by ``angle`` degrees as an 8-bit mask cut to its ink, its longer side ``extent`` pixels.
+
+    It is drawn with a font of ``font_size`` pixels and then resized.
+    """
+    font = _font(face, font_size)
     left, top, right, bottom = font.getbbox(character)
     big = Image.new("L", (int(right - left) + 4, int(bottom - top) + 4))
     ImageDraw.Draw(big).text((2 - left, 2 - top), character, fill=255, font=font)

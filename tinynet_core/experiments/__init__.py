@@ -3,10 +3,16 @@
 Device and executor are never part of it.
 """
 
+from typing import Annotated
+
+from pydantic import Field
+
+from tinynet_core.experiments.latency import LatencyRun
+from tinynet_core.experiments.released import ReleasedEvaluation
 from tinynet_core.experiments.task import Result, Task
 from tinynet_core.experiments.training import Experiment
 
-__all__ = ["AnyTask", "Experiment", "Result", "Task"]
+__all__ = ["AnyTask", "Experiment", "LatencyRun", "ReleasedEvaluation", "Result", "Task"]
 
-AnyTask = Experiment
+AnyTask = Annotated[Experiment | LatencyRun | ReleasedEvaluation, Field(discriminator="kind")]
 """Any of them, told apart by its key ``kind``."""

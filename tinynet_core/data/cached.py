@@ -1,0 +1,77 @@
+"""Arrays that are made once and then read from a cache folder, whole and with the recorded hash or not at all."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from filelock import FileLock
+
+J = TypeVar("J")
+T = TypeVar("T")
+
+
+def cached(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]) -> T:
+    """What ``read`` makes of ``folder``, which ``fill`` makes where it is absent.
+
+    ``fill`` is given an empty folder that takes the name of ``folder`` only when it is complete. One that ``read``
+    cannot use, because it was changed or cut off, is made anew with a warning. Safe to call from several processes.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if folder.exists():
+            try:
+                return read(folder)
+            except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
+                warnings.warn(f"dataset cache {folder} is damaged ({error}): rebuilding it", stacklevel=4)
+                shutil.rmtree(folder)
+        scratch = Path(tempfile.mkdtemp(prefix=".rendering-", dir=folder.parent))
+        try:
+            fill(scratch)
+            scratch.rename(folder)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        return read(folder)
+
+
+def content_hash(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over names, shapes and bytes of ``arrays``, in their order."""
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def write_arrays(folder: Path, arrays: dict[str, np.ndarray], dataset: dict[str, Any], sha256: str) -> None:
+    """Write each array as a .npy file, and ``meta.json`` with the configuration that they are of and their hash."""
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    (folder / "meta.json").write_text(json.dumps({"dataset": dataset, "sha256": sha256}, indent=1))
+
+
+def read_arrays(folder: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays called ``names``, memory-mapped, and their hash; ``ValueError`` where it is not the recorded one."""
+    recorded = json.loads((folder / "meta.json").read_text())["sha256"]
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
+    found = content_hash(arrays)
+    if found != recorded:
+        raise ValueError(f"content hash {found[:12]} is not the recorded {recorded[:12]}")
+    return arrays, found
+
+
+def in_processes(function: Callable[[J], T], jobs: Sequence[J], workers: int) -> Iterator[T]:
+    """``function`` of each job, in order, computed in ``workers`` spawned processes where that is worth while."""
+    if workers <= 1 or len(jobs) == 1:
+        yield from map(function, jobs)
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(function, jobs)

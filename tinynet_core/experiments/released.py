@@ -1,0 +1,96 @@
+"""Evaluating released weights on the validation images of ImageNet: which, and doing it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import field_validator
+
+from tinynet_core.experiments.task import Result, Task
+from tinynet_core.networks import network
+
+IMAGENET_VALIDATION = 50_000
+"""Validation images of the ILSVRC 2012 classification set."""
+
+
+class ReleasedEvaluation(Task):
+    """A network with the weights that ``library`` released for it, on the images in val/ of ``$TINYNET_IMAGENET``.
+
+    ``metrics`` of its record are ``top1`` and ``top5`` as fractions and the number of ``images``. Its provenance has
+    the file of the weights with its SHA-256, the library's protocol, and a SHA-256 of the images' names and sizes.
+    """
+
+    kind: Literal["released"] = "released"
+    network: str
+    library: Literal["timm", "torchvision"]
+
+    @field_validator("network")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        network(value)
+        return value
+
+    @property
+    def label(self) -> str:
+        return f"{self.network}, weights released by {self.library}"
+
+    def cost(self) -> dict[str, int]:
+        spec = network(self.network)
+        cost = spec.complexity()
+        return {
+            "resolution": spec.resolution,
+            "macs": cost.macs,
+            "params": cost.params,
+            "activations": cost.activations,
+        }
+
+    @property
+    def work(self) -> int:
+        return network(self.network).complexity().macs * IMAGENET_VALIDATION
+
+    @property
+    def steps(self) -> int:
+        from tinynet_core.evaluation import BATCH
+
+        return -(-IMAGENET_VALIDATION // BATCH)
+
+    def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
+        """Evaluate it; one that is stopped keeps nothing and starts anew.
+
+        Raises ``UserError`` before any image is read when there is no folder with ImageNet's 1000 classes, when the
+        weights cannot be had, and when they were released for another input size than the network has.
+        """
+        import time
+        from dataclasses import asdict
+        from hashlib import file_digest
+        from importlib.metadata import version
+
+        from tinynet_core import evaluation
+        from tinynet_core.data.imagefolder import imagenet_root
+        from tinynet_core.networks.weights import released_file
+        from tinynet_core.resources import cores
+        from tinynet_core.training.loop import Interrupted, pick_device
+
+        folder = imagenet_root()
+        protocol = evaluation.protocol(self.network, self.library)
+        evaluation.check_resolution(self.network, protocol)
+        weights = released_file(self.network, self.library)
+        module = network(self.network).build(weights=weights)
+        images = evaluation.validation_images(folder)
+        start = time.monotonic()
+        target, stop = pick_device(device), should_stop or (lambda: False)
+        metrics = evaluation.accuracy(module, protocol.transform(), images, target, cores(), stop)
+        if metrics is None:
+            raise Interrupted
+        with weights.open("rb") as file:
+            sha256 = file_digest(file, "sha256").hexdigest()
+        return Result(
+            metrics=metrics,
+            wall_s=time.monotonic() - start,
+            sources={
+                "weights": {"file": weights.name, "sha256": sha256},
+                "protocol": asdict(protocol),
+                "images_sha256": images.listing_sha256,
+                self.library: version(self.library),
+            },
+        )
