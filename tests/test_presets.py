@@ -3,9 +3,13 @@ import warnings
 import pytest
 import yaml
 
-from tinynet_core import MissingRecords, Preset, Scale, StoreError, Study, UserError, load_preset, open_notebook
+from tinynet_core import Base, MissingRecords, Preset, Scale, StoreError, Study, UserError, load_preset, open_notebook
+from tinynet_core.networks import base_of
 from tinynet_core.presets import PresetError, preset_names, project_root
 from tinynet_core.record import failed
+from tinynet_core.series import table2, table3
+from tinynet_core.study import latency_run
+from tinynet_core.training.recipe import RESNET_RECIPE
 
 
 def write(tmp_path, change):
@@ -57,6 +61,11 @@ def test_reduced_is_the_papers_protocol():
         (lambda c: c["random_sample"].update(frontier=0.1), r"frontier 0.1 keeps fewer than 3 of 12 models"),
         (lambda c: c["recipe"].update(mirror=0.5), r"recipe.mirror must be 0"),
         (lambda c: c["recipe"].update(batch_size=4000), r"batch_size 4000 is above the 1500 training images"),
+        (lambda c: c.update(budgets=[0.5, 1.0]), r"budgets: must hold shares above 0 and below 1, got \[0.5, 1.0\]"),
+        (lambda c: c.update(resnet_base={"pixels": 3}), r"resnet_base: unknown key 'pixels'"),
+        (lambda c: c.update(closeup={"base": {"size": 3}, "dataset": {}}), r"closeup.base: unknown key 'size'"),
+        (lambda c: c.update(latency={"runs": 3}), r"latency.runs: .*, got 3"),
+        (lambda c: c.update(sampled_on="smoke"), r"give either sampled_on or random_sample"),
     ],
 )
 def test_wrong_keys_are_named(tmp_path, change, message):
@@ -90,7 +99,7 @@ def test_series_cost_what_they_should():
     study = Study("reduced")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        giants = study.giant_series()
+        giants = study.series("fig1")
     for phi, (name, (experiment,)) in enumerate(giants.items()):
         c = experiment.spec().complexity().macs / study.preset.c0
         assert c == pytest.approx(2.0**-phi, rel=0.09), name
@@ -165,3 +174,51 @@ def test_user_errors_show_no_stack_in_a_notebook():
 def test_baseline_is_c_one():
     preset = load_preset("smoke")
     assert preset.spec(Scale()).complexity().macs == preset.c0
+
+
+def test_samples_may_be_those_of_another_preset(tmp_path):
+    content = yaml.safe_load((project_root() / "presets" / "smoke.yaml").read_text())
+    (tmp_path / "hundred.yaml").write_text(yaml.safe_dump(content))
+    thousand = {k: v for k, v in content.items() if k not in ("random_sample", "equal_cost_sample")}
+    thousand |= {"name": "thousand", "sampled_on": "hundred.yaml"}
+    (tmp_path / "thousand.yaml").write_text(yaml.safe_dump(thousand))
+    study = Study(str(tmp_path / "thousand.yaml"), tmp_path / "store")
+    assert study.sampled.preset == load_preset("smoke")
+    assert study.sampled.store.root == study.store.root
+    assert study.sampled.sampled is study.sampled
+    thousand["sampled_on"] = "thousand.yaml"
+    (tmp_path / "itself.yaml").write_text(yaml.safe_dump(thousand))
+    with pytest.raises(PresetError, match=r"sampled_on: preset thousand has no random_sample"):
+        load_preset(str(tmp_path / "itself.yaml"))
+    thousand["sampled_on"] = "nothing.yaml"
+    (tmp_path / "nobody.yaml").write_text(yaml.safe_dump(thousand))
+    with pytest.raises(PresetError, match=r"sampled_on: preset .*nothing.yaml: cannot be read"):
+        load_preset(str(tmp_path / "nobody.yaml"))
+
+
+def test_other_families_are_scaled_as_the_baseline_is():
+    preset = load_preset("reduced")
+    assert preset.base_for("efficientnet_b0") == preset.base
+    assert preset.base_for("ghostnet_a") == Base(60, 1.75 * 0.25, 2)
+    assert preset.base_for("ghostnet_050") == Base(56, 0.125, 2)
+    assert preset.base_for("mobilenetv2_100") is None
+    paper = load_preset("imagenet100")
+    for name in ("efficientnet_b0", "tinynet_c", "ghostnet_a", "ghostnet_150", "resnet50"):
+        assert paper.base_for(name) == base_of(name)
+
+
+def test_stages_hold_each_experiment_once_and_end_with_the_timing(tmp_path):
+    study = Study("smoke", tmp_path)
+    first = study.experiments()
+    assert len(set(first)) == len(first)
+    assert set(study.preset.random_experiments()) <= set(first)
+    assert set(study.preset.equal_cost_experiments()) <= set(first)
+    assert list(study.stages(["table4"]))[-1] == [latency_run(study.preset)]
+    assert [len(stage) for stage in study.stages(["fig4"])][1:] == [0] * (len(list(study.stages(["fig4"]))) - 1)
+
+
+def test_resnets_on_imagenet100_have_the_papers_recipe():
+    preset = load_preset("imagenet100")
+    assert preset.resnet_recipe == RESNET_RECIPE.model_copy(update={"precision": "bf16"})
+    assert {e.recipe for e in table2(preset).all()} == {preset.resnet_recipe}
+    assert preset.recipe in {e.recipe for e in table3(preset).all()}

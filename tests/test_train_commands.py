@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -36,11 +38,11 @@ def run(*arguments):
 
 
 def test_a_dry_run_lists_and_trains_nothing(preset, tmp_path):
-    result = run("sweep", preset, "--store", str(tmp_path / "store"), "--dry-run", "--workers", "3")
+    result = run("sweep", preset, "--store", str(tmp_path / "store"), "--dry-run", "--workers", "3", "--page", "fig1")
     assert result.exit_code == 0
     study = Study(preset, tmp_path / "store")
     lines = result.output.splitlines()
-    experiments = study.experiments()
+    experiments = next(study.stages(["fig1"]))
     assert [line.split()[0] for line in lines[1 : 1 + len(experiments)]] == [e.key[:12] for e in experiments]
     for line, e in zip(lines[1:], experiments, strict=False):
         assert f"{e.spec().complexity().macs / 1e6:.2f}M" in line
@@ -53,12 +55,37 @@ def test_a_dry_run_lists_and_trains_nothing(preset, tmp_path):
 
 def test_a_limited_sweep_and_the_rest_of_it(preset, tmp_path):
     store = str(tmp_path / "store")
-    first = run("sweep", preset, "--store", store, "--limit", "2")
+    first = run("sweep", preset, "--store", store, "--limit", "2", "--page", "fig1")
     assert "2 models trained, 0 of them failed" in first.output
-    everything = Study(preset, store).experiments()
+    everything = next(Study(preset, store).stages(["fig1"]))
     assert len(Store(store).missing(everything)) == len(everything) - 2
-    plan = run("sweep", preset, "--store", store, "--dry-run").output
+    plan = run("sweep", preset, "--store", store, "--dry-run", "--page", "fig1").output
     assert f"{len(everything) - 2} models," in plan
+
+
+def test_a_plan_has_a_table_for_each_data_set(preset, tmp_path):
+    content = yaml.safe_load(Path(preset).read_text())
+    content["closeup"] = {"base": content["base"], "dataset": {**content["dataset"], "seed": 1}}
+    Path(preset).write_text(yaml.safe_dump(content))
+    pages = ["--page", "fig4", "--page", "ema"]
+    plan = run("sweep", preset, "--store", str(tmp_path / "store"), "--dry-run", *pages).output
+    assert plan.count("2 models,") == 1
+    assert plan.count("3 models,") == 1
+    assert "Not listed: what follows from these" in plan
+
+
+def test_pages_are_known_by_name(preset, tmp_path):
+    result = CliRunner().invoke(tinynet, ["sweep", preset, "--store", str(tmp_path), "--page", "table9"])
+    assert "unknown page 'table9', known: fig1, fig2" in str(result.exception)
+
+
+def test_a_sweep_trains_what_follows_from_the_formula(preset, tmp_path):
+    store = str(tmp_path / "store")
+    result = run("sweep", preset, "--store", store, "--page", "fig6")
+    study = Study(preset, store, train=False)
+    wanted = [*study.preset.random_experiments(), *study.series("fig6").all()]
+    assert f"{len(set(wanted))} models trained" in result.output
+    assert study.store.missing(wanted) == []
 
 
 def test_one_network_by_name(preset, tmp_path):
@@ -70,7 +97,7 @@ def test_one_network_by_name(preset, tmp_path):
     assert (record.experiment.scale.w, record.experiment.seed) == (0.5, 3)
     assert record.experiment.base == Study(preset).preset.base
     assert f"top-1 {record.metrics['top1']:.2%} (raw weights {record.metrics['raw_top1']:.2%})" in result.output
-    assert "efficientnet_b0: 100%" in result.stderr
+    assert "seed 3: 100%" in result.stderr
     again = run("train", preset, "efficientnet_b0", "--w", "0.5", "--seed", "3", "--store", store)
     assert again.stdout == result.stdout
     assert len(Store(store).records()) == 1
@@ -104,7 +131,7 @@ def test_a_plan_for_gpus_on_a_machine_without(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     path = tmp_path / "gpu.yaml"
     path.write_text(yaml.safe_dump({**TINY, "resources": {"gpus": 0.5, "cpus": 2}}))
-    result = run("sweep", str(path), "--store", str(tmp_path / "store"), "--dry-run")
+    result = run("sweep", str(path), "--store", str(tmp_path / "store"), "--dry-run", "--page", "fig1")
     assert (
         "resources.gpus is 0.5, but this machine has no GPU that torch can use: the time is that of its"
         in result.output

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinynet_core.data import GlyphDataset, ImageNetDataset, ImageSet
-from tinynet_core.experiments import Experiment, Task
+from tinynet_core.experiments import Experiment
 from tinynet_core.record import Record, provenance
 
 MIN_RECORDS = 5
@@ -93,11 +93,11 @@ def rate_from_records(records: Iterable[Record], like: Experiment, device: str =
     None where there are fewer than five.
     """
     name = provenance(device)["device"]
-    fit = [
-        (r.experiment, r.wall_s)
-        for r in records
-        if r.done and r.wall_s > 0 and r.provenance.get("device") == name and _kind(r.experiment) == _kind(like)
-    ]
+    fit: list[tuple[Experiment, float]] = []
+    for r in records:
+        e = r.experiment
+        if type(e) is Experiment and _kind(e) == _kind(like) and r.done and r.wall_s > 0:
+            fit += [(e, r.wall_s)] if r.provenance.get("device") == name else []
     if len(fit) < MIN_RECORDS:
         return None
     design = np.array([_work(e) for e, _ in fit], dtype=float)
@@ -140,8 +140,8 @@ def _one_kind(experiments: Sequence[Experiment]) -> Sequence[Experiment]:
     return experiments
 
 
-def _kind(task: Task) -> tuple:
-    return (task.dataset, task.recipe.batch_size) if type(task) is Experiment else (type(task),)
+def _kind(experiment: Experiment) -> tuple:
+    return experiment.dataset, experiment.recipe.batch_size
 
 
 def _work(experiment: Experiment) -> tuple[int, int]:

@@ -84,7 +84,10 @@ def check_resolution(name: str, used: Protocol) -> None:
 
 
 def _timm_config(entry: str) -> dict[str, Any]:
-    return resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(entry).to_dict())
+    released = timm.get_pretrained_cfg(entry)
+    if released is None:
+        raise UserError(f"timm {timm.__version__} does not know {entry}, which it released")
+    return resolve_data_config({}, pretrained_cfg=released.to_dict())
 
 
 def _torchvision_preset(entry: str) -> Any:
@@ -134,8 +137,8 @@ def accuracy(
 ) -> dict[str, float] | None:
     """``top1`` and ``top5`` of ``module`` as fractions, in single precision, and the number of ``images``.
 
-    ``workers`` threads decode ahead. None where ``should_stop``, asked before each batch, ended it. Raises ``UserError``
-    for a file that is no readable JPEG or PNG.
+    ``workers`` threads decode ahead. None where ``should_stop``, asked before each batch, ended it. Raises
+    ``UserError`` for a file that is no readable JPEG or PNG.
     """
     module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     right = torch.zeros(2, dtype=torch.int64, device=device)

@@ -57,13 +57,13 @@ def measure_latency(spec: Buildable, repeats: int = 30, warmup: int = 5, threads
 
 
 def timed_run(spec: Buildable, threads: int = 1) -> Run:
-    """A function that runs ``spec`` once for one random image with ONNX Runtime and returns the milliseconds it took."""
+    """``spec`` run once for one random image by ONNX Runtime on ``threads`` threads."""
     module, images = build_module(spec)
     return onnx_run(module, images[:1], spec.name, threads)
 
 
 def onnx_run(module: nn.Module, image: Tensor, name: str, threads: int = 1) -> Run:
-    """``module``, called ``name``, exported for the size of ``image`` and run by ONNX Runtime on ``threads`` threads."""
+    """``module``, called ``name``, exported for the size of ``image`` and run by ONNX Runtime."""
     image = image.contiguous()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"

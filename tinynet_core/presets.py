@@ -102,6 +102,7 @@ class Preset(BaseModel):
     )
     budgets: tuple[float, ...] = Field((0.5, 0.25), description="shares of the baseline's MACs to shrink to")
     resnet_base: Base | None = Field(None, description="size of the ResNets; scaled as the baseline is where left out")
+    resnet_recipe: Recipe | None = Field(None, description="of Table 2; the preset's own where left out")
     closeup: Closeup | None = None
     latency: Latencies = Latencies()
     networks: tuple[str, ...] = Field((), description="further networks to train, by name")

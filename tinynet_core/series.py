@@ -138,6 +138,7 @@ def _shrunk(preset: Preset, formula: TinyFormula, c: float, method: Method) -> E
 def table2(preset: Preset) -> Series:
     """ResNet-50, -34 and -18, and ResNet-50 shrunk by the giant and by the tiny formula (Table 2)."""
     series, seeds = Series(), preset.compared_seeds
+    preset = preset.model_copy(update={"recipe": preset.resnet_recipe or preset.recipe})
     for label, name in (
         ("Baseline ResNet-50", "resnet50"),
         ("ResNet-34", "resnet34"),

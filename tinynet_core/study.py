@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from tinynet_core.data import ImageNetDataset
 from tinynet_core.errors import UserError
 from tinynet_core.experiments import Experiment, Task
 from tinynet_core.experiments.latency import LatencyRun
+from tinynet_core.experiments.released import ReleasedEvaluation
 from tinynet_core.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.networks import network
 from tinynet_core.networks.efficientnet import TINYNETS
@@ -22,7 +24,7 @@ from tinynet_core.scale import Base, eq5_width
 from tinynet_core.series import AFTER_FORMULA, KNOWN, SAMPLED, Series
 from tinynet_core.shrinking import solve_width
 from tinynet_core.store import Store, to_frame
-from tinynet_core.sweeps import sweep
+from tinynet_core.sweeps import run, sweep
 
 PAGES = (
     *("fig1", "fig2", "fig3", "fig4", "fig5", "fig6"),
@@ -31,6 +33,7 @@ PAGES = (
 """Pages of the book that rest on records."""
 NEED_SAMPLE = {"fig1", "fig3", "table1", "fig6"}
 """Those that rest on the random sample of Figure 1."""
+IMAGENET_CLASSES = 1000
 
 
 class MissingRecords(UserError):
@@ -96,8 +99,8 @@ class Study:
         pairs = [(name, e) for name, experiments in series.items() for e in experiments]
         records = self.records([e for _, e in pairs])
         rows = [
-            {"model": name, "seed": record.experiment.seed, **row}
-            for (name, _), record in zip(pairs, records, strict=True)
+            {"model": name, "seed": experiment.seed, **row}
+            for (name, experiment), record in zip(pairs, records, strict=True)
             for row in record.curve
         ]
         return pd.DataFrame(rows)
@@ -111,6 +114,42 @@ class Study:
     def latency(self) -> Record:
         """The timings of Table 4, made now in this process where there is no record of them."""
         return self.records([latency_run(self.preset)])[0]
+
+    def released(self) -> tuple[dict[str, Record], dict[str, str]]:
+        """Released weights on ImageNet, by row of Table 3; and for every other row why there is no such record.
+
+        What is not in the store is evaluated now, under a preset of all 1000 classes of ``$TINYNET_IMAGENET``.
+        """
+        from tinynet_core.networks.weights import RELEASED
+
+        found: dict[str, Record] = {}
+        reasons: dict[str, str] = {}
+        augmented = {row["network"] for row in rows("table3") if row["model"].endswith("+ RA")}
+        for row in rows("table3"):
+            name, model = row["network"], row["model"]
+            library = next(iter(RELEASED.get(name, {})), None)
+            if library is None:
+                reasons[model] = "no library released weights"
+            elif name in augmented and not model.endswith("+ RA"):
+                reasons[model] = "the released weights are those of the row with RandAugment"
+            else:
+                task = ReleasedEvaluation(network=name, library=library)
+                try:
+                    found[model] = self._released(task)
+                except UserError as error:
+                    reasons[model] = str(error)
+        return found, reasons
+
+    def _released(self, task: ReleasedEvaluation) -> Record:
+        """Its record, or ``UserError`` with what it would need."""
+        if (record := self.store.get(task)) is not None:
+            return record
+        dataset = self.preset.dataset
+        if not (isinstance(dataset, ImageNetDataset) and dataset.classes == IMAGENET_CLASSES):
+            raise UserError("needs ImageNet: set TINYNET_IMAGENET and take preset imagenet1k")
+        if not self.train:
+            raise UserError(f"not in {self.store.root}, and train is false")
+        return run(task, self.store, progress=True)
 
     def experiments(self) -> list[Task]:
         """Everything the notebooks need that is known before any training."""

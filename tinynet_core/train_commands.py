@@ -82,6 +82,7 @@ def _plan(study, todo, workers: int | None) -> str:
 
     from tinynet_core.errors import UserError
     from tinynet_core.estimate import by_kind, estimate, estimate_rate
+    from tinynet_core.experiments import Experiment
     from tinynet_core.report import plan_table
     from tinynet_core.resources import cores
 
@@ -95,7 +96,7 @@ def _plan(study, todo, workers: int | None) -> str:
         notes.append(f"{error}: the time is that of its processor, which is not what this preset is for.")
     lanes = workers or resources.workers or lanes
     tables = []
-    for alike in by_kind(todo):
+    for alike in by_kind([e for e in todo if type(e) is Experiment]):
         rate = estimate_rate(alike, study.store.records(), threads=min(resources.cpus, cores()))
         tables.append(plan_table(alike, rate, estimate(alike, rate, lanes), lanes))
     if getattr(study.preset.dataset, "stream", False):

@@ -2,20 +2,28 @@
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Field, Tag
 
+from tinynet_core.data.boxes import DetectionSet
+from tinynet_core.data.coco import CocoDataset, load_coco
 from tinynet_core.data.glyphs import GlyphDataset, load_glyphs
 from tinynet_core.data.imagenet import load_imagenet
 from tinynet_core.data.imageset import ImageSet
 from tinynet_core.data.jpegs import JpegImages
+from tinynet_core.data.scenes import SceneDataset, load_scenes
 from tinynet_core.data.selection import ImageNetDataset
 
 __all__ = [
+    "CocoDataset",
     "Dataset",
+    "DetectionDataset",
+    "DetectionSet",
     "GlyphDataset",
     "ImageNetDataset",
     "ImageSet",
     "JpegImages",
+    "SceneDataset",
+    "load_detection",
     "load_glyphs",
     "load_imagenet",
     "load_images",
@@ -38,9 +46,23 @@ Dataset = Annotated[
 """Any data set's configuration, told apart by its key ``kind``."""
 
 
-def prepare(dataset: GlyphDataset | ImageNetDataset, workers: int = 1, progress: bool = False) -> None:
+DetectionDataset = Annotated[SceneDataset | CocoDataset, Field(discriminator="kind")]
+"""Any data set of images with boxes."""
+
+
+def prepare(
+    dataset: GlyphDataset | ImageNetDataset | SceneDataset | CocoDataset, workers: int = 1, progress: bool = False
+) -> None:
     """Fill the cache of ``dataset``, so that many processes can load it."""
-    load_images(dataset, workers, progress)
+    if isinstance(dataset, SceneDataset | CocoDataset):
+        load_detection(dataset, workers, progress)
+    else:
+        load_images(dataset, workers, progress)
+
+
+def load_detection(dataset: SceneDataset | CocoDataset, workers: int = 1, progress: bool = False) -> DetectionSet:
+    """The images of ``dataset`` with their boxes, rendered in ``workers`` processes, or indexed, where no cache has."""
+    return load_scenes(dataset, workers, progress) if isinstance(dataset, SceneDataset) else load_coco(dataset)
 
 
 def load_images(dataset: GlyphDataset | ImageNetDataset, workers: int = 1, progress: bool = False) -> ImageSet:

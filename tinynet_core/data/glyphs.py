@@ -16,7 +16,7 @@ from typing import Literal
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 from tqdm import tqdm
 
 from tinynet_core.data.cached import cached, content_hash, in_processes, read_arrays, write_arrays
@@ -53,6 +53,31 @@ class GlyphDataset(BaseModel):
     val_images: int = Field(2_000, ge=1, le=200_000)
     difficulty: float = Field(0.5, ge=0.0, le=1.0, description="0: large, upright, clear; 1: small, turned, cluttered")
     seed: int = Field(0, ge=0)
+    extent: tuple[float, float] | None = Field(
+        None, description="range of a glyph's longer side as a share of the image; what difficulty says where left out"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuple_of_extent(cls, content):
+        if isinstance(content, dict) and isinstance(content.get("extent"), list):
+            return {**content, "extent": tuple(content["extent"])}
+        return content
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "GlyphDataset":
+        if self.extent and not 0 < self.extent[0] <= self.extent[1] <= 1:
+            low, high = self.extent
+            raise ValueError(f"extent must satisfy 0 < low <= high <= 1, got {low:g}, {high:g}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_left_out(self, handler):
+        """Keys of data sets and of trainings made before there was an ``extent`` stay what they were."""
+        content = handler(self)
+        if self.extent is None:
+            del content["extent"]
+        return content
 
     @property
     def mirror_safe(self) -> bool:
@@ -118,17 +143,30 @@ def _render_chunk(job: tuple[GlyphDataset, str, int, int]) -> np.ndarray:
 
 def render_image(dataset: GlyphDataset, split: str, index: int) -> np.ndarray:
     """Image ``index`` of ``split``, uint8 (side, side, 3), of class ``index % classes``."""
+    return _draw(dataset, split, index)[0]
+
+
+def glyph_region(dataset: GlyphDataset, split: str, index: int) -> np.ndarray:
+    """The pixels of image ``index`` of ``split`` that its glyph covers by more than half, bool (side, side)."""
+    return _draw(dataset, split, index)[1]
+
+
+def _draw(dataset: GlyphDataset, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image and region of the glyph."""
     rng = np.random.default_rng([dataset.seed, SPLITS.index(split), index])
     hard, side = dataset.difficulty, dataset.resolution
     ink, canvas = colours(rng, hard)
     image = background(rng, side, canvas, hard)
     clutter(rng, image, hard)
-    mask = _glyph_mask(rng, CLASSES[index % dataset.classes], side, hard)
+    extent = dataset.extent or (0.55 - 0.2 * hard, 0.9)
+    mask = _glyph_mask(rng, CLASSES[index % dataset.classes], side, hard, extent)
     x = int(rng.integers(0, max(1, side - mask.width + 1)))
     y = int(rng.integers(0, max(1, side - mask.height + 1)))
     image.paste(tuple(ink), (x, y), mask)
     noise = rng.normal(0.0, 2.0 + 14.0 * hard, (side, side, 1))
-    return np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8)
+    region = np.zeros((side, side), bool)
+    region[y : y + mask.height, x : x + mask.width] = np.asarray(mask) > 127
+    return np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8), region
 
 
 def colours(rng: np.random.Generator, hard: float) -> tuple[list[int], np.ndarray]:
@@ -158,11 +196,16 @@ def clutter(rng: np.random.Generator, image: Image.Image, hard: float) -> None:
         draw.line(ends, fill=colour, width=max(1, int(rng.uniform(0.01, 0.03) * side)))
 
 
-def _glyph_mask(rng: np.random.Generator, character: str, side: int, hard: float) -> Image.Image:
-    """The turned glyph, its longer side 55-90% (easy) to 35-90% (hard) of the image."""
+def _glyph_mask(
+    rng: np.random.Generator, character: str, side: int, hard: float, extent: tuple[float, float]
+) -> Image.Image:
+    """The turned glyph, the share of the image that its longer side takes drawn from ``extent``.
+
+    Without an ``extent`` of the data set that is 55-90% (easy) to 35-90% (hard).
+    """
     face = FACES[int(rng.integers(len(FACES)))]
-    extent = side * rng.uniform(0.55 - 0.2 * hard, 0.9)
-    return glyph_mask(character, face, extent, rng.uniform(-1, 1) * 30 * hard, 2 * side)
+    longer = side * rng.uniform(*extent)
+    return glyph_mask(character, face, longer, rng.uniform(-1, 1) * 30 * hard, 2 * side)
 
 
 def glyph_mask(character: str, face: str, extent: float, angle: float, font_size: int) -> Image.Image:

@@ -27,7 +27,7 @@ CLASSES = ("O", "X", "T", "A", "H", "U", "V", "M", "Y", "W")
 """Capitals that are their own mirror images and differ in shape."""
 COCO_LIMITS = (32.0**2, 96.0**2)
 """Square pixels from which an object of COCO is medium, and large, in images of about 512 to 640 pixels."""
-SIZES = ((0.05, 0.08), (0.12, 0.22), (0.3, 0.5))
+SIZES = ((0.045, 0.06), (0.12, 0.22), (0.3, 0.5))
 """Range of the longer side of a small, medium and large letter, as a share of the canvas."""
 _CHUNK = 100
 _FONT = 96
@@ -226,7 +226,7 @@ def _letter(rng: np.random.Generator, character: str, extent: float, hard: float
 def _place(
     rng: np.random.Generator, mask: Image.Image, side: int, taken: list[tuple[int, int, int, int]]
 ) -> tuple[int, int, int, int] | None:
-    """Left, top, right, bottom of a random place for ``mask`` at least a pixel from all others; None where no try fits."""
+    """Left, top, right, bottom of a random place for ``mask``, a pixel from all others; None where no try fits."""
     for _ in range(_TRIES):
         left, top = (int(rng.integers(0, side - extent + 1)) for extent in mask.size)
         right, bottom = left + mask.width, top + mask.height

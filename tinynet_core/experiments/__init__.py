@@ -7,12 +7,26 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tinynet_core.experiments.detection import Detection, DetectionPlan
 from tinynet_core.experiments.latency import LatencyRun
+from tinynet_core.experiments.maps import ActivationMaps
 from tinynet_core.experiments.released import ReleasedEvaluation
 from tinynet_core.experiments.task import Result, Task
 from tinynet_core.experiments.training import Experiment
 
-__all__ = ["AnyTask", "Experiment", "LatencyRun", "ReleasedEvaluation", "Result", "Task"]
+__all__ = [
+    "ActivationMaps",
+    "AnyTask",
+    "Detection",
+    "DetectionPlan",
+    "Experiment",
+    "LatencyRun",
+    "ReleasedEvaluation",
+    "Result",
+    "Task",
+]
 
-AnyTask = Annotated[Experiment | LatencyRun | ReleasedEvaluation, Field(discriminator="kind")]
+AnyTask = Annotated[
+    ActivationMaps | Detection | Experiment | LatencyRun | ReleasedEvaluation, Field(discriminator="kind")
+]
 """Any of them, told apart by its key ``kind``."""

@@ -63,27 +63,29 @@ class LatencyRun(Task):
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Time them on the CPU, whatever ``device``; one that is stopped keeps nothing and starts anew."""
+        import os
         import time
         from importlib.metadata import version
 
         from tinynet_core.latency import OtherPrograms, interleaved, processor, torch_threads
         from tinynet_core.training.loop import Interrupted
 
-        start = time.monotonic()
+        start, stop = time.monotonic(), should_stop or (lambda: False)
         with torch_threads(self.threads):
             pairs = self._pairs()
             with OtherPrograms() as others:
-                times = interleaved([*pairs.values()], self.runs, self.warmup, self.seed, should_stop or (lambda: False))
+                times = interleaved([*pairs.values()], self.runs, self.warmup, self.seed, stop)
         if times is None:
             raise Interrupted
         columns = {pair: [round(x, 3) for x in column.tolist()] for pair, column in zip(pairs, times.T, strict=True)}
         return Result(
-            metrics={pair: median(column) for pair, column in columns.items()},
+            metrics={pair: round(median(column), 4) for pair, column in columns.items()},
             arrays=columns,
             wall_s=time.monotonic() - start,
             sources={
                 "device": f"cpu ({processor()})",
                 "threads": self.threads,
+                "processors": os.cpu_count(),
                 "onnxruntime": version("onnxruntime"),
                 "torch_layout": "channels_last",
                 "others_busy": None if others.busy is None else round(others.busy, 3),

@@ -2,10 +2,13 @@
 
 from tinynet_core.figures.accuracy import accuracy_against_dimensions, accuracy_against_macs, compared_models
 from tinynet_core.figures.cluster import makespan_against_devices, waste_against_interval
+from tinynet_core.figures.comparison import effects, head_shares, shrinking_curves
 from tinynet_core.figures.cost import cost_by_row, cost_distances, enumerated_scales, ways_to_shrink
-from tinynet_core.figures.curves import averaging_curves, initial_shares
+from tinynet_core.figures.curves import averaging_curves, initial_shares, learning_curves
 from tinynet_core.figures.frontier import correlations_against_null, dimensions_against_cost, formula_band
 from tinynet_core.figures.images import glyph_sheet
+from tinynet_core.figures.latency import latency_distributions, latency_ratios
+from tinynet_core.figures.maps import activation_grid, lift_distributions, paired_differences
 from tinynet_core.figures.style import (
     BLUE,
     DIMENSIONS,
@@ -17,6 +20,7 @@ from tinynet_core.figures.style import (
     mean_half_width,
     set_style,
 )
+from tinynet_core.figures.systems import effects_beside_paper, margins_over_others, quoted_systems, trained_systems
 
 __all__ = [
     "BLUE",
@@ -27,6 +31,7 @@ __all__ = [
     "RED",
     "accuracy_against_dimensions",
     "accuracy_against_macs",
+    "activation_grid",
     "averaging_curves",
     "binomial_half_width",
     "compared_models",
@@ -34,13 +39,25 @@ __all__ = [
     "cost_by_row",
     "cost_distances",
     "dimensions_against_cost",
+    "effects",
+    "effects_beside_paper",
     "enumerated_scales",
     "formula_band",
     "glyph_sheet",
+    "head_shares",
     "initial_shares",
+    "latency_distributions",
+    "latency_ratios",
+    "learning_curves",
+    "lift_distributions",
     "makespan_against_devices",
+    "margins_over_others",
     "mean_half_width",
+    "paired_differences",
+    "quoted_systems",
     "set_style",
+    "shrinking_curves",
+    "trained_systems",
     "waste_against_interval",
     "ways_to_shrink",
 ]

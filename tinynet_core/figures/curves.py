@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tinynet_core.figures.style import BLUE, GREEN, GREY, RED, points
+from tinynet_core.figures.style import BLUE, GREEN, GREY, RED, binomial_half_width, points
 
 
 def averaging_curves(curves: pd.DataFrame, images: int) -> Figure:
@@ -37,4 +37,35 @@ def initial_shares(shares: dict[str, np.ndarray], marks: dict[str, int]) -> Figu
         axes.annotate(name, (steps, 101), ha="center", fontsize="small", color="0.35", annotation_clip=False)
     axes.set(xscale="log", xlabel="steps of the optimiser", ylabel="initial weights in the average (%)", ylim=(0, 100))
     axes.legend(loc="center left")
+    return figure
+
+
+def learning_curves(curves: pd.DataFrame, images: int) -> Figure:
+    """Accuracy (a) and loss (b) of each model after each epoch, means over seeds (Figure 4).
+
+    Bands are from the lowest to the highest seed; with one seed, where there is no such band, that of the averaged
+    weights' accuracy is the 95% binomial interval of ``images`` validation images.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained")
+    seeds = curves.seed.nunique()
+    shown = {
+        "ema": ("-", "validation, averaged weights"),
+        "raw": ("--", "validation, raw weights"),
+        "train": (":", "training"),
+    }
+    for axes, what, factor in zip(panels, ("top1", "loss"), (100, 1), strict=True):
+        for (name, runs), colour in zip(curves.groupby("model", sort=False), (BLUE, RED), strict=True):
+            for part, (line, text) in shown.items():
+                over_seeds = factor * runs.groupby("epoch")[f"{part}_{what}"].agg(["mean", "min", "max"])
+                axes.plot(over_seeds["mean"], line, color=colour, marker="o", markersize=3, label=f"{name}, {text}")
+                if seeds == 1 and (part, what) == ("ema", "top1"):
+                    half = factor * binomial_half_width(over_seeds["mean"] / factor, images)
+                    over_seeds = over_seeds.assign(min=over_seeds["mean"] - half, max=over_seeds["mean"] + half)
+                axes.fill_between(over_seeds.index, over_seeds["min"], over_seeds["max"], color=colour, alpha=0.12)
+        axes.set_xlabel(f"epoch (n = {seeds} {'seed' if seeds == 1 else 'seeds'} each)")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    panels[0].set(title="(a) accuracy", ylabel=f"top-1 (%), {images:,} validation images", ylim=(0, 102))
+    panels[1].set(title="(b) loss", ylabel="cross-entropy (nats)")
+    panels[1].set_ylim(bottom=0)
+    panels[0].legend(loc="lower right", fontsize="x-small")
     return figure

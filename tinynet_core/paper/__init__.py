@@ -76,5 +76,7 @@ def _same(ours: float, printed: float, digits: int) -> bool:
 
 
 def _spec(row: dict[str, Any]) -> Network:
-    """The network that a row of a table is about."""
+    """The network that a row of a table is about; raises ``ValueError`` for one that is only quoted."""
+    if not {"network", "scale"} & set(row):
+        raise ValueError(f"{row['model']} is quoted from elsewhere and is no network of this package")
     return network(row.get("network", "efficientnet_b0"), Scale(**row["scale"]) if "scale" in row else None)

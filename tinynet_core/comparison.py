@@ -1,0 +1,233 @@
+"""Statistics of networks compared by name: differences of top-1 in points, with 95% intervals, and what they decide.
+
+A training is random by its seed. Where every network of a comparison has two seeds or more, an interval is Student's
+t with Welch and Satterthwaite's degrees of freedom. With a single seed it is the normal interval of the validation
+images, which leaves the spread between seeds out and is too narrow.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isnan, nan, sqrt
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import t
+
+from tinynet_core.paper.claims import Evidence, Finding
+from tinynet_core.series import Series
+
+NEAR = 0.1
+"""Relative distance from its budget within which a network counts as one of that cost."""
+ENOUGH_SEEDS = 3
+"""Seeds of each network below which no claim is decided."""
+
+Pairs = Sequence[tuple[str, str]]
+"""Names of two networks each, ours first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A ``value`` in points of top-1 with ``half`` of its 95% interval."""
+
+    value: float
+    half: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the whole interval is above zero."""
+        return self.value > self.half
+
+    @property
+    def limits(self) -> str:
+        """The ends of the interval as text, with their signs."""
+        return f"[{self.value - self.half:+.1f}, {self.value + self.half:+.1f}]"
+
+
+def contrast(parts: Sequence[tuple[float, ArrayLike]], images: int) -> Interval:
+    """The weighted sum of mean accuracies, in points: a difference, or an average of differences.
+
+    ``parts`` are pairs of a weight and the top-1 of one network, a fraction for each seed; every network comes once
+    and is taken to vary by itself. ``images`` is the size of the validation set, which matters where one has one seed.
+    Raises ``ValueError`` for a network without any run.
+    """
+    weights = np.array([weight for weight, _ in parts], dtype=float)
+    samples = [np.asarray(top1, dtype=float) for _, top1 in parts]
+    runs = np.array([x.size for x in samples])
+    if runs.size == 0 or runs.min() < 1:
+        raise ValueError(f"every network needs at least one finished run, got {runs.tolist()}")
+    means = np.array([x.mean() for x in samples])
+    if runs.min() == 1:
+        variances, reach = weights**2 * means * (1 - means) / images, 1.96
+    else:
+        variances = weights**2 * np.array([x.var(ddof=1) for x in samples]) / runs
+        reach = t.ppf(0.975, _freedom(variances, runs))
+    return Interval(100 * float(weights @ means), 100 * float(reach) * sqrt(variances.sum()))
+
+
+def _freedom(variances: np.ndarray, runs: np.ndarray) -> float:
+    """Satterthwaite's degrees of freedom of a sum of estimated ``variances``; all there are where nothing varies."""
+    below = (variances**2 / (runs - 1)).sum()
+    return float(variances.sum() ** 2 / below) if below else float((runs - 1).sum())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The networks of one page: a ``frame`` of ``Study.named_frame`` with one row for each run, failed ones included.
+
+    ``images``: validation images. ``evidence``: what its accuracies are worth. ``budgets``: the ``cost`` (MACs or
+    parameters) that each network was to have; one that is further than ``NEAR`` from it is shown, and decides nothing.
+    """
+
+    frame: pd.DataFrame
+    images: int
+    evidence: Evidence
+    budgets: Mapping[str, float] = field(default_factory=dict)
+    cost: Literal["macs", "params"] = "macs"
+
+    @cached_property
+    def top1(self) -> dict[str, np.ndarray]:
+        """Top-1 of the finished runs of each network, fractions."""
+        done = self.frame[self.frame.status == "done"]
+        return {str(name): x.to_numpy(dtype=float) for name, x in done.groupby("model", sort=False).top1}
+
+    @cached_property
+    def networks(self) -> pd.DataFrame:
+        """Exact ``macs`` and ``params`` of each network, by name in the order of the frame."""
+        return self.frame.groupby("model", sort=False)[["macs", "params"]].first()
+
+    def off(self, name: str) -> float:
+        """Relative distance of a network's cost from its budget; NaN where it has none or was never run."""
+        return float(self.networks[self.cost].get(name, nan)) / self.budgets.get(name, nan) - 1
+
+    def counts(self, name: str) -> bool:
+        """Whether a run of the network finished and the network costs what it should."""
+        return name in self.top1 and (name not in self.budgets or abs(self.off(name)) <= NEAR)
+
+    def difference(self, ours: str, rival: str) -> Interval:
+        """Mean top-1 of ``ours`` less that of ``rival``, in points."""
+        return self.average([(ours, rival)])
+
+    def average(self, pairs: Pairs) -> Interval:
+        """The differences of several ``pairs``, such as one at each budget, averaged."""
+        share = 1 / len(pairs)
+        return self.weighted({name: w for ours, rival in pairs for name, w in ((ours, share), (rival, -share))})
+
+    def weighted(self, weights: Mapping[str, float]) -> Interval:
+        """The sum of the networks' mean top-1 with these ``weights``, in points."""
+        return contrast([(weight, self.top1[name]) for name, weight in weights.items()], self.images)
+
+    def table(self, paper: Mapping[str, float] | None = None) -> pd.DataFrame:
+        """A row for each network with its exact cost, its accuracy here, and that of the ``paper`` in percent."""
+        lines = []
+        for name, macs, params in self.networks.itertuples():
+            mean = contrast([(1.0, self.top1[name])], self.images) if name in self.top1 else Interval(nan, nan)
+            line = {
+                "network": name,
+                "MACs (millions, recomputed)": f"{macs / 1e6:.4g}",
+                "parameters (millions, recomputed)": f"{params / 1e6:.3g}",
+                "off budget (recomputed)": _text(self.off(name), "+.1%"),
+                f"top-1 here (%, {self.evidence})": _text(mean.value, ".1f"),
+                f"95% half-width ({self.evidence})": _text(mean.half, ".1f"),
+                "seeds": len(self.top1.get(name, ())),
+            }
+            lines.append(line | ({"top-1 printed (%, quoted)": _text(paper.get(name, nan), ".1f")} if paper else {}))
+        return pd.DataFrame(lines).set_index("network")
+
+    def differences(self, rivals: Mapping[str, Pairs]) -> pd.DataFrame:
+        """A row for each pair that was run, and one for the average of those that count where there are several."""
+        lines = []
+        for label, pairs in rivals.items():
+            for ours, rival in pairs:
+                if {ours, rival} <= set(self.top1):
+                    counts = "yes" if self.counts(ours) and self.counts(rival) else "no"
+                    off = _text(self.off(rival), "+.1%")
+                    lines.append(self._line(ours, rival, off, self.difference(ours, rival), counts))
+            kept = self._kept(pairs)
+            if len(kept) > 1:
+                lines.append(self._line("average", f"{label} (n = {len(kept)})", "", self.average(kept), "yes"))
+        return pd.DataFrame(lines)
+
+    def _line(self, ours: str, rival: str, off: str, gap: Interval, counts: str) -> dict[str, str]:
+        return {
+            "ours": ours,
+            "rival": rival,
+            "rival off budget (recomputed)": off,
+            f"difference (points, {self.evidence})": f"{gap.value:+.1f}",
+            f"95% interval ({self.evidence})": gap.limits,
+            "counts": counts,
+        }
+
+    def effects(self, cells: Mapping[str, Sequence[str]], weights: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+        """Effects of a factorial comparison: columns effect, group, value and half, in points.
+
+        ``cells`` holds the networks of each group in one order, ``weights`` those of each effect in the same order. A
+        group decides an effect only where all its networks that have a weight in it count; ``average`` is over those.
+        """
+        lines = []
+        for effect, row in weights.items():
+            used = {group: {name: w for name, w in zip(names, row, strict=True) if w} for group, names in cells.items()}
+            used = {group: parts for group, parts in used.items() if all(map(self.counts, parts))}
+            found = {group: self.weighted(parts) for group, parts in used.items()}
+            if used:
+                shared = {name: w / len(used) for parts in used.values() for name, w in parts.items()}
+                found["average"] = self.weighted(shared)
+            lines += [{"effect": effect, "group": g, "value": x.value, "half": x.half} for g, x in found.items()]
+        return pd.DataFrame(lines, columns=["effect", "group", "value", "half"])
+
+    def beats(self, rivals: Mapping[str, Pairs]) -> Finding:
+        """Whether ours is ahead of every one of ``rivals`` in the average of its pairs that count.
+
+        Undecided where a rival has no such pair, or a network fewer than ``ENOUGH_SEEDS`` finished seeds.
+        """
+        kept = {label: self._kept(pairs) for label, pairs in rivals.items()}
+        gaps = [self.average(pairs) for pairs in kept.values() if pairs]
+        used = {name for pairs in kept.values() for pair in pairs for name in pair}
+        ahead, clear = sum(gap.value > 0 for gap in gaps), sum(gap.clear for gap in gaps)
+        decided = all(kept.values()) and self._told(used)
+        note = f"ahead of {ahead} of {len(gaps)}, clearly of {clear}" + self._lacking(rivals.values(), used)
+        return self._finding(ahead == len(gaps) if decided else None, note)
+
+    def gain(self, ours: str, rival: str) -> Finding:
+        """The difference of two networks in points; undecided as in ``beats``."""
+        pairs = [(ours, rival)]
+        if not self._kept(pairs):
+            return self._finding(None, self._lacking([pairs], set()).removeprefix("; "))
+        gap = self.difference(ours, rival)
+        note = f"{gap.value:+.1f} points, 95% {gap.limits}" + self._lacking([pairs], {ours, rival})
+        return self._finding(gap.value if self._told({ours, rival}) else None, note)
+
+    def _kept(self, pairs: Pairs) -> Pairs:
+        return [pair for pair in pairs if all(map(self.counts, pair))]
+
+    def _told(self, names: set[str]) -> bool:
+        return bool(names) and min(len(self.top1[name]) for name in names) >= ENOUGH_SEEDS
+
+    def _lacking(self, rivals, used: set[str]) -> str:
+        """What of a comparison is missing, as the end of a note."""
+        wanted = dict.fromkeys(name for pairs in rivals for pair in pairs for name in pair)
+        absent = [name for name in wanted if not self.counts(name)]
+        few = "; too few seeds to tell" if used and not self._told(used) else ""
+        return "".join(f"; not at this cost: {name}" for name in absent) + few
+
+    def _finding(self, value: bool | float | None, note: str) -> Finding:
+        return Finding(value=value, evidence=self.evidence, records=tuple(self.frame.key), note=note)
+
+
+def one_each(ours: str, rivals: Sequence[str]) -> dict[str, Pairs]:
+    """``ours`` against each of ``rivals``, as ``Comparison.beats`` takes them."""
+    return {rival: [(ours, rival)] for rival in rivals}
+
+
+def absences(series: Series, frame: pd.DataFrame) -> str:
+    """Networks that cannot be had and runs that failed, each with its reason, as a Markdown list or one sentence."""
+    lines = [f"- *{name}* cannot be had: {why}" for name, why in series.unreachable.items()]
+    failures = frame[frame.status == "failed"]
+    lines += [f"- *{x.model}*, seed {x.seed}, failed: {x.reason}" for x in failures.itertuples()]
+    return "\n".join(lines) or "Every network could be built, and every run finished."
+
+
+def _text(value: float, form: str) -> str:
+    return "" if isnan(value) else format(value, form)

@@ -1,0 +1,200 @@
+"""SSDLite on a network of the EfficientNet family (Sandler et al. 2018, section 6.2), made of torchvision's SSD parts.
+
+The first features, at stride 16, are the expanded ones of the first block of the last stage with a stride; the second,
+at stride 32, those of the classifier's last convolution; further ones come from extra blocks that halve the side.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.ssd import SSD
+from torchvision.models.detection.ssdlite import SSDLiteHead
+from torchvision.ops import box_iou
+from torchvision.ops.misc import Conv2dNormActivation
+
+from tinynet_core.complexity import Complexity, trace
+from tinynet_core.detection.taps import STRIDE, tapped_stage
+from tinynet_core.networks.efficientnet import EfficientNet, EfficientNetModule
+
+EXTRA_CHANNELS = (512, 256, 256, 128)
+"""Of the extra blocks at full width, as in torchvision's SSDLite. Only so many are used as reach one pixel."""
+_ASPECTS = [2, 3]
+_LEAST_CHANNELS = 16
+
+
+class Targets(NamedTuple):
+    """The objects of one image: boxes, float32 (n, 4) as left, top, right, bottom in pixels, and labels from 1 on."""
+
+    boxes: torch.Tensor
+    labels: torch.Tensor
+
+
+class Detected(NamedTuple):
+    """Boxes (n, 4), scores (n,) and labels (n,) from 1 on, the best first."""
+
+    boxes: torch.Tensor
+    scores: torch.Tensor
+    labels: torch.Tensor
+
+
+class Features(nn.Module):
+    """A classifier without its last layer, whose feature maps at several strides come out, the finest first."""
+
+    def __init__(self, backbone: EfficientNetModule, spec: EfficientNet, resolution: int, width: float) -> None:
+        super().__init__()
+        self.split = tapped_stage(spec)
+        backbone.classifier = nn.Identity()  # type: ignore[assignment]
+        self.backbone = backbone
+        self.channels = [self.last_strided()[0].conv_pw.out_channels, spec.head or spec.stages[-1].c_out]
+        extra, side = [], -(-resolution // STRIDE)
+        for full in EXTRA_CHANNELS:
+            if side == 1:
+                break
+            wide = max(_LEAST_CHANNELS, int(full * width))
+            extra.append(_extra_block(self.channels[-1], wide))
+            self.channels.append(wide)
+            side = -(-side // 2)
+        self.extra = nn.ModuleList(extra)
+
+    def last_strided(self) -> list[Any]:
+        """Blocks of the last stage with a stride, inverted residuals."""
+        return list(self.backbone.blocks[self.split].children())
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        b = self.backbone
+        x = b.blocks[: self.split](b.act1(b.bn1(b.conv_stem(x))))
+        first, *others = self.last_strided()
+        expanded = first.act1(first.bn1(first.conv_pw(x)))
+        x = first.se(first.act2(first.bn2(first.conv_dw(expanded))))
+        x = first.bn3(first.conv_pwl(x))
+        for block in (*others, *list(b.blocks)[self.split + 1 :]):
+            x = block(x)
+        maps = [expanded, b.act2(b.bn2(b.conv_head(x)))]
+        for block in self.extra:
+            maps.append(block(maps[-1]))
+        return maps
+
+
+class Detector(SSD):
+    """Features, torchvision's SSDLite head and its default boxes, loss and post-processing.
+
+    Takes normalised images (n, 3, R, R) and gives the raw output for each of its ``anchors``: box codes (n, anchors, 4)
+    and logits (n, anchors, 1 + classes), the background first.
+    """
+
+    def __init__(self, features: Features, classes: int, resolution: int, scales: tuple[float, float]) -> None:
+        levels = len(features.channels)
+        generator = DefaultBoxGenerator([_ASPECTS] * levels, min_ratio=scales[0], max_ratio=scales[1])
+        boxes_per_place = generator.num_anchors_per_location()
+        norm = partial(nn.BatchNorm2d, eps=1e-3)
+        super().__init__(
+            features,
+            generator,
+            (resolution, resolution),
+            classes + 1,
+            head=SSDLiteHead(features.channels, boxes_per_place, classes + 1, norm),
+            score_thresh=0.001,
+            nms_thresh=0.55,
+            detections_per_img=100,  # COCO counts no more
+            topk_candidates=300,
+        )
+        self.side = resolution
+        self.anchors = torch.empty(0)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.head(self.backbone(images))
+
+    def place_anchors(self) -> torch.Tensor:
+        """(anchors, 4): default boxes in pixels, left, top, right, bottom, for images of this detector's resolution."""
+        parameter = next(self.parameters())
+        if self.anchors.device != parameter.device or not len(self.anchors):
+            sides, side = [-(-self.side // (STRIDE // 2)), -(-self.side // STRIDE)], -(-self.side // STRIDE)
+            while len(sides) < len(self.backbone.channels):
+                side = -(-side // 2)
+                sides.append(side)
+            maps = [torch.empty(1, 1, s, s, device=parameter.device) for s in sides]
+            images = torch.empty(1, 3, self.side, self.side, device=parameter.device)
+            self.anchors = self.anchor_generator(ImageList(images, [(self.side, self.side)]), maps)[0]
+        return self.anchors
+
+    def losses(self, outputs: dict[str, torch.Tensor], targets: list[Targets]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Smooth L1 loss of the box codes, and cross-entropy with three hard negatives to a positive (Liu et al. 2016).
+
+        Both are sums over the batch divided by its number of matched anchors.
+        """
+        anchors = self.place_anchors()
+        matched = [self._match(target.boxes, anchors) for target in targets]
+        outputs = {name: value.float() for name, value in outputs.items()}
+        found = self.compute_loss([t._asdict() for t in targets], outputs, [anchors] * len(targets), matched)
+        return found["bbox_regression"], found["classification"]
+
+    def _match(self, boxes: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+        """(anchors,): which object each anchor stands for, below 0: none."""
+        if not len(boxes):
+            return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
+        return self.proposal_matcher(box_iou(boxes, anchors))
+
+    def detections(self, outputs: dict[str, torch.Tensor]) -> list[Detected]:
+        """At most a hundred detections an image, in pixels of the input."""
+        n = len(outputs["cls_logits"])
+        outputs = {name: value.float() for name, value in outputs.items()}
+        found = self.postprocess_detections(outputs, [self.place_anchors()] * n, [(self.side, self.side)] * n)
+        return [Detected(x["boxes"], x["scores"], x["labels"]) for x in found]
+
+
+def build(
+    spec: EfficientNet,
+    classes: int,
+    resolution: int,
+    width: float,
+    scales: tuple[float, float],
+    zero_init_residual: bool = False,
+    pretrained: nn.Module | None = None,
+) -> Detector:
+    """The detector of ``classes`` on the network ``spec``, which starts with the weights of ``pretrained`` if given.
+
+    ``width`` multiplies the channels of the extra blocks; ``scales`` are the smallest and largest default box as shares
+    of the image.
+    """
+    backbone = spec.build(zero_init_residual=zero_init_residual)
+    assert isinstance(backbone, EfficientNetModule)
+    if pretrained is not None:
+        backbone.load_state_dict(pretrained.state_dict())
+    features = Features(backbone, spec, resolution, width)
+    for layer in features.extra.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=0.03)
+    return Detector(features, classes, resolution, scales)
+
+
+@lru_cache(maxsize=64)
+def cost(spec: EfficientNet, classes: int, resolution: int, width: float) -> Complexity:
+    """Exact cost of the detector for one image, traced without memory on the meta device."""
+    with torch.device("meta"):
+        detector = build(spec, classes, resolution, width, (0.2, 0.95))
+    return trace(detector, resolution)
+
+
+def backbone_macs(spec: EfficientNet, resolution: int) -> int:
+    """Multiply-adds of the backbone, without the classifier's last layer, for an image of ``resolution`` pixels."""
+    whole = dataclasses.replace(spec, resolution=resolution).complexity().macs
+    return whole - (spec.head or spec.stages[-1].c_out) * spec.num_classes
+
+
+def _extra_block(c_in: int, c_out: int) -> nn.Sequential:
+    """Half the channels, a depthwise convolution of stride 2, then ``c_out`` channels, as in torchvision's SSDLite."""
+    layer: Callable[..., nn.Module] = partial(
+        Conv2dNormActivation, norm_layer=nn.BatchNorm2d, activation_layer=nn.ReLU6
+    )
+    half = c_out // 2
+    return nn.Sequential(
+        layer(c_in, half, kernel_size=1),
+        layer(half, half, kernel_size=3, stride=2, groups=half),
+        layer(half, c_out, kernel_size=1),
+    )

@@ -1,0 +1,213 @@
+"""Training a detector: batches are cropped, mirrored and coloured on the device, and the boxes move along."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from tinynet_core.data.boxes import BoxedImages, DetectionSet
+from tinynet_core.detection.evaluation import average_precision
+from tinynet_core.detection.model import Detected, Detector, Targets
+from tinynet_core.errors import UserError
+from tinynet_core.training.augment import Draws, crop_boxes, draw, resample
+from tinynet_core.training.colour import jitter, normalise
+from tinynet_core.training.loop import Loop, finish, pick_device
+from tinynet_core.training.recipe import Recipe
+from tinynet_core.training.sources import Source
+from tinynet_core.training.team import team
+
+LEAST_PIXELS = 1.0
+"""Objects of which a crop leaves less than so many pixels in height or width are dropped."""
+
+
+class BoxedBatch(NamedTuple):
+    """uint8 (n, 3, S, S) images and the objects of each on the device, aspects (n,) of the originals on the CPU."""
+
+    images: torch.Tensor
+    targets: list[Targets]
+    aspects: torch.Tensor
+
+
+def trained(
+    build: Callable[[], Detector],
+    data: DetectionSet,
+    recipe: Recipe,
+    seed: int,
+    device: str = "auto",
+    checkpoint_path: Path | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    compiled: bool = False,
+    start: str = "",
+) -> "DetectionRun":
+    """The finished run of the detector that ``build`` makes; ``start`` names the weights that it starts with.
+
+    Like ``tinynet_core.training.engine.trained``: a resumed run ends with the same bits. A detector is trained in one
+    process; ``UserError`` where a launcher started several.
+    """
+    if team().size > 1:
+        raise UserError(f"a detector is trained in one process, the launcher started {team().size}: start it alone")
+    target = pick_device(device)
+    return finish(
+        lambda: DetectionRun(build, data, recipe, seed, target, compiled, start),
+        f"on {target} at batch {recipe.batch_size}",
+        checkpoint_path,
+        should_stop,
+    )
+
+
+class DetectionRun(Loop):
+    """One training of a detector between two steps."""
+
+    train_sums = ("loss", "box_loss", "class_loss")
+    model: Detector
+
+    def __init__(
+        self,
+        build: Callable[[], Detector],
+        data: DetectionSet,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        compiled: bool = False,
+        start: str = "",
+    ) -> None:
+        super().__init__(build, recipe, len(data.train), seed, device, compiled, (data.content_hash, start))
+        self.data = data
+        self.splits = {"train": _BoxedSource(data.train, device), "val": _BoxedSource(data.val, device)}
+
+    def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[BoxedBatch]:
+        """One batch of training images for each of ``indices``."""
+        return self.splits["train"].batches(indices)
+
+    def train_step(self, batch: BoxedBatch) -> torch.Tensor:
+        """One step of the optimiser; returns the summed loss and its two terms."""
+        draws = draw(self.recipe.batch_size, self.recipe, self.augmentation())
+        return self.step_in_parts(len(batch.images), lambda part: self._train_part(batch, draws, part))
+
+    def _train_part(self, batch: BoxedBatch, draws: Draws, part: slice) -> torch.Tensor:
+        """Gradients of the images ``part`` of a batch."""
+        some = BoxedBatch(batch.images[part], batch.targets[part], batch.aspects[part])
+        inputs, targets = augmented(some, self.model.side, self.recipe, draws.take(part))
+        with self.autocast():
+            outputs = self.forward(inputs)
+        boxes, classes = self.model.losses(outputs, targets)
+        share = len(inputs) / len(batch.images)
+        ((boxes + classes) * share).backward()
+        return torch.stack([boxes + classes, boxes, classes]).detach().double() * len(inputs)
+
+    @torch.inference_mode()
+    def evaluate(self, should_stop: Callable[[], bool], batch_size: int = 64) -> dict[str, float] | None:
+        """Mean loss of raw and of averaged weights; COCO's metrics as well after the last epoch."""
+        models = {"raw": self.model.eval(), "ema": self.ema.module.eval()}
+        last = self.epoch + 1 == self.recipe.epochs
+        sums = dict.fromkeys(models, 0.0)
+        found: dict[str, list[np.ndarray]] = {name: [] for name in models}
+        indices = torch.arange(len(self.data.val)).split(batch_size)
+        for index, batch in zip(indices, self.splits["val"].batches(indices), strict=True):
+            if should_stop():
+                return None
+            inputs, targets = plain(batch, self.model.side)
+            for name, model in models.items():
+                with self.autocast():
+                    outputs = model(inputs)
+                sums[name] += float(sum(model.losses(outputs, targets))) * len(inputs)
+                if last:
+                    found[name] += self._in_originals(index, model.detections(outputs))
+        metrics = {f"{name}_loss": total / len(self.data.val) for name, total in sums.items()}
+        if last:
+            for name, rows in found.items():
+                metrics |= {f"{name}_{metric}": value for metric, value in self._judge(rows).items()}
+        return metrics
+
+    def _in_originals(self, index: torch.Tensor, detections: list[Detected]) -> list[np.ndarray]:
+        """For each image the rows that ``average_precision`` takes."""
+        rows = []
+        for i, (boxes, scores, labels) in zip(index.tolist(), detections, strict=True):
+            width, height = self.data.val.shapes[i] / self.model.side
+            left, top, right, bottom = (boxes.cpu().double().numpy() * [width, height, width, height]).T
+            category = np.array(self.data.categories)[labels.cpu().numpy() - 1]
+            image = np.full(len(left), self.data.val.ids[i])
+            rows.append(np.stack([image, left, top, right - left, bottom - top, scores.cpu().numpy(), category], 1))
+        return rows
+
+    def _judge(self, rows: list[np.ndarray]) -> dict[str, float]:
+        ids = self.data.val.ids.tolist()
+        return average_precision(self.data.truth(), np.concatenate(rows), ids, self.data.area_limits)
+
+    @torch.inference_mode()
+    def detect(self, images: int) -> list[np.ndarray]:
+        """Detections of the averaged weights on the first so many validation images, as ``average_precision`` takes."""
+        index = torch.arange(min(images, len(self.data.val)))
+        (batch,) = self.splits["val"].batches([index])
+        inputs, _ = plain(batch, self.model.side)
+        model = self.ema.module.eval()
+        with self.autocast():
+            outputs = model(inputs)
+        return self._in_originals(index, model.detections(outputs))  # type: ignore[operator]
+
+
+class _BoxedSource:
+    """A split whose images come as they do for a classifier, from memory or decoded in threads."""
+
+    def __init__(self, split: BoxedImages, device: torch.device) -> None:
+        self.split = split
+        aspects = (split.shapes[:, 0] / split.shapes[:, 1]).astype(np.float32)
+        self.images = Source(split.images, np.arange(len(split)), aspects, device)
+        self.boxes = torch.from_numpy(np.array(split.boxes)).to(device)
+        self.labels = torch.from_numpy(np.array(split.labels)).to(device)
+
+    def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[BoxedBatch]:
+        for index, (images, _, aspects) in zip(indices, self.images.batches(indices), strict=True):
+            objects = [self.split.objects(i) for i in index.tolist()]
+            assert aspects is not None
+            yield BoxedBatch(images, [Targets(self.boxes[some], self.labels[some]) for some in objects], aspects)
+
+
+def augmented(batch: BoxedBatch, side: int, recipe: Recipe, draws: Draws) -> tuple[torch.Tensor, list[Targets]]:
+    """Random crops of a batch, resized to (n, 3, side, side), mirrored and coloured, and the objects in them."""
+    device = batch.images.device
+    crops = crop_boxes(draws.tries, draws.place, batch.images.shape[2], recipe, batch.aspects).to(device)
+    flip = draws.flip.to(device)
+    images = resample(
+        batch.images.float().div_(255), crops, side, flip if recipe.mirror else None, recipe.interpolation
+    )
+    images = images.clamp_(0, 1)
+    if recipe.jitter:
+        images = jitter(images, draws.factors.to(device))
+    return normalise(images), moved(batch.targets, crops, side, flip)
+
+
+def plain(batch: BoxedBatch, side: int) -> tuple[torch.Tensor, list[Targets]]:
+    """Whole images, resized to (n, 3, side, side) where they are not, and their objects."""
+    n, stored = len(batch.images), batch.images.shape[2]
+    images = batch.images.float().div_(255)
+    whole = torch.tensor([[0.0, 0.0, stored, stored]], device=images.device).expand(n, 4)
+    if stored != side:
+        images = resample(images, whole, side)
+    return normalise(images), moved(batch.targets, whole, side, torch.zeros(n, dtype=torch.bool, device=images.device))
+
+
+def moved(targets: list[Targets], crops: torch.Tensor, side: int, flip: torch.Tensor) -> list[Targets]:
+    """The objects in ``crops`` (n, 4; top, left, bottom, right) that are resized to ``side`` and mirrored by ``flip``.
+
+    An object whose centre is outside of its crop is dropped; the others are cut at the crop's edges.
+    """
+    counts = [len(target.boxes) for target in targets]
+    boxes, labels = torch.cat([t.boxes for t in targets]), torch.cat([t.labels for t in targets])
+    owner = torch.repeat_interleave(torch.tensor(counts, device=boxes.device))
+    top, left, bottom, right = crops[owner].unbind(1)
+    corner, extent = torch.stack([left, top], 1), torch.stack([right - left, bottom - top], 1)
+    low, high = ((boxes[:, part] - corner) / extent * side for part in (slice(0, 2), slice(2, 4)))
+    centre = (low + high) / 2
+    low, high = low.clamp(0, side), high.clamp(0, side)
+    kept = ((centre > 0) & (centre < side) & (high - low >= LEAST_PIXELS)).all(1)
+    mirrored = flip[owner]
+    x0 = torch.where(mirrored, side - high[:, 0], low[:, 0])
+    x1 = torch.where(mirrored, side - low[:, 0], high[:, 0])
+    boxes = torch.stack([x0, low[:, 1], x1, high[:, 1]], 1)
+    return [
+        Targets(some[keep], names[keep])
+        for some, names, keep in zip(boxes.split(counts), labels.split(counts), kept.split(counts), strict=True)
+    ]

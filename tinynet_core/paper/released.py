@@ -1,0 +1,87 @@
+"""Which rows of Table 3 somebody released weights for, and whose training those weights are."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tinynet_core.errors import UserError
+from tinynet_core.experiments.released import ReleasedEvaluation
+from tinynet_core.paper import rows
+from tinynet_core.record import Record
+from tinynet_core.store import Store
+from tinynet_core.sweeps import run
+
+Library = Literal["timm", "torchvision"]
+Training = Literal["the authors'", "same augmentation, timm's", "another"]
+"""Whose training the weights come from; "another" is with a recipe that is not that of the paper's row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Released weights for a row: what to evaluate, whose ``training`` they come from, and a ``note`` on that."""
+
+    task: ReleasedEvaluation
+    training: Training
+    note: str
+
+    @property
+    def checks(self) -> bool:
+        """Whether the accuracy of these weights is a check of the number that the paper prints in this row."""
+        return self.training != "another"
+
+
+_AUTHORS = "the authors' release, as timm converted it"
+_OWN = "trained by timm with its own recipe ({}); the printed number is of another training"
+_WEIGHTS: dict[str, tuple[Library, Training, str]] = {
+    "EfficientNet-B0 + RA": (
+        "timm",
+        "same augmentation, timm's",
+        "trained by timm with RandAugment (ra_in1k); rounded, timm's published accuracy equals this row",
+    ),
+    "TinyNet-A + RA": (
+        "timm",
+        "the authors'",
+        f"{_AUTHORS}; its published accuracy is that of this row, so that plain TinyNet-A has no released weights",
+    ),
+    "TinyNet-B": ("timm", "the authors'", _AUTHORS),
+    "TinyNet-C": ("timm", "the authors'", _AUTHORS),
+    "TinyNet-D": ("timm", "the authors'", _AUTHORS),
+    "TinyNet-E": ("timm", "the authors'", _AUTHORS),
+    "MnasNet-A1": ("timm", "another", _OWN.format("rmsp_in1k")),
+    "MobileNetV2 1.0x": ("timm", "another", _OWN.format("ra_in1k")),
+    "MobileNetV2 0.5x": ("timm", "another", _OWN.format("lamb_in1k")),
+    "MobileNetV3 Small 0.75x": ("timm", "another", _OWN.format("lamb_in1k")),
+    "MobileNetV3 Small 0.5x": ("timm", "another", _OWN.format("lamb_in1k")),
+    "MobileNetV3 Small 1.0x (r=0.57)": (
+        "timm",
+        "another",
+        "trained by timm at 224 pixels (lamb_in1k), where this row is a network for 128",
+    ),
+    "ShuffleNetV2 1.5x": ("torchvision", "another", "trained by torchvision with its newer recipe"),
+    "ShuffleNetV2 0.5x": ("torchvision", "another", "trained by torchvision"),
+}
+
+
+def released() -> dict[str, Released]:
+    """The rows of Table 3 with released weights, by the name of the row, in the order of the table."""
+    found = {}
+    for row in rows("table3"):
+        if row["model"] in _WEIGHTS:
+            library, training, note = _WEIGHTS[row["model"]]
+            task = ReleasedEvaluation(network=row["network"], library=library)
+            found[row["model"]] = Released(task, training, note)
+    return found
+
+
+def evaluate(store: Store) -> tuple[dict[str, Record], dict[str, str]]:
+    """Evaluate every row with released weights on the images of ``$TINYNET_IMAGENET``, and keep the records in ``store``.
+
+    Returns records by the name of the row, those that were there already included, and for each row without one why.
+    """
+    found: dict[str, Record] = {}
+    reasons: dict[str, str] = {}
+    for name, row in released().items():
+        try:
+            found[name] = run(row.task, store, progress=True)
+        except UserError as error:
+            reasons[name] = str(error)
+    return found, reasons
