@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tinynet_core.data import Dataset, GlyphDataset
 from tinynet_core.errors import UserError
-from tinynet_core.experiments import Experiment
+from tinynet_core.experiments import DetectionPlan, Experiment
 from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS_SHRUNK
@@ -104,6 +104,7 @@ class Preset(BaseModel):
     resnet_base: Base | None = Field(None, description="size of the ResNets; scaled as the baseline is where left out")
     resnet_recipe: Recipe | None = Field(None, description="of Table 2; the preset's own where left out")
     closeup: Closeup | None = None
+    detection: DetectionPlan | None = None
     latency: Latencies = Latencies()
     networks: tuple[str, ...] = Field((), description="further networks to train, by name")
     compared_seeds: int = Field(1, ge=1, le=100, strict=True, description="seeds of each network compared by name")

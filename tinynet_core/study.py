@@ -10,15 +10,13 @@ import pandas as pd
 
 from tinynet_core.data import ImageNetDataset
 from tinynet_core.errors import UserError
-from tinynet_core.experiments import Experiment, Task
-from tinynet_core.experiments.latency import LatencyRun
-from tinynet_core.experiments.released import ReleasedEvaluation
+from tinynet_core.experiments import ActivationMaps, Detection, Experiment, LatencyRun, ReleasedEvaluation, Task
 from tinynet_core.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.networks import network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.paper import rows
 from tinynet_core.pareto import frontier
-from tinynet_core.presets import Preset, load_preset, project_root
+from tinynet_core.presets import Preset, PresetError, load_preset, project_root
 from tinynet_core.record import Record
 from tinynet_core.scale import Base, eq5_width
 from tinynet_core.series import AFTER_FORMULA, KNOWN, SAMPLED, Series
@@ -115,6 +113,20 @@ class Study:
         """The timings of Table 4, made now in this process where there is no record of them."""
         return self.records([latency_run(self.preset)])[0]
 
+    def maps(self) -> dict[str, list[ActivationMaps]]:
+        """The class activation maps of Figure 5, of every network of Figure 4."""
+        return {name: [_mapped(e) for e in experiments] for name, experiments in self.series("fig4").items()}
+
+    def detection(self) -> dict[str, list[Detection]]:
+        """The detectors of Table 5 on the networks of Table 3, one for each seed.
+
+        Raises ``PresetError`` where the preset trains none.
+        """
+        plan, classifiers = self.preset.detection, self.series("table3")
+        if plan is None:
+            raise PresetError(f"preset {self.preset.name} has no detection: this page needs a preset that has it")
+        return {name: [plan.detection(e) for e in classifiers[name]] for name in ("EfficientNet-B^-3", "TinyNet-D")}
+
     def released(self) -> tuple[dict[str, Record], dict[str, str]]:
         """Released weights on ImageNet, by row of Table 3; and for every other row why there is no such record.
 
@@ -169,8 +181,12 @@ class Study:
         if "fig2" in wanted:
             first += self.sampled.preset.equal_cost_experiments()
         first += [e for page in KNOWN if page in wanted for e in self._of(page).series(page).all()]
+        maps = [task for tasks in self.maps().values() for task in tasks] if "fig5" in wanted else []
+        detectors = [task for tasks in self.detection().values() for task in tasks] if "table5" in wanted else []
+        first += [task.training for task in maps] + [d.pretraining for d in detectors if d.pretraining]
         yield list(dict.fromkeys(first))
         yield list(dict.fromkeys(e for p in AFTER_FORMULA if p in wanted for e in self._of(p).series(p).all()))
+        yield [*maps, *detectors]
         yield [latency_run(self.preset)] if "table4" in wanted else []
 
     def _of(self, page: str) -> "Study":
@@ -180,7 +196,12 @@ class Study:
         """The pages for which this preset has what they need."""
         sampled = self.sampled.preset
         lacking = set() if sampled.random_sample else NEED_SAMPLE
-        return set(PAGES) - lacking - (set() if sampled.equal_cost_sample else {"fig2"})
+        lacking = lacking | (set() if sampled.equal_cost_sample else {"fig2"})
+        return set(PAGES) - lacking - (set() if self.preset.detection else {"table5"})
+
+
+def _mapped(experiment: Experiment) -> ActivationMaps:
+    return ActivationMaps(**{name: getattr(experiment, name) for name in Experiment.model_fields if name != "kind"})
 
 
 def latency_run(preset: Preset) -> LatencyRun:

@@ -49,8 +49,9 @@ def _page(path: Path, preset: Preset) -> nbformat.NotebookNode:
         cell.metadata.pop("execution", None)
     notebook.metadata.pop("papermill", None)
     run = f"Run it yourself: `papermill notebooks/{path.name} out.ipynb -p preset {preset.name}`"
-    evidence = notebook.metadata.get("tinynet", {}).get("evidence")
-    origin = f"{UNTRAINED[evidence] if evidence else _trained(preset)}\n\n{run}\n:::"
+    about = notebook.metadata.get("tinynet", {})
+    worth = UNTRAINED[about["evidence"]] if "evidence" in about else _trained(preset, about.get("part", "preset"))
+    origin = f"{worth}\n\n{run}\n:::"
     notebook.cells.insert(1, nbformat.v4.new_markdown_cell(origin, id="origin"))
     return notebook
 
@@ -64,24 +65,49 @@ digits. Accuracies, where shown, are quoted from the paper.""",
 :class: warning
 The work is counted exactly. Every hour rests on a rate that the paper states, on assumptions listed on the page, and on
 a simulation; no GPU was timed for it.""",
+    "measured": """:::{admonition} Evidence: measured
+:class: tip
+Times are of the machine that the page names, networks with random weights. Another machine gives other times.""",
 }
 """What a page that rests on no trained model says of its worth, by the evidence that its notebook names."""
 
 
-def _trained(preset: Preset) -> str:
-    """What a page that rests on trained models says of their worth."""
-    proxy = preset.evidence == "proxy"
+def _trained(preset: Preset, part: str) -> str:
+    """What a page that rests on trained models says of their worth.
+
+    ``part`` is what of the preset it is about: ``preset``, ``sampled`` (that of ``sampled_on``), ``closeup`` or
+    ``detection``.
+    """
+    about = load_preset(preset.sampled_on) if part == "sampled" and preset.sampled_on else preset
+    about = preset.close if part == "closeup" else about
+    proxy = about.evidence == "proxy"
     worth = (
         "No accuracy on this page is an ImageNet number unless it is marked as quoted."
         if proxy
         else "The prose of this page was written for the proxy, glyphs; the numbers are of this training."
     )
     return (
-        f":::{{admonition}} Evidence: {preset.evidence}\n:class: {'warning' if proxy else 'tip'}\n"
-        f"Trained on {'glyphs' if proxy else 'ImageNet'} with the preset `{preset.name}`: "
-        f"{preset.dataset.classes} classes, {preset.dataset.train_images:,} training and "
-        f"{preset.dataset.val_images:,} validation images, baseline input {preset.base.resolution} px, "
-        f"{preset.recipe.epochs} epochs. {worth}"
+        f":::{{admonition}} Evidence: {about.evidence}\n:class: {'warning' if proxy else 'tip'}\n"
+        f"{_detectors(preset) if part == 'detection' else _classifiers(about)} {worth}"
+    )
+
+
+def _classifiers(preset: Preset) -> str:
+    data = preset.dataset
+    return (
+        f"Trained on {'glyphs' if preset.evidence == 'proxy' else 'ImageNet'} with the preset `{preset.name}`: "
+        f"{data.classes} classes, {data.train_images:,} training and {data.val_images:,} validation images, baseline "
+        f"input {preset.base.resolution} px, {preset.recipe.epochs} epochs."
+    )
+
+
+def _detectors(preset: Preset) -> str:
+    plan = preset.detection
+    if plan is None:
+        return f"The preset `{preset.name}` trains no detector."
+    return (
+        f"Detectors trained on {'scenes of glyphs' if preset.evidence == 'proxy' else 'COCO'} with the preset "
+        f"`{preset.name}`: input {plan.resolution} px, {plan.recipe.epochs} epochs."
     )
 
 

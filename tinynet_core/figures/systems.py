@@ -111,7 +111,7 @@ def trained_systems(frame: pd.DataFrame, images: int) -> Figure:
     _cost_axis(axes)
     seeds = done.groupby("model").size().max()
     axes.set(ylabel=f"top-1 (%), {images:,} validation images, {seeds} seed{'s' if seeds > 1 else ''} a network")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize="small")
     return figure
 
 

@@ -8,7 +8,7 @@ from tinynet_core.experiments.released import ReleasedEvaluation
 from tinynet_core.paper import rows
 from tinynet_core.record import Record
 from tinynet_core.store import Store
-from tinynet_core.sweeps import run
+from tinynet_core.sweeps import SweepStopped, run
 
 Library = Literal["timm", "torchvision"]
 Training = Literal["the authors'", "same augmentation, timm's", "another"]
@@ -73,7 +73,7 @@ def released() -> dict[str, Released]:
 
 
 def evaluate(store: Store) -> tuple[dict[str, Record], dict[str, str]]:
-    """Evaluate every row with released weights on the images of ``$TINYNET_IMAGENET``, and keep the records in ``store``.
+    """Evaluate every row with released weights on the images of ``$TINYNET_IMAGENET``; ``store`` keeps the records.
 
     Returns records by the name of the row, those that were there already included, and for each row without one why.
     """
@@ -82,6 +82,8 @@ def evaluate(store: Store) -> tuple[dict[str, Record], dict[str, str]]:
     for name, row in released().items():
         try:
             found[name] = run(row.task, store, progress=True)
+        except SweepStopped:
+            raise
         except UserError as error:
             reasons[name] = str(error)
     return found, reasons

@@ -1,0 +1,55 @@
+"""A small data set in COCO's layout: JPEGs with coloured rectangles, category ids with gaps, and a crowd."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CATEGORIES = ({"id": 3, "name": "red"}, {"id": 17, "name": "blue"}, {"id": 90, "name": "absent"})
+COLOURS = {3: (220, 30, 30), 17: (30, 30, 220)}
+
+
+def write_coco(root: Path, train: int = 10, val: int = 4, seed: int = 0) -> Path:
+    """``root`` with one to three rectangles an image; every second one has a crowd, the last of train has nothing."""
+    rng = np.random.default_rng(seed)
+    (root / "annotations").mkdir(parents=True)
+    for split, count in (("train2017", train), ("val2017", val)):
+        (root / split).mkdir()
+        images, annotations = [], []
+        for i in range(count):
+            width, height = rng.integers(90, 161, 2).tolist()
+            pixels = np.full((height, width, 3), 120, np.uint8) + rng.integers(0, 20, (height, width, 1), np.uint8)
+            name, image_id = f"{i:012d}.jpg", 1000 + 7 * i
+            if split == "val2017" or i < train - 1:
+                annotations += _rectangles(rng, pixels, image_id, len(annotations))
+            Image.fromarray(pixels).save(root / split / name, quality=95)
+            images.append({"id": image_id, "file_name": name, "width": width, "height": height})
+        content = {"images": images, "annotations": annotations, "categories": list(CATEGORIES)}
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    return root
+
+
+def _rectangles(rng, pixels, image_id, first):
+    height, width, _ = pixels.shape
+    found = []
+    for _ in range(int(rng.integers(1, 4))):
+        w, h = rng.integers(20, 60, 2).tolist()
+        left, top = int(rng.integers(0, width - w)), int(rng.integers(0, height - h))
+        category = int(rng.choice(list(COLOURS)))
+        pixels[top : top + h, left : left + w] = COLOURS[category]
+        found.append((category, [left, top, w, h], 0))
+    if image_id % 2:
+        found.append((3, [0, 0, width, 10], 1))
+    return [
+        {
+            "id": first + i,
+            "image_id": image_id,
+            "category_id": category,
+            "bbox": box,
+            "area": box[2] * box[3] * 0.9,
+            "iscrowd": crowd,
+            "segmentation": {"size": [height, width], "counts": [width * height]} if crowd else [],
+        }
+        for i, (category, box, crowd) in enumerate(found, 1)
+    ]

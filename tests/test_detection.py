@@ -1,0 +1,433 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from coco import write_coco
+from pydantic import ValidationError
+from torchvision.models.detection._utils import BoxCoder, SSDMatcher
+from torchvision.models.detection.ssd import SSD
+from torchvision.ops import box_iou
+
+from tinynet_core import Base, Recipe, Record, Scale, Store, UserError, network, run
+from tinynet_core.complexity import trace
+from tinynet_core.data import CocoDataset, SceneDataset, load_detection
+from tinynet_core.detection import model, training
+from tinynet_core.detection.evaluation import METRICS, average_precision
+from tinynet_core.detection.model import Targets
+from tinynet_core.experiments import Detection, DetectionPlan, Experiment
+from tinynet_core.record import execute
+from tinynet_core.training import checkpoint, loop
+from tinynet_core.training.augment import draw
+
+SCENES = SceneDataset(classes=2, side=96, train_images=16, val_images=6, most=3)
+RECIPE = Recipe(
+    epochs=2, batch_size=8, lr=5e-3, warmup_epochs=0.5, label_smoothing=0.0, dropout=0.0, mirror=0.5,
+    ema_decay=0.9, zero_init_classifier=False,
+)  # fmt: skip
+BASE = Base(32, 0.25, 4)
+SPEC = network("tinynet_e", base=BASE)
+
+
+def detector(classes=2, resolution=96, **more):
+    return model.build(SPEC, classes, resolution, 0.1, (0.2, 0.95), **more)
+
+
+def train(recipe=RECIPE, seed=0, data=SCENES, path=None, should_stop=None, build=detector):
+    return training.trained(build, load_detection(data), recipe, seed, "cpu", path, should_stop)
+
+
+# model
+
+
+@pytest.mark.parametrize(("resolution", "sides"), [(64, [4, 2, 1]), (96, [6, 3, 2, 1]), (512, [32, 16, 8, 4, 2, 1])])
+def test_features_halve_down_to_one_pixel(resolution, sides):
+    net = detector(resolution=resolution).eval()
+    maps = net.backbone(torch.zeros(1, 3, resolution, resolution))
+    assert [m.shape[-1] for m in maps] == sides
+    assert [m.shape[1] for m in maps] == net.backbone.channels
+    assert net.backbone.channels[0] == 6 * SPEC.stages[4].c_out  # what the last strided stage expands
+    outputs = net(torch.zeros(2, 3, resolution, resolution))
+    anchors = 6 * sum(side**2 for side in sides)  # six boxes a place
+    assert outputs["cls_logits"].shape == (2, anchors, 3)
+    assert outputs["bbox_regression"].shape == (2, anchors, 4)
+    assert net.place_anchors().shape == (anchors, 4)
+
+
+def test_the_backbone_is_the_classifier():
+    classifier = SPEC.build().eval()
+    net = detector(pretrained=classifier).eval()
+    x = torch.randn(2, 3, 96, 96)
+    torch.testing.assert_close(net.backbone(x)[1], classifier.forward_features(x))
+
+
+@pytest.mark.parametrize("name", ["tinynet_d", "efficientnet_b-3"])
+def test_cost_is_backbone_plus_heads_counted_by_hand(name):
+    spec, classes, side = network(name), 80, 512
+    cost = model.cost(spec, classes, side, 1.0)
+    channels = [6 * spec.stages[4].c_out, spec.head, 512, 256, 256, 128]
+    macs, maps = model.backbone_macs(spec, side), [32, 16, 8, 4, 2, 1]
+    for c_in, c_out, before, after in zip(channels[1:], channels[2:], maps[1:], maps[2:], strict=False):
+        half = c_out // 2
+        macs += c_in * half * before**2 + 9 * half * after**2 + half * c_out * after**2
+    for c, s in zip(channels, maps, strict=True):
+        macs += (2 * 9 * c + c * 6 * (81 + 4)) * s**2
+    assert cost.macs == macs
+    with torch.device("meta"):
+        backbone = spec.build()
+    backbone.classifier = torch.nn.Identity()
+    assert model.backbone_macs(spec, side) == trace(backbone, side).macs
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv1_050_192", "ghostnet_a"])
+def test_other_families_are_refused(name):
+    with pytest.raises(ValidationError, match="network must have an inverted residual block"):
+        Detection(network=name, dataset=SCENES, recipe=RECIPE)
+
+
+class Named(torch.nn.Module):
+    """Feature maps as torchvision's SSD takes them."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.features = features
+
+    def forward(self, x):
+        return dict(enumerate(self.features(x)))
+
+
+def test_loss_is_that_of_torchvisions_forward():
+    """The same features and head in torchvision's own training step, with lists of images and of dictionaries."""
+    torch.manual_seed(0)
+    net = detector().eval()
+    whole = SSD(Named(net.backbone), net.anchor_generator, (96, 96), 3, head=net.head, image_mean=[0] * 3, image_std=[1] * 3)
+    images = torch.rand(3, 3, 96, 96)
+    boxes = torch.tensor([[10.0, 12.0, 50.0, 60.0], [30.0, 5.0, 90.0, 40.0]])
+    targets = [
+        Targets(boxes, torch.tensor([1, 2])),
+        Targets(boxes[:1], torch.tensor([2])),
+        Targets(boxes[:0], torch.tensor([]).long()),
+    ]
+    whole.training = True
+    theirs = whole(list(images), [t._asdict() for t in targets])
+    ours = net.losses(net(images), targets)
+    torch.testing.assert_close(ours[0], theirs["bbox_regression"])
+    torch.testing.assert_close(ours[1], theirs["classification"])
+
+
+def test_perfect_codes_decode_to_the_objects():
+    """Outputs made by torchvision's box coder from the objects themselves are detected as those objects."""
+    net, side = detector(), 96
+    boxes, labels = torch.tensor([[10.0, 12.0, 50.0, 60.0], [60.0, 50.0, 90.0, 80.0]]), torch.tensor([1, 2])
+    anchors = net.place_anchors()
+    matched = SSDMatcher(0.5)(box_iou(boxes, anchors))
+    codes = BoxCoder((10.0, 10.0, 5.0, 5.0)).encode_single(boxes[matched.clamp(min=0)], anchors)
+    wanted = torch.where(matched < 0, 0, labels[matched.clamp(min=0)])
+    logits = 20 * torch.nn.functional.one_hot(wanted, 3).float()
+    (found,) = net.detections({"bbox_regression": codes[None], "cls_logits": logits[None]})
+    sure = found.scores > 0.5
+    assert sorted(found.labels[sure].tolist()) == [1, 2]
+    for box, label in zip(found.boxes[sure], found.labels[sure], strict=True):
+        torch.testing.assert_close(box, boxes[label - 1], atol=1e-3, rtol=0)
+    assert found.boxes.max() <= side
+
+
+# boxes move with their images
+
+
+def test_boxes_move_as_the_pixels_do():
+    """A white rectangle on black: the bounds of what is white after crop and flip are the moved box."""
+    recipe = RECIPE.model_copy(update={"crop_area": (0.4, 0.9), "jitter": 0.0})
+    images = torch.zeros(40, 3, 64, 64, dtype=torch.uint8)
+    box = torch.tensor([[20.0, 16.0, 44.0, 36.0]])
+    images[:, :, 16:36, 20:44] = 255
+    batch = training.BoxedBatch(images, [Targets(box, torch.tensor([1]))] * 40, torch.ones(40))
+    draws = draw(40, recipe, torch.Generator().manual_seed(1))
+    pixels, targets = training.augmented(batch, 128, recipe, draws)
+    assert 10 < draws.flip.sum() < 30
+    assert sum(len(t.boxes) for t in targets) >= 35
+    for image, target in zip(pixels, targets, strict=True):
+        if len(target.boxes):
+            white = image[0] > (0.5 - 0.485) / 0.229
+            rows, columns = white.any(1).nonzero().flatten(), white.any(0).nonzero().flatten()
+            bounds = torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).float()
+            assert (bounds - target.boxes[0]).abs().max() <= 1.5
+
+
+def test_what_leaves_the_crop_is_dropped_or_cut():
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [30.0, 30.0, 50.0, 50.0], [38.0, 0.0, 60.0, 20.0]])
+    crop = torch.tensor([[0.0, 0.0, 40.0, 40.0]])
+    (kept,) = training.moved([Targets(boxes, torch.tensor([1, 2, 3]))], crop, 80, torch.tensor([False]))
+    assert kept.labels.tolist() == [1]  # the centre of the second lies on the edge, that of the third outside
+    (kept,) = training.moved([Targets(boxes, torch.tensor([1, 2, 3]))], crop + 5, 80, torch.tensor([True]))
+    # 5..45 in both directions, mirrored: the first box has its centre on the edge, the second is cut at 45
+    assert kept.labels.tolist() == [2]
+    assert kept.boxes.tolist() == [[0.0, 50.0, 30.0, 80.0]]
+
+
+def test_a_crop_without_objects_trains():
+    net, batch = detector().train(), torch.rand(2, 3, 96, 96)
+    nothing = Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    box, classes = net.losses(net(batch), [nothing, nothing])
+    assert box.item() == classes.item() == 0.0
+
+
+# average precision
+
+
+def truth_of(boxes, categories=(1,)):
+    from tinynet_core.data.boxes import ground_truth
+
+    annotations = [
+        {"id": i, "image_id": image, "category_id": category, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+        for i, (image, category, box) in enumerate(boxes, 1)
+    ]
+    images = [{"id": i} for i in sorted({b[0] for b in boxes})]
+    return ground_truth({"images": images, "categories": [{"id": c} for c in categories], "annotations": annotations})
+
+
+def test_average_precision_by_hand():
+    """Three objects; by score: a hit, a miss, a hit with an intersection over union of 0.8.
+
+    Precision is 1 up to a recall of 1/3, then 2/3 up to 2/3, then 0: over the 101 recalls 0, 0.01, ... that is
+    (34 + 33 * 2/3) / 101 up to a threshold of 0.8, which 7 of the 10 thresholds are, and 34 / 101 above it.
+    """
+    truth = truth_of([(1, 1, [0, 0, 10, 10]), (1, 1, [50, 50, 10, 10]), (2, 1, [0, 0, 100, 100])])
+    rows = np.array([
+        [1, 0, 0, 10, 10, 0.9, 1],
+        [1, 80, 0, 10, 10, 0.8, 1],
+        [1, 50, 50, 10, 8, 0.7, 1],
+    ])  # fmt: skip
+    found = average_precision(truth, rows, [1, 2], (32.0**2, 96.0**2))
+    good, bad = (34 + 33 * 2 / 3) / 101, 34 / 101
+    assert found["ap50"] == pytest.approx(good)
+    assert found["ap75"] == pytest.approx(good)
+    assert found["map"] == pytest.approx((7 * good + 3 * bad) / 10)
+    assert found["ar_100"] == pytest.approx((7 * 2 / 3 + 3 / 3) / 10)
+    assert found["map_large"] == 0.0
+    # of the two small objects: precision 1 up to a recall of 1/2, then 2/3
+    assert found["map_small"] == pytest.approx((7 * (51 + 50 * 2 / 3) + 3 * 51) / 10 / 101)
+    assert "map_medium" not in found  # there is none
+
+
+def test_area_limits_decide_what_is_small():
+    truth = truth_of([(1, 1, [0, 0, 10, 10])])
+    rows = np.array([[1, 0, 0, 10, 10, 0.9, 1]])
+    assert average_precision(truth, rows, [1], (50.0, 99.0)).keys() >= {"map_large"}
+    assert average_precision(truth, rows, [1], (101.0, 200.0)).keys() >= {"map_small"}
+
+
+def test_an_oracle_has_an_average_precision_of_one_and_silence_none():
+    data = load_detection(SCENES)
+    boxes, labels = data.val.boxes, data.val.labels
+    owner = np.repeat(data.val.ids, np.diff(data.val.starts))
+    rows = np.column_stack([owner, boxes[:, :2], boxes[:, 2:] - boxes[:, :2], np.ones(len(boxes)), labels])
+    args = data.val.ids.tolist(), data.area_limits
+    assert set(average_precision(data.truth(), rows, *args).values()) == {1.0}
+    assert set(average_precision(data.truth(), np.empty((0, 7)), *args).values()) == {0.0}
+
+
+# training
+
+
+def test_a_detector_learns_eight_scenes_by_heart():
+    scenes = SceneDataset(classes=2, side=96, train_images=8, val_images=1, most=2, shares=(0.0, 0.0, 1.0))
+    data = load_detection(scenes)
+    # judged on what it is trained on
+    data = dataclasses.replace(data, val=dataclasses.replace(data.train), truth=lambda: scene_truth(data))
+    recipe = RECIPE.model_copy(
+        update={
+            "epochs": 120,
+            "lr": 1e-2,
+            "crop_area": (1.0, 1.0),
+            "crop_aspect": (1.0, 1.0),
+            "jitter": 0.0,
+            "mirror": 0.0,
+        }
+    )
+    quick = QuietRun(detector, data, recipe, 0, torch.device("cpu"))
+    while quick.epoch < recipe.epochs:
+        quick.train_epoch()
+    assert quick.outcome.curve[-1]["raw_map"] > 0.5
+
+
+class QuietRun(training.DetectionRun):
+    """Evaluates after the last epoch alone."""
+
+    def evaluate(self, should_stop, batch_size=64):
+        if self.epoch + 1 < self.recipe.epochs:
+            return {"raw_loss": 0.0, "ema_loss": 0.0}
+        return super().evaluate(should_stop, batch_size)
+
+
+def scene_truth(data):
+    owner = np.repeat(data.train.ids, np.diff(data.train.starts))
+    boxes = np.column_stack([data.train.boxes[:, :2], data.train.boxes[:, 2:] - data.train.boxes[:, :2]])
+    triples = zip(owner.tolist(), data.train.labels.tolist(), boxes.tolist(), strict=True)
+    return truth_of(list(triples), data.categories)
+
+
+def test_same_seed_same_curve():
+    curves = [train(seed=seed).outcome.curve for seed in (0, 0, 1)]
+    assert curves[0] == curves[1]
+    assert curves[0] != curves[2]
+    assert [row["epoch"] for row in curves[0]] == [1, 2]
+    assert "ema_map" in curves[0][1]
+    assert "ema_map" not in curves[0][0]
+    assert curves[0][0]["train_loss"] == pytest.approx(
+        curves[0][0]["train_box_loss"] + curves[0][0]["train_class_loss"]
+    )
+
+
+@pytest.mark.parametrize("asked", [0, 1, 2, 4])
+def test_a_run_stopped_at_any_step_ends_with_the_same_bits(tmp_path, asked):
+    """Two steps and one batch of the evaluation an epoch."""
+    whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
+    expected = train(path=whole, seed=7)
+    countdown = iter(range(asked, -2, -1))
+    with pytest.raises(loop.Interrupted):
+        train(path=cut, seed=7, should_stop=lambda: next(countdown) <= 0)
+    state = checkpoint.load(cut, loop.TRAINING_VERSION)
+    assert (state["epoch"], state["step"]) == divmod(asked, 3)
+    torch.rand(13)  # the global generator is somewhere else by now
+    assert train(path=cut, seed=7).outcome.curve == expected.outcome.curve
+    a, b = (checkpoint.load(p, loop.TRAINING_VERSION) for p in (whole, cut))
+    for part in ("model", "ema"):
+        assert all(torch.equal(a[part][k], b[part][k]) for k in a[part])
+
+
+def test_parts_of_a_batch_weigh_as_their_images():
+    batch = next(
+        training.DetectionRun(detector, load_detection(SCENES), RECIPE, 0, torch.device("cpu")).batches(
+            [torch.arange(8)]
+        )
+    )
+    cut = RECIPE.model_copy(update={"norm_batch": 4})
+    run_ = training.DetectionRun(detector, load_detection(SCENES), cut, 0, torch.device("cpu"))
+    seen = []
+    run_.model.head.register_forward_hook(lambda m, i, o: seen.append(len(o["cls_logits"])))
+    sums = run_.train_step(batch)
+    assert seen == [4, 4]
+    assert sums[0] == pytest.approx(float(sums[1] + sums[2]))
+
+
+def test_several_processes_are_refused(monkeypatch):
+    class Two:
+        size = 2
+
+    monkeypatch.setattr(training, "team", Two)
+    with pytest.raises(UserError, match="a detector is trained in one process, the launcher started 2"):
+        train()
+
+
+# tasks
+
+
+@pytest.fixture
+def task():
+    return Detection(
+        network="tinynet_e", base=BASE, dataset=SCENES, recipe=RECIPE, resolution=96, extra_width=0.1, seed=0
+    )
+
+
+def test_a_record_says_how_well_and_shows_detections(task, tmp_path):
+    record = run(task, Store(tmp_path), device="cpu")
+    assert record.done
+    assert Record.from_json(record.to_json()) == record
+    assert set(record.metrics) >= {"map", "ap50", "ap75", "ar_100", "raw_map", "loss", "raw_loss", "train_loss"}
+    assert all(0 <= record.metrics[name] <= 1 for name in METRICS if name in record.metrics)
+    assert record.metrics["map"] == record.curve[-1]["ema_map"]
+    assert record.cost == task.cost()
+    assert record.cost["classifier_macs"] == network("tinynet_e", base=BASE).complexity().macs
+    assert record.provenance["dataset_sha256"] == load_detection(SCENES).content_hash
+    assert [len(record.arrays[name]) for name in ("boxes", "scores", "labels")] == [6, 6, 6]
+    for boxes, scores, labels in zip(*(record.arrays[n] for n in ("boxes", "scores", "labels")), strict=True):
+        assert len(boxes) == len(scores) == len(labels) <= 12
+        assert scores == sorted(scores, reverse=True)
+        assert set(labels) <= {1, 2}
+        assert all(0 <= x <= 96 for box in boxes for x in box)
+    assert Store(tmp_path).weights(task).exists()
+    frame = Store(tmp_path).frame([task])
+    assert frame.kind.item() == "detection"
+    assert frame.map.item() == record.metrics["map"]
+
+
+def test_key_label_cost_work_and_steps(task):
+    assert Detection.model_validate_json(task.model_dump_json()).key == task.key
+    others = [task.model_copy(update=change) for change in ({"seed": 1}, {"resolution": 64}, {"boxes": (0.1, 0.9)})]
+    assert len({task.key, *(o.key for o in others)}) == 4
+    assert task.label == "detector on tinynet_e (r 0.475, d 0.6, w 0.51) seed 0"
+    assert task.steps == 4
+    assert task.work == task.cost()["macs"] * 16 * 2
+    assert task.cost()["resolution"] == 96
+
+
+def test_a_pretrained_backbone_starts_with_the_weights_of_its_classifier(tiny_dataset, tmp_path, monkeypatch):
+    classifier = Experiment(
+        network="efficientnet_b0", scale=Scale(0.2, 0.5, 0.2), dataset=tiny_dataset,
+        recipe=Recipe(epochs=1, warmup_epochs=0.5, batch_size=32), seed=3,
+    )  # fmt: skip
+    plan = DetectionPlan(dataset=SCENES, recipe=RECIPE, resolution=96, extra_width=0.1, pretrained=True)
+    task = plan.detection(classifier)
+    assert (task.network, task.scale, task.seed, task.pretraining) == (
+        "efficientnet_b0", classifier.scale, 3, classifier,
+    )  # fmt: skip
+    assert task.data == (SCENES, tiny_dataset)
+    assert plan.model_copy(update={"pretrained": False}).detection(classifier).pretraining is None
+    starts = []
+    real = model.build
+    monkeypatch.setattr(model, "build", lambda *a: starts.append(real(*a)) or starts[-1])
+    record = execute(task, "cpu", tmp_path)
+    assert record.done
+    weights = classifier.module("cpu", tmp_path).state_dict()
+    torch.manual_seed(0)
+    fresh = real(task.spec(), 2, 96, 0.1, task.boxes, True, classifier.module("cpu", tmp_path))
+    assert all(torch.equal(value, weights[name]) for name, value in fresh.backbone.backbone.state_dict().items())
+    assert len(starts) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": {"label_smoothing": 0.1}}, "recipe.label_smoothing must be 0"),
+        ({"recipe": {"dropout": 0.1}}, "recipe.dropout must be 0"),
+        ({"recipe": {"rand_augment": 9.0}}, "recipe.rand_augment must be 0"),
+        ({"recipe": {"eval_crop": 0.875}}, "recipe.eval_crop must be 1"),
+        ({"recipe": {"batch_size": 32}}, "batch_size 32 is above the 16 training images"),
+        ({"boxes": (0.9, 0.2)}, "boxes must satisfy 0 < low < high <= 1"),
+        ({"resolution": 32}, "resolution"),
+        ({"dataset": {"kind": "glyphs"}}, "dataset"),
+        ({"network": "tinynet_z"}, "unknown network"),
+        ({"sede": 1}, "sede"),
+    ],
+)
+def test_bad_tasks(task, change, message):
+    content = task.model_dump()
+    if "recipe" in change:
+        change = {"recipe": content["recipe"] | change["recipe"]}
+    with pytest.raises(ValidationError, match=message):
+        Detection.model_validate(content | change)
+
+
+def test_the_pretraining_must_be_of_the_same_network(task, make_experiment):
+    with pytest.raises(ValidationError, match=r"pretraining\.network must be that of the detector, tinynet_e"):
+        Detection.model_validate(task.model_dump() | {"pretraining": make_experiment().model_dump()})
+
+
+def test_a_folder_in_cocos_layout_is_trained_on_and_judged(tmp_path, monkeypatch):
+    """JPEGs of several shapes, a crowd, category ids with gaps; decoded at one size and trained at another."""
+    monkeypatch.setenv("TINYNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TINYNET_COCO", str(write_coco(tmp_path / "coco")))
+    dataset = CocoDataset(classes=3, side=112, train_images=9, val_images=4)
+    recipe = RECIPE.model_copy(update={"epochs": 25, "lr": 1e-2, "crop_area": (0.9, 1.0), "jitter": 0.1})
+    task = Detection(network="tinynet_e", base=BASE, dataset=dataset, recipe=recipe, resolution=96, extra_width=0.1)
+    record = execute(task, "cpu", tmp_path / "store")
+    assert record.done
+    assert record.metrics["ap50"] > 0.05
+    assert math.isfinite(record.metrics["raw_loss"])
+    assert "map_large" not in record.metrics  # no object has 96 x 96 pixels
+    shapes = load_detection(dataset).val.shapes
+    for boxes, (width, height) in zip(record.arrays["boxes"], shapes, strict=True):
+        assert all(0 <= a < c <= width + 0.1 and 0 <= b < d <= height + 0.1 for a, b, c, d in boxes)
+    assert {label for labels in record.arrays["labels"] for label in labels} <= {1, 2, 3}

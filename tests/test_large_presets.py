@@ -1,0 +1,92 @@
+"""Every notebook under the large presets, on folders of a few small images: what a user of ImageNet and COCO runs."""
+
+import warnings
+
+import matplotlib
+import nbformat
+import pytest
+import yaml
+from coco_folder import write_coco_folder
+from IPython.core.interactiveshell import InteractiveShell
+from jpegs import write_image_folder
+
+from tinynet_core import Study
+from tinynet_core.paper.claims import claims, ledger
+from tinynet_core.presets import project_root
+
+NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
+SMALL = {
+    "base": {"resolution": 32, "width": 0.1, "divisor": 2},
+    "dataset": {"classes": 3, "side": 32},
+    "recipe": {"epochs": 1, "batch_size": 16, "norm_batch": 8, "warmup_epochs": 0.2, "precision": "fp32"},
+    "latency": {"runs": 10, "warmup": 1},
+    "resources": {"workers": 2, "gpus": 0, "cpus": 1},
+}
+
+
+def shrunk(name, **change):
+    """The preset ``name`` with everything in it that costs time made small."""
+    content = yaml.safe_load((project_root() / "presets" / f"{name}.yaml").read_text())
+    for key, value in {**SMALL, **change}.items():
+        content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
+    return content
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    """``imagenet1k`` on three classes, its samples on two of them as ``imagenet100`` has a hundred of a thousand."""
+    folder = tmp_path_factory.mktemp("large")
+    write_image_folder(folder / "imagenet", classes=3, train=12, val=6)
+    write_coco_folder(folder / "coco")
+    detection = {"resolution": 128, "recipe": {**SMALL["recipe"], "batch_size": 4, "norm_batch": None}}
+    hundred = shrunk(
+        "imagenet100",
+        random_sample={"models": 5, "frontier": 0.6},
+        equal_cost_sample={"models": 3, "tolerance": 0.2},
+        resnet_recipe={**SMALL["recipe"], "warmup_epochs": 0},
+        dataset={"classes": 2, "side": 32, "train_per_class": 10},
+    )
+    (folder / "imagenet100.yaml").write_text(yaml.safe_dump(hundred))
+    thousand = shrunk("imagenet1k", sampled_on="imagenet100.yaml", budgets=[0.5])
+    thousand["detection"] = thousand["detection"] | detection
+    (folder / "imagenet1k.yaml").write_text(yaml.safe_dump(thousand))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYNET_IMAGENET", str(folder / "imagenet"))
+        patch.setenv("TINYNET_COCO", str(folder / "coco"))
+        patch.setenv("TINYNET_CACHE", str(folder / "cache"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield str(folder / "imagenet1k.yaml"), str(folder / "store")
+
+
+def run_cells(path, preset, store):
+    """Run the code cells of a notebook in this process, as a kernel would but faster."""
+    shell = InteractiveShell()
+    try:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type != "code":
+                continue
+            source = cell.source
+            if "parameters" in cell.metadata.get("tags", []):
+                source = f"preset, store, train = {preset!r}, {store!r}, True"
+            result = shell.run_cell(source, store_history=True)
+            result.raise_error()
+    finally:
+        matplotlib.pyplot.close("all")
+        InteractiveShell.clear_instance()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook(preset, path, capsys):
+    matplotlib.use("Agg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tiny networks are far from their budgets
+        run_cells(path, *preset)
+    assert "Error" not in capsys.readouterr().err
+
+
+def test_every_claim_was_answered_on_the_evidence_of_training(preset):
+    table = ledger(Study(*preset).store)
+    assert len(table) == len(claims())
+    assert not (table.note == "its notebook was not run").any()
+    assert "proxy" not in set(table.evidence)
+    assert "trained" in set(table.evidence)

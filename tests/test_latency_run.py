@@ -1,0 +1,102 @@
+import re
+from statistics import median
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from tinynet_core import Record, Store, run
+from tinynet_core.experiments import LatencyRun
+from tinynet_core.experiments.latency import pair
+from tinynet_core.training.loop import Interrupted
+
+SMALL = {"networks": ("tinynet_e",), "runs": 5, "warmup": 1}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("store"))
+    before = torch.get_num_threads()
+    record = run(LatencyRun(networks=("tinynet_e", "efficientnet_b-4"), runs=5, warmup=1), store)
+    assert torch.get_num_threads() == before
+    return store, record
+
+
+def test_the_record_has_the_runs_and_their_medians(measured):
+    store, record = measured
+    names = [pair(b, n) for n in ("tinynet_e", "efficientnet_b-4") for b in ("onnxruntime", "torch")]
+    assert list(record.arrays) == list(record.metrics) == names
+    for name, times in record.arrays.items():
+        assert len(times) == 5
+        assert all(x > 0 and x == round(x, 3) for x in times)
+        assert record.metrics[name] == pytest.approx(median(times), abs=1e-4)
+    assert record.cost == {"macs tinynet_e": 24_356_848, "macs efficientnet_b-4": 23_223_504}
+    assert store.get(record.experiment) == record
+    assert Record.from_json(record.to_json()) == record
+
+
+def test_the_record_names_the_machine(measured):
+    made = measured[1].provenance
+    assert made["device"].startswith("cpu (")
+    assert (made["threads"], made["torch_layout"]) == (1, "channels_last")
+    assert re.match(r"\d+\.\d+", made["onnxruntime"])
+    assert made["processors"] >= 1
+    assert made["others_busy"] is None or made["others_busy"] >= 0
+
+
+def test_a_store_shows_it_beside_trainings(measured, make_experiment, tmp_path):
+    store = Store(tmp_path)
+    store.put(measured[1])
+    run(make_experiment(epochs=1), store)
+    frame = store.frame().set_index("kind")
+    assert frame.network["latency"] == ""
+    assert frame["onnxruntime tinynet_e"]["latency"] == measured[1].metrics["onnxruntime tinynet_e"]
+    assert frame.macs.notna().to_dict() == {"latency": False, "training": True}
+
+
+def test_one_backend(measured):
+    task = LatencyRun(**SMALL, backends=("torch",))
+    result = task.perform("cpu", None, None, False)
+    assert list(result.metrics) == ["torch tinynet_e"]
+
+
+def test_a_stop_keeps_nothing(tmp_path):
+    asked = iter([False, False, True])
+    with pytest.raises(Interrupted):
+        LatencyRun(**SMALL).perform("cpu", tmp_path, lambda: next(asked), False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_asks_as_often_as_it_says():
+    asked = []
+    task = LatencyRun(**SMALL, backends=("onnxruntime",))
+    task.perform("cpu", None, lambda: asked.append(1) is not None, False)
+    assert len(asked) == task.steps == 6
+    assert task.work == 6 * 24_356_848
+
+
+def test_key_does_not_change_unnoticed():
+    assert LatencyRun(**SMALL).key == LatencyRun(**SMALL, backends=["onnxruntime", "torch"], threads=1, seed=0).key
+    assert LatencyRun(**SMALL).key[:12] == "d77ddcb6e62d"
+    assert LatencyRun(**SMALL, seed=1).key != LatencyRun(**SMALL).key
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"networks": ()}, "at least 1 item"),
+        ({"networks": ("tinynet_z",)}, "unknown network 'tinynet_z', nearest: tinynet_"),
+        ({"networks": ("tinynet_e", "tinynet_e")}, "tinynet_e is listed twice"),
+        ({"backends": ("tflite",)}, "'onnxruntime' or 'torch'"),
+        ({"backends": ("torch", "torch")}, "torch is listed twice"),
+        ({"backends": ()}, "at least 1 item"),
+        ({"runs": 1}, "greater than or equal to 2"),
+        ({"runs": 5.0}, "valid integer"),
+        ({"warmup": -1}, "greater than or equal to 0"),
+        ({"threads": 0}, "greater than or equal to 1"),
+        ({"rounds": 5}, "rounds"),
+    ],
+)
+def test_bad_runs(change, message):
+    with pytest.raises(ValidationError, match=message):
+        LatencyRun(**{**SMALL, **change})

@@ -1,0 +1,228 @@
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch.nn import functional as F
+
+from tinynet_core import Experiment, GlyphDataset, Record, Scale, Store, figures, run
+from tinynet_core.cam import activation_maps
+from tinynet_core.data import load_images
+from tinynet_core.data.glyphs import glyph_region
+from tinynet_core.experiments import ActivationMaps, AnyTask
+from tinynet_core.experiments.task import weights_file
+from tinynet_core.record import execute
+from tinynet_core.store import to_frame
+from tinynet_core.training.augment import evaluation_batch
+from tinynet_core.training.loop import Interrupted
+from tinynet_core.training.recipe import Recipe
+
+
+def maps_of(experiment, **change):
+    return ActivationMaps(**experiment.model_dump(exclude={"kind"}), **change)
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    """A network whose last feature map has 2x2 cells, on letters that cover a part of the image."""
+    dataset = GlyphDataset(
+        classes=4, resolution=32, train_images=128, val_images=140, difficulty=0.0, extent=(0.4, 0.6)
+    )
+    recipe = Recipe(epochs=1, warmup_epochs=0.5)
+    return Experiment(network="efficientnet_b0", scale=Scale(0.25, 0.5, 0.2), dataset=dataset, recipe=recipe)
+
+
+@pytest.fixture(scope="module")
+def stored(experiment, tmp_path_factory):
+    """The training's record, the record of its maps, and the store."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    return run(experiment, store, device="cpu"), run(maps_of(experiment, shown=5), store, device="cpu"), store
+
+
+def test_the_task_is_told_apart_and_has_a_key_of_its_own(experiment):
+    task = maps_of(experiment)
+    assert task.training == experiment
+    assert task.training.key == experiment.key
+    assert len({experiment.key, task.key, maps_of(experiment, shown=3).key}) == 3
+    again = TypeAdapter(AnyTask).validate_json(task.model_dump_json())
+    assert (type(again), again) == (ActivationMaps, task)
+    assert task.work == experiment.spec().complexity().macs * 140
+    assert task.steps == 2
+    assert task.data == (experiment.dataset,)
+    assert task.label.startswith("maps of efficientnet_b0")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": "ghostnet_a", "scale": None, "base": None}, "network ghostnet_a has no class activation maps"),
+        ({"shown": 0}, "shown"),
+        ({"shwon": 2}, "shwon"),
+    ],
+)
+def test_bad_tasks(experiment, change, message):
+    with pytest.raises(ValidationError, match=message):
+        ActivationMaps.model_validate({**experiment.model_dump(exclude={"kind"}), **change})
+
+
+def test_the_accuracy_is_that_of_the_training(stored):
+    trained, maps, _ = stored
+    assert maps.metrics["top1"] == trained.metrics["top1"] == trained.curve[-1]["ema_top1"]
+    assert np.mean(maps.arrays["correct"]) == maps.metrics["top1"]
+    assert maps.provenance["training"] == trained.key
+    assert maps.provenance["dataset_sha256"] == trained.provenance["dataset_sha256"]
+    assert maps.curve == []
+
+
+def test_the_measure_done_another_way(stored):
+    """Image by image, with torch's own upsampling of the map and resizing of the region."""
+    _, maps, store = stored
+    task = maps.experiment
+    module, side = task.training.module("cpu", store.root), task.spec().resolution
+    data = load_images(task.dataset)
+    labels = torch.from_numpy(np.array(data.val_labels))
+    with torch.inference_mode():
+        pixels = torch.from_numpy(np.array(data.val_images)).permute(0, 3, 1, 2)
+        features = module.forward_features(evaluation_batch(pixels, side, task.recipe))
+        drawn = activation_maps(features, module.classifier, labels).detach()
+    assert drawn.shape[1:] == (2, 2)
+    for i in (0, 17, 139):
+        region = torch.from_numpy(glyph_region(task.dataset, "val", i)).float()
+        region = F.interpolate(region[None, None], (side, side), mode="bilinear", antialias=True)[0, 0]
+        picture = F.interpolate(drawn[i].clamp(min=0)[None, None], (side, side), mode="bilinear")[0, 0]
+        share = (picture * region).sum() / picture.sum() if picture.sum() > 0 else region.mean()
+        assert maps.arrays["energy"][i] == pytest.approx(share.item(), abs=2e-3)
+        assert maps.arrays["area"][i] == pytest.approx(region.mean().item(), abs=2e-3)
+
+
+def test_metrics_are_means_over_all_images(stored):
+    _, maps, _ = stored
+    names = {
+        "energy": "energy",
+        "area": "area",
+        "best": "best",
+        "hit": "pointing",
+        "chance": "chance",
+        "blind": "blind",
+    }
+    for array, metric in names.items():
+        assert len(maps.arrays[array]) == 140
+        assert maps.metrics[metric] == pytest.approx(np.mean(maps.arrays[array]), abs=1e-4)
+    lift = np.array(maps.arrays["energy"]) / maps.arrays["area"]
+    assert maps.metrics["lift"] == pytest.approx(lift.mean(), rel=1e-2)
+    assert {"energy_centred", "lift_centred", "pointing_centred", "chance_centred"} <= set(maps.metrics)
+    assert np.all(np.array(maps.arrays["energy"]) <= np.array(maps.arrays["best"]) + 1e-4)
+
+
+def test_the_shown_images_are_drawn_by_a_seed_and_the_same_for_every_network(stored, experiment):
+    _, maps, _ = stored
+    other = execute(maps_of(experiment.model_copy(update={"seed": 1, "scale": Scale(0.3, 0.5, 0.2)}), shown=5), "cpu")
+    index = maps.arrays["index"]
+    assert index == sorted(set(index)) == other.arrays["index"]
+    assert index != list(range(5))
+    assert maps.arrays["label"] == [i % 4 for i in index]
+    assert np.shape(maps.arrays["map"]) == (5, 2, 2)
+    right = [int(p == label) for p, label in zip(maps.arrays["prediction"], maps.arrays["label"], strict=True)]
+    assert right == [maps.arrays["correct"][i] for i in index]
+    assert all(0.25 <= p <= 1 for p in maps.arrays["probability"])
+
+
+def test_weights_come_from_the_store_or_are_trained_now(stored, experiment, tmp_path, monkeypatch):
+    _, maps, store = stored
+    alone = execute(maps_of(experiment, shown=5), "cpu", tmp_path)
+    assert alone.arrays == maps.arrays
+    assert weights_file(tmp_path, experiment.key).exists()
+    monkeypatch.setattr("tinynet_core.training.engine.trained", None)
+    assert execute(maps_of(experiment, shown=3), "cpu", store.root).metrics == maps.metrics
+
+
+def test_a_stop_is_heeded(stored, experiment):
+    _, _, store = stored
+    with pytest.raises(Interrupted):
+        maps_of(experiment, shown=2).perform("cpu", store.root, lambda: True, False)
+
+
+def test_the_record_is_read_back_and_stands_in_tables(stored):
+    trained, maps, store = stored
+    assert store.get(maps.experiment) == maps
+    assert Record.from_json(maps.to_json()) == maps
+    assert json.loads(maps.to_json())["experiment"]["kind"] == "maps"
+    frame = to_frame([trained, maps])
+    assert frame.kind.tolist() == ["training", "maps"]
+    assert frame.top1.nunique() == 1
+
+
+def test_images_without_outlines_have_maps_only(stored, experiment, monkeypatch):
+    """As ImageNet's: the same images, under a data set that does not say where its objects are."""
+    _, maps, store = stored
+    monkeypatch.setattr("tinynet_core.experiments.maps.GlyphDataset", int)
+    plain = execute(maps_of(experiment, shown=5), "cpu", store.root)
+    assert set(plain.metrics) == {"top1"}
+    assert set(plain.arrays) == {"index", "label", "prediction", "probability", "map"}
+    assert plain.arrays["map"] == maps.arrays["map"]
+
+
+def test_the_grid_has_a_row_of_images_and_one_for_each_network(stored):
+    trained, maps, _ = stored
+    figure = figures.activation_grid({"one": maps, "two": maps})
+    assert len(figure.axes) == 3 * 5
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[:5] == [{0: "e", 1: "a", 2: "o", 3: "u"}[label] for label in maps.arrays["label"]]
+    assert titles[5:10] == titles[10:]
+    plt.close(figure)
+    with pytest.raises(ValueError, match="must be of activation maps, got one of kind 'training'"):
+        figures.activation_grid({"one": trained})
+
+
+def test_the_figures_of_the_measure():
+    frame = pd.DataFrame({"model": ["a"] * 4 + ["b"] * 4, "seed": [0, 0, 1, 1] * 2, "lift": np.arange(1, 9) / 4})
+    figure = figures.lift_distributions(frame)
+    assert "n = 2 validation images" in figure.axes[0].get_xlabel()
+    assert len(figure.axes[0].lines) == 4 + 3  # a curve for each seed, two means, the blind map
+    plt.close(figure)
+    rows = [
+        {"measure": m, "placement": p, "seed": s, "difference": 0.1, "low": 0.0, "high": 0.3}
+        for m in ("lift", "hits")
+        for p in ("stretched", "centred")
+        for s in (0, 1)
+    ]
+    figure = figures.paired_differences(pd.DataFrame(rows), 2)
+    assert [axes.get_title() for axes in figure.axes] == ["lift", "hits"]
+    (segment,) = {tuple(np.round(s[:, 0], 6)) for c in figure.axes[0].collections for s in c.get_segments()}
+    assert segment == (0.0, 0.3)
+    plt.close(figure)
+
+
+def curves(seeds):
+    rows = [
+        {"model": m, "seed": s, "epoch": e}
+        | {f"{part}_top1": 0.2 * e + 0.1 * s for part in ("train", "raw", "ema")}
+        | {f"{part}_loss": 2 / e + s for part in ("train", "raw", "ema")}
+        for m in ("a", "b")
+        for s in range(seeds)
+        for e in (1, 2)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_learning_curves_have_bands_from_the_lowest_to_the_highest_seed():
+    figure = figures.learning_curves(curves(2), 100)
+    accuracy, loss = figure.axes
+    assert accuracy.lines[0].get_ydata() == pytest.approx([25, 45])
+    low, high = accuracy.collections[0].get_paths()[0].get_extents().intervaly
+    assert (low, high) == pytest.approx((20, 50))
+    assert len(accuracy.lines) == len(loss.lines) == 6
+    assert "n = 2 seeds" in accuracy.get_xlabel()
+    plt.close(figure)
+
+
+def test_learning_curves_of_one_seed_have_a_binomial_band():
+    figure = figures.learning_curves(curves(1), 100)
+    low, high = figure.axes[0].collections[0].get_paths()[0].get_extents().intervaly
+    assert low == pytest.approx(20 - 100 * 1.96 * np.sqrt(0.2 * 0.8 / 100))
+    assert high == pytest.approx(40 + 100 * 1.96 * np.sqrt(0.4 * 0.6 / 100))
+    assert "n = 1 seed " in figure.axes[0].get_xlabel()
+    plt.close(figure)

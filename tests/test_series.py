@@ -1,0 +1,246 @@
+"""Which networks the pages compare: their costs, their multipliers, their recipes and their seeds."""
+
+import pytest
+
+from tinynet_core import network, released_formula
+from tinynet_core.complexity import Complexity
+from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.paper import costs
+from tinynet_core.presets import load_preset
+from tinynet_core.scale import Scale
+from tinynet_core.series import AFTER_FORMULA, KNOWN, TINY_OF_PHI, Series, seeded, table2, tiny_label
+from tinynet_core.shrinking import UnreachableBudget
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::tinynet_core.shrinking.BudgetWarning"),
+    pytest.mark.filterwarnings("ignore::tinynet_core.formula.ExtrapolationWarning"),
+]
+PAGES = [*KNOWN, *AFTER_FORMULA]
+PRESETS = ("smoke", "reduced", "imagenet100", "imagenet1k")
+PROXIES = ("smoke", "reduced")
+FAR = {("reduced", "resolution only, c = 0.5"): 0.31, ("smoke", "ResNet-18"): 0.21}
+"""Rows that whole pixels, or a stem that does not shrink, keep more than 15% off their budget, and how far."""
+RESNETS = {
+    "Baseline ResNet-50": "resnet50",
+    "ResNet-34": "resnet34",
+    "Shrunken by EfficientNet rule, 3.7B": "resnet50_giant_a",
+    "ResNet-50-A": "resnet50_a",
+    "ResNet-18": "resnet18",
+    "Shrunken by EfficientNet rule, 1.8B": "resnet50_giant_b",
+    "ResNet-50-B": "resnet50_b",
+}
+GHOSTNETS = {
+    "GhostNet-B": ("ghostnet_b", "GhostNet-1.5x", "ghostnet_150"),
+    "GhostNet-C": ("ghostnet_c", "GhostNet-1.0x", "ghostnet_100"),
+    "GhostNet-D": ("ghostnet_d", "GhostNet-0.5x", "ghostnet_050"),
+}
+MADE: dict[tuple[str, str], Series] = {}
+
+
+def made(page: str, name: str) -> Series:
+    """The series of a page, made once for all tests; the formula is that of the released TinyNets."""
+    if (page, name) not in MADE:
+        preset = load_preset(name)
+        formula = (released_formula(),) if page in AFTER_FORMULA else ()
+        MADE[page, name] = (KNOWN | AFTER_FORMULA)[page](preset, *formula)
+    return MADE[page, name]
+
+
+def cost(series: Series, row: str) -> Complexity:
+    return series[row][0].spec().complexity()
+
+
+def check(preset: str, row: str, macs: int, wanted: float, near: float) -> None:
+    assert macs / wanted - 1 == pytest.approx(FAR.get((preset, row), 0), abs=0.005 if (preset, row) in FAR else near)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("page", PAGES)
+def test_rows_are_distinct_and_have_their_seeds(page, name):
+    series = made(page, name)
+    seeds = 1 if page in ("fig1", "fig2") else load_preset(name).compared_seeds
+    assert series
+    for experiments in series.values():
+        assert experiments == seeded(experiments[0], seeds)
+    everything = series.all()
+    assert len({e.key for e in everything}) == len(everything) == seeds * len(series)
+    assert not series.keys() & series.unreachable.keys()
+
+
+@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("page", ["table1", "fig6"])
+def test_single_dimensions_and_the_formula_meet_their_budgets(page, name):
+    preset, series = load_preset(name), made(page, name)
+    budgeted = [row for row in series if "c = " in row]
+    expected = {0.5, 0.25} if page == "table1" else set(preset.budgets)
+    assert {float(row.partition("c = ")[2]) for row in [*budgeted, *series.unreachable]} == expected
+    assert len(budgeted) + len(series.unreachable) == 4 * len(expected)
+    for row in budgeted:
+        check(name, row, cost(series, row).macs, float(row.partition("c = ")[2]) * preset.c0, 0.1)
+    moved = {"resolution only": "r", "depth only": "d", "width only": "w"}
+    for row in budgeted:
+        scale, way = series[row][0].scale, row.partition(",")[0]
+        assert all(getattr(scale, x) == 1 for x in "rdw" if way in moved and x != moved[way])
+        assert series[row][0].head == "fixed"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_depth_alone_ends_at_one_block_a_stage(name):
+    """What cannot be had names the smallest cost there is: that of one block a stage."""
+    smallest = load_preset(name).spec(Scale(d=1e-3)).complexity().macs
+    reason = made("table1", name).unreachable["depth only, c = 0.25"]
+    assert f"below the smallest reachable cost {smallest:,}" in reason
+    assert "depth only, c = 0.5" in made("table1", name)
+
+
+@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("page", ["table1", "table3", "fig4", "heads"])
+def test_tinynets_keep_their_resolution_and_depth(page, name):
+    tiny = {row: runs for row, runs in made(page, name).items() if row.startswith("TinyNet")}
+    assert tiny
+    for row, (first, *_) in tiny.items():
+        released = TINYNETS[f"tinynet_{row[len('TinyNet-')].lower()}"]
+        assert (first.scale.r, first.scale.d) == (released.r, released.d)
+        assert first.head == ("scaled" if "scaled" in row else "fixed")
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_table3_halves_the_cost_at_every_phi(name):
+    preset, series = load_preset(name), made("table3", name)
+    assert cost(series, "Baseline EfficientNet-B0").macs == preset.c0
+    share = network("tinynet_a").complexity().macs / network("efficientnet_b0").complexity().macs
+    assert cost(series, "TinyNet-A").macs == pytest.approx(share * preset.c0, rel=0.02)
+    for phi, tiny in TINY_OF_PHI.items():
+        for row in (f"EfficientNet-B^-{phi}", tiny_label(tiny)):
+            check(name, row, cost(series, row).macs, 2.0**-phi * preset.c0, 0.08)
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_resnets_keep_their_shares(name):
+    series = made("table2", name)
+    whole = cost(series, "Baseline ResNet-50").macs
+    full = {row: network(net).complexity().macs for row, net in RESNETS.items()}
+    assert [*series] == [*RESNETS]
+    for row, net in RESNETS.items():
+        check(name, row, cost(series, row).macs, full[row] / full["Baseline ResNet-50"] * whole, 0.07)
+        if "giant" in net or net[-2:] in ("_a", "_b"):
+            own, scale = network(net).scale, series[row][0].scale
+            assert (scale.r, scale.d) == (own.r, own.d)
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_ghostnets_keep_their_ratio_to_the_rival(name):
+    series = made("table6", name)
+    for row, (net, rival, rival_net) in GHOSTNETS.items():
+        own = network(net)
+        ratio = own.complexity().macs / network(rival_net).complexity().macs
+        check(name, row, cost(series, row).macs, ratio * cost(series, rival).macs, 0.03)
+        assert (series[row][0].scale.r, series[row][0].scale.d) == (own.scale.r, own.scale.d)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_activation_and_augmentation_change_nothing_else(name):
+    rows = made("table3", name)
+    pairs = [("EfficientNet-B0 + RA", rows["Baseline EfficientNet-B0"]), ("TinyNet-A + RA", rows["TinyNet-A"])]
+    ghosts = made("table6", name)
+    for ghost in ("GhostNet-A", *GHOSTNETS):
+        pairs.append((f"{ghost} + HSwish + RA", ghosts[f"{ghost} + HSwish"]))
+        for plain, smooth in zip(ghosts[ghost], ghosts[f"{ghost} + HSwish"], strict=True):
+            assert smooth.network == f"{plain.network}_hswish"
+            assert smooth.model_copy(update={"network": plain.network}) == plain
+            assert smooth.spec().complexity() == plain.spec().complexity()
+    for row, plain in pairs:
+        for augmented, before in zip((rows | ghosts)[row], plain, strict=True):
+            recipe = augmented.recipe
+            assert (recipe.rand_augment, recipe.rand_augment_std, recipe.jitter) == (9, 0.5, 0)
+            assert augmented.model_copy(update={"recipe": before.recipe}) == before
+            undone = {key: getattr(before.recipe, key) for key in ("rand_augment", "rand_augment_std", "jitter")}
+            assert recipe.model_copy(update=undone) == before.recipe
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_averages_differ_in_nothing_but_the_average(name):
+    first, *others = made("ema", name).values()
+    for other, *_ in others:
+        same = {key: getattr(first[0].recipe, key) for key in ("ema_decay", "ema_warmup")}
+        assert other.model_copy(update={"recipe": other.recipe.model_copy(update=same)}) == first[0]
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_heads_are_equal_in_what_their_row_says(name):
+    preset, series = load_preset(name), made("heads", name)
+    assert not series.unreachable
+    phis = [phi for phi in TINY_OF_PHI if 2.0**-phi in preset.budgets]
+    assert len(series) == 6 * len(phis)
+    assert len(phis) >= 2
+    for phi in phis:
+        for head in ("fixed", "scaled"):
+            tiny, giant = f"{tiny_label(TINY_OF_PHI[phi])}, {head} head", f"EfficientNet-B^-{phi}, {head} head"
+            for row in (tiny, giant):
+                assert cost(series, row).macs == pytest.approx(2.0**-phi * preset.c0, rel=0.1)
+            wanted = cost(series, tiny).params
+            assert cost(series, f"{giant}, equal parameters").params == pytest.approx(wanted, rel=0.07)
+            assert {series[row][0].head for row in (tiny, giant, f"{giant}, equal parameters")} == {head}
+
+
+def test_the_paper_heads_are_rows_of_table_3():
+    """TinyNet with the fixed and EfficientNet-B^-phi with the scaled head are trained once for both pages."""
+    heads, table3 = made("heads", "reduced"), made("table3", "reduced")
+    for phi, tiny in TINY_OF_PHI.items():
+        assert heads[f"{tiny_label(tiny)}, fixed head"] == table3[tiny_label(tiny)]
+        assert heads[f"EfficientNet-B^-{phi}, scaled head"] == table3[f"EfficientNet-B^-{phi}"]
+
+
+def test_at_the_papers_size_table_3_is_the_released_networks():
+    """Millions of multiply-adds and parameters of timm's modules of the same networks."""
+    series = made("table3", "imagenet1k")
+    known = {
+        "Baseline EfficientNet-B0": (385.81, 5_288_548),
+        "TinyNet-A": (336.87, 6_187_972),
+        "TinyNet-B": (200.71, 3_730_562),
+        "TinyNet-C": (99.54, 2_457_234),
+        "TinyNet-D": (51.58, 2_338_446),
+        "TinyNet-E": (24.36, 2_042_972),
+    }
+    for row, (macs, params) in known.items():
+        found = cost(series, row)
+        assert (round(found.macs / 1e6, 2), found.params) == (macs, params)
+    assert series["TinyNet-E"][0].network == "tinynet_e"
+    assert cost(series, "EfficientNet-B^-4").macs == network("efficientnet_b-4").complexity().macs
+
+
+def test_at_the_papers_size_table_2_is_the_named_resnets():
+    """With 100 classes for 1,000 each network has 900 multiply-adds less for each feature of its last stage."""
+    series = made("table2", "imagenet100")
+    printed = costs("table2").set_index("network").macs
+    for row, net in RESNETS.items():
+        assert series[row][0].network == net
+        assert cost(series, row).macs == printed[net] - 900 * network(net).stages[-1].c_out
+    assert series["ResNet-18"][0].dataset.classes == 100
+
+
+def test_a_closeup_is_table_3_at_another_size():
+    preset = load_preset("smoke")
+    series = made("fig4", "smoke")
+    assert [*series] == ["EfficientNet-B^-4", "TinyNet-E"]
+    for first, *_ in series.values():
+        assert (first.base, first.dataset, first.recipe) == (
+            preset.close.base,
+            preset.close.dataset,
+            preset.close.recipe,
+        )
+
+
+def test_what_cannot_be_had_is_kept_with_its_reason():
+    def fail():
+        raise UnreachableBudget("too small")
+
+    series = Series()
+    series.add("none", fail, 3)
+    assert (dict(series), series.unreachable, series.all()) == ({}, {"none": "too small"}, [])
+
+
+def test_a_base_of_their_own_for_resnets():
+    """Smoke gives the ResNets a size of their own, about the baseline's cost; the classes stay the preset's."""
+    preset = load_preset("smoke")
+    assert cost(table2(preset), "Baseline ResNet-50").macs == pytest.approx(preset.c0, rel=0.25)

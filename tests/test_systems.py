@@ -1,0 +1,200 @@
+"""The systems of Figure 7 as data and as pictures, and the differences that Table 6 is read for."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+from tinynet_core import figures
+from tinynet_core.figures.systems import CLOSE, COLOURS, WHOLE
+from tinynet_core.paper import costs, rows, table
+from tinynet_core.paper.systems import SERIES, TINY_FORMULA, family, margins, on_front, systems
+from tinynet_core.presets import load_preset
+from tinynet_core.series import table3, table6
+
+
+@pytest.fixture(scope="module")
+def every():
+    return systems()
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("MobileNetV2 0.35x (r=0.71)", "MobileNetV2"),
+        ("MobileNetV3 Small 1.0x (r=0.57)", "MobileNetV3"),
+        ("Baseline EfficientNet-B0", "EfficientNet"),
+        ("EfficientNet-B^-4", "EfficientNet"),
+        ("EfficientNet-B0 + RA", "EfficientNet + RA"),
+        ("TinyNet-A + RA", "TinyNet + RA"),
+        ("GhostNet-1.5x", "GhostNet"),
+        ("GhostNet-C", TINY_FORMULA),
+        ("GhostNet-D + HSwish + RA", f"{TINY_FORMULA} + HSwish + RA"),
+        ("GreedyNAS-B", "GreedyNAS"),
+    ],
+)
+def test_families(model, expected):
+    assert family(model) == expected
+
+
+def test_a_name_of_no_series_is_refused():
+    with pytest.raises(ValueError, match=r"unknown system 'ResNet-18', known are names that begin with: MobileNetV1"):
+        family("ResNet-18")
+
+
+def test_every_system_is_there_once(every):
+    """29 rows of Table 3, 19 of Table 6, of which B0 and MobileNetV3 Small 0.75x are in both, and three GreedyNAS."""
+    assert len(every) == 29 + 19 - 2 + 3
+    assert every.model.is_unique
+    assert every.flops.is_monotonic_increasing
+    printed = {name.removeprefix("Baseline "): top1 for t in ("table3", "table6") for name, top1 in quoted(t)}
+    ours = every[every.family != "GreedyNAS"]
+    assert dict(zip(ours.model, ours.top1, strict=True)) == printed
+    assert every.model[every.augmented].tolist() == [
+        "GhostNet-D + HSwish + RA",
+        "GhostNet-C + HSwish + RA",
+        "GhostNet-B + HSwish + RA",
+        "TinyNet-A + RA",
+        "EfficientNet-B0 + RA",
+        "GhostNet-A + HSwish + RA",
+    ]
+
+
+def quoted(name):
+    return table(name)[["model", "top1"]].itertuples(index=False)
+
+
+def test_costs_are_counted_but_for_greedynas(every):
+    assert every.model[every.macs.isna()].tolist() == ["GreedyNAS-C", "GreedyNAS-B", "GreedyNAS-A"]
+    counted = every.dropna()
+    assert counted.set_index("model").macs["GhostNet-1.0x"] == 141_150_512
+    off = counted.macs / 1e6 / counted.flops - 1
+    assert off.abs().max() < 0.06  # the printed 23M of MobileNetV3 Small 0.5x, 24.2M by timm's definition
+
+
+def test_networks_that_are_only_quoted_cannot_be_counted():
+    assert [x["macs"] for x in rows("others")] == [366, 324, 284]
+    for count in (costs, table):
+        with pytest.raises(ValueError, match="GreedyNAS-A is quoted from elsewhere and is no network of this package"):
+            count("others")
+
+
+@pytest.mark.filterwarnings("ignore::tinynet_core.shrinking.BudgetWarning")
+def test_every_row_trained_here_has_a_family():
+    preset = load_preset("smoke")
+    assert {family(name) for page in (table3, table6) for name in page(preset)} == {
+        "EfficientNet", "EfficientNet + RA", "TinyNet", "TinyNet + RA", "GhostNet",
+        TINY_FORMULA, f"{TINY_FORMULA} + HSwish", f"{TINY_FORMULA} + HSwish + RA",
+    }  # fmt: skip
+
+
+def test_the_front_by_hand():
+    """The second costs more than the first and is worse, the fourth as much as the third; equal ones stay together."""
+    assert on_front([1, 2, 3, 3, 3], [5, 4, 7, 6, 7]).tolist() == [True, False, True, False, True]
+    assert on_front([], []).tolist() == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_front_is_pymoos_first_front(seed):
+    rng = np.random.default_rng(seed)
+    cost, accuracy = rng.integers(1, 15, (2, 40))  # whole numbers, so that many are equal
+    (first, *_) = NonDominatedSorting().do(np.column_stack([cost, -accuracy]).astype(float))
+    assert set(np.flatnonzero(on_front(cost, accuracy))) == set(first)
+
+
+def test_the_front_of_the_paper(every):
+    front = every[on_front(every.flops, every.top1)]
+    assert front.top1.is_monotonic_increasing
+    assert front.model.tolist()[-5:] == [
+        "GhostNet-C + HSwish + RA",
+        "GreedyNAS-C",
+        "GhostNet-B + HSwish + RA",
+        "TinyNet-A + RA",
+        "GhostNet-A + HSwish + RA",
+    ]
+
+
+def test_margins_by_hand(every):
+    """The rivals and differences, read off Tables 3 and 6."""
+    tiny = every.family.str.startswith(TINY_FORMULA)
+    full = margins(every[every.family == f"{TINY_FORMULA} + HSwish + RA"], every[~tiny]).set_index("model")
+    assert full.rival.tolist() == ["TinyNet-D", "GhostNet-1.0x", "GhostNet-1.5x", "TinyNet-A + RA"]
+    assert full.margin.tolist() == [1.6, 1.1, 1.2, 1.7]  # 68.6 - 67.0, 75.0 - 73.9, 77.6 - 76.4, 79.4 - 77.7
+    relu = margins(every[every.family == TINY_FORMULA], every[~tiny & ~every.augmented])
+    assert relu.margin.tolist() == [0.7, 0.3, 0.6, 1.6]  # 74.2 - 73.9, and 78.7 - GreedyNAS-A's 77.1
+
+
+def test_a_system_without_a_smaller_rival(every):
+    smallest = margins(every.head(1), every.iloc[1:])
+    assert smallest.rival.tolist() == [""]
+    assert smallest.margin.isna().all()
+
+
+def test_every_family_has_a_colour_and_a_label(every):
+    """Every family is named in one of the panels; a GhostNet by the formula once, for its three lines."""
+    assert set(COLOURS) == {*SERIES, TINY_FORMULA}
+    other = {name for name in every.family if not name.startswith(TINY_FORMULA)}
+    assert set(WHOLE) | set(CLOSE) == other | {f"{TINY_FORMULA} + HSwish + RA"}
+
+
+def test_the_quoted_figure(every):
+    front = on_front(every.flops, every.top1)
+    whole, close = figures.quoted_systems(every, front).axes
+    lines = [x for x in whole.get_lines() if len(x.get_xdata())]
+    assert len(lines) == every.family.nunique() + 1
+    assert len(lines[-1].get_xdata()) == front.sum()
+    assert sum(len(x.get_xdata()) for x in lines[:-1]) == len(every)
+    drawn = {(round(x, 3), y) for line in lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
+    assert (141.151, 73.9) in drawn  # counted
+    assert (366.0, 77.1) in drawn  # quoted
+    assert whole.get_xscale() == close.get_xscale() == "log"
+    assert close.get_ylim() == (71, 80)
+
+
+def runs(models, seeds):
+    lines = [
+        {"model": m, "family": family(m), "status": "done", "macs": 1e6 * (i + 1), "top1": 0.5 + 0.01 * s}
+        for i, m in enumerate(models)
+        for s in range(seeds)
+    ]
+    return pd.DataFrame([*lines, {**lines[0], "status": "failed", "top1": np.nan}])
+
+
+@pytest.mark.parametrize(("seeds", "half"), [(1, 1.96 * np.sqrt(0.25 / 400)), (2, 12.7062 * 0.005)])
+def test_the_trained_figure(seeds, half):
+    """Bars are binomial with one seed and Student's t with more: t(0.975, 1) times the standard error of 0.5, 0.51."""
+    axes = figures.trained_systems(runs(["TinyNet-A", "GhostNet-1.5x", "TinyNet-B"], seeds), 400).axes[0]
+    assert [x.get_text() for x in axes.get_legend().get_texts()] == ["TinyNet (n = 2)", "GhostNet (n = 1)"]
+    tiny = axes.containers[0]
+    assert tiny.lines[0].get_xdata().tolist() == [1.0, 3.0]
+    low, high = (y for _, y in tiny.lines[2][0].get_segments()[0])
+    assert (high - low) / 2 == pytest.approx(100 * half, rel=1e-4)
+    assert f"400 validation images, {seeds} seed" in axes.get_ylabel()
+
+
+def test_the_margin_bars(every):
+    tiny = every.family.str.startswith(TINY_FORMULA)
+    lead = margins(every[every.family == TINY_FORMULA], every[~tiny]).assign(variant="ReLU")
+    axes = figures.margins_over_others(lead, 0.5).axes[0]
+    assert [bar.get_height() for bar in axes.patches] == lead.margin.tolist()
+    assert [x.get_text() for x in axes.get_xticklabels()] == ["GhostNet-D", "GhostNet-C", "GhostNet-B", "GhostNet-A"]
+    assert list(axes.get_lines()[0].get_ydata()) == [0.5, 0.5]
+
+
+def test_paper_and_ours_never_share_a_panel():
+    frame = pd.DataFrame({"label": ["B", "C"], "paper": [0.6, 0.3], "gap": [9.0, -4.0], "half": [1.0, 2.0]})
+    left, right = figures.effects_beside_paper(frame, "proxy", 3).axes
+    assert left.get_lines()[0].get_xdata().tolist() == [0.6, 0.3]
+    assert right.get_lines()[0].get_xdata().tolist() == [9.0, -4.0]
+    assert (left.get_title(), right.get_title()) == (
+        "paper (quoted), 1 training each",
+        "here (proxy), 3 trainings each",
+    )
+    assert [x.get_text() for x in left.get_yticklabels()] == ["B", "C"]
