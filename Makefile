@@ -15,10 +15,11 @@ book: $(READY)
 
 # The notebooks train the smoke preset once, for the site; nbmake then finds its records.
 test: lint
-	$(BIN)/pytest tests --ignore=tests/book
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests --ignore=tests/book -m "not alone" -n 2 --dist loadfile
+	$(BIN)/pytest tests --ignore=tests/book -m alone
 	$(BIN)/tinynet book smoke
 	$(BIN)/pytest tests/book
-	$(BIN)/pytest --nbmake --nbmake-timeout=900 notebooks
+	OMP_NUM_THREADS=1 $(BIN)/pytest --nbmake --nbmake-timeout=900 -n 2 notebooks
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -75,8 +75,8 @@ def test_maps_are_those_of_grad_cam():
 def test_modules_without_maps_are_refused():
     x = torch.randn(2, 3, 64, 64)
     cases = {
-        "conv_head|classifier reads": network("ghostnet_100", num_classes=5).build(),
-        "need forward_features": nn.Flatten(),
+        "classifier reads 1280 numbers from a map of shape": network("ghostnet_100", num_classes=5).build(),
+        "need its forward_features": nn.Flatten(),
         "does not read the average": Shifted(),
         "need a linear classifier": Headless(),
     }

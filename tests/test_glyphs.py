@@ -130,8 +130,63 @@ def test_an_interrupted_rendering_leaves_nothing(cache, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"classes": 1}, {"classes": 101}, {"difficulty": 1.1}, {"resolution": 8}, {"train_images": 0}, {"sede": 1}]
+    "bad",
+    [
+        {"classes": 1},
+        {"classes": 101},
+        {"difficulty": 1.1},
+        {"resolution": 8},
+        {"train_images": 0},
+        {"sede": 1},
+        {"extent": (0.0, 0.5)},
+        {"extent": (0.5, 0.4)},
+        {"extent": (0.5, 1.1)},
+        {"extent": (0.5, float("nan"))},
+        {"extent": 0.5},
+    ],
 )
 def test_bad_configurations(bad):
     with pytest.raises(ValidationError, match=next(iter(bad))):
         GlyphDataset(**bad)
+
+
+def test_nothing_changes_where_the_extent_is_left_out():
+    """Of images rendered, and keys given, before data sets had one."""
+    assert SMALL.key == "7d69e04b6aa5a41f0b646eb54b8884919c7e0ab1feece0b062ab4b94bb517583"
+    pixels = b"".join(glyphs.render_image(SMALL, "val", i).tobytes() for i in range(20))
+    assert hashlib.sha256(pixels).hexdigest() == "0a6106d422abd916ad1bd72f3d1f34226bd76b8efd80fd7f5132442bef316219"
+
+
+def test_the_extent_is_the_longer_side_of_the_letter():
+    dataset = GlyphDataset(resolution=200, difficulty=0.0, extent=(0.3, 0.5))
+    assert dataset.key != dataset.model_copy(update={"extent": (0.3, 0.6)}).key
+    longest = []
+    for i in range(60):
+        rows, columns = np.nonzero(glyphs.glyph_region(dataset, "val", i))
+        longest.append(max(np.ptp(rows), np.ptp(columns)) + 1)
+    assert min(longest) >= 0.3 * 200 - 2
+    assert max(longest) <= 0.5 * 200 + 1
+    assert max(longest) - min(longest) > 20
+
+
+@pytest.mark.parametrize("extent", [[0.3, 0.5], (0.3, 0.5)])
+def test_the_extent_survives_yaml_and_json(extent):
+    dataset = GlyphDataset.model_validate({"extent": extent})
+    assert dataset.extent == (0.3, 0.5)
+    assert GlyphDataset.model_validate_json(dataset.model_dump_json()) == dataset
+    assert GlyphDataset.model_validate_json(GlyphDataset().model_dump_json()) == GlyphDataset()
+
+
+@pytest.mark.parametrize("extent", [None, (0.2, 0.4), (1.0, 1.0)])
+def test_the_region_is_where_the_ink_is(extent):
+    """On easy images a pixel is ink where its lightness is nearer to the ink's than to the ground's."""
+    dataset = GlyphDataset(resolution=96, difficulty=0.0, extent=extent)
+    for i in range(40):
+        region = glyphs.glyph_region(dataset, "val", i)
+        light = glyphs.render_image(dataset, "val", i) @ np.array([0.299, 0.587, 0.114])
+        assert region.shape == (96, 96)
+        assert region.dtype == bool
+        ink, ground = np.median(light[region]), np.median(light[~region])
+        assert abs(ink - ground) > 100
+        nearer = abs(light - ink) < abs(light - ground)
+        assert (nearer != region).mean() < 0.005

@@ -6,6 +6,8 @@ import time
 import pytest
 from soak import Soak, results, start
 
+pytestmark = pytest.mark.alone
+
 KILLS = 10
 
 

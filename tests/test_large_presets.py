@@ -14,6 +14,8 @@ from tinynet_core import Study
 from tinynet_core.paper.claims import claims, ledger
 from tinynet_core.presets import project_root
 
+pytestmark = pytest.mark.alone
+
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 SMALL = {
     "base": {"resolution": 32, "width": 0.1, "divisor": 2},

@@ -9,6 +9,8 @@ from tinynet_core import Store, Study
 from tinynet_core.cli import tinynet
 from tinynet_core.record import failed
 
+pytestmark = pytest.mark.alone
+
 TINY = {
     "name": "tiny",
     "about": "for tests",

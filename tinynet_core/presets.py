@@ -12,6 +12,7 @@ from tinynet_core.errors import UserError
 from tinynet_core.experiments import DetectionPlan, Experiment
 from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
 from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.networks.ghostnet import BASES as GHOSTNETS
 from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS_SHRUNK
 from tinynet_core.networks.resnet import NAMES as RESNETS
 from tinynet_core.resources import Resources
@@ -102,6 +103,9 @@ class Preset(BaseModel):
     )
     budgets: tuple[float, ...] = Field((0.5, 0.25), description="shares of the baseline's MACs to shrink to")
     resnet_base: Base | None = Field(None, description="size of the ResNets; scaled as the baseline is where left out")
+    ghostnet_base: Base | None = Field(
+        None, description="size of GhostNet-A, the others in proportion; scaled as the baseline is where left out"
+    )
     resnet_recipe: Recipe | None = Field(None, description="of Table 2; the preset's own where left out")
     closeup: Closeup | None = None
     detection: DetectionPlan | None = None
@@ -110,7 +114,7 @@ class Preset(BaseModel):
     compared_seeds: int = Field(1, ge=1, le=100, strict=True, description="seeds of each network compared by name")
     resources: Resources = Resources()
 
-    _base_keys = field_validator("base", "resnet_base", mode="before")(check_base_keys)
+    _base_keys = field_validator("base", "resnet_base", "ghostnet_base", mode="before")(check_base_keys)
 
     @field_validator("budgets")
     @classmethod
@@ -169,13 +173,15 @@ class Preset(BaseModel):
 
         None for a fixed network of another library.
         """
-        own = base_of(name)
+        own, ours, papers = base_of(name), self.base, PAPER_BASE
         if own is None:
             return None
         if self.resnet_base and name in RESNETS:
             return self.resnet_base
-        pixels = round(own.resolution * self.base.resolution / PAPER_BASE.resolution)
-        return Base(pixels, own.width * self.base.width, min(own.divisor, self.base.divisor))
+        if self.ghostnet_base and name in GHOSTNETS:
+            ours, papers = self.ghostnet_base, GHOSTNETS["ghostnet_a"]
+        pixels = round(own.resolution * ours.resolution / papers.resolution)
+        return Base(pixels, own.width * ours.width / papers.width, min(own.divisor, ours.divisor))
 
     @property
     def close(self) -> "Preset":

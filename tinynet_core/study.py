@@ -25,7 +25,7 @@ from tinynet_core.store import Store, to_frame
 from tinynet_core.sweeps import run, sweep
 
 PAGES = (
-    *("fig1", "fig2", "fig3", "fig4", "fig5", "fig6"),
+    *("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7"),
     *("table1", "table2", "table3", "table4", "table5", "table6", "ema", "heads"),
 )
 """Pages of the book that rest on records."""
@@ -180,7 +180,8 @@ class Study:
             first += self.sampled.preset.random_experiments()
         if "fig2" in wanted:
             first += self.sampled.preset.equal_cost_experiments()
-        first += [e for page in KNOWN if page in wanted for e in self._of(page).series(page).all()]
+        known = wanted | ({"table3", "table6"} if "fig7" in wanted else set())
+        first += [e for page in KNOWN if page in known for e in self._of(page).series(page).all()]
         maps = [task for tasks in self.maps().values() for task in tasks] if "fig5" in wanted else []
         detectors = [task for tasks in self.detection().values() for task in tasks] if "table5" in wanted else []
         first += [task.training for task in maps] + [d.pretraining for d in detectors if d.pretraining]

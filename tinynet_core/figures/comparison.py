@@ -52,9 +52,7 @@ def effects(frame: pd.DataFrame, seeds: int) -> Figure:
     for group, (marker, colour), dy in zip(groups, MARKERS, shift, strict=False):
         some = frame[frame.group == group]
         y = [names.index(effect) + dy for effect in some.effect]
-        axes.errorbar(
-            some.value, y, xerr=some.half, fmt=marker, color=colour, capsize=3, label=f"{group} (n = {len(some)})"
-        )
+        axes.errorbar(some.value, y, xerr=some.half, fmt=marker, color=colour, capsize=3, label=group)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
