@@ -181,7 +181,7 @@ def test_a_budget_that_cannot_be_reached_leaves_the_others():
     compared = compare({"a": A, "b": C})
     found = compared.beats({"depth": [("a", "b"), ("a2", "b2")]})
     assert found.value is True
-    assert found.note == "ahead of 1 of 1, clearly of 1; not at this cost: a2; not at this cost: b2"
+    assert found.note == "ahead of 1 of 1, clearly of 1; not at this cost: a2, b2"
 
 
 def test_a_gain_is_the_difference():

@@ -125,6 +125,7 @@ def test_the_shown_images_are_drawn_by_a_seed_and_the_same_for_every_network(sto
     assert index != list(range(5))
     assert maps.arrays["label"] == [i % 4 for i in index]
     assert np.shape(maps.arrays["map"]) == (5, 2, 2)
+    assert all(np.ptp(m) > 0 for m in maps.arrays["map"])
     right = [int(p == label) for p, label in zip(maps.arrays["prediction"], maps.arrays["label"], strict=True)]
     assert right == [maps.arrays["correct"][i] for i in index]
     assert all(0.25 <= p <= 1 for p in maps.arrays["probability"])

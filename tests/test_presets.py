@@ -62,6 +62,7 @@ def test_reduced_is_the_papers_protocol():
         (lambda c: c["recipe"].update(mirror=0.5), r"recipe.mirror must be 0"),
         (lambda c: c["recipe"].update(batch_size=4000), r"batch_size 4000 is above the 1500 training images"),
         (lambda c: c.update(budgets=[0.5, 1.0]), r"budgets: must hold shares above 0 and below 1, got \[0.5, 1.0\]"),
+        (lambda c: c.update(budgets=[0.3]), r"budgets: must hold one of 0.5, 0.25, 0.125, 0.0625, got \[0.3\]"),
         (lambda c: c.update(resnet_base={"pixels": 3}), r"resnet_base: unknown key 'pixels'"),
         (lambda c: c.update(closeup={"base": {"size": 3}, "dataset": {}}), r"closeup.base: unknown key 'size'"),
         (lambda c: c.update(latency={"runs": 3}), r"latency.runs: .*, got 3"),

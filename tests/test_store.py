@@ -278,7 +278,8 @@ OTHER_FORMATS = [
     ({"format": 2}, "format: Input should be 1"),
     ({"mood": "good"}, "mood: Extra inputs are not permitted"),
     ({"cost": None}, "cost: Input should be an object"),
-    ({"experiment": {"network": "tinynet_z"}}, "experiment.dataset: Field required"),
+    ({"experiment": {"kind": "training", "network": "tinynet_z"}}, "experiment.dataset: Field required"),
+    ({"experiment": {"network": "tinynet_z"}}, "experiment: Unable to extract tag using discriminator 'kind'"),
 ]
 COPIED = ({"status": "maybe"}, "status: Input should be 'done' or 'failed'")  # a table does not validate it
 

@@ -32,10 +32,9 @@ def pooled_classifier(module: nn.Module, images: torch.Tensor) -> nn.Linear:
     GhostNet, which has a layer between the average and the classifier.
     """
     name = type(module).__name__
-    parts = [getattr(module, part, None) for part in ("forward_features", "get_classifier")]
-    if not all(map(callable, parts)):
+    forward_features, get_classifier = (getattr(module, part, None) for part in ("forward_features", "get_classifier"))
+    if forward_features is None or get_classifier is None:
         raise UserError(f"network {name}: class activation maps need its forward_features and get_classifier")
-    forward_features, get_classifier = parts
     classifier = get_classifier()
     if not isinstance(classifier, nn.Linear):
         raise UserError(f"network {name}: class activation maps need a linear classifier, got {classifier}")

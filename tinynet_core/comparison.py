@@ -210,7 +210,7 @@ class Comparison:
         wanted = dict.fromkeys(name for pairs in rivals for pair in pairs for name in pair)
         absent = [name for name in wanted if not self.counts(name)]
         few = "; too few seeds to tell" if used and not self._told(used) else ""
-        return "".join(f"; not at this cost: {name}" for name in absent) + few
+        return (f"; not at this cost: {', '.join(absent)}" if absent else "") + few
 
     def _finding(self, value: bool | float | None, note: str) -> Finding:
         return Finding(value=value, evidence=self.evidence, records=tuple(self.frame.key), note=note)

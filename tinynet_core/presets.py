@@ -22,6 +22,8 @@ from tinynet_core.sweeps import sample_scales, sample_scales_at
 from tinynet_core.training.recipe import Recipe
 
 BASELINE = "efficientnet_b0"
+INVERSE_SHARES = (0.5, 0.25, 0.125, 0.0625)
+"""Shares of the baseline's MACs of EfficientNet-B^-1 ... -B^-4 (paper, section 4.1: 2^-phi)."""
 
 
 def check_base_keys(value: Any) -> Any:
@@ -121,6 +123,8 @@ class Preset(BaseModel):
     def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if not value or not all(0 < c < 1 for c in value):
             raise ValueError(f"must hold shares above 0 and below 1, got {list(value)}")
+        if not set(value) & set(INVERSE_SHARES):
+            raise ValueError(f"must hold one of {', '.join(map(str, INVERSE_SHARES))}, got {list(value)}")
         return value
 
     @model_validator(mode="after")

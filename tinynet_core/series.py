@@ -112,8 +112,9 @@ def table1(preset: Preset, formula: TinyFormula) -> Series:
 
 
 def fig6(preset: Preset, formula: TinyFormula) -> Series:
-    """Shrinking by resolution, depth and width alone and by ``formula``, at every budget of the preset (Figure 6)."""
+    """The baseline, and shrinking by one dimension alone and by ``formula`` at every budget of the preset (Figure 6)."""
     series = Series()
+    series["EfficientNet-B0"] = seeded(preset.experiment(Scale()), preset.compared_seeds)
     for c in preset.budgets:
         _ways(series, preset, formula, c)
     return series

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from math import nan
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import pandas as pd
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from tinynet_core.errors import UserError
-from tinynet_core.experiments import Task
+from tinynet_core.experiments import AnyTask, Task
 from tinynet_core.experiments.task import checkpoint_file, weights_file
 from tinynet_core.experiments.training import METRICS
 from tinynet_core.journal import Journal, unseal
@@ -28,6 +28,9 @@ COLUMNS = (
     *(*COST, *METRICS, "wall_s", *PROVENANCE),
 )
 """What every table of records has; one with further costs or metrics has columns for them too."""
+
+_KEYS = {kind.model_fields["kind"].default: kind.model_fields.keys() for kind in get_args(get_args(AnyTask)[0])}
+"""The keys of an experiment by its kind."""
 
 T = TypeVar("T")
 
@@ -194,7 +197,8 @@ def _row(key: str, body: bytes) -> dict[str, Any]:
     content = from_json(body)
     fields = Record.model_fields
     with suppress(KeyError, TypeError, AttributeError):
-        if content.keys() == fields.keys() and content["format"] == fields["format"].default:
+        known = content["experiment"].keys() == _KEYS[content["experiment"]["kind"]]
+        if known and content.keys() == fields.keys() and content["format"] == fields["format"].default:
             return _columns(key, content)
     return _columns(key, _record(key, body).model_dump())
 
@@ -234,7 +238,10 @@ def _reason(error: ValueError) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    where = [str(part) for part in first["loc"]]
+    if where[:1] == ["experiment"]:
+        del where[1:2]  # the kind, which is no key of the record
+    return f"{'.'.join(where)}: {first['msg']}"
 
 
 def _lines(path: Path) -> Iterator[bytes]:

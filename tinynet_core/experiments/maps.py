@@ -1,5 +1,6 @@
 """Class activation maps of a trained network over the validation images: which network, and drawing them."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +24,8 @@ class ActivationMaps(Experiment):
     """The maps of the network that the ``Experiment`` of the same fields trains, for the true class of each image.
 
     ``metrics`` of its record have ``top1``, a fraction. ``arrays`` have the maps of ``shown`` validation images that a
-    seed draws (of all where there are fewer): ``index``, ``label``, ``prediction``, its ``probability``, ``map``.
+    seed draws (of all where there are fewer): ``index``, ``label``, ``prediction``, its ``probability``, and ``map``,
+    rounded to a ten-thousandth of its largest value or finer.
 
     Where the objects are known, as in glyphs, ``arrays`` have, image by image, ``correct`` and what
     ``tinynet_core.cam.Scores`` says: ``energy``, ``area``, ``best``, ``hit``, ``chance``, ``blind``, rounded to four
@@ -108,7 +110,7 @@ class ActivationMaps(Experiment):
             "label": labels[index].tolist(),
             "prediction": seen.predictions[index].tolist(),
             "probability": _rounded(seen.probabilities[index]),
-            "map": _rounded(seen.maps[index]),
+            "map": [_rounded(one, largest=one.abs().max().item()) for one in seen.maps[index]],
         }
 
     def _measured(self, dataset: GlyphDataset, maps: "Tensor") -> tuple[dict[str, float], dict[str, list[Any]]]:
@@ -147,7 +149,8 @@ def _means(found: "Scores") -> dict[str, float]:
     return {name: column.mean().item() for name, column in columns.items()}
 
 
-def _rounded(values: "Tensor") -> list[Any]:
+def _rounded(values: "Tensor", largest: float = 1.0) -> list[Any]:
+    """The values to a ten-thousandth of ``largest``, or finer."""
     import numpy as np
 
-    return np.round(values.double().numpy(), 4).tolist()
+    return np.round(values.double().numpy(), 4 - math.ceil(math.log10(largest or 1.0))).tolist()

@@ -5,6 +5,7 @@ from tinynet_core.figures.cluster import makespan_against_devices, waste_against
 from tinynet_core.figures.comparison import effects, head_shares, shrinking_curves
 from tinynet_core.figures.cost import cost_by_row, cost_distances, enumerated_scales, ways_to_shrink
 from tinynet_core.figures.curves import averaging_curves, initial_shares, learning_curves
+from tinynet_core.figures.detection import average_precisions, detected_objects
 from tinynet_core.figures.frontier import correlations_against_null, dimensions_against_cost, formula_band
 from tinynet_core.figures.images import glyph_sheet
 from tinynet_core.figures.latency import latency_distributions, latency_ratios
@@ -32,12 +33,14 @@ __all__ = [
     "accuracy_against_dimensions",
     "accuracy_against_macs",
     "activation_grid",
+    "average_precisions",
     "averaging_curves",
     "binomial_half_width",
     "compared_models",
     "correlations_against_null",
     "cost_by_row",
     "cost_distances",
+    "detected_objects",
     "dimensions_against_cost",
     "effects",
     "effects_beside_paper",
