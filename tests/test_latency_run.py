@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from tinynet_core import Record, Store, run
 from tinynet_core.experiments import LatencyRun
 from tinynet_core.experiments.latency import pair
+from tinynet_core.record import failed
 from tinynet_core.training.loop import Interrupted
 
 SMALL = {"networks": ("tinynet_e",), "runs": 5, "warmup": 1}
@@ -47,7 +48,7 @@ def test_the_record_names_the_machine(measured):
 def test_a_store_shows_it_beside_trainings(measured, make_experiment, tmp_path):
     store = Store(tmp_path)
     store.put(measured[1])
-    run(make_experiment(epochs=1), store)
+    store.put(failed(make_experiment(), "no reason"))
     frame = store.frame().set_index("kind")
     assert frame.network["latency"] == ""
     assert frame["onnxruntime tinynet_e"]["latency"] == measured[1].metrics["onnxruntime tinynet_e"]

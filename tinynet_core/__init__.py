@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tinynet_core.budget import UnreachableBudget
-    from tinynet_core.data import GlyphDataset, ImageNetDataset, load_glyphs, load_images
+    from tinynet_core.data import CocoDataset, GlyphDataset, ImageNetDataset, SceneDataset, load_glyphs, load_images
     from tinynet_core.errors import UserError
-    from tinynet_core.experiments import Experiment
+    from tinynet_core.experiments import Detection, Experiment
     from tinynet_core.formula import ExtrapolationWarning, TinyFormula
     from tinynet_core.networks import network
     from tinynet_core.networks.traced import traced
@@ -30,11 +30,14 @@ if TYPE_CHECKING:
 
 _HOME = {
     "UnreachableBudget": "tinynet_core.budget",
+    "CocoDataset": "tinynet_core.data",
     "GlyphDataset": "tinynet_core.data",
     "ImageNetDataset": "tinynet_core.data",
+    "SceneDataset": "tinynet_core.data",
     "load_glyphs": "tinynet_core.data",
     "load_images": "tinynet_core.data",
     "UserError": "tinynet_core.errors",
+    "Detection": "tinynet_core.experiments",
     "Experiment": "tinynet_core.experiments",
     "Record": "tinynet_core.record",
     "ExtrapolationWarning": "tinynet_core.formula",
@@ -78,6 +81,8 @@ _HOME = {
 __all__ = [
     "Base",
     "BudgetWarning",
+    "CocoDataset",
+    "Detection",
     "Experiment",
     "ExtrapolationWarning",
     "Finding",
@@ -89,6 +94,7 @@ __all__ = [
     "Record",
     "Resources",
     "Scale",
+    "SceneDataset",
     "Store",
     "StoreError",
     "Study",

@@ -16,7 +16,7 @@ from tinynet_core.networks import SCALABLE, Network, network
 from tinynet_core.report import architecture, cost_lines, shrunk_json, shrunk_text
 from tinynet_core.scale import Scale
 from tinynet_core.store_commands import store
-from tinynet_core.train_commands import sweep_command, train_command
+from tinynet_core.train_commands import released_command, sweep_command, train_command
 
 SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
@@ -222,6 +222,7 @@ def claims(preset: str, store: str, form: str) -> None:
 
 tinynet.add_command(sweep_command)
 tinynet.add_command(train_command)
+tinynet.add_command(released_command)
 tinynet.add_command(store)
 
 

@@ -112,7 +112,7 @@ def table1(preset: Preset, formula: TinyFormula) -> Series:
 
 
 def fig6(preset: Preset, formula: TinyFormula) -> Series:
-    """The baseline, and shrinking by one dimension alone and by ``formula`` at every budget of the preset (Figure 6)."""
+    """The baseline, and shrinking by one dimension alone and by ``formula`` at every budget (Figure 6)."""
     series = Series()
     series["EfficientNet-B0"] = seeded(preset.experiment(Scale()), preset.compared_seeds)
     for c in preset.budgets:

@@ -10,11 +10,12 @@ import pandas as pd
 
 from tinynet_core.data import ImageNetDataset
 from tinynet_core.errors import UserError
-from tinynet_core.experiments import ActivationMaps, Detection, Experiment, LatencyRun, ReleasedEvaluation, Task
+from tinynet_core.experiments import ActivationMaps, Detection, Experiment, LatencyRun, Task
 from tinynet_core.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.networks import network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.paper import rows
+from tinynet_core.paper.released import released
 from tinynet_core.pareto import frontier
 from tinynet_core.presets import Preset, PresetError, load_preset, project_root
 from tinynet_core.record import Record
@@ -22,7 +23,7 @@ from tinynet_core.scale import Base, eq5_width
 from tinynet_core.series import AFTER_FORMULA, KNOWN, SAMPLED, Series
 from tinynet_core.shrinking import solve_width
 from tinynet_core.store import Store, to_frame
-from tinynet_core.sweeps import run, sweep
+from tinynet_core.sweeps import SweepStopped, run, sweep
 
 PAGES = (
     *("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7"),
@@ -111,7 +112,8 @@ class Study:
 
     def latency(self) -> Record:
         """The timings of Table 4, made now in this process where there is no record of them."""
-        return self.records([latency_run(self.preset)])[0]
+        task = latency_run(self.preset)
+        return run(task, self.store, progress=True) if self.train else self.records([task])[0]
 
     def maps(self) -> dict[str, list[ActivationMaps]]:
         """The class activation maps of Figure 5, of every network of Figure 4."""
@@ -127,41 +129,31 @@ class Study:
             raise PresetError(f"preset {self.preset.name} has no detection: this page needs a preset that has it")
         return {name: [plan.detection(e) for e in classifiers[name]] for name in ("EfficientNet-B^-3", "TinyNet-D")}
 
-    def released(self) -> tuple[dict[str, Record], dict[str, str]]:
-        """Released weights on ImageNet, by row of Table 3; and for every other row why there is no such record.
+    def released(self, evaluate: bool = False) -> tuple[dict[str, Record], dict[str, str]]:
+        """Records of released weights on ImageNet by row of Table 3, and for every row without one the reason.
 
-        What is not in the store is evaluated now, under a preset of all 1000 classes of ``$TINYNET_IMAGENET``.
+        ``evaluate`` makes those that are not in the store, on the images of ``$TINYNET_IMAGENET``; so does a preset of
+        all 1000 classes, where it may train.
         """
-        from tinynet_core.networks.weights import RELEASED
-
+        dataset, offered = self.preset.dataset, released()
+        whole = isinstance(dataset, ImageNetDataset) and dataset.classes == IMAGENET_CLASSES
         found: dict[str, Record] = {}
         reasons: dict[str, str] = {}
-        augmented = {row["network"] for row in rows("table3") if row["model"].endswith("+ RA")}
-        for row in rows("table3"):
-            name, model = row["network"], row["model"]
-            library = next(iter(RELEASED.get(name, {})), None)
-            if library is None:
-                reasons[model] = "no library released weights"
-            elif name in augmented and not model.endswith("+ RA"):
-                reasons[model] = "the released weights are those of the row with RandAugment"
+        for row in (row["model"] for row in rows("table3")):
+            if row not in offered:
+                reasons[row] = "no released weights are known to be of this row"
+            elif (record := self.store.get(offered[row].task)) is not None:
+                found[row] = record
+            elif not (evaluate or (whole and self.train)):
+                reasons[row] = "not evaluated on ImageNet"
             else:
-                task = ReleasedEvaluation(network=name, library=library)
                 try:
-                    found[model] = self._released(task)
+                    found[row] = run(offered[row].task, self.store, progress=True)
+                except SweepStopped:
+                    raise
                 except UserError as error:
-                    reasons[model] = str(error)
+                    reasons[row] = str(error)
         return found, reasons
-
-    def _released(self, task: ReleasedEvaluation) -> Record:
-        """Its record, or ``UserError`` with what it would need."""
-        if (record := self.store.get(task)) is not None:
-            return record
-        dataset = self.preset.dataset
-        if not (isinstance(dataset, ImageNetDataset) and dataset.classes == IMAGENET_CLASSES):
-            raise UserError("needs ImageNet: set TINYNET_IMAGENET and take preset imagenet1k")
-        if not self.train:
-            raise UserError(f"not in {self.store.root}, and train is false")
-        return run(task, self.store, progress=True)
 
     def experiments(self) -> list[Task]:
         """Everything the notebooks need that is known before any training."""

@@ -143,3 +143,23 @@ def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) 
         raise SystemExit(1)
     top1, raw = record.metrics["top1"], record.metrics["raw_top1"]
     click.echo(f"{record.key[:12]} {name}: top-1 {top1:.2%} (raw weights {raw:.2%}), record in {study.store.root}")
+
+
+@click.command("released")
+@click.argument("preset", default="imagenet1k")
+@store_option
+def released_command(preset: str, store: str) -> None:
+    """Evaluate the released weights of Table 3 on the images in TINYNET_IMAGENET, into the store of PRESET."""
+    from tinynet_core.paper.released import released
+    from tinynet_core.study import Study
+
+    study = Study(preset, store)
+    records, reasons = study.released(evaluate=True)
+    for row, offered in released().items():
+        if row in records:
+            top1, top5 = records[row].metrics["top1"], records[row].metrics["top5"]
+            click.echo(f"{row}: top-1 {top1:.2%}, top-5 {top5:.2%} ({offered.note})")
+        else:
+            click.echo(f"{row}: {reasons[row]}")
+    if not records:
+        raise SystemExit(1)

@@ -3,12 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tinynet_core.errors import UserError
 from tinynet_core.experiments.released import ReleasedEvaluation
 from tinynet_core.paper import rows
-from tinynet_core.record import Record
-from tinynet_core.store import Store
-from tinynet_core.sweeps import SweepStopped, run
 
 Library = Literal["timm", "torchvision"]
 Training = Literal["the authors'", "same augmentation, timm's", "another"]
@@ -70,20 +66,3 @@ def released() -> dict[str, Released]:
             task = ReleasedEvaluation(network=row["network"], library=library)
             found[row["model"]] = Released(task, training, note)
     return found
-
-
-def evaluate(store: Store) -> tuple[dict[str, Record], dict[str, str]]:
-    """Evaluate every row with released weights on the images of ``$TINYNET_IMAGENET``; ``store`` keeps the records.
-
-    Returns records by the name of the row, those that were there already included, and for each row without one why.
-    """
-    found: dict[str, Record] = {}
-    reasons: dict[str, str] = {}
-    for name, row in released().items():
-        try:
-            found[name] = run(row.task, store, progress=True)
-        except SweepStopped:
-            raise
-        except UserError as error:
-            reasons[name] = str(error)
-    return found, reasons
