@@ -18,7 +18,7 @@ from tinynet_core.executors import ExecutorError, WorkerDied
 from tinynet_core.executors.attempt import NoRecord
 from tinynet_core.resources import Resources
 
-_PASSED_ON = ("TINYNET_CACHE", "TINYNET_IMAGENET")
+_PASSED_ON = ("TINYNET_CACHE", "TINYNET_IMAGENET", "TINYNET_COCO")
 
 
 class RayExecutor:

@@ -36,6 +36,8 @@ def average_precisions(
         left.plot(place + shift, values.mean(), "o", color=colour, label=f"{name} (n = {len(group)})")
     left.set(ylabel=f"average precision (%), {images:,} validation images", ylim=(0, None))
     error = np.abs(differences.loc[metrics, ["low", "high"]].sub(differences.loc[metrics, "difference"], axis=0)).T
+    seeds = differences.loc[metrics, "low"].notna().any()
+    label = "here, 95% over seeds" if seeds else "here, one seed each"
     right.errorbar(
         place - 0.1,
         differences.difference[metrics],
@@ -43,7 +45,7 @@ def average_precisions(
         fmt="o",
         color=BLUE,
         capsize=3,
-        label="here, 95% over seeds",
+        label=label,
     )
     right.plot(place + 0.1, [printed[m] for m in metrics], "s", color=RED, label="paper, COCO (one run)")
     right.axhline(0, color=GREY, linewidth=0.8)
