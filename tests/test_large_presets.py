@@ -6,7 +6,7 @@ import matplotlib
 import nbformat
 import pytest
 import yaml
-from coco_folder import write_coco_folder
+from coco import write_coco_folder
 from IPython.core.interactiveshell import InteractiveShell
 from jpegs import write_image_folder
 

@@ -182,6 +182,11 @@ class Study:
         yield [*maps, *detectors]
         yield [latency_run(self.preset)] if "table4" in wanted else []
 
+    def make_records(self) -> None:
+        """Train and measure everything that the pages need and that is not in the store."""
+        for stage in self.stages():
+            self.records(stage)
+
     def _of(self, page: str) -> "Study":
         return self.sampled if page in SAMPLED else self
 

@@ -87,7 +87,7 @@ def test_a_second_build_repeats_nothing(site):
     before = state()
     command = [sys.executable, "-m", "tinynet_core.cli", "book", "smoke"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "executing" not in done.stderr
+    assert "executed" not in done.stderr
     assert "building" not in done.stderr
     after = state()
     assert {p: t for p, t in after.items() if p.name != "inputs.json"} == {

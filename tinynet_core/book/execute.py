@@ -3,6 +3,8 @@
 import hashlib
 import json
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import papermill
@@ -13,6 +15,8 @@ from tinynet_core.presets import load_preset, project_root
 from tinynet_core.store import FILE
 
 CELL_TIMEOUT_S = 12 * 3600
+AT_A_TIME = 2
+"""Notebooks under way at a time: starting a kernel and importing is most of what they do."""
 
 
 class NotebookError(UserError):
@@ -35,19 +39,29 @@ def execute_all(preset: str, store: Path, train: bool, build: Path) -> list[Path
     before = _read_ledger(ledger)
     parameters = {"preset": preset, "store": str(store), "train": train}
     shared = _shared_digest(root, preset, parameters)
-    done = []
-    for notebook in notebooks(root):
-        out = folder / notebook.name
-        if not (out.exists() and before.get(notebook.name) == _digest(shared, store_digest(store), notebook)):
-            print(f"executing {notebook.name}", file=sys.stderr)
-            execute(notebook, out, parameters, build / "failed")
-        done.append(out)
-    # Notebooks add records, so what each one saw is only settled now.
+    seen = store_digest(store)
+    pairs = [(notebook, folder / notebook.name) for notebook in notebooks(root)]
+    todo = [(n, out) for n, out in pairs if not (out.exists() and before.get(n.name) == _digest(shared, seen, n))]
+    _execute_together(todo, parameters, build / "failed")
+    # Notebooks may add records, so what each one saw is only settled now.
     settled = {n.name: _digest(shared, store_digest(store), n) for n in notebooks(root)}
     scratch = ledger.with_suffix(".tmp")
     scratch.write_text(json.dumps(settled, indent=1))
     scratch.rename(ledger)
-    return done
+    return [out for _, out in pairs]
+
+
+def _execute_together(todo: list[tuple[Path, Path]], parameters: dict, failed: Path) -> None:
+    """Run notebooks two at a time, each in a kernel of its own; the first in order that fails is raised."""
+    with ProcessPoolExecutor(AT_A_TIME, mp_context=get_context("spawn")) as pool:
+        running = [pool.submit(execute, notebook, out, parameters, failed) for notebook, out in todo]
+        try:
+            for (notebook, _), future in zip(todo, running, strict=True):
+                future.result()
+                print(f"executed {notebook.name}", file=sys.stderr)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _read_ledger(path: Path) -> dict[str, str]:

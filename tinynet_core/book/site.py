@@ -19,13 +19,15 @@ class BookError(UserError):
 
 
 def make_book(preset: str, store: str = "", train: bool = True, build: Path | None = None) -> Path:
-    """Execute the notebooks under ``preset``, build the site, and return the path of its index.html.
+    """Train what is missing, execute the notebooks under ``preset``, build the site, and return its index.html.
 
     ``build`` is the folder of everything made on the way, ``_build`` of the checkout by default.
     """
     root = project_root()
     build = (build or root / "_build").resolve()
     study = Study(preset, store, train)
+    if train:
+        study.make_records()
     executed = execute_all(study.preset_argument, study.store.root, train, build)
     index, stamp = build / "html" / "index.html", build / "html.sha256"
     now = _inputs_digest(root, executed, study)
