@@ -6,7 +6,7 @@ import matplotlib
 import nbformat
 import pytest
 import yaml
-from coco import write_coco_folder
+from coco import write_coco
 from IPython.core.interactiveshell import InteractiveShell
 from jpegs import write_image_folder
 
@@ -39,7 +39,7 @@ def preset(tmp_path_factory):
     """``imagenet1k`` on three classes, its samples on two of them as ``imagenet100`` has a hundred of a thousand."""
     folder = tmp_path_factory.mktemp("large")
     write_image_folder(folder / "imagenet", classes=3, train=12, val=6)
-    write_coco_folder(folder / "coco")
+    write_coco(folder / "coco")
     detection = {"resolution": 128, "recipe": {**SMALL["recipe"], "batch_size": 4, "norm_batch": None}}
     hundred = shrunk(
         "imagenet100",
