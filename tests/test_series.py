@@ -244,3 +244,17 @@ def test_a_base_of_their_own_for_resnets():
     """Smoke gives the ResNets a size of their own, about the baseline's cost; the classes stay the preset's."""
     preset = load_preset("smoke")
     assert cost(table2(preset), "Baseline ResNet-50").macs == pytest.approx(preset.c0, rel=0.25)
+
+
+def test_a_row_that_cannot_be_had_says_why():
+    series = Series()
+
+    def impossible():
+        raise UnreachableBudget("budget 1 is below the smallest reachable cost 2")
+
+    series.add("TinyNet-Z", impossible, 3)
+    assert dict(series) == {}
+    with pytest.raises(UnreachableBudget, match="TinyNet-Z cannot be had: budget 1 is below"):
+        series["TinyNet-Z"]
+    with pytest.raises(KeyError):
+        series["another"]

@@ -24,6 +24,11 @@ class Series(dict[str, list[Experiment]]):
         super().__init__()
         self.unreachable: dict[str, str] = {}
 
+    def __missing__(self, name: str) -> list[Experiment]:
+        if name in self.unreachable:
+            raise UnreachableBudget(f"{name} cannot be had: {self.unreachable[name]}")
+        raise KeyError(name)
+
     def add(self, name: str, make: Callable[[], Experiment], seeds: int) -> None:
         """The row ``name``: the experiment that ``make`` gives, with so many seeds."""
         try:

@@ -21,7 +21,7 @@ from tinynet_core.presets import Preset, PresetError, load_preset, project_root
 from tinynet_core.record import Record
 from tinynet_core.scale import Base, eq5_width
 from tinynet_core.series import AFTER_FORMULA, KNOWN, SAMPLED, Series
-from tinynet_core.shrinking import solve_width
+from tinynet_core.shrinking import BudgetWarning, solve_width
 from tinynet_core.store import Store, to_frame
 from tinynet_core.sweeps import SweepStopped, run, sweep
 
@@ -105,10 +105,14 @@ class Study:
         return pd.DataFrame(rows)
 
     def series(self, page: str) -> Series:
-        """What the page compares under this preset: one of ``series.KNOWN`` and ``series.AFTER_FORMULA``."""
-        if page in AFTER_FORMULA:
-            return AFTER_FORMULA[page](self.preset, self.sampled.formula())
-        return KNOWN[page](self.preset)
+        """What the page compares under this preset: one of ``series.KNOWN`` and ``series.AFTER_FORMULA``.
+
+        That a network is off its budget is not warned of here: the pages show it.
+        """
+        formula = self.sampled.formula() if page in AFTER_FORMULA else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BudgetWarning)
+            return KNOWN[page](self.preset) if formula is None else AFTER_FORMULA[page](self.preset, formula)
 
     def latency(self) -> Record:
         """The timings of Table 4, made now in this process where there is no record of them."""

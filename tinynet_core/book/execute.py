@@ -87,7 +87,6 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
             cwd=str(notebook.parent),
             progress_bar=False,
             log_output=False,
-            stderr_file=sys.stderr,
             execution_timeout=CELL_TIMEOUT_S,
         )
     except PapermillExecutionError as error:

@@ -90,7 +90,8 @@ def verdict(claim: Claim, value: bool | float | None) -> Verdict:
 def write_claims(store: Store, notebook: str, findings: dict[str, Finding]) -> pd.DataFrame:
     """Keep the ``findings`` of one notebook beside its records and return them as a table.
 
-    Raises ``ValueError`` unless they are exactly the claims that name this notebook.
+    Raises ``ValueError``, and writes nothing, unless they are exactly the claims that name this notebook, and each a
+    truth value or a number as its claim is.
     """
     expected = {claim.id for claim in claims().values() if claim.notebook == notebook}
     if set(findings) != expected:
@@ -98,6 +99,8 @@ def write_claims(store: Store, notebook: str, findings: dict[str, Finding]) -> p
             f"{notebook} must give findings for {sorted(expected)}: "
             f"missing {sorted(expected - set(findings))}, unknown {sorted(set(findings) - expected)}"
         )
+    for key, finding in findings.items():
+        verdict(claims()[key], finding.value)
     path = store.root / "claims" / f"{notebook}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(f".{os.getpid()}.tmp")
