@@ -16,8 +16,6 @@ import tinynet_core as tn
 from tinynet_core.book.performance import fill_performance, growth_figure, performance_table
 from tinynet_core.presets import project_root
 
-pytestmark = pytest.mark.alone
-
 CPU = torch.device("cpu")
 ROOT = project_root()
 SCRIPTS = ROOT / "benchmarks"

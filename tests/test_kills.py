@@ -6,8 +6,6 @@ import time
 import pytest
 from soak import Soak, results, start
 
-pytestmark = pytest.mark.alone
-
 KILLS = 10
 
 

@@ -17,8 +17,6 @@ from tinynet_core.sweeps import SweepStopped
 from tinynet_core.training import checkpoint as saved
 from tinynet_core.training.loop import TRAINING_VERSION
 
-pytestmark = pytest.mark.alone
-
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 

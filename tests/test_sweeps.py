@@ -19,8 +19,6 @@ from tinynet_core.record import execute
 from tinynet_core.resources import Resources
 from tinynet_core.sweeps import SweepError, SweepStopped
 
-pytestmark = pytest.mark.alone
-
 EPOCHS, STEPS = 3, 9  # of the experiments below, and in each epoch with its one batch of the evaluation
 
 

@@ -15,8 +15,6 @@ from tinynet_core import Store
 from tinynet_core.training import checkpoint, loop
 from tinynet_core.training.team import Team, team
 
-pytestmark = pytest.mark.alone
-
 HERE = Path(__file__).parent
 LAUNCH = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2"]
 LAUNCH += ["--num_machines", "1", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]

@@ -9,8 +9,6 @@ from tinynet_core import Store, Study
 from tinynet_core.cli import tinynet
 from tinynet_core.record import failed
 
-pytestmark = pytest.mark.alone
-
 TINY = {
     "name": "tiny",
     "about": "for tests",
