@@ -2,7 +2,7 @@ import pytest
 
 from tinynet_core import Finding, Store, write_claims
 from tinynet_core.paper import costs, table
-from tinynet_core.paper.claims import Claim, claims, ledger, verdict
+from tinynet_core.paper.claims import Claim, claims, ledger, settled, verdict
 from tinynet_core.presets import project_root
 
 
@@ -33,6 +33,31 @@ def test_a_sentence_is_not_judged_by_a_number():
         verdict(claim(True), 0.5)
     with pytest.raises(ValueError, match="claim x needs a float"):
         verdict(claim(0.5), True)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.76, 0.83, True),
+        (0.81, 0.81, True),
+        (0.92, 0.95, True),
+        (0.5, 0.7, True),
+        (0.85, 0.92, False),
+        (0.7, 0.8, False),
+        (0.7, 0.92, False),
+    ],
+)
+def test_an_interval_settles_a_claim_where_its_ends_agree(low, high, expected):
+    assert settled(claim(0.81, 0.1), low, high) is expected
+
+
+def test_no_gain_at_all_is_not_within_the_tolerance_of_a_gain():
+    gains = [c for key, c in claims().items() if "gain" in key]
+    assert len(gains) > 10
+    for row in gains:
+        assert 0 < row.tolerance < abs(row.paper)
+        assert row.tolerance <= abs(row.paper) / 2, row.id
+        assert verdict(row, 0.0) == verdict(row, -row.paper) == "differs"
 
 
 def test_every_claim_has_a_notebook_that_writes_it():

@@ -60,6 +60,13 @@ def test_an_average_of_differences_by_hand():
     assert average.half == pytest.approx(100 * t.ppf(0.975, 8) * 0.01 / np.sqrt(3))
 
 
+def test_a_chain_of_differences_is_its_ends():
+    found = compare({"a": A, "b": B, "c": C})
+    chain, ends = found.average([("a", "b"), ("b", "c")]), found.difference("a", "c")
+    assert chain.value == pytest.approx(ends.value / 2)
+    assert chain.half == pytest.approx(ends.half / 2)
+
+
 def test_seeds_that_agree_leave_no_width():
     assert contrast([(1, [0.5, 0.5, 0.5]), (-1, [0.4, 0.4])], 500) == Interval(pytest.approx(10), 0.0)
 

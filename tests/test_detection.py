@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import math
 
@@ -300,9 +301,22 @@ def test_parts_of_a_batch_weigh_as_their_images():
     run_ = training.DetectionRun(detector, load_detection(SCENES), cut, 0, torch.device("cpu"))
     seen = []
     run_.model.head.register_forward_hook(lambda m, i, o: seen.append(len(o["cls_logits"])))
+    run_.part = 6  # of a batch of eight: parts of six and of two, which must not weigh the same
+    fresh, draws = copy.deepcopy(run_.model), draw(8, cut, run_.augmentation())
     sums = run_.train_step(batch)
-    assert seen == [4, 4]
+    assert seen == [6, 2]
+    losses, gradients = [], []
+    for part in (slice(0, 6), slice(6, 8)):
+        some = training.BoxedBatch(batch.images[part], batch.targets[part], batch.aspects[part])
+        inputs, targets = training.augmented(some, fresh.side, cut, draws.take(part))
+        loss = sum(fresh.losses(fresh(inputs), targets))
+        gradients.append(torch.autograd.grad(loss, list(fresh.parameters())))
+        losses.append(float(loss.detach()))
+    assert abs(losses[0] - losses[1]) > 0.05
+    assert sums[0] == pytest.approx(6 * losses[0] + 2 * losses[1], rel=1e-5)
     assert sums[0] == pytest.approx(float(sums[1] + sums[2]))
+    for parameter, first, second in zip(run_.model.parameters(), *gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, 0.75 * first + 0.25 * second, rtol=1e-3, atol=1e-5)
 
 
 def test_several_processes_are_refused(monkeypatch):

@@ -38,6 +38,25 @@ def test_one_seed_has_no_interval_and_a_size_without_objects_no_difference():
     assert "map_small" not in found.index
 
 
+@pytest.mark.parametrize(
+    ("intervals", "decision"),
+    [
+        ([(0.1, 4.0)], True),
+        ([(0.1, 4.0), (2.0, 3.0)], True),
+        ([(-0.1, 4.0)], None),
+        ([(0.0, 4.0)], None),
+        ([(0.1, 4.0), (-0.1, 3.0)], None),
+        ([(-4.0, -0.1)], False),
+        ([(0.1, 4.0), (-4.0, -0.1), (np.nan, np.nan)], False),
+        ([(np.nan, np.nan)], None),
+        ([(0.1, 4.0), (np.nan, np.nan)], None),
+        ([], None),
+    ],
+)
+def test_only_an_interval_on_one_side_of_zero_decides(intervals, decision):
+    assert comparison.ahead(pd.DataFrame(intervals, columns=["low", "high"])) is decision
+
+
 def test_the_paper_prints_every_metric_and_its_own_differences():
     printed = table("table5").set_index("model")[list(comparison.PRECISIONS)]
     gap = printed.loc["TinyNet-D"] - printed.loc["EfficientNet-B^-3"]

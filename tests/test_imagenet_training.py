@@ -79,7 +79,7 @@ def test_a_sweep_over_a_folder(folder, tmp_path):
     assert "1 models trained, 0 of them failed" in result.output
     frame = Study(str(path), store).store.frame()
     assert frame.top1.between(0, 1).all()
-    assert Study(str(path), store).preset.evidence == "trained"
+    assert Study(str(path), store).preset.evidence == "proxy"
 
 
 def test_a_missing_folder_is_said_before_any_work(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import papermill
 import pytest
 import yaml
 
-from tinynet_core.book.execute import NotebookError, execute
+from tinynet_core.book.execute import NotebookError, execute, execute_all
 from tinynet_core.presets import project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
@@ -35,10 +35,10 @@ def test_the_list_of_contents_has_every_notebook_once():
 def test_notebooks_without_training_say_so():
     about = {p.stem[:2]: nbformat.read(p, as_version=4).metadata.get("tinynet", {}) for p in NOTEBOOKS}
     assert [n for n, x in about.items() if "evidence" in x] == ["06", "07", "08", "09", "11", "15"]
-    assert [n for n, x in about.items() if x.get("part") == "sampled"] == ["01", "02", "03", "04", "05", "10", "11", "17"]
+    sampled = ["01", "02", "03", "04", "05", "10", "11", "17"]
+    assert [n for n, x in about.items() if x.get("part") == "sampled"] == sampled
     for path in NOTEBOOKS:
-        sampled = "open_notebook(globals()).sampled" in path.read_text()
-        assert sampled == (about[path.stem[:2]].get("part") == "sampled")
+        assert ("open_notebook(globals()).sampled" in path.read_text()) == (path.stem[:2] in sampled)
 
 
 def test_no_outputs_and_the_plain_kernel(notebook):
@@ -100,3 +100,28 @@ def test_a_failing_notebook_leaves_no_output_and_is_kept_apart(tmp_path):
     nbformat.write(new(["preset + 1"]), execute_good)
     execute(execute_good, tmp_path / "out.ipynb", {"preset": 2}, tmp_path / "failed")
     assert nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].data["text/plain"] == "3"
+
+
+def test_a_book_that_failed_half_way_does_not_take_what_it_overwrote_for_good(tmp_path, monkeypatch):
+    monkeypatch.setattr("tinynet_core.book.execute.project_root", lambda: tmp_path)
+    (tmp_path / "notebooks").mkdir()
+
+    def write(first, second):
+        for name, source in (("01_a", first), ("02_b", second)):
+            notebook = new([source])
+            notebook.cells[0].source = 'preset = ""\nstore = ""\ntrain = True'
+            for i, cell in enumerate(notebook.cells):
+                cell.id = f"c{i}"
+            nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
+
+    def shown():
+        paths = execute_all("smoke", tmp_path / "store", True, tmp_path / "build")
+        return [nbformat.read(p, as_version=4).cells[-1].outputs[0].data["text/plain"] for p in paths]
+
+    write("1", "2")
+    assert shown() == ["1", "2"]
+    write("3", "1 / 0")
+    with pytest.raises(NotebookError, match=r"02_b\.ipynb failed: ZeroDivisionError"):
+        shown()
+    write("1", "2")
+    assert shown() == ["1", "2"]

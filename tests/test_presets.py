@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from tinynet_core import Base, MissingRecords, Preset, Scale, StoreError, Study, UserError, load_preset, open_notebook
+from tinynet_core.data import ImageNetDataset
 from tinynet_core.networks import base_of
 from tinynet_core.presets import PresetError, preset_names, project_root
 from tinynet_core.record import failed
@@ -64,6 +65,13 @@ def test_reduced_is_the_papers_protocol():
         (lambda c: c.update(budgets=[0.5, 1.0]), r"budgets: must hold shares above 0 and below 1, got \[0.5, 1.0\]"),
         (lambda c: c.update(budgets=[0.3]), r"budgets: must hold one of 0.5, 0.25, 0.125, 0.0625, got \[0.3\]"),
         (lambda c: c.update(resnet_base={"pixels": 3}), r"resnet_base: unknown key 'pixels'"),
+        (
+            lambda c: c["closeup"]["recipe"].update(batch_size=5000),
+            r"closeup: recipe.batch_size 5000 is above the 1200",
+        ),
+        (lambda c: c["closeup"]["dataset"].update(clases=3), r"unknown key 'closeup.dataset.clases'"),
+        (lambda c: c["detection"]["dataset"].update(mots=3), r"unknown key 'detection.dataset.mots'"),
+        (lambda c: c["detection"].update(pretrained="yes"), r"detection.pretrained: .*, got 'yes'"),
         (lambda c: c.update(closeup={"base": {"size": 3}, "dataset": {}}), r"closeup.base: unknown key 'size'"),
         (lambda c: c.update(latency={"runs": 3}), r"latency.runs: .*, got 3"),
         (lambda c: c.update(sampled_on="smoke"), r"give either sampled_on or random_sample"),
@@ -223,3 +231,47 @@ def test_resnets_on_imagenet100_have_the_papers_recipe():
     assert preset.resnet_recipe == RESNET_RECIPE.model_copy(update={"precision": "bf16"})
     assert {e.recipe for e in table2(preset).all()} == {preset.resnet_recipe}
     assert preset.recipe in {e.recipe for e in table3(preset).all()}
+
+
+@pytest.mark.parametrize(
+    ("name", "evidence", "detection"),
+    [
+        ("smoke", "proxy", "proxy"),
+        ("reduced", "proxy", "proxy"),
+        ("imagenet100", "trained", "trained"),
+        ("imagenet1k", "trained", "trained"),
+    ],
+)
+def test_evidence(name, evidence, detection):
+    preset = load_preset(name)
+    assert (preset.evidence, preset.detection_evidence) == (evidence, detection)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"base": Base(112)},
+        {"recipe": load_preset("smoke").recipe},
+        {"dataset": ImageNetDataset(classes=99)},
+    ],
+)
+def test_less_than_the_papers_scale_is_a_proxy(change):
+    preset = load_preset("imagenet1k").model_copy(update=change)
+    assert (preset.evidence, preset.detection_evidence) == ("proxy", "proxy")
+
+
+def test_a_missing_folder_of_a_later_stage_is_said_before_any_training(tmp_path, monkeypatch):
+    monkeypatch.delenv("TINYNET_COCO", raising=False)
+    coco = yaml.safe_load((project_root() / "presets" / "imagenet1k.yaml").read_text())["detection"]
+    study = Study(write(tmp_path, lambda c: c.update(detection=coco)), tmp_path / "store")
+    with pytest.raises(UserError, match="TINYNET_COCO is not set"):
+        study.check_sources(["table5"])
+    study.check_sources(["table3"])
+    assert not study.store.root.exists()
+
+
+def test_tasks_that_start_with_weights_get_their_training_first(tmp_path):
+    study = Study("smoke", tmp_path)
+    first, after = study.plan(["fig5", "table5", "table4"])
+    assert {needed for task in after for needed in task.needs} == set(first)
+    assert [task.kind for task in after] == ["maps"] * 2 + ["detection"] * 2 + ["latency"]

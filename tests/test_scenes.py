@@ -1,11 +1,15 @@
+import itertools
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import ValidationError
+from scipy.ndimage import distance_transform_edt
 
 from tinynet_core.data import SceneDataset, prepare, scenes
 from tinynet_core.data.boxes import ground_truth
+from tinynet_core.data.glyphs import FACES, glyph_mask
 
 SMALL = SceneDataset(classes=3, side=96, train_images=12, val_images=6, most=5, seed=3)
 
@@ -77,6 +81,40 @@ def test_every_size_class_exists(side):
     assert counts.min() >= 3, counts
 
 
+@pytest.mark.parametrize(("side", "difficulty"), [(64, 0.0), (64, 1.0), (96, 0.0), (128, 0.25), (160, 1.0), (512, 1.0)])
+def test_a_letter_has_the_size_that_it_was_drawn_for(side, difficulty):
+    """Every letter of every face, at both ends of each range and between: its class by the area of its annotation."""
+    dataset = SMALL.model_copy(update={"side": side})
+    rng = np.random.default_rng(0)
+    wrong, drawn = [], 0
+    for intended, (low, high) in enumerate(scenes.SIZES):
+        for extent in (low, high, *rng.uniform(low, high, 2)):
+            for character, face in itertools.product(scenes.CLASSES, FACES):
+                mask = glyph_mask(character, face, side * extent, rng.uniform(-1, 1) * 30 * difficulty, scenes._FONT)
+                mask = mask.crop(mask.getbbox())
+                found = np.searchsorted(dataset.area_limits, mask.width * mask.height, side="right")
+                drawn += 1
+                if found != intended:
+                    wrong.append((character, face, extent, mask.size, int(found)))
+    assert drawn == 3 * 4 * 10 * 12
+    assert not wrong, wrong[:5]
+
+
+def test_shares_are_shares_of_cocos_sizes(monkeypatch):
+    """On canvases where every letter finds a place, by the annotations as pycocotools reads them."""
+    dataset = SMALL.model_copy(update={"side": 160, "val_images": 500, "most": 1, "shares": (0.2, 0.5, 0.3)})
+    arrays = {
+        "val_boxes": np.concatenate([scenes.render_scene(dataset, "val", i).boxes for i in range(500)]),
+        "val_labels": np.ones(500, int),
+        "val_starts": np.arange(501),
+    }
+    areas = [a["area"] for a in scenes.coco(dataset, arrays)["annotations"]]
+    counts = np.bincount(np.searchsorted(dataset.area_limits, areas, side="right"), minlength=3)
+    assert counts.sum() == 500
+    deviations = np.sqrt(500 * np.array(dataset.shares) * (1 - np.array(dataset.shares)))
+    assert (np.abs(counts - 500 * np.array(dataset.shares)) < 3 * deviations).all(), counts
+
+
 def test_bytes_depend_on_seed_split_and_index_alone(monkeypatch):
     monkeypatch.setattr(scenes, "_CHUNK", 5)
     one, two = scenes.render(SMALL, workers=1), scenes.render(SMALL, workers=2)
@@ -123,15 +161,46 @@ def test_the_cache_is_read_back_and_rebuilt_where_damaged(cache):
         assert scenes.load_scenes(SMALL).content_hash == first.content_hash
 
 
-def test_a_mirrored_letter_is_that_letter():
-    """What ``mirror_safe`` says: the mirror image of an upright letter resembles it more than any other letter."""
-    masks = {}
+SLANT = np.tan(np.radians(11))
+"""By how much the oblique and italic faces lean, as their files say."""
+
+
+def leaning(mask, by):
+    """``mask`` sheared to the right by ``by`` of its height."""
+    room = int(abs(by) * mask.height) + 2
+    wide = Image.new("L", (mask.width + 2 * room, mask.height))
+    wide.paste(mask, (room, 0))
+    shear = (1, by, -by * mask.height / 2, 0, 1, 0)
+    return wide.transform(wide.size, Image.Transform.AFFINE, shear, Image.Resampling.BICUBIC)
+
+
+def ink(mask):
+    return np.asarray(mask.crop(mask.getbbox()).resize((32, 32), Image.Resampling.BOX)) > 127
+
+
+def chamfer(one, other):
+    """Mean distance from the ink of each of two letters to that of the other."""
+    return distance_transform_edt(~one)[other].mean() + distance_transform_edt(~other)[one].mean()
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_mirrored_letter_keeps_its_class(face):
+    """What ``mirror_safe`` says. A slanted letter is made to lean to the right again first; then of all letters of all
+    faces the nearest is one of its own class."""
+    drawn = {(o, f): ink(glyph_mask(o, f, 96, 0.0, 96)) for o in scenes.CLASSES for f in FACES}
+    slanted = face.endswith(("Oblique", "Italic"))
     for character in scenes.CLASSES:
-        mask = scenes.glyph_mask(character, "DejaVuSans", 32, 0.0, 96).resize((32, 32))
-        masks[character] = np.asarray(mask).astype(float)
-    for character, mask in masks.items():
-        distance = {other: np.abs(mask[:, ::-1] - image).mean() for other, image in masks.items()}
-        assert min(distance, key=distance.get) == character
+        mirrored = glyph_mask(character, face, 96, 0.0, 96).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        seen = ink(leaning(mirrored, 2 * SLANT) if slanted else mirrored)
+        distance = {key: chamfer(seen, other) for key, other in drawn.items()}
+        assert min(distance, key=distance.get)[0] == character
+
+
+def test_the_check_of_mirrored_letters_knows_one_that_is_another():
+    """A mirrored d is a b."""
+    drawn = {character: ink(glyph_mask(character, "DejaVuSans", 96, 0.0, 96)) for character in "bd"}
+    distance = {character: chamfer(drawn["d"][:, ::-1], image) for character, image in drawn.items()}
+    assert min(distance, key=distance.get) == "b"
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,9 @@ def test_a_plan_has_a_table_for_each_data_set(preset, tmp_path):
     plan = run("sweep", preset, "--store", str(tmp_path / "store"), "--dry-run", *pages).output
     assert plan.count("2 models,") == 1
     assert plan.count("3 models,") == 1
-    assert "Not listed: what follows from these" in plan
+    assert "Not listed: what follows from the formula" in plan
+    later = run("sweep", preset, "--store", str(tmp_path / "store"), "--dry-run", "--page", "table4").output
+    assert "Then, not in the time: latency of 4 networks" in later
 
 
 def test_pages_are_known_by_name(preset, tmp_path):

@@ -5,6 +5,7 @@ t with Welch and Satterthwaite's degrees of freedom. With a single seed it is th
 images, which leaves the spread between seeds out and is too narrow.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -112,8 +113,11 @@ class Comparison:
 
     def average(self, pairs: Pairs) -> Interval:
         """The differences of several ``pairs``, such as one at each budget, averaged."""
-        share = 1 / len(pairs)
-        return self.weighted({name: w for ours, rival in pairs for name, w in ((ours, share), (rival, -share))})
+        weights: Counter[str] = Counter()
+        for ours, rival in pairs:
+            weights[ours] += 1
+            weights[rival] -= 1
+        return self.weighted({name: w / len(pairs) for name, w in weights.items()})
 
     def weighted(self, weights: Mapping[str, float]) -> Interval:
         """The sum of the networks' mean top-1 with these ``weights``, in points."""

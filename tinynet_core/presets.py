@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from tinynet_core.data import Dataset, GlyphDataset
+from tinynet_core.data import CocoDataset, Dataset, ImageNetDataset
 from tinynet_core.errors import UserError
 from tinynet_core.experiments import DetectionPlan, Experiment
 from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
@@ -22,6 +22,8 @@ from tinynet_core.sweeps import sample_scales, sample_scales_at
 from tinynet_core.training.recipe import Recipe
 
 BASELINE = "efficientnet_b0"
+FEWEST_CLASSES, FEWEST_EPOCHS, DETECTOR_PIXELS = 100, 90, 512
+"""The paper's smallest training (section 4.1), and the input of its detectors (section 4.3)."""
 INVERSE_SHARES = (0.5, 0.25, 0.125, 0.0625)
 """Shares of the baseline's MACs of EfficientNet-B^-1 ... -B^-4 (paper, section 4.1: 2^-phi)."""
 
@@ -137,15 +139,30 @@ class Preset(BaseModel):
         try:
             self.experiment(Scale())
             self.named_experiments()
-            self.close.experiment(Scale())
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        try:
+            self.close.experiment(Scale())
+        except ValidationError as error:
+            raise ValueError("closeup: " + error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return self
 
     @property
     def evidence(self) -> Literal["trained", "proxy"]:
-        """What an accuracy under this preset is worth: glyphs are a proxy."""
-        return "proxy" if isinstance(self.dataset, GlyphDataset) else "trained"
+        """What an accuracy under this preset is worth.
+
+        ``trained`` is the paper's scale: photographs of 100 classes or more, its baseline, at least 90 epochs.
+        """
+        photographs = isinstance(self.dataset, ImageNetDataset) and self.dataset.classes >= FEWEST_CLASSES
+        whole = photographs and self.base == PAPER_BASE and self.recipe.epochs >= FEWEST_EPOCHS
+        return "trained" if whole else "proxy"
+
+    @property
+    def detection_evidence(self) -> Literal["trained", "proxy"]:
+        """What an average precision under this preset is worth: ``trained`` on COCO, at the paper's 512 pixels."""
+        plan = self.detection
+        whole = plan is not None and isinstance(plan.dataset, CocoDataset) and plan.resolution == DETECTOR_PIXELS
+        return "trained" if whole and self.evidence == "trained" else "proxy"
 
     @property
     def c0(self) -> int:
@@ -274,9 +291,10 @@ def load_preset(name: str) -> Preset:
         raise PresetError(f"preset {path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise PresetError(f"preset {path}: must be a mapping of keys, got {type(content).__name__}")
-    dataset = content.get("dataset")
-    if isinstance(dataset, dict) and isinstance(dataset.get("wnids"), str):
-        dataset["wnids"] = str(path.parent / dataset["wnids"])
+    for part in (content, content.get("closeup")):
+        dataset = part.get("dataset") if isinstance(part, dict) else None
+        if isinstance(dataset, dict) and isinstance(dataset.get("wnids"), str):
+            dataset["wnids"] = str(path.parent / dataset["wnids"])
     other = content.get("sampled_on")
     if isinstance(other, str) and other.endswith((".yaml", ".yml")):
         content["sampled_on"] = str(path.parent / other)
@@ -306,8 +324,9 @@ def _check_sampled(path: Path, preset: Preset) -> None:
 def _explain(path: Path, error) -> str:
     """One line: file, key, what is wrong, what was given, and the nearest thing to what is allowed."""
     where = [str(part) for part in error["loc"]]
-    if where[0:1] == ["dataset"]:
-        del where[1:2]  # the kind, which is no key of the file
+    if "dataset" in where:
+        place = where.index("dataset") + 1
+        del where[place : place + 1]  # the kind, which is no key of the file
     key = ".".join(where) or "(whole file)"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":

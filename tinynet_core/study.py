@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tinynet_core.data import ImageNetDataset
+from tinynet_core.data import ImageNetDataset, check_source
+from tinynet_core.data.imagefolder import imagenet_root
 from tinynet_core.errors import UserError
 from tinynet_core.experiments import ActivationMaps, Detection, Experiment, LatencyRun, Task
 from tinynet_core.formula import ExtrapolationWarning, TinyFormula
@@ -65,6 +66,8 @@ class Study:
                 + "\n".join(lines)
                 + f"\nmake them with: tinynet sweep {self.preset_argument} --store {self.store.root}"
             )
+        if needed := dict.fromkeys(needed for task in missing for needed in task.needs):
+            self.records([*needed])
         return sweep(experiments, self.store, resources=self.preset.resources)
 
     def frame(self, experiments: Sequence[Experiment]) -> pd.DataFrame:
@@ -143,6 +146,7 @@ class Study:
         whole = isinstance(dataset, ImageNetDataset) and dataset.classes == IMAGENET_CLASSES
         found: dict[str, Record] = {}
         reasons: dict[str, str] = {}
+        folder = _no_imagenet()
         for row in (row["model"] for row in rows("table3")):
             if row not in offered:
                 reasons[row] = "no released weights are known to be of this row"
@@ -150,6 +154,8 @@ class Study:
                 found[row] = record
             elif not (evaluate or (whole and self.train)):
                 reasons[row] = "not evaluated on ImageNet"
+            elif folder:
+                reasons[row] = folder
             else:
                 try:
                     found[row] = run(offered[row].task, self.store, progress=True)
@@ -168,6 +174,15 @@ class Study:
 
         Without ``pages`` it is all that this preset can have. Raises ``UserError`` for a page that is not in ``PAGES``.
         """
+        first, after = self.plan(pages)
+        wanted = set(pages) or self._possible()
+        yield first
+        yield list(dict.fromkeys(e for p in AFTER_FORMULA if p in wanted for e in self._of(p).series(p).all()))
+        yield [task for task in after if not isinstance(task, LatencyRun)]
+        yield [task for task in after if isinstance(task, LatencyRun)]  # alone on the machine
+
+    def plan(self, pages: Sequence[str] = ()) -> tuple[list[Task], list[Task]]:
+        """What ``pages`` need as far as the preset says it: the trainings, and what is made after all trainings."""
         if unknown := [page for page in pages if page not in PAGES]:
             raise UserError(f"unknown page {unknown[0]!r}, known: {', '.join(PAGES)}")
         wanted = set(pages) or self._possible()
@@ -178,16 +193,24 @@ class Study:
             first += self.sampled.preset.equal_cost_experiments()
         known = wanted | ({"table3", "table6"} if "fig7" in wanted else set())
         first += [e for page in KNOWN if page in known for e in self._of(page).series(page).all()]
-        maps = [task for tasks in self.maps().values() for task in tasks] if "fig5" in wanted else []
-        detectors = [task for tasks in self.detection().values() for task in tasks] if "table5" in wanted else []
-        first += [task.training for task in maps] + [d.pretraining for d in detectors if d.pretraining]
-        yield list(dict.fromkeys(first))
-        yield list(dict.fromkeys(e for p in AFTER_FORMULA if p in wanted for e in self._of(p).series(p).all()))
-        yield [*maps, *detectors]
-        yield [latency_run(self.preset)] if "table4" in wanted else []
+        after: list[Task] = []
+        if "fig5" in wanted:
+            after += [task for tasks in self.maps().values() for task in tasks]
+        if "table5" in wanted:
+            after += [task for tasks in self.detection().values() for task in tasks]
+        first += [needed for task in after for needed in task.needs]
+        after += [latency_run(self.preset)] if "table4" in wanted else []
+        return list(dict.fromkeys(first)), after
+
+    def check_sources(self, pages: Sequence[str] = ()) -> None:
+        """Raise ``UserError`` where the folder of any data set that ``pages`` need is missing: before any training."""
+        first, after = self.plan(pages)
+        for dataset in dict.fromkeys(dataset for task in self.store.missing([*first, *after]) for dataset in task.data):
+            check_source(dataset)
 
     def make_records(self) -> None:
         """Train and measure everything that the pages need and that is not in the store."""
+        self.check_sources()
         for stage in self.stages():
             self.records(stage)
 
@@ -200,6 +223,15 @@ class Study:
         lacking = set() if sampled.random_sample else NEED_SAMPLE
         lacking = lacking | (set() if sampled.equal_cost_sample else {"fig2"})
         return set(PAGES) - lacking - (set() if self.preset.detection else {"table5"})
+
+
+def _no_imagenet() -> str:
+    """Why there is no folder of ImageNet, or nothing."""
+    try:
+        imagenet_root()
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _mapped(experiment: Experiment) -> ActivationMaps:

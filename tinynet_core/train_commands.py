@@ -47,8 +47,10 @@ def sweep_command(
 
     study = Study(preset, store)
     if dry_run:
-        click.echo(_plan(study, study.store.missing(next(study.stages(pages)))[:limit], workers))
+        first, after = study.plan(pages)
+        click.echo(_plan(study, study.store.missing(first)[:limit], study.store.missing(after), workers))
         return
+    study.check_sources(pages)
     wanted: list[Task] = []
     records: list[Record] = []
     for stage in study.stages(pages):
@@ -76,7 +78,7 @@ def _list_failed(frame) -> None:
         click.echo(f"  {x.key[:12]} {x.network} r {x.r:.4g} d {x.d:.4g} w {x.w:.4g} seed {x.seed}: {x.reason}")
 
 
-def _plan(study, todo, workers: int | None) -> str:
+def _plan(study, todo, after, workers: int | None) -> str:
     """What a sweep would train and how long that may take on this machine."""
     import torch
 
@@ -86,7 +88,7 @@ def _plan(study, todo, workers: int | None) -> str:
     from tinynet_core.report import plan_table
     from tinynet_core.resources import cores
 
-    if not todo:
+    if not todo and not after:
         return f"nothing to train: all records are in {study.store.root}"
     resources, notes = study.preset.resources, []
     try:
@@ -101,7 +103,8 @@ def _plan(study, todo, workers: int | None) -> str:
         tables.append(plan_table(alike, rate, estimate(alike, rate, lanes), lanes))
     if getattr(study.preset.dataset, "stream", False):
         notes.append("The time to decode the images on the way is not in it.")
-    notes.append("Not listed: what follows from these, such as the networks of Table 1, and what is measured on them.")
+    notes += [f"Then, not in the time: {task.label}." for task in after]
+    notes.append("Not listed: what follows from the formula that is fitted on the sample, such as Table 1.")
     return "\n".join([*tables, *notes])
 
 
@@ -150,9 +153,11 @@ def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) 
 @store_option
 def released_command(preset: str, store: str) -> None:
     """Evaluate the released weights of Table 3 on the images in TINYNET_IMAGENET, into the store of PRESET."""
+    from tinynet_core.data.imagefolder import imagenet_root
     from tinynet_core.paper.released import released
     from tinynet_core.study import Study
 
+    imagenet_root()
     study = Study(preset, store)
     records, reasons = study.released(evaluate=True)
     for row, offered in released().items():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -36,32 +37,39 @@ def execute_all(preset: str, store: Path, train: bool, build: Path) -> list[Path
     root, folder = project_root(), build / "executed" / load_preset(preset).name
     folder.mkdir(parents=True, exist_ok=True)
     ledger = folder / "inputs.json"
-    before = _read_ledger(ledger)
     parameters = {"preset": preset, "store": str(store), "train": train}
     shared = _shared_digest(root, preset, parameters)
-    seen = store_digest(store)
-    pairs = [(notebook, folder / notebook.name) for notebook in notebooks(root)]
-    todo = [(n, out) for n, out in pairs if not (out.exists() and before.get(n.name) == _digest(shared, seen, n))]
-    _execute_together(todo, parameters, build / "failed")
-    # Notebooks may add records, so what each one saw is only settled now.
-    settled = {n.name: _digest(shared, store_digest(store), n) for n in notebooks(root)}
-    scratch = ledger.with_suffix(".tmp")
-    scratch.write_text(json.dumps(settled, indent=1))
-    scratch.rename(ledger)
-    return [out for _, out in pairs]
+    pairs = {notebook: folder / notebook.name for notebook in notebooks(root)}
+    before, seen = _read_ledger(ledger), store_digest(store)
+    fresh = {n.name for n, out in pairs.items() if out.exists() and before.get(n.name) == _digest(shared, seen, n)}
+    todo = [(notebook, out) for notebook, out in pairs.items() if notebook.name not in fresh]
+    _write_ledger(ledger, {name: before[name] for name in fresh})  # no longer true of those that are now overwritten
+    try:
+        for notebook in _execute_together(todo, parameters, build / "failed"):
+            fresh.add(notebook.name)
+    finally:  # notebooks may add records, so what each one saw is only settled now
+        seen = store_digest(store)
+        _write_ledger(ledger, {n.name: _digest(shared, seen, n) for n in pairs if n.name in fresh})
+    return list(pairs.values())
 
 
-def _execute_together(todo: list[tuple[Path, Path]], parameters: dict, failed: Path) -> None:
-    """Run notebooks two at a time, each in a kernel of its own; the first in order that fails is raised."""
+def _execute_together(todo: list[tuple[Path, Path]], parameters: dict, failed: Path) -> Iterator[Path]:
+    """Run notebooks two at a time, each in a kernel of its own, and yield them; the first that fails is raised."""
     with ProcessPoolExecutor(AT_A_TIME, mp_context=get_context("spawn")) as pool:
         running = [pool.submit(execute, notebook, out, parameters, failed) for notebook, out in todo]
         try:
             for (notebook, _), future in zip(todo, running, strict=True):
                 future.result()
                 print(f"executed {notebook.name}", file=sys.stderr)
-        except BaseException:
+                yield notebook
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
+
+
+def _write_ledger(path: Path, entries: dict[str, str]) -> None:
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(entries, indent=1))
+    scratch.rename(path)
 
 
 def _read_ledger(path: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ import nbformat
 import pandas as pd
 
 from tinynet_core.book.performance import fill_performance
-from tinynet_core.data import GlyphDataset
+from tinynet_core.data import CocoDataset, GlyphDataset
 from tinynet_core.figures import glyph_sheet, set_style
 from tinynet_core.paper.claims import ledger
 from tinynet_core.presets import Preset, load_preset
@@ -80,14 +80,15 @@ def _trained(preset: Preset, part: str) -> str:
     """
     about = load_preset(preset.sampled_on) if part == "sampled" and preset.sampled_on else preset
     about = preset.close if part == "closeup" else about
-    proxy = about.evidence == "proxy"
+    evidence = preset.detection_evidence if part == "detection" else about.evidence
+    proxy = evidence == "proxy"
     worth = (
         "No accuracy on this page is an ImageNet number unless it is marked as quoted."
         if proxy
         else "The prose of this page was written for the proxy, glyphs; the numbers are of this training."
     )
     return (
-        f":::{{admonition}} Evidence: {about.evidence}\n:class: {'warning' if proxy else 'tip'}\n"
+        f":::{{admonition}} Evidence: {evidence}\n:class: {'warning' if proxy else 'tip'}\n"
         f"{_detectors(preset) if part == 'detection' else _classifiers(about)} {worth}"
     )
 
@@ -95,7 +96,7 @@ def _trained(preset: Preset, part: str) -> str:
 def _classifiers(preset: Preset) -> str:
     data = preset.dataset
     return (
-        f"Trained on {'glyphs' if preset.evidence == 'proxy' else 'ImageNet'} with the preset `{preset.name}`: "
+        f"Trained on {'glyphs' if isinstance(data, GlyphDataset) else 'photographs'} with the preset `{preset.name}`: "
         f"{data.classes} classes, {data.train_images:,} training and {data.val_images:,} validation images, baseline "
         f"input {preset.base.resolution} px, {preset.recipe.epochs} epochs."
     )
@@ -105,9 +106,10 @@ def _detectors(preset: Preset) -> str:
     plan = preset.detection
     if plan is None:
         return f"The preset `{preset.name}` trains no detector."
+    data = "COCO" if isinstance(plan.dataset, CocoDataset) else "scenes of glyphs"
     return (
-        f"Detectors trained on {'scenes of glyphs' if preset.evidence == 'proxy' else 'COCO'} with the preset "
-        f"`{preset.name}`: input {plan.resolution} px, {plan.recipe.epochs} epochs."
+        f"Detectors trained on {data} with the preset `{preset.name}`: input {plan.resolution} px, "
+        f"{plan.recipe.epochs} epochs."
     )
 
 

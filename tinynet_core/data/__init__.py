@@ -5,8 +5,9 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, Tag
 
 from tinynet_core.data.boxes import DetectionSet
-from tinynet_core.data.coco import CocoDataset, load_coco
+from tinynet_core.data.coco import CocoDataset, coco_root, load_coco
 from tinynet_core.data.glyphs import GlyphDataset, load_glyphs
+from tinynet_core.data.imagefolder import imagenet_root
 from tinynet_core.data.imagenet import load_imagenet
 from tinynet_core.data.imageset import ImageSet
 from tinynet_core.data.jpegs import JpegImages
@@ -23,6 +24,7 @@ __all__ = [
     "ImageSet",
     "JpegImages",
     "SceneDataset",
+    "check_source",
     "load_detection",
     "load_glyphs",
     "load_imagenet",
@@ -48,6 +50,14 @@ Dataset = Annotated[
 
 DetectionDataset = Annotated[SceneDataset | CocoDataset, Field(discriminator="kind")]
 """Any data set of images with boxes."""
+
+
+def check_source(dataset: GlyphDataset | ImageNetDataset | SceneDataset | CocoDataset) -> None:
+    """Raise ``UserError`` where the folder that ``dataset`` comes from is not there, before any work rests on it."""
+    if isinstance(dataset, ImageNetDataset):
+        imagenet_root()
+    elif isinstance(dataset, CocoDataset):
+        coco_root()
 
 
 def prepare(

@@ -7,9 +7,12 @@ annotations is kept in the cache; images are decoded on the way.
 
 import hashlib
 import json
+import operator
 import os
+import reprlib
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +29,7 @@ from tinynet_core.errors import UserError
 ROOT_VARIABLE = "TINYNET_COCO"
 FOLDERS = {"train": "train2017", "val": "val2017"}
 _LAYOUT = "annotations/instances_train2017.json, annotations/instances_val2017.json, train2017/ and val2017/"
-_FORMAT = 1
+_FORMAT = 2
 """Raise with every change of what is kept in the cache."""
 _PARTS = ("names", "boxes", "labels", "starts", "ids", "shapes")
 _ARRAYS = (*(f"{split}_{part}" for split in FOLDERS for part in _PARTS), "categories", "category_names")
@@ -165,7 +168,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def _categories(file: Path, content: dict[str, Any]) -> dict[int, str]:
     try:
-        return {int(category["id"]): str(category["name"]) for category in content["categories"]}
+        return {operator.index(category["id"]): str(category["name"]) for category in content["categories"]}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"annotations {file}: a category lacks a proper 'id' or 'name' ({error})") from error
 
@@ -174,18 +177,21 @@ def _index(file: Path, content: dict[str, Any], categories: Sequence[int], with_
     """The arrays of one split; ``with_objects`` leaves out images that have none."""
     label_of = {category: i for i, category in enumerate(categories, 1)}
     try:
-        images = {int(x["id"]): (str(x["file_name"]), int(x["width"]), int(x["height"])) for x in content["images"]}
+        images = {
+            operator.index(x["id"]): (str(x["file_name"]), int(x["width"]), int(x["height"])) for x in content["images"]
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"annotations {file}: an image lacks a proper id, file_name, width or height ({error})"
         ) from error
     if bad := [name for name, width, height in images.values() if min(width, height) < 1]:
         raise UserError(f"annotations {file}: image {bad[0]} must be at least a pixel wide and high")
+    _check_annotations(file, content["annotations"])
     objects: dict[int, list[tuple[np.ndarray, int]]] = {image: [] for image in images}
     empty = 0
     for annotation in content["annotations"]:
         image, label, box = _object(file, annotation, images, label_of)
-        if annotation.get("iscrowd"):
+        if annotation["iscrowd"]:
             continue
         if (box[2:] > box[:2]).all():
             objects[image].append((box, label))
@@ -207,21 +213,54 @@ def _index(file: Path, content: dict[str, Any], categories: Sequence[int], with_
     }
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+_WANTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "id": (lambda x: _is_whole(x) and x > 0, "a whole number of at least 1"),
+    "image_id": (_is_whole, "a whole number, the id of an image"),
+    "category_id": (_is_whole, "a whole number, the id of a category"),
+    "bbox": (
+        lambda x: isinstance(x, list) and len(x) == 4 and all(map(_is_number, x)),
+        "a list of four numbers: left, top, width, height",
+    ),
+    "area": (lambda x: _is_number(x) and x >= 0, "a number of at least 0"),
+    "iscrowd": (lambda x: _is_whole(x) and x in (0, 1), "0 or 1"),
+}
+"""What pycocotools reads of an annotation: whether a value will do, and what will. To it the id 0 means no match."""
+
+
+def _check_annotations(file: Path, found: Sequence[Any]) -> None:
+    """Raise ``UserError`` for the first annotation that lacks a key of ``_WANTED`` or whose id another one has."""
+    seen: set[int] = set()
+    for number, annotation in enumerate(found, 1):
+        where = f"annotations {file}: annotation {number}"
+        if not isinstance(annotation, dict):
+            raise UserError(f"{where} is {reprlib.repr(annotation)}, must be a mapping with {', '.join(_WANTED)}")
+        for key, (will_do, allowed) in _WANTED.items():
+            if key not in annotation or not will_do(annotation[key]):
+                given = f"is {reprlib.repr(annotation[key])}" if key in annotation else "is missing"
+                raise UserError(f"{where} (id {reprlib.repr(annotation.get('id'))}): {key} {given}, must be {allowed}")
+        if annotation["id"] in seen:
+            raise UserError(f"{where}: id {annotation['id']} is that of an earlier one, must be unique in the file")
+        seen.add(annotation["id"])
+
+
 def _object(
     file: Path, annotation: dict[str, Any], images: dict[int, tuple[str, int, int]], label_of: dict[int, int]
 ) -> tuple[int, int, np.ndarray]:
-    """Image id, label and box (left, top, right, bottom, cut at the image's edges) of one annotation."""
-    try:
-        image, category = annotation["image_id"], annotation["category_id"]
-        left, top, width, height = (float(x) for x in annotation["bbox"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"annotations {file}: an object lacks a proper image_id, category_id or bbox ({error})"
-        ) from error
+    """Image id, label and box (left, top, right, bottom, cut at the image's edges) of one checked annotation."""
+    image, category = annotation["image_id"], annotation["category_id"]
+    left, top, width, height = (float(x) for x in annotation["bbox"])
     if image not in images:
-        raise UserError(f"annotations {file}: object {annotation.get('id')} is of image {image!r}, which is not listed")
+        raise UserError(f"annotations {file}: object {annotation['id']} is of image {image!r}, which is not listed")
     if category not in label_of:
-        raise UserError(f"annotations {file}: object {annotation.get('id')} is of category {category!r}, not listed")
+        raise UserError(f"annotations {file}: object {annotation['id']} is of category {category!r}, not listed")
     _, wide, high = images[image]
     box = np.clip([left, top, left + width, top + height], 0, [wide, high, wide, high])
     return image, label_of[category], box

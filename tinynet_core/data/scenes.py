@@ -1,8 +1,8 @@
 """Scenes: an object-detection task that needs no download.
 
 Letters of all sizes on one canvas, drawn as the glyphs of the classification task are. They do not overlap, so the box
-around the pasted ink is exact. The letters are mirror images of themselves, so a mirrored scene is a scene. It is a
-proxy: a result on it is never a COCO result.
+around the pasted ink is exact. A mirrored letter keeps its class, though not the slant of its face or the side of its
+thick strokes. It is a proxy: a result on it is never a COCO result.
 
 A scene depends on (seed, split, index) alone, so any number of workers renders the same bytes.
 """
@@ -24,11 +24,15 @@ from tinynet_core.data.glyphs import FACES, SPLITS, background, clutter, glyph_m
 from tinynet_core.data.imageset import cache_root
 
 CLASSES = ("O", "X", "T", "A", "H", "U", "V", "M", "Y", "W")
-"""Capitals that are their own mirror images and differ in shape."""
+"""Capitals that differ in shape and are still the same letter when they are mirrored."""
 COCO_LIMITS = (32.0**2, 96.0**2)
 """Square pixels from which an object of COCO is medium, and large, in images of about 512 to 640 pixels."""
-SIZES = ((0.045, 0.06), (0.12, 0.22), (0.3, 0.5))
-"""Range of the longer side of a small, medium and large letter, as a share of the canvas."""
+SIZES = ((0.045, 0.054), (0.12, 0.175), (0.3, 0.5))
+"""Range of the longer side of a small, medium and large letter, as a share of the canvas.
+
+A square box is small below 1/16 and large from 3/16 of the side (``SceneDataset.area_limits``). The first two ranges
+end early enough for half a pixel more, on the smallest canvas too.
+"""
 _CHUNK = 100
 _FONT = 96
 _TRIES = 30
@@ -49,14 +53,15 @@ class SceneDataset(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Literal["scenes"] = "scenes"
-    renderer: Literal[1] = Field(1, description="raised with every change of the pixels that a configuration gives")
+    renderer: Literal[2] = Field(2, description="raised with every change of the pixels that a configuration gives")
     classes: int = Field(4, ge=1, le=len(CLASSES), description="the first so many of CLASSES")
     side: int = Field(160, ge=64, le=1024, description="of a canvas in pixels")
     train_images: int = Field(1_000, ge=1, le=1_000_000)
     val_images: int = Field(200, ge=1, le=100_000)
     most: int = Field(6, ge=1, le=20, description="letters that are placed at most; one at least")
     shares: tuple[float, float, float] = Field(
-        (0.2, 0.4, 0.4), description="of the small, medium and large letters; they add up to 1"
+        (0.2, 0.4, 0.4),
+        description="of the letters drawn: small, medium and large by ``area_limits``; they add up to 1",
     )
     difficulty: float = Field(0.0, ge=0.0, le=1.0, description="0: upright, clear; 1: turned, cluttered, noisy")
     seed: int = Field(0, ge=0)

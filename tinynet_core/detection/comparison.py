@@ -46,6 +46,17 @@ def differences(frame: pd.DataFrame, better: str, worse: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["difference", "low", "high"])
 
 
+def ahead(gaps: pd.DataFrame) -> bool | None:
+    """Whether ``differences`` show the one model ahead in each of the metrics that are the rows of ``gaps``.
+
+    True where every interval is above zero, False where one is below; None, undecided, where neither is so, as where
+    there is no interval or no row.
+    """
+    if (gaps.high < 0).any():
+        return False
+    return True if len(gaps) and (gaps.low > 0).all() else None
+
+
 def _interval(first: pd.Series, second: pd.Series) -> dict[str, float]:
     from scipy.stats import ttest_ind
 

@@ -1,19 +1,16 @@
 """One try at an experiment, in a worker: claim it, look whether somebody else had it, train it.
 
-A claim is a lock on a file beside the checkpoint. The operating system frees it when its process ends in whatever way,
-so no clock decides who is alive. The file is only removed once the record is in the store; who then still comes to
+The file of a claim (``tinynet_core.claiming``) is only removed once the record is in the store; who then still comes to
 hold the lock, on this file or on a new one of its name, finds the record.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from tinynet_core.claiming import claim, lock_file
 from tinynet_core.experiments import Task
 from tinynet_core.record import Record
 from tinynet_core.store import Store
@@ -58,22 +55,6 @@ def attempt(
         return record
 
 
-@contextmanager
-def claim(checkpoint: Path) -> Iterator[bool]:
-    """Whether the claim on the run behind ``checkpoint`` was free; it is then held until the end of the block."""
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(_lock_file(checkpoint), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-    else:
-        try:
-            yield True
-        finally:
-            lock.release()
-
-
 def tidy(store: Store, experiments: Iterable[Task]) -> None:
     """Remove what the runs of recorded experiments left in a store that can be written, except where one goes on."""
     folder = store.root / "checkpoints"
@@ -94,11 +75,7 @@ def _clear(checkpoint: Path) -> None:
     from tinynet_core.training.checkpoint import remove
 
     remove(checkpoint)
-    _lock_file(checkpoint).unlink(missing_ok=True)
-
-
-def _lock_file(checkpoint: Path) -> Path:
-    return checkpoint.with_name(checkpoint.name + ".lock")
+    lock_file(checkpoint).unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=4)

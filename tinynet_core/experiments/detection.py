@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tinynet_core.data import DetectionDataset, load_detection
 from tinynet_core.detection.taps import tapped_stage
-from tinynet_core.experiments.task import Result, Task, checkpoint_file, weights_file
+from tinynet_core.experiments.task import Result, Task, checkpoint_file, weights_file, weights_source
 from tinynet_core.experiments.training import Experiment
 from tinynet_core.networks import SCALABLE, Head, base_of, network
 from tinynet_core.networks.efficientnet import EfficientNet
@@ -62,7 +62,7 @@ class _Setting(BaseModel):
 class DetectionPlan(_Setting):
     """How a preset trains its detectors; ``pretrained`` ones start with the weights of their classifier."""
 
-    pretrained: bool = False
+    pretrained: bool = Field(False, strict=True)
 
     def detection(self, classifier: Experiment) -> "Detection":
         """The detector on the network of ``classifier``, with its seed."""
@@ -146,6 +146,10 @@ class Detection(_Setting, Task):
     def data(self) -> tuple[Any, ...]:
         return (self.dataset, *(self.pretraining.data if self.pretraining else ()))
 
+    @property
+    def needs(self) -> tuple[Task, ...]:
+        return (self.pretraining,) if self.pretraining else ()
+
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Train it and judge the averaged weights.
 
@@ -161,7 +165,8 @@ class Detection(_Setting, Task):
         start = None if pretraining is None else pretraining.module(device, root, should_stop, compiled)
         run = self._train(data, start, device, root, should_stop, compiled)
         if root is not None:
-            trained_weights.save(weights_file(root, self.key), run.ema.module)
+            about = {"key": self.key, "dataset_sha256": data.content_hash}
+            trained_weights.save(weights_file(root, self.key), run.ema.module, about)
         last = run.outcome.curve[-1]
         metrics = {name: last[f"ema_{name}"] for name in METRICS if f"ema_{name}" in last}
         metrics |= {f"raw_{name}": last[f"raw_{name}"] for name in METRICS if f"raw_{name}" in last}
@@ -171,7 +176,11 @@ class Detection(_Setting, Task):
             curve=run.outcome.curve,
             arrays=_shown(run),
             wall_s=run.outcome.wall_s,
-            sources={"dataset_sha256": data.content_hash, "compiled": compiled},
+            sources={
+                "dataset_sha256": data.content_hash,
+                "compiled": compiled,
+                **(weights_source(root, pretraining) if pretraining else {}),
+            },
         )
 
     def _train(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from tinynet_core.data import GlyphDataset
-from tinynet_core.experiments.task import Result
+from tinynet_core.experiments.task import Result, Task, weights_source
 from tinynet_core.experiments.training import Experiment
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class ActivationMaps(Experiment):
         return Experiment(**{name: getattr(self, name) for name in Experiment.model_fields if name != "kind"})
 
     @property
+    def needs(self) -> tuple[Task, ...]:
+        return (self.training,)
+
+    @property
     def label(self) -> str:
         return f"maps of {self.training.label}"
 
@@ -96,7 +100,7 @@ class ActivationMaps(Experiment):
             metrics=metrics,
             arrays=arrays,
             wall_s=time.monotonic() - start,
-            sources={"dataset_sha256": images.content_hash, "training": self.training.key},
+            sources={"dataset_sha256": images.content_hash, **weights_source(root, self.training)},
         )
 
     def _drawn(self, seen: "Seen", labels: "Tensor") -> dict[str, list[Any]]:

@@ -60,6 +60,11 @@ class Task(BaseModel, ABC):
         """Data sets to load before it is performed, for ``tinynet_core.data.prepare``."""
         return ()
 
+    @property
+    def needs(self) -> tuple["Task", ...]:
+        """Tasks whose weights it starts with; it trains them itself where the store has none."""
+        return ()
+
     @abstractmethod
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Compute it in this process; ``root`` is the folder of the store, without which no file is kept.
@@ -67,6 +72,14 @@ class Task(BaseModel, ABC):
         Raises ``Interrupted`` when ``should_stop`` ended it, with its state kept, and ``TrainingFailed`` for what
         belongs into a failed record.
         """
+
+
+def weights_source(root: Path | None, training: Task) -> dict[str, str]:
+    """For a record: the key of the ``training`` that a task started with, and the SHA-256 of its weights."""
+    from tinynet_core.training.trained_weights import digest
+
+    found = {"training": training.key}
+    return found if root is None else found | {"weights_sha256": digest(weights_file(root, training.key))}
 
 
 def checkpoint_file(root: Path, key: str) -> Path:

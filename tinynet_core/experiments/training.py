@@ -1,11 +1,13 @@
 """Training a classifier: what to train, and training it."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tinynet_core.claiming import claim
 from tinynet_core.data import Dataset, load_images
 from tinynet_core.experiments.task import Result, Task, checkpoint_file, weights_file
 from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
@@ -16,6 +18,8 @@ from tinynet_core.training.recipe import Recipe
 if TYPE_CHECKING:
     from torch import nn
 
+_LOOK_S = 0.5
+"""How often weights are looked for that another process is making."""
 METRICS = ("top1", "top5", "loss", "raw_top1", "raw_top5", "raw_loss", "train_top1", "train_loss")
 """Metrics of a trained classifier: of the averaged (EMA) weights, ``raw_*`` of the raw ones, as fractions."""
 
@@ -101,16 +105,34 @@ class Experiment(Task):
     ) -> "nn.Module":
         """The torch module with its averaged weights, on the CPU: from the store, or trained now where it has none.
 
-        Raises what ``perform`` raises.
+        Where another process trains it at the moment, that one's weights are waited for. Raises what ``perform``
+        raises, and ``WeightsError`` for weights of another training version or of other images.
         """
-        from tinynet_core.training import trained_weights
+        from tinynet_core.training import checkpoint, trained_weights
+        from tinynet_core.training.loop import Interrupted
 
-        if root is None or not weights_file(root, self.key).exists():
+        if root is None:
             run, _ = self._train(device, root, should_stop, compiled)
             return run.ema.module.cpu()
+        weights, state = weights_file(root, self.key), checkpoint_file(root, self.key)
+        while not weights.exists():
+            with claim(state) as mine:
+                if mine and not weights.exists():
+                    self._train(device, root, should_stop, compiled)
+                    checkpoint.remove(state)
+            if not mine:
+                if should_stop is not None and should_stop():
+                    raise Interrupted
+                time.sleep(_LOOK_S)
         module = self.spec().build()
-        trained_weights.load(weights_file(root, self.key), module)
+        trained_weights.load(weights, module, self._about(load_images(self.dataset).content_hash))
         return module.eval()
+
+    def _about(self, content_hash: str) -> dict[str, str]:
+        """What weights must agree in to be those of this training."""
+        from tinynet_core.training.loop import TRAINING_VERSION
+
+        return {"key": self.key, "training_version": str(TRAINING_VERSION), "dataset_sha256": content_hash}
 
     def _train(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool):
         """The finished run, whose weights are then in the store, and the hash of the images."""
@@ -132,5 +154,5 @@ class Experiment(Task):
             compiled,
         )
         if root is not None and team().leads:
-            trained_weights.save(weights_file(root, self.key), run.ema.module)
+            trained_weights.save(weights_file(root, self.key), run.ema.module, self._about(images.content_hash))
         return run, images.content_hash

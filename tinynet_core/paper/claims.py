@@ -87,6 +87,15 @@ def verdict(claim: Claim, value: bool | float | None) -> Verdict:
     return "within tolerance" if abs(value - claim.paper) <= claim.tolerance else "differs"
 
 
+def settled(claim: Claim, low: float, high: float) -> bool:
+    """Whether an interval tells if ours differs from a number of the paper.
+
+    It does where both ends agree with the paper, exactly or within tolerance, or where both differ on the same side.
+    """
+    differ = [verdict(claim, end) == "differs" for end in (low, high)]
+    return not any(differ) or (all(differ) and not low <= claim.paper <= high)
+
+
 def write_claims(store: Store, notebook: str, findings: dict[str, Finding]) -> pd.DataFrame:
     """Keep the ``findings`` of one notebook beside its records and return them as a table.
 
