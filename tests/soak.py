@@ -27,7 +27,7 @@ from tinynet_core.data import load_images
 from tinynet_core.resources import Resources
 
 KEY = re.compile(rb'"key":"([0-9a-f]{64})"')
-KEPT = {"records.jsonl", "records.lock", "records.damaged.jsonl", "checkpoints"}
+KEPT = {"records.jsonl", "records.lock", "records.damaged.jsonl", "checkpoints", "weights"}
 ORPHANS_S = 20  # within which the workers of a killed driver must be gone
 
 
@@ -46,6 +46,11 @@ def experiments():
 def results(root):
     """Everything about the records but how long they took and where."""
     return {r.key: r.model_dump(exclude={"wall_s", "provenance"}) for r in Store(root).records()}
+
+
+def weights(root):
+    """What every training left of its network, byte for byte."""
+    return {p.name: p.read_bytes() for p in (root / "weights").iterdir()}
 
 
 def start(root, log):
@@ -70,6 +75,7 @@ class Soak:
         load_images(experiments()[0].dataset)
         begin = time.monotonic()
         self.reference = self._complete(folder / "reference")
+        self.reference_weights = weights(folder / "reference")
         self.life_s = time.monotonic() - begin
 
     def _complete(self, root):
@@ -129,12 +135,14 @@ class Soak:
         """Hold a complete sweep against the reference."""
         keys = Counter(KEY.findall((root / "records.jsonl").read_bytes()))
         found = results(root)
-        strays = [str(p.relative_to(root)) for p in root.rglob("*") if p.name not in KEPT]
+        left, reference = weights(root), self.reference_weights
+        strays = [str(p.relative_to(root)) for p in root.rglob("*") if p.name not in KEPT and p.name not in reference]
         problems = {
             "lost": self.reference.keys() - found.keys(),
             "not asked for": found.keys() - self.reference.keys(),
             "doubled": [key for key, count in keys.items() if count > 1],
             "different": [key for key in found.keys() & self.reference.keys() if found[key] != self.reference[key]],
+            "weights lost or different": [name for name in reference if left.get(name) != reference[name]],
             "left over": strays,
         }
         self.violations += [f"{root.name}: {what}: {sorted(these)}" for what, these in problems.items() if these]

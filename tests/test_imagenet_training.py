@@ -75,7 +75,7 @@ def test_a_sweep_over_a_folder(folder, tmp_path):
     path = tmp_path / "folder.yaml"
     path.write_text(yaml.safe_dump(PRESET))
     store = str(tmp_path / "store")
-    result = CliRunner().invoke(tinynet, ["sweep", str(path), "--store", store], catch_exceptions=False)
+    result = CliRunner().invoke(tinynet, ["sweep", str(path), "--store", store, "--limit", "1"], catch_exceptions=False)
     assert "1 models trained, 0 of them failed" in result.output
     frame = Study(str(path), store).store.frame()
     assert frame.top1.between(0, 1).all()

@@ -1,6 +1,7 @@
 """The weights that a training ended with, in a safetensors file that is written whole or not at all."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -17,11 +18,11 @@ class WeightsError(UserError):
 
 def save(path: Path, module: nn.Module, about: dict[str, str]) -> None:
     """Write the state of ``module`` to ``path``, on disk when this returns; ``about`` says where it comes from."""
-    scratch = path.with_suffix(f".{os.getpid()}.tmp")
+    scratch = path.with_suffix(".tmp")  # who trains holds the claim, so that there is one writer
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, scratch, about)
+        save_file(state, scratch, {"about": json.dumps(about, sort_keys=True)})  # one entry: several have no fixed order
         with scratch.open("rb") as file:
             os.fsync(file.fileno())
         scratch.replace(path)
@@ -38,7 +39,7 @@ def load(path: Path, module: nn.Module, about: dict[str, str]) -> None:
     """
     try:
         with safe_open(path, "pt") as file:
-            found = file.metadata() or {}
+            found = json.loads((file.metadata() or {}).get("about", "{}"))
         if other := [name for name, value in about.items() if found.get(name) != value]:
             raise ValueError(f"{other[0]} is {found.get(other[0])}, wanted is {about[other[0]]}")
         module.load_state_dict(load_file(path))
