@@ -22,7 +22,8 @@ def save(path: Path, module: nn.Module, about: dict[str, str]) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, scratch, {"about": json.dumps(about, sort_keys=True)})  # one entry: several have no fixed order
+        text = json.dumps(about, sort_keys=True)  # in one entry: safetensors writes several in no fixed order
+        save_file(state, scratch, {"about": text})
         with scratch.open("rb") as file:
             os.fsync(file.fileno())
         scratch.replace(path)
