@@ -15,7 +15,7 @@ book: $(READY)
 
 # The notebooks train the smoke preset once, for the site; nbmake then finds its records.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests --ignore=tests/book -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests --ignore=tests/book -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/tinynet book smoke
 	$(BIN)/pytest tests/book
 	OMP_NUM_THREADS=1 $(BIN)/pytest --nbmake --nbmake-timeout=900 -n 2 notebooks
