@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from tinynet_core.experiments.task import Result, Task
+from tinynet_core.experiments.task import Result, Task, cost_of
 from tinynet_core.networks import network
 
 IMAGENET_VALIDATION = 50_000
@@ -35,14 +35,7 @@ class ReleasedEvaluation(Task):
         return f"{self.network}, weights released by {self.library}"
 
     def cost(self) -> dict[str, int]:
-        spec = network(self.network)
-        cost = spec.complexity()
-        return {
-            "resolution": spec.resolution,
-            "macs": cost.macs,
-            "params": cost.params,
-            "activations": cost.activations,
-        }
+        return cost_of(network(self.network))
 
     @property
     def work(self) -> int:

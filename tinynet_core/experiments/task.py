@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from tinynet_core.networks import Network
+
 
 @dataclass
 class Result:
@@ -72,6 +74,17 @@ class Task(BaseModel, ABC):
         Raises ``Interrupted`` when ``should_stop`` ended it, with its state kept, and ``TrainingFailed`` for what
         belongs into a failed record.
         """
+
+
+def cost_of(spec: Network) -> dict[str, int]:
+    """Resolution in pixels and exact MACs, parameters and activations of a network for one image."""
+    cost = spec.complexity()
+    return {
+        "resolution": spec.resolution,
+        "macs": cost.macs,
+        "params": cost.params,
+        "activations": cost.activations,
+    }
 
 
 def weights_source(root: Path | None, training: Task) -> dict[str, str]:

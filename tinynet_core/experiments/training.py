@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from tinynet_core.claiming import claim
 from tinynet_core.data import Dataset, load_images
-from tinynet_core.experiments.task import Result, Task, checkpoint_file, weights_file
+from tinynet_core.experiments.task import Result, Task, checkpoint_file, cost_of, weights_file
 from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
 from tinynet_core.networks.peers import PeerNetwork
 from tinynet_core.scale import Base, Scale
@@ -68,14 +68,7 @@ class Experiment(Task):
         return f"{self.network} {self.spec().scale or ''} seed {self.seed}"
 
     def cost(self) -> dict[str, int]:
-        spec = self.spec()
-        cost = spec.complexity()
-        return {
-            "resolution": spec.resolution,
-            "macs": cost.macs,
-            "params": cost.params,
-            "activations": cost.activations,
-        }
+        return cost_of(self.spec())
 
     @property
     def work(self) -> int:
