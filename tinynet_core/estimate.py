@@ -96,8 +96,9 @@ def rate_from_records(records: Iterable[Record], like: Experiment, device: str =
     fit: list[tuple[Experiment, float]] = []
     for r in records:
         e = r.experiment
-        if type(e) is Experiment and _kind(e) == _kind(like) and r.done and r.wall_s > 0:
-            fit += [(e, r.wall_s)] if r.provenance.get("device") == name else []
+        measured = r.done and r.wall_s > 0 and r.provenance.get("device") == name
+        if measured and type(e) is Experiment and _kind(e) == _kind(like):
+            fit.append((e, r.wall_s))
     if len(fit) < MIN_RECORDS:
         return None
     design = np.array([_work(e) for e, _ in fit], dtype=float)
