@@ -12,13 +12,13 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
 
 from tinynet_core import Base, Recipe, Record, Scale, Store, UserError, network, run
-from tinynet_core.complexity import trace
 from tinynet_core.data import CocoDataset, SceneDataset, load_detection
 from tinynet_core.detection import model, training
 from tinynet_core.detection.evaluation import METRICS, average_precision
 from tinynet_core.detection.model import Targets
 from tinynet_core.experiments import Detection, DetectionPlan, Experiment
 from tinynet_core.record import execute
+from tinynet_core.tracing import trace
 from tinynet_core.training import checkpoint, loop
 from tinynet_core.training.augment import draw
 

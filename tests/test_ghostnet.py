@@ -6,8 +6,8 @@ from parity import assert_same_logits
 from timm.models.ghostnet import GhostNet as TimmGhostNet
 
 from tinynet_core import Scale, network
-from tinynet_core.complexity import trace
 from tinynet_core.networks.ghostnet import FAMILY, GHOSTNET_A
+from tinynet_core.tracing import trace
 
 
 @pytest.mark.parametrize("name", ["ghostnet_050", "ghostnet_100"])

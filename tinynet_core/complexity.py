@@ -1,4 +1,4 @@
-"""Cost of a network: multiply-adds, parameters and activations, from a specification or traced on a module.
+"""Cost of a network: multiply-adds, parameters and activations, from a specification.
 
 MACs are multiply-adds of convolutions and linear layers for one image, squeeze-excite included; biases, norms,
 activation functions and pooling are not counted. The paper, like most of its field, calls this number "FLOPs".
@@ -7,15 +7,12 @@ activations are the elements of the input and the output of the one convolution 
 working memory of running layer by layer, without what a shortcut keeps aside.
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import nn
 
 Int = Any
 """A whole number, or an int64 array of them: a tally counts one network or many of one family at once."""
@@ -139,52 +136,3 @@ class Walkable(ABC):
             rows.append(CostedRow(row, side, c_in, tally.macs - macs, tally.params - params))
             c_in, side, macs, params = row.channels, tally.side, tally.macs, tally.params
         return rows
-
-
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, *TRANSPOSED)
-
-
-class TraceWarning(UserWarning):
-    """Weights of a traced module whose multiply-adds could not be counted."""
-
-
-def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
-    """Cost of any torch module, counted layer by layer while one image of (channels, resolution, resolution) passes.
-
-    Counts convolutions, transposed ones and ``Linear``, where they are called as modules; put the module on the
-    ``meta`` device to count without memory. A ``TraceWarning`` names the first weight that no counted layer used, such
-    as that of an attention layer or of a linear map applied by function: its multiply-adds are missing.
-    """
-    macs = activations = peak = 0
-    called: set[int] = set()
-
-    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        nonlocal macs, activations, peak
-        weight = layer.weight
-        assert isinstance(weight, torch.Tensor)
-        called.add(id(weight))
-        macs += (inputs[0] if isinstance(layer, TRANSPOSED) else output).numel() * weight[0].numel()
-        activations += output.numel()
-        peak = max(peak, inputs[0].numel() + output.numel())
-
-    layers = [m for m in module.modules() if isinstance(m, COUNTED)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    device = next(module.parameters()).device
-    was_training = module.training
-    try:
-        with torch.no_grad():
-            module.eval()(torch.zeros(1, channels, resolution, resolution, device=device))
-    finally:
-        module.train(was_training)
-        for hook in hooks:
-            hook.remove()
-    left_out = [name for name, p in module.named_parameters() if p.ndim > 1 and id(p) not in called]
-    if left_out:
-        warnings.warn(
-            f"{len(left_out)} weights of {type(module).__name__} belong to no layer that was counted, such as "
-            f"{left_out[0]}: the real cost is higher",
-            TraceWarning,
-            stacklevel=2,
-        )
-    return Complexity(macs, sum(p.numel() for p in module.parameters()), activations, peak)

@@ -19,7 +19,7 @@ from tinynet_core.executors.attempt import NoRecord, attempt, tidy
 from tinynet_core.executors.stopping import StopSignals
 from tinynet_core.experiments import Task
 from tinynet_core.record import Record, execute, failed
-from tinynet_core.resources import Resources, cores
+from tinynet_core.resources import Resources, cores, launched
 from tinynet_core.sampling import sample_scales as sample_scales
 from tinynet_core.sampling import sample_scales_at as sample_scales_at
 from tinynet_core.store import Store, StoreError
@@ -115,8 +115,6 @@ def sweep(
     However a sweep ends, the next one goes on where it was, and loses at most the epochs that were under way when it
     was killed. Several sweeps may share a store: each experiment is trained by one of them, and all return all records.
     """
-    from tinynet_core.training.team import launched
-
     if launched():
         raise UserError("a launcher started several processes, which a sweep is not for: it starts its own workers")
     if executor not in EXECUTORS:

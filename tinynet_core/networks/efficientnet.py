@@ -1,24 +1,24 @@
 """The EfficientNet family: B0 under any scale, the released TinyNets, B1, and the inverse giant formula.
 
 Architecture: Tan and Le 2019, Table 1. Scaling rules: the released TinyNet code (huawei-noah/Efficient-AI-Backbones,
-``tinynet_pytorch/tinynet.py``). Parameter names follow timm's, so that its weights load by name.
+``tinynet_pytorch/tinynet.py``).
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from tinynet_core.budget import solve
 from tinynet_core.complexity import Row, Tally
-from tinynet_core.networks.blocks import ACTIVATIONS, Activation, Stage, conv
+from tinynet_core.networks.blocks import Activation, Stage
 from tinynet_core.networks.rounding import at_least, round_channels, round_repeats
 from tinynet_core.networks.spec import Network
 from tinynet_core.scale import PAPER_BASE, Base, Scale, Scales, giant
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Head = Literal["fixed", "scaled"]
 
@@ -74,8 +74,10 @@ class EfficientNet(Network):
         tally.linear(last, self.num_classes)
         yield Row("linear", self.num_classes)
 
-    def module(self, dropout: float) -> nn.Module:
+    def module(self, dropout: float) -> "nn.Module":
         """The torch module."""
+        from tinynet_core.networks.modules.efficientnet import EfficientNetModule
+
         return EfficientNetModule(self, dropout)
 
 
@@ -128,33 +130,3 @@ def _inverse_giant(phi: int) -> Scale:
         return scaled("", giant(power), 1000, "scaled", PAPER_BASE).complexity().macs
 
     return giant(solve(macs, INVERSE_MACS[phi], -8.0, 0.0).x)
-
-
-class EfficientNetModule(nn.Module):
-    """The torch module of an ``EfficientNet`` specification."""
-
-    def __init__(self, spec: EfficientNet, dropout: float) -> None:
-        super().__init__()
-        act = ACTIVATIONS[spec.activation]
-        self.conv_stem = conv(3, spec.stem, 3, stride=2)
-        self.bn1 = nn.BatchNorm2d(spec.stem)
-        self.act1 = act(inplace=True)
-        self.blocks = nn.Sequential(*(stage.build(spec.activation) for stage in spec.stages))
-        last = spec.stages[-1].c_out
-        self.conv_head = conv(last, spec.head, 1) if spec.head else nn.Identity()
-        self.bn2 = nn.BatchNorm2d(spec.head) if spec.head else nn.Identity()
-        self.act2 = act(inplace=True) if spec.head else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(spec.head or last, spec.num_classes)
-
-    def get_classifier(self) -> nn.Linear:
-        """The last layer."""
-        return self.classifier
-
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """Last feature map, (N, head, H, W)."""
-        x = self.act1(self.bn1(self.conv_stem(x)))
-        return self.act2(self.bn2(self.conv_head(self.blocks(x))))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.dropout(self.forward_features(x).mean((2, 3))))

@@ -6,13 +6,13 @@ At reduced resolution (``r``) a network of the paper is listed by its own name, 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import nn
-
-from tinynet_core.complexity import Complexity, Row, Tally, trace
+from tinynet_core.complexity import Complexity, Row, Tally
 from tinynet_core.networks.spec import Network
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # library, its name of the network, resolution, further arguments
 PEERS: dict[str, tuple[Literal["timm", "torchvision"], str, int, dict[str, Any]]] = {
@@ -47,7 +47,7 @@ class PeerNetwork(Network):
         """Exact MACs, parameters and activations for one image at ``resolution``, traced without memory."""
         return _traced(self.name, self.num_classes)
 
-    def module(self, dropout: float) -> nn.Module:
+    def module(self, dropout: float) -> "nn.Module":
         """The library's module; its classifier's dropout is set to ``dropout`` where it has one."""
         source, entry, _, options = PEERS[self.name]
         if source == "timm":
@@ -55,6 +55,7 @@ class PeerNetwork(Network):
 
             return timm.create_model(entry, num_classes=self.num_classes, drop_rate=dropout, **options)
         import torchvision
+        from torch import nn
 
         module = torchvision.models.get_model(entry, weights=None, num_classes=self.num_classes, **options)
         for layer in module.modules():
@@ -62,7 +63,7 @@ class PeerNetwork(Network):
                 layer.p = dropout
         return module
 
-    def initialise(self, module: nn.Module, zero_init_residual: bool, zero_init_classifier: bool) -> None:
+    def initialise(self, module: "nn.Module", zero_init_residual: bool, zero_init_classifier: bool) -> None:
         """Keep the initial weights of the library.
 
         Raises ``ValueError`` for the two zero initialisations, which need a network of this package.
@@ -79,6 +80,10 @@ def peer(name: str, num_classes: int) -> PeerNetwork:
 
 @cache
 def _traced(name: str, num_classes: int) -> Complexity:
+    import torch
+
+    from tinynet_core.tracing import trace
+
     spec = peer(name, num_classes)
     with torch.device("meta"):
         module = spec.module(0.0)

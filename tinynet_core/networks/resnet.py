@@ -2,22 +2,21 @@
 
 Architecture: He et al. 2016, Table 1, with the stride on the 3x3 convolution as in torchvision. Depth moves the blocks
 of each of the four stages and width all channels behind the stem; the paper gives no rule for ResNet, so these are the
-rules of the TinyNets. Parameter names follow torchvision's, which timm shares.
+rules of the TinyNets.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from tinynet_core.complexity import Row, Tally
-from tinynet_core.networks.blocks import conv
 from tinynet_core.networks.efficientnet import Head
 from tinynet_core.networks.rounding import round_channels, round_repeats
 from tinynet_core.networks.spec import Network
 from tinynet_core.scale import PAPER_BASE, Base, Scale, Scales
+
+if TYPE_CHECKING:
+    from torch import nn
 
 STEM = 64
 CHANNELS = (64, 128, 256, 512)
@@ -73,12 +72,6 @@ class ResNetStage:
             tally.conv_bn(c_in, self.channels, 3, stride, times=times)
             tally.conv_bn(self.channels, self.channels, 3, times=times)
 
-    def build(self) -> nn.Sequential:
-        """The stage as a torch module."""
-        block = Bottleneck if self.bottleneck else BasicBlock
-        first = block(self.c_in, self.channels, self.stride)
-        return nn.Sequential(first, *(block(self.c_out, self.channels, 1) for _ in range(self.repeats - 1)))
-
 
 @dataclass(frozen=True, slots=True)
 class ResNet(Network):
@@ -100,8 +93,10 @@ class ResNet(Network):
         tally.linear(self.stages[-1].c_out, self.num_classes)
         yield Row("linear", self.num_classes)
 
-    def module(self, dropout: float) -> nn.Module:
+    def module(self, dropout: float) -> "nn.Module":
         """The torch module."""
+        from tinynet_core.networks.modules.resnet import ResNetModule
+
         return ResNetModule(self, dropout)
 
 
@@ -126,84 +121,3 @@ def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> R
         c_in = stage.c_out
     own = None if isinstance(scale, Scales) else scale
     return ResNet(name, own, base.pixels(scale.r), num_classes, stem, tuple(stages))
-
-
-def _shortcut(c_in: int, c_out: int, stride: int) -> nn.Sequential | None:
-    if stride == 1 and c_in == c_out:
-        return None
-    return nn.Sequential(conv(c_in, c_out, 1, stride), nn.BatchNorm2d(c_out))
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
-    residual = True
-
-    def __init__(self, c_in: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = conv(c_in, channels, 3, stride)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = conv(channels, channels, 3)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(c_in, channels, stride)
-
-    def last_norms(self) -> tuple[nn.Module, ...]:
-        """Batch norm at the end of the residual branch."""
-        return (self.bn2,)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut."""
-
-    residual = True
-
-    def __init__(self, c_in: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = conv(c_in, channels, 1)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = conv(channels, channels, 3, stride)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = conv(channels, channels * EXPANSION, 1)
-        self.bn3 = nn.BatchNorm2d(channels * EXPANSION)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(c_in, channels * EXPANSION, stride)
-
-    def last_norms(self) -> tuple[nn.Module, ...]:
-        """Batch norm at the end of the residual branch."""
-        return (self.bn3,)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(y)))))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class ResNetModule(nn.Module):
-    """The torch module of a ``ResNet`` specification."""
-
-    def __init__(self, spec: ResNet, dropout: float) -> None:
-        super().__init__()
-        self.conv1 = conv(3, spec.stem, 7, stride=2)
-        self.bn1 = nn.BatchNorm2d(spec.stem)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1, self.layer2, self.layer3, self.layer4 = (stage.build() for stage in spec.stages)
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(spec.stages[-1].c_out, spec.num_classes)
-
-    def get_classifier(self) -> nn.Linear:
-        """The last layer."""
-        return self.fc
-
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """Last feature map, (N, C, H, W)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.dropout(self.forward_features(x).mean((2, 3))))

@@ -1,15 +1,15 @@
 """What every network specification can do: tell its cost without a tensor, and become a torch module."""
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from tinynet_core.complexity import Walkable
 from tinynet_core.scale import Scale
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Network(Walkable):
     num_classes: int
 
     @abstractmethod
-    def module(self, dropout: float) -> nn.Module:
+    def module(self, dropout: float) -> "nn.Module":
         """The torch module with torch's own initial weights, and ``dropout`` before the classifier."""
 
     def build(
@@ -31,7 +31,7 @@ class Network(Walkable):
         zero_init_residual: bool = False,
         zero_init_classifier: bool = False,
         weights: str | Path | None = None,
-    ) -> nn.Module:
+    ) -> "nn.Module":
         """A torch module: (N, 3, R, R) float images to (N, num_classes) logits.
 
         ``dropout`` is applied before the classifier. ``zero_init_residual`` starts the last batch-norm scale of every
@@ -49,20 +49,8 @@ class Network(Walkable):
             load_weights(module, self.name, weights)
         return module
 
-    def initialise(self, module: nn.Module, zero_init_residual: bool, zero_init_classifier: bool) -> None:
+    def initialise(self, module: "nn.Module", zero_init_residual: bool, zero_init_classifier: bool) -> None:
         """He-normal on fan-out for convolutions, uniform 1/sqrt(classes) for linear layers, as EfficientNet does."""
-        for m in module.modules():
-            if isinstance(m, nn.Conv2d):
-                fan_out = m.kernel_size[0] * m.kernel_size[1] * m.out_channels // m.groups
-                nn.init.normal_(m.weight, 0.0, math.sqrt(2.0 / fan_out))
-                if m.bias is not None:
-                    nn.init.zeros_(m.bias)
-            elif isinstance(m, nn.Linear):
-                bound = 1.0 / math.sqrt(m.out_features)
-                nn.init.uniform_(m.weight, -bound, bound)
-                nn.init.zeros_(m.bias)
-            elif zero_init_residual and getattr(m, "residual", False):
-                for norm in m.last_norms():  # type: ignore[operator]
-                    nn.init.zeros_(norm.weight)
-        if zero_init_classifier:
-            nn.init.zeros_(module.get_classifier().weight)  # type: ignore[operator]
+        from tinynet_core.networks.modules.initial import initialise
+
+        initialise(module, zero_init_residual, zero_init_classifier)

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import torch
-from torch import nn
-
-from tinynet_core.complexity import Complexity, CostedRow, trace
+from tinynet_core.complexity import Complexity, CostedRow
 from tinynet_core.errors import UserError
 from tinynet_core.scale import Scale
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @runtime_checkable
@@ -26,7 +26,7 @@ class Specification(Protocol):
 
     def rows(self) -> list[CostedRow]: ...
 
-    def build(self) -> nn.Module: ...
+    def build(self) -> "nn.Module": ...
 
 
 Family = Callable[[Scale], Specification]
@@ -41,7 +41,7 @@ class TracedFamily:
     side in pixels of the square input of ``channels`` channels at r = 1; r moves it as it does here.
     """
 
-    builder: Callable[[Scale], nn.Module]
+    builder: "Callable[[Scale], nn.Module]"
     resolution: int = 224
     name: str = ""
     channels: int = 3
@@ -86,6 +86,10 @@ class TracedNetwork:
 
         Raises ``UserError`` when the builder gives no torch module, or one that fails on an image of ``resolution``.
         """
+        import torch
+
+        from tinynet_core.tracing import trace
+
         costs = self.family._costs
         if self.scale not in costs:
             try:
@@ -113,11 +117,13 @@ class TracedNetwork:
         """Empty: the builder keeps its architecture to itself."""
         return []
 
-    def build(self) -> nn.Module:
+    def build(self) -> "nn.Module":
         """The module, with the initial weights that the builder gives it."""
         return self._module()
 
-    def _module(self) -> nn.Module:
+    def _module(self) -> "nn.Module":
+        from torch import nn
+
         module = self.family.builder(self.scale)
         if not isinstance(module, nn.Module):
             raise UserError(f"{self.name} must build a torch.nn.Module, got {type(module).__name__}")
@@ -130,7 +136,7 @@ def _reason(error: Exception) -> str:
 
 
 def traced(
-    builder: Callable[[Scale], nn.Module], resolution: int = 224, name: str = "", channels: int = 3
+    builder: "Callable[[Scale], nn.Module]", resolution: int = 224, name: str = "", channels: int = 3
 ) -> TracedFamily:
     """A network of your own, to be given to ``shrink`` in place of a name; see ``TracedFamily``."""
     return TracedFamily(builder, resolution, name, channels)

@@ -1,12 +1,13 @@
 """The processes that train one network together: this one alone, or as many as the launcher of accelerate started."""
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
+
+from tinynet_core.resources import launched
 
 
 class Team:
@@ -88,11 +89,6 @@ class Launched(Team):
 
     def wait(self) -> None:
         self.accelerator.wait_for_everyone()
-
-
-def launched() -> bool:
-    """Whether a launcher started this process together with others."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @cache

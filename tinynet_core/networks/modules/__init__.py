@@ -1,0 +1,1 @@
+"""The torch modules of the specifications in ``tinynet_core.networks``; imported only when one is built."""
