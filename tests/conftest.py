@@ -14,6 +14,14 @@ def _cache(tmp_path_factory):
     os.environ.setdefault("TINYNET_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.fixture(scope="session")
+def made_up_study(tmp_path_factory):
+    """The smoke preset with records that are made up; only to be read."""
+    from fake_study import fake_study
+
+    return fake_study(tmp_path_factory.mktemp("made_up"))
+
+
 @pytest.fixture
 def tiny_dataset():
     return GlyphDataset(classes=4, resolution=32, train_images=256, val_images=64, difficulty=0.0)

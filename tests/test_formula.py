@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from tinynet_core import ExtrapolationWarning, TinyFormula
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 @pytest.fixture
@@ -63,7 +67,8 @@ def test_mean_falls_to_zero_far_outside_and_says_so(frontier):
 
 def test_estimator_conventions(frontier):
     formula = TinyFormula(restarts=2)
-    assert clone(formula).get_params() == {"restarts": 2, "random_state": 0}
+    assert clone(formula).get_params() == {"kernel": "rbf", "mean": "zero", "restarts": 2, "random_state": 0}
+    assert repr(TinyFormula("matern32", mean="linear")) == "TinyFormula(kernel='matern32', mean='linear')"
     assert formula.fit(*frontier) is formula
     np.testing.assert_array_equal(formula.predict([0.3, 0.6]), clone(formula).fit(*frontier).predict([0.3, 0.6]))
     with pytest.raises(NotFittedError):
@@ -83,3 +88,131 @@ def test_bad_frontiers(bad):
 def test_bad_fractions(frontier, c):
     with pytest.raises(ValueError, match="c must be"):
         TinyFormula().fit(*frontier).predict(c)
+
+
+def test_the_default_is_the_papers_process_bit_for_bit(frontier):
+    c, r, d = frontier
+    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(0.5, (5e-2, 1e1)) + WhiteKernel(0.05, (1e-6, 1e1))
+    formula = TinyFormula(restarts=1).fit(c, r, d)
+    at = np.linspace(c.min(), c.max(), 9)
+    mean, std = formula.predict(at, return_std=True)
+    for i, y in enumerate((r, d)):
+        peer = GaussianProcessRegressor(kernel, alpha=1e-10, n_restarts_optimizer=1, random_state=0).fit(c[:, None], y)
+        expected_mean, expected_std = peer.predict(at[:, None], return_std=True)
+        np.testing.assert_array_equal(mean[:, i], expected_mean)
+        np.testing.assert_array_equal(std[:, i], expected_std)
+
+
+def covariances(name, theta):
+    """The covariance of two arrays of fractions and the noise, by their textbook formulas."""
+    v, *shape, noise = np.exp(theta)
+
+    def covariance(a, b):
+        gap = np.abs(a[:, None] - b[None, :])
+        if name == "rbf":
+            return v * np.exp(-(gap**2) / (2 * shape[0] ** 2))
+        if name == "rational_quadratic":
+            alpha, length = shape
+            return v * (1 + gap**2 / (2 * alpha * length**2)) ** -alpha
+        x = gap / shape[0] * np.sqrt({"matern32": 3, "matern52": 5}[name])
+        return v * np.exp(-x) * (1 + x + (x**2 / 3 if name == "matern52" else 0))
+
+    return covariance, noise
+
+
+def universal(c, y, at, covariance, noise, terms):
+    """Generalised least squares for the mean, a zero-mean process for the rest (Rasmussen and Williams, Eq. 2.41)."""
+    inverse = np.linalg.inv(covariance(c, c) + noise * np.eye(len(c)))
+    cross = covariance(at, c)
+    mean, variance = cross @ inverse @ y, covariance(at, at).diagonal() + noise
+    variance = variance - np.einsum("ij,jk,ik->i", cross, inverse, cross)
+    if terms is None:
+        return mean, np.sqrt(variance)
+    H, ahead = terms(c), terms(at)
+    precision = H.T @ inverse @ H
+    beta = np.linalg.solve(precision, H.T @ inverse @ y)
+    mean = ahead @ beta + cross @ inverse @ (y - H @ beta)
+    rest = ahead - cross @ inverse @ H
+    return mean, np.sqrt(variance + np.einsum("ij,jk,ik->i", rest, np.linalg.inv(precision), rest))
+
+
+TERMS = {
+    "zero": None,
+    "constant": lambda c: np.ones((len(c), 1)),
+    "linear": lambda c: np.column_stack([np.ones_like(c), np.log(c)]),
+}
+
+
+@pytest.mark.parametrize("mean", [*TERMS])
+@pytest.mark.parametrize("kernel", ["rbf", "matern32", "matern52", "rational_quadratic"])
+def test_kernels_and_means_against_generalised_least_squares(frontier, kernel, mean):
+    c, r, d = frontier
+    formula = TinyFormula(kernel, mean, restarts=0).fit(c, r, d)
+    at = np.linspace(c.min(), c.max(), 15)
+    ours, std = formula.predict(at, return_std=True)
+    for i, (process, y) in enumerate(((formula.resolution_, r), (formula.depth_, d))):
+        theta = process.kernel_.theta
+        if kernel == "rational_quadratic":
+            assert process.kernel_.hyperparameters[1].name.endswith("alpha")
+        expected_mean, expected_std = universal(c, y, at, *covariances(kernel, theta), TERMS[mean])
+        np.testing.assert_allclose(ours[:, i], expected_mean, atol=2e-4)
+        np.testing.assert_allclose(std[:, i], expected_std, atol=2e-4)
+
+
+@pytest.mark.parametrize("mean", ["constant", "linear"])
+def test_a_mean_is_a_zero_mean_process_on_what_it_leaves(frontier, mean):
+    """With the same hyper-parameters: subtract the least-squares mean, fit scikit-learn's process, add it again."""
+    c, r, d = frontier
+    formula = TinyFormula(mean=mean, restarts=0).fit(c, r, d)
+    own = formula.resolution_.kernel_.k1  # without the trend
+    at = np.linspace(c.min(), c.max(), 7)
+    H, inverse = TERMS[mean](c), np.linalg.inv(own(c[:, None]) + 1e-10 * np.eye(len(c)))
+    beta = np.linalg.solve(H.T @ inverse @ H, H.T @ inverse @ r)
+    peer = GaussianProcessRegressor(own, alpha=1e-10, optimizer=None).fit(c[:, None], r - H @ beta)
+    expected = TERMS[mean](at) @ beta + peer.predict(at[:, None])
+    np.testing.assert_allclose(formula.predict(at)[:, 0], expected, atol=2e-4)
+
+
+def test_a_mean_is_fitted_by_restricted_likelihood(frontier):
+    """Differences of the likelihood between hyper-parameters are those of the restricted one, by its own formula."""
+    c, r, d = frontier
+    process = TinyFormula(mean="linear", restarts=0).fit(c, r, d).resolution_
+    H = TERMS["linear"](c)
+
+    def restricted(theta):
+        covariance, noise = covariances("rbf", theta)
+        K = covariance(c, c) + noise * np.eye(len(c))
+        inverse = np.linalg.inv(K)
+        inner = H.T @ inverse @ H
+        P = inverse - inverse @ H @ np.linalg.solve(inner, H.T @ inverse)
+        return -0.5 * (r @ P @ r + np.linalg.slogdet(K)[1] + np.linalg.slogdet(inner)[1])
+
+    best = process.kernel_.theta
+    for other in (best + 0.3, best + np.array([0.5, -0.2, 0.4])):
+        difference = process.log_marginal_likelihood(best) - process.log_marginal_likelihood(other)
+        assert difference == pytest.approx(restricted(best) - restricted(other), abs=1e-3)
+
+
+@pytest.mark.parametrize(("mean", "where"), [("constant", "estimated mean"), ("linear", "line in log c")])
+def test_outside_a_mean_function_rules(frontier, mean, where):
+    formula = TinyFormula(mean=mean, restarts=0).fit(*frontier)
+    with pytest.warns(ExtrapolationWarning, match=where):
+        far = formula.predict([1e3, 1e4, 1e5])
+    steps = np.diff(far, axis=0)
+    np.testing.assert_allclose(steps[0], steps[1], atol=1e-4)  # equal steps in log c
+    assert (np.abs(steps[0]) < 1e-4).all() == (mean == "constant")
+    assert (far[0] > 0.3).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kernel": "cubic"}, "kernel must be one of rbf, matern32, matern52, rational_quadratic, got 'cubic'"),
+        ({"mean": "quadratic"}, "mean must be one of zero, constant, linear, got 'quadratic'"),
+        ({"mean": None}, "mean must be one of zero, constant, linear, got None"),
+        ({"kernel": ["rbf"]}, "got \\['rbf'\\]"),
+    ],
+)
+def test_unknown_kernels_and_means(frontier, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TinyFormula(**arguments).fit(*frontier)

@@ -35,7 +35,7 @@ def test_the_list_of_contents_has_every_notebook_once():
 def test_notebooks_without_training_say_so():
     about = {p.stem[:2]: nbformat.read(p, as_version=4).metadata.get("tinynet", {}) for p in NOTEBOOKS}
     assert [n for n, x in about.items() if "evidence" in x] == ["06", "07", "08", "09", "11", "15"]
-    sampled = ["01", "02", "03", "04", "05", "10", "11", "17"]
+    sampled = ["01", "02", "03", "04", "05", "10", "11", "17", "22", "23", "24"]
     assert [n for n, x in about.items() if x.get("part") == "sampled"] == sampled
     for path in NOTEBOOKS:
         assert ("open_notebook(globals()).sampled" in path.read_text()) == (path.stem[:2] in sampled)

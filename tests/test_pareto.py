@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from tinynet_core import frontier, null_correlations, rank_correlation
+from tinynet_core.pareto import null_p_value, pareto_front
 
 
 def dominated(i, macs, accuracy):
@@ -108,3 +109,44 @@ def test_null_subsets_have_no_model_twice():
 def test_the_selection_leaves_the_callers_warnings_on():
     frontier(np.arange(1, 30), np.random.default_rng(0).random(29), 0.3)
     assert not any(entry[0] == "ignore" and entry[2] is Warning and entry[1] is None for entry in warnings.filters)
+
+
+@pytest.mark.parametrize("levels", [4, 12, 1000])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_pareto_front_against_brute_force_and_pymoo(levels, seed):
+    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+    rng = np.random.default_rng(seed)
+    macs, accuracy = rng.integers(1, levels, (2, 60)).astype(float)  # few levels: many ties
+    front = pareto_front(macs, accuracy)
+    assert set(front.tolist()) == {i for i in range(60) if not dominated(i, macs, accuracy)}
+    peer = NonDominatedSorting().do(np.column_stack([macs, -accuracy]), only_non_dominated_front=True)
+    assert sorted(front.tolist()) == sorted(peer.tolist())
+    assert (np.diff(macs[front]) >= 0).all()
+    assert (np.diff(accuracy[front]) >= 0).all()
+
+
+def test_small_pareto_fronts():
+    assert pareto_front([3.0], [0.1]).tolist() == [0]
+    assert pareto_front([3, 1, 2], [0.3, 0.1, 0.1]).tolist() == [1, 0]
+    assert pareto_front([1, 1, 1], [0.2, 0.5, 0.5]).tolist() == [1, 2]
+    with pytest.raises(ValueError, match="must be finite"):
+        pareto_front([1, 2], [0.1, np.nan])
+    with pytest.raises(ValueError, match="of one length"):
+        pareto_front([1, 2], [0.1])
+
+
+def test_p_values_under_a_null():
+    null = np.arange(-9, 10) / 10  # 19 draws
+    assert null_p_value(0.9, null) == pytest.approx(2 * 2 / 20)
+    assert null_p_value(-1.0, null) == pytest.approx(2 * 1 / 20)
+    assert null_p_value(0.0, null) == 1
+    assert np.isnan(null_p_value(float("nan"), null))
+    with pytest.raises(ValueError, match="null must be"):
+        null_p_value(0.5, [0.1, np.nan])
+
+
+def test_p_values_are_uniform_where_the_null_holds():
+    rng = np.random.default_rng(0)
+    p = [null_p_value(rho, rng.normal(size=199)) for rho in rng.normal(size=500)]
+    assert stats.kstest(p, "uniform").pvalue > 0.01

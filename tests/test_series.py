@@ -1,21 +1,33 @@
 """Which networks the pages compare: their costs, their multipliers, their recipes and their seeds."""
 
+import pandas as pd
 import pytest
 
-from tinynet_core import network, released_formula
+from tinynet_core import Study, network, released_formula
 from tinynet_core.complexity import Complexity
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.paper import costs
 from tinynet_core.presets import load_preset
 from tinynet_core.scale import Scale
-from tinynet_core.series import AFTER_FORMULA, KNOWN, TINY_OF_PHI, Series, seeded, table2, tiny_label
+from tinynet_core.series import (
+    AFTER_SAMPLE,
+    KNOWN,
+    TINY_OF_PHI,
+    Sample,
+    Series,
+    duel,
+    giant,
+    seeded,
+    table2,
+    tiny_label,
+)
 from tinynet_core.shrinking import UnreachableBudget
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::tinynet_core.shrinking.BudgetWarning"),
     pytest.mark.filterwarnings("ignore::tinynet_core.formula.ExtrapolationWarning"),
 ]
-PAGES = [*KNOWN, *AFTER_FORMULA]
+PAGES = [*KNOWN, *AFTER_SAMPLE]
 PRESETS = ("smoke", "reduced", "imagenet100", "imagenet1k")
 PROXIES = ("smoke", "reduced")
 FAR = {("reduced", "resolution only, c = 0.5"): 0.31, ("smoke", "ResNet-18"): 0.21}
@@ -34,15 +46,20 @@ GHOSTNETS = {
     "GhostNet-C": ("ghostnet_c", "GhostNet-1.0x", "ghostnet_100"),
     "GhostNet-D": ("ghostnet_d", "GhostNet-0.5x", "ghostnet_050"),
 }
+MODELS = pd.DataFrame(
+    [(0.9, 0.8, 1.1, 0.7), (0.52, 0.9, 1.2, 0.6), (0.27, 0.7, 0.9, 0.5), (0.14, 0.7, 0.7, 0.4), (0.07, 0.5, 0.6, 0.3)],
+    columns=["c", "r", "d", "top1"],
+).assign(status="done")
+"""A random sample of five, of which the more accurate are the larger."""
 MADE: dict[tuple[str, str], Series] = {}
 
 
 def made(page: str, name: str) -> Series:
-    """The series of a page, made once for all tests; the formula is that of the released TinyNets."""
+    """The series of a page, made once for all tests; the sample is ``MODELS``, the formula that of the TinyNets."""
     if (page, name) not in MADE:
         preset = load_preset(name)
-        formula = (released_formula(),) if page in AFTER_FORMULA else ()
-        MADE[page, name] = (KNOWN | AFTER_FORMULA)[page](preset, *formula)
+        sample = (Sample(MODELS, released_formula()),) if page in AFTER_SAMPLE else ()
+        MADE[page, name] = (KNOWN | AFTER_SAMPLE)[page](preset, *sample)
     return MADE[page, name]
 
 
@@ -258,3 +275,59 @@ def test_a_row_that_cannot_be_had_says_why():
         series["TinyNet-Z"]
     with pytest.raises(KeyError):
         series["another"]
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_duel_is_at_equal_cost(name):
+    preset, series = load_preset(name), made("duel", name)
+    rows = [*series, *series.unreachable]
+    assert {row.partition(", c = ")[0] for row in rows} >= {"inverse giant formula", "random search"}
+    for c in preset.budgets:
+        assert sum(row.endswith(f", c = {c:g}") for row in rows) == 6 + (c in [2.0**-phi for phi in TINY_OF_PHI])
+    for row in series:
+        check(name, row, cost(series, row).macs, float(row.partition("c = ")[2]) * preset.c0, 0.1)
+        assert series[row][0].head == ("scaled" if row.startswith("inverse") else "fixed")
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_duel_trains_nothing_that_another_page_has(name):
+    """The ways of Figure 6, EfficientNet-B^-phi and the TinyNets of Table 3 are the same experiments."""
+    preset, series = load_preset(name), made("duel", name)
+    for row, runs in made("fig6", name).items():
+        assert row == "EfficientNet-B0" or series[row] == runs
+    table3 = made("table3", name)
+    for phi, tiny in TINY_OF_PHI.items():
+        if 2.0**-phi in preset.budgets:
+            rival = series[f"inverse giant formula, c = {2.0**-phi:g}"]
+            assert rival[0] == giant(preset, phi)
+            assert rival == table3[f"EfficientNet-B^-{phi}"]
+            assert series[f"TinyNet as released, c = {2.0**-phi:g}"] == table3[tiny_label(tiny)]
+
+
+def test_random_search_keeps_r_and_d_of_the_best_near_the_budget():
+    """Of five models never three are inside the window, so the three nearest in ratio count, the largest is best."""
+    series = made("duel", "reduced")
+    for c, r, d in ((0.75, 0.8, 1.1), (0.5, 0.8, 1.1), (0.25, 0.9, 1.2), (0.125, 0.7, 0.9)):
+        (first, *_) = series[f"random search, c = {c:g}"]
+        assert (first.scale.r, first.scale.d) == (r, d), c
+    assert "below the smallest reachable cost" in series.unreachable["random search, c = 0.0625"]
+    failed = duel(load_preset("reduced"), Sample(MODELS.assign(status="failed"), released_formula()))
+    assert failed.unreachable["random search, c = 0.5"] == "none of 5 models of the random sample finished"
+
+
+def test_a_duel_under_a_preset_that_is_sampled_on_another(monkeypatch):
+    """The sample and its formula are those of the other preset, the networks those of whoever asks."""
+
+    def sampled_by(study):
+        return Sample(MODELS.assign(r=0.8 if study.preset.name == "imagenet100" else 0.5), released_formula())
+
+    monkeypatch.setattr(Study, "sample", sampled_by)
+    study = Study("imagenet1k", store="none", train=False)
+    mine, small = study.series("duel"), study.sampled.preset
+    (first,) = mine["random search, c = 0.5"]
+    assert (first.dataset, first.scale.r) == (study.preset.dataset, 0.8)
+    page = [e for stage in study.stages(["duel"]) for e in stage]
+    assert {e.dataset for e in page} == {small.dataset}
+    assert sum(e.scale.r == 0.8 for e in page) == len(small.budgets)
+    assert len(page) > small.random_sample.models + small.equal_cost_sample.models
+    assert not set(mine.all()) & set(page)

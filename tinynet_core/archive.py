@@ -1,7 +1,10 @@
-"""Tables written to a file for other programs: CSV or Parquet, whole or not at all."""
+"""Tables and pages written to a file for other programs, whole or not at all; tables as CSV or Parquet."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 import pandas as pd
@@ -28,13 +31,29 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     Raises ``UserError`` for another suffix and for a path that cannot be written.
     """
     check_target(path)
+    with _whole(path) as file:
+        if path.suffix == ".csv":
+            frame.to_csv(file, index=False)
+        else:
+            frame.to_parquet(file, engine="pyarrow", index=False)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write ``text`` to ``path`` in UTF-8; a file that is there is replaced.
+
+    Raises ``UserError`` for a path that cannot be written.
+    """
+    with _whole(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the name ``path`` once the block is left without an error."""
     scratch = path.with_suffix(f".{uuid4().hex}.tmp")
     try:
         with scratch.open("wb") as file:
-            if path.suffix == ".csv":
-                frame.to_csv(file, index=False)
-            else:
-                frame.to_parquet(file, engine="pyarrow", index=False)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)

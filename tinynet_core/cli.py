@@ -11,12 +11,14 @@ from typing import cast
 import click
 from pydantic import ValidationError
 
+from tinynet_core.dataset_command import dataset_command
 from tinynet_core.errors import UserError
 from tinynet_core.networks import SCALABLE, Network, network
 from tinynet_core.report import architecture, cost_lines, shrunk_json, shrunk_text
 from tinynet_core.scale import Scale
 from tinynet_core.store_commands import store
-from tinynet_core.train_commands import released_command, sweep_command, train_command
+from tinynet_core.train_commands import released_command, store_option, sweep_command, train_command
+from tinynet_core.verify_command import verify_command
 
 SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
@@ -98,7 +100,7 @@ def _network(name: str, r: float | None, d: float | None, w: float | None, head,
 @click.option("--latency", type=float, help="Budget of milliseconds on one thread of this CPU with ONNX Runtime.")
 @click.option("--method", type=click.Choice(["formula", "giant", "r", "d", "w"]), default="formula", show_default=True)
 @click.option("--preset", help="Fit the formula on the random sample of this preset, from its store of records.")
-@click.option("--store", default="", help="Folder of records for --preset; runs/PRESET by default.")
+@store_option
 @head_option
 @classes_option
 @click.option("--resolution", type=click.IntRange(min=1), help="Input in pixels at r = 1, for a network of your own.")
@@ -194,19 +196,32 @@ def export(name: str, file: Path, r, d, w, head, classes: int, weights: str | No
 
 @tinynet.command()
 @click.argument("preset")
-@click.option("--store", default="", help="Folder of records; runs/PRESET by default.")
-@click.option("--no-train", is_flag=True, help="Stop with a list where records are missing.")
+@store_option
+@click.option(
+    "--train/--no-train",
+    default=None,
+    help="Whether to train what is missing or to stop with a list of it; trains by default, but for published records.",
+)
 @click.option("--build", type=click.Path(path_type=Path), help="Folder to build in; _build by default.")
-def book(preset: str, store: str, no_train: bool, build: Path | None) -> None:
-    """Execute the notebooks under PRESET and build the website; only what changed is done again."""
+def book(preset: str, store: str, train: bool | None, build: Path | None) -> None:
+    """Execute the notebooks under PRESET and build the website; only what changed is done again.
+
+    Stale records are marked on their pages, and the exit status is then 1.
+    """
     from tinynet_core.book import make_book
 
-    click.echo(make_book(preset, store, not no_train, build))
+    index, stale = make_book(preset, store, train, build)
+    click.echo(index)
+    if stale:
+        lines = ["error: stale records, marked on their pages:", *(f"  {line}" for line in stale)]
+        click.echo("\n".join(lines), err=True)
+        click.echo(f"make them anew with: tinynet sweep {preset} --retry-stale", err=True)
+        sys.exit(1)
 
 
 @tinynet.command()
-@click.option("--preset", default="smoke", show_default=True)
-@click.option("--store", default="", help="Folder of records; runs/PRESET by default.")
+@click.option("--preset", default="reduced", show_default=True)
+@store_option
 @click.option("--format", "form", type=click.Choice(["text", "csv"]), default="text", show_default=True)
 def claims(preset: str, store: str, form: str) -> None:
     """The paper's claims, what was measured for them, and whether the two agree."""
@@ -223,6 +238,8 @@ def claims(preset: str, store: str, form: str) -> None:
 tinynet.add_command(sweep_command)
 tinynet.add_command(train_command)
 tinynet.add_command(released_command)
+tinynet.add_command(verify_command)
+tinynet.add_command(dataset_command)
 tinynet.add_command(store)
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import t
+from scipy.stats import norm, t
 
 from tinynet_core.paper.claims import Evidence, Finding
 from tinynet_core.series import Series
@@ -24,6 +24,8 @@ NEAR = 0.1
 """Relative distance from its budget within which a network counts as one of that cost."""
 ENOUGH_SEEDS = 3
 """Seeds of each network below which no claim is decided."""
+OFTEN_SEEN = 1 + float(norm.ppf(0.8) / norm.ppf(0.975))
+"""Halves of a 95% interval that a true difference must measure to be found clear of zero four times in five."""
 
 Pairs = Sequence[tuple[str, str]]
 """Names of two networks each, ours first."""
@@ -40,6 +42,21 @@ class Interval:
     def clear(self) -> bool:
         """Whether the whole interval is above zero."""
         return self.value > self.half
+
+    @property
+    def detectable(self) -> float:
+        """The true difference in points that four of five such comparisons would find clear of zero, about.
+
+        The factor is that of the normal distribution; with a few seeds it is a little less.
+        """
+        return OFTEN_SEEN * self.half
+
+    @property
+    def verdict(self) -> str:
+        """What the interval tells of a difference, in words: better, worse, or that it cannot be told."""
+        if abs(self.value) > self.half:
+            return "better" if self.value > 0 else "worse"
+        return "cannot be told"
 
     @property
     def limits(self) -> str:
@@ -149,7 +166,7 @@ class Comparison:
                     counts = "yes" if self.counts(ours) and self.counts(rival) else "no"
                     off = _text(self.off(rival), "+.1%")
                     lines.append(self._line(ours, rival, off, self.difference(ours, rival), counts))
-            kept = self._kept(pairs)
+            kept = self.kept(pairs)
             if len(kept) > 1:
                 lines.append(self._line("average", f"{label} (n = {len(kept)})", "", self.average(kept), "yes"))
         return pd.DataFrame(lines)
@@ -186,34 +203,51 @@ class Comparison:
 
         Undecided where a rival has no such pair, or a network fewer than ``ENOUGH_SEEDS`` finished seeds.
         """
-        kept = {label: self._kept(pairs) for label, pairs in rivals.items()}
+        kept = {label: self.kept(pairs) for label, pairs in rivals.items()}
         gaps = [self.average(pairs) for pairs in kept.values() if pairs]
         used = {name for pairs in kept.values() for pair in pairs for name in pair}
         ahead, clear = sum(gap.value > 0 for gap in gaps), sum(gap.clear for gap in gaps)
-        decided = all(kept.values()) and self._told(used)
+        decided = all(kept.values()) and self.told(used)
         note = f"ahead of {ahead} of {len(gaps)}, clearly of {clear}" + self._lacking(rivals.values(), used)
         return self._finding(ahead == len(gaps) if decided else None, note)
+
+    def better(self, pairs: Pairs) -> Finding:
+        """Whether ours is ahead in the average of the pairs that count, decided by its interval and not by the mean.
+
+        Undecided where the interval holds zero, where no pair counts, and where a network has too few seeds.
+        """
+        kept = self.kept(pairs)
+        if not kept:
+            return self._finding(None, self._lacking([pairs], set()).removeprefix("; "))
+        gap, used = self.average(kept), {name for pair in kept for name in pair}
+        told = self.told(used)
+        value = {"better": True, "worse": False}.get(gap.verdict) if told else None
+        note = f"{gap.value:+.1f} points on average of {len(kept)}, 95% {gap.limits}"
+        note += f", {gap.detectable:.1f} points would have been seen" if told and value is None else ""
+        return self._finding(value, note + self._lacking([pairs], used))
 
     def gain(self, ours: str, rival: str) -> Finding:
         """The difference of two networks in points; undecided as in ``beats``."""
         pairs = [(ours, rival)]
-        if not self._kept(pairs):
+        if not self.kept(pairs):
             return self._finding(None, self._lacking([pairs], set()).removeprefix("; "))
         gap = self.difference(ours, rival)
         note = f"{gap.value:+.1f} points, 95% {gap.limits}" + self._lacking([pairs], {ours, rival})
-        return self._finding(gap.value if self._told({ours, rival}) else None, note)
+        return self._finding(gap.value if self.told({ours, rival}) else None, note)
 
-    def _kept(self, pairs: Pairs) -> Pairs:
+    def kept(self, pairs: Pairs) -> Pairs:
+        """Those of ``pairs`` of which both networks count."""
         return [pair for pair in pairs if all(map(self.counts, pair))]
 
-    def _told(self, names: set[str]) -> bool:
+    def told(self, names: set[str]) -> bool:
+        """Whether each of these networks has seeds enough to decide a claim."""
         return bool(names) and min(len(self.top1[name]) for name in names) >= ENOUGH_SEEDS
 
     def _lacking(self, rivals, used: set[str]) -> str:
         """What of a comparison is missing, as the end of a note."""
         wanted = dict.fromkeys(name for pairs in rivals for pair in pairs for name in pair)
         absent = [name for name in wanted if not self.counts(name)]
-        few = "; too few seeds to tell" if used and not self._told(used) else ""
+        few = "; too few seeds to tell" if used and not self.told(used) else ""
         return (f"; not at this cost: {', '.join(absent)}" if absent else "") + few
 
     def _finding(self, value: bool | float | None, note: str) -> Finding:

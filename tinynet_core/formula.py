@@ -1,14 +1,33 @@
 """The tiny formula: Gaussian processes from the FLOPs fraction c to resolution r and depth d (paper, Eq. 1-5)."""
 
 import warnings
-from typing import Self
+from collections.abc import Callable
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, Matern, RationalQuadratic, WhiteKernel
+
+KernelName = Literal["rbf", "matern32", "matern52", "rational_quadratic"]
+Mean = Literal["zero", "constant", "linear"]
+KERNELS: dict[str, Callable[[], Kernel]] = {
+    "rbf": lambda: RBF(0.5, (5e-2, 1e1)),
+    "matern32": lambda: Matern(0.5, (5e-2, 1e1), nu=1.5),
+    "matern52": lambda: Matern(0.5, (5e-2, 1e1), nu=2.5),
+    "rational_quadratic": lambda: RationalQuadratic(0.5, 1.0, (5e-2, 1e1), (1e-1, 1e3)),
+}
+"""Correlations of two fractions by their distance; ``rbf`` is the paper's."""
+OUTSIDE: dict[str, str] = {
+    "zero": "the zero-mean prior pulls r and d towards zero there",
+    "constant": "the prior pulls r and d towards their estimated mean there",
+    "linear": "r and d follow their estimated line in log c there",
+}
+"""What a prediction outside the fitted fractions does, by mean function."""
+VAGUE = 1e4
+"""Prior variance of the coefficients of a mean function; r and d are near 1."""
 
 
 class ExtrapolationWarning(UserWarning):
@@ -25,14 +44,31 @@ class TinyFormula(BaseEstimator):
 
     The prior mean is zero, so outside the fitted range of c the prediction is pulled towards zero: an
     ``ExtrapolationWarning`` says so.
+
+    Two departures from the paper, to see what rests on its choices. ``kernel``: the correlation, one of ``KERNELS``.
+    ``mean``: ``"zero"`` as in the paper, ``"constant"`` b0, or ``"linear"`` b0 + b1 log c, a line in the logarithm
+    because budgets are ratios. The coefficients have a prior so vague that their posterior mean is the generalised
+    least-squares estimate under the fitted covariance; they are integrated out, so that the standard deviation of a
+    prediction holds their uncertainty and the hyper-parameters maximise the restricted likelihood (Rasmussen and
+    Williams 2006, section 2.7).
     """
 
-    def __init__(self, restarts: int = 5, random_state: int = 0) -> None:
+    def __init__(
+        self, kernel: KernelName = "rbf", mean: Mean = "zero", restarts: int = 5, random_state: int = 0
+    ) -> None:
+        self.kernel = kernel
+        self.mean = mean
         self.restarts = restarts
         self.random_state = random_state
 
     def fit(self, c: ArrayLike, r: ArrayLike, d: ArrayLike) -> Self:
-        """Fit on frontier models: fractions ``c``, resolutions ``r``, depths ``d``, each of shape (m,), m >= 2."""
+        """Fit on frontier models: fractions ``c``, resolutions ``r``, depths ``d``, each of shape (m,), m >= 2.
+
+        Raises ``ValueError`` for an unknown kernel or mean and for columns that do not fit together.
+        """
+        for key, value, known in (("kernel", self.kernel, KERNELS), ("mean", self.mean, OUTSIDE)):
+            if not isinstance(value, str) or value not in known:
+                raise ValueError(f"{key} must be one of {', '.join(known)}, got {value!r}")
         columns = {name: np.asarray(x, dtype=float) for name, x in (("c", c), ("r", r), ("d", d))}
         sizes = {name: x.shape for name, x in columns.items()}
         if len(set(sizes.values())) != 1 or columns["c"].ndim != 1 or len(columns["c"]) < 2:
@@ -60,7 +96,7 @@ class TinyFormula(BaseEstimator):
         if len(outside):
             warnings.warn(
                 f"c = {', '.join(f'{x:.3g}' for x in outside[:5])} lies outside the fitted range "
-                f"{low:.3g} ... {high:.3g}: the zero-mean prior pulls r and d towards zero there",
+                f"{low:.3g} ... {high:.3g}: {OUTSIDE[self.mean]}",
                 ExtrapolationWarning,
                 stacklevel=2,
             )
@@ -69,7 +105,39 @@ class TinyFormula(BaseEstimator):
         return (mean, np.column_stack([s for _, s in pairs])) if return_std else mean
 
     def _process(self) -> GaussianProcessRegressor:
-        kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(0.5, (5e-2, 1e1)) + WhiteKernel(0.05, (1e-6, 1e1))
+        plain = self.mean == "zero"
+        amplitude = ConstantKernel(1.0, (1e-2, 1e2)) if plain else ConstantKernel(0.05, (1e-6, 1e2))
+        kernel = amplitude * KERNELS[self.kernel]() + WhiteKernel(0.05, (1e-6, 1e1))
+        if not plain:
+            kernel = kernel + Trend(slope=self.mean == "linear")
         return GaussianProcessRegressor(
             kernel, alpha=1e-10, n_restarts_optimizer=self.restarts, random_state=self.random_state
         )
+
+
+class Trend(Kernel):
+    """Covariance of b0, or with ``slope`` of b0 + b1 log c, under independent priors of variance ``VAGUE``.
+
+    It has no hyper-parameters. Inputs (n, 1) are fractions c above zero.
+    """
+
+    def __init__(self, slope: bool = False) -> None:
+        self.slope = slope
+
+    def __call__(self, X, Y=None, eval_gradient=False):
+        """Covariances (n, m) of ``X`` and ``Y``, and with ``eval_gradient`` their empty gradient (n, m, 0)."""
+        a = self._terms(X)
+        k = VAGUE * (a @ (a if Y is None else self._terms(Y)).T)
+        return (k, np.empty((*k.shape, 0))) if eval_gradient else k
+
+    def diag(self, X):
+        """Variances (n,) at ``X``."""
+        return VAGUE * (self._terms(X) ** 2).sum(axis=1)
+
+    def is_stationary(self):
+        """Whether only distances matter: never, the inputs are measured from c = 1."""
+        return False
+
+    def _terms(self, X) -> np.ndarray:
+        X = np.asarray(X, dtype=float)
+        return np.hstack([np.ones_like(X), np.log(X)]) if self.slope else np.ones_like(X)

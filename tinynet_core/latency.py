@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -205,6 +207,17 @@ class OtherPrograms:
         after = _processor_seconds()
         if before is not None and after is not None:
             self.busy = max(after - before, 0.0) / (time.monotonic() - began)
+
+
+def conditions(threads: int, others: OtherPrograms) -> dict[str, Any]:
+    """For a record: on what its times were measured, and how many processors other programs kept busy meanwhile."""
+    return {
+        "device": f"cpu ({processor()})",
+        "threads": threads,
+        "processors": os.cpu_count(),
+        "onnxruntime": version("onnxruntime"),
+        "others_busy": None if others.busy is None else round(others.busy, 3),
+    }
 
 
 def _processor_seconds() -> float | None:

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,13 +24,7 @@ def frontier(macs: ArrayLike, accuracy: ArrayLike, fraction: float = 0.2, seed: 
     from pymoo.core.problem import Problem
     from pymoo.util.ref_dirs import get_reference_directions
 
-    cost, score = np.asarray(macs, dtype=float), np.asarray(accuracy, dtype=float)
-    if cost.ndim != 1 or cost.shape != score.shape or not len(cost):
-        raise ValueError(
-            f"macs and accuracy must be one-dimensional and of one length, got {cost.shape}, {score.shape}"
-        )
-    if not (np.isfinite(cost).all() and np.isfinite(score).all()):
-        raise ValueError("macs and accuracy must be finite; leave failed models out")
+    cost, score = _objectives(macs, accuracy)
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must lie in (0, 1], got {fraction!r}")
     keep = max(1, round(fraction * len(cost)))
@@ -45,6 +40,32 @@ def frontier(macs: ArrayLike, accuracy: ArrayLike, fraction: float = 0.2, seed: 
         )
     chosen = np.asarray(survivors.get("X"), dtype=int).ravel()
     return chosen[np.argsort(cost[chosen], kind="stable")]
+
+
+def pareto_front(macs: ArrayLike, accuracy: ArrayLike) -> np.ndarray:
+    """Indices, by growing MACs, of the models that no other beats in both ``macs`` and ``accuracy``, both (n,).
+
+    Few MACs and high accuracy are good; to beat is to be as good in both and better in one, so that models equal in
+    both stay together. How many there are follows from the sample: no share can be asked for.
+    """
+    cost, score = _objectives(macs, accuracy)
+    order = np.lexsort((-score, cost))
+    best = np.maximum.accumulate(score[order])
+    climbs = np.r_[True, best[1:] > best[:-1]]
+    first = np.maximum.accumulate(np.where(climbs, np.arange(len(order)), 0))
+    equal = (cost[order] == cost[order[first]]) & (score[order] == score[order[first]])
+    return order[equal]
+
+
+def _objectives(macs: ArrayLike, accuracy: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    cost, score = np.asarray(macs, dtype=float), np.asarray(accuracy, dtype=float)
+    if cost.ndim != 1 or cost.shape != score.shape or not len(cost):
+        raise ValueError(
+            f"macs and accuracy must be one-dimensional and of one length, got {cost.shape}, {score.shape}"
+        )
+    if not (np.isfinite(cost).all() and np.isfinite(score).all()):
+        raise ValueError("macs and accuracy must be finite; leave failed models out")
+    return cost, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +107,33 @@ def null_correlations(
     """
     if k < 3:
         raise ValueError(f"k must be at least 3, got {k}")
-    scales = sample_scales(net_name, pool, window, seed, base, num_classes)
-    macs = np.array([network(net_name, s, num_classes, base=base).complexity().macs for s in scales], dtype=float)
+    values, macs = _random_models(net_name, pool, window, seed, base, num_classes)
     rng = np.random.default_rng(seed)
     subsets = rng.permuted(np.tile(np.arange(pool), (draws, 1)), axis=1)[:, :k]
-    values = {name: np.array([getattr(s, name) for s in scales]) for name in ("r", "d", "w")}
     return {name: _spearman(x[subsets], macs[subsets], -1) for name, x in values.items()}
+
+
+@lru_cache(maxsize=4)
+def _random_models(net_name, pool, window, seed, base, num_classes) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """r, d and w of ``pool`` accepted models, and their MACs."""
+    scales = sample_scales(net_name, pool, window, seed, base, num_classes)
+    macs = np.array([network(net_name, s, num_classes, base=base).complexity().macs for s in scales], dtype=float)
+    return {name: np.array([getattr(s, name) for s in scales]) for name in ("r", "d", "w")}, macs
+
+
+def null_p_value(rho: float, null: ArrayLike) -> float:
+    """Two-sided p-value of ``rho`` among correlations drawn under the null, (m,): twice the smaller tail, at most 1.
+
+    ``rho`` counts as one draw, so that the smallest p-value is 2 / (m + 1) and never zero (Phipson and Smyth 2010).
+    NaN where ``rho`` is.
+    """
+    drawn = np.asarray(null, dtype=float)
+    if drawn.ndim != 1 or not len(drawn) or not np.isfinite(drawn).all():
+        raise ValueError(f"null must be one-dimensional, finite and not empty, got shape {drawn.shape}")
+    if np.isnan(rho):
+        return float("nan")
+    tail = min(np.sum(drawn >= rho), np.sum(drawn <= rho))
+    return float(min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
 
 
 def _spearman(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:

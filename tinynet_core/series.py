@@ -2,19 +2,33 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
+
+import pandas as pd
 
 from tinynet_core.experiments import Experiment
 from tinynet_core.formula import TinyFormula
 from tinynet_core.networks import Head, network
 from tinynet_core.presets import BASELINE, Preset
 from tinynet_core.scale import PAPER_BASE, Scale
-from tinynet_core.shrinking import Method, UnreachableBudget, shrink
+from tinynet_core.search import best_near
+from tinynet_core.shrinking import Method, UnreachableBudget, shrink, solve_width
 from tinynet_core.training.recipe import EFFICIENTNET_RECIPE, Recipe
 
 IMAGENET_IMAGES = 1_281_167
 """Training images of the ILSVRC 2012 classification set."""
 TINY_OF_PHI = {1: "tinynet_b", 2: "tinynet_c", 3: "tinynet_d", 4: "tinynet_e"}
 """The TinyNet that the paper compares with EfficientNet-B^-phi: about 2^-phi of the baseline's FLOPs."""
+
+
+class Sample(NamedTuple):
+    """What the random sample of Figure 1 gave: its ``models``, and the ``formula`` fitted on their frontier.
+
+    ``models`` is the frame of ``Study.random_sample``, one row for each model, failed ones included.
+    """
+
+    models: pd.DataFrame
+    formula: TinyFormula
 
 
 class Series(dict[str, list[Experiment]]):
@@ -55,7 +69,12 @@ def rand_augmented(recipe: Recipe) -> Recipe:
 
 def giant(preset: Preset, phi: int, head: Head = "scaled") -> Experiment:
     """EfficientNet-B^-phi: the inverse giant formula at 2^-phi of the baseline's MACs."""
-    return preset.experiment(preset.shrunk(2.0**-phi, "giant", head=head), head=head)
+    return inverse_giant(preset, 2.0**-phi, head)
+
+
+def inverse_giant(preset: Preset, c: float, head: Head = "scaled") -> Experiment:
+    """The inverse giant formula at ``c`` times the baseline's MACs."""
+    return preset.experiment(preset.shrunk(c, "giant", head=head), head=head)
 
 
 def tinynet(preset: Preset, name: str, c: float | None = None, head: Head | None = None) -> Experiment:
@@ -101,28 +120,54 @@ def averages(preset: Preset) -> Series:
     return series
 
 
-def table1(preset: Preset, formula: TinyFormula) -> Series:
+def table1(preset: Preset, sample: Sample) -> Series:
     """The networks of Table 1 at a half and a quarter of the baseline's MACs.
 
     TinyNet-B and -C keep the released r and d, with the width solved for this preset's baseline; the last but one of
-    each group takes r and d from ``formula``.
+    each group takes r and d from the formula of ``sample``.
     """
     series = Series()
     for c, phi in ((0.5, 1), (0.25, 2)):
         series.add(f"EfficientNet-B^-{phi}", partial(giant, preset, phi), preset.compared_seeds)
-        _ways(series, preset, formula, c)
+        _ways(series, preset, sample.formula, c)
         name = TINY_OF_PHI[phi]
         series.add(tiny_label(name), partial(tinynet, preset, name, c), preset.compared_seeds)
     return series
 
 
-def fig6(preset: Preset, formula: TinyFormula) -> Series:
-    """The baseline, and shrinking by one dimension alone and by ``formula`` at every budget (Figure 6)."""
+def fig6(preset: Preset, sample: Sample) -> Series:
+    """The baseline, and shrinking by one dimension alone and by the formula at every budget (Figure 6)."""
     series = Series()
     series["EfficientNet-B0"] = seeded(preset.experiment(Scale()), preset.compared_seeds)
     for c in preset.budgets:
-        _ways(series, preset, formula, c)
+        _ways(series, preset, sample.formula, c)
     return series
+
+
+def duel(preset: Preset, sample: Sample) -> Series:
+    """The formula and every rival of it at each budget of the preset.
+
+    Beside the ways of Figure 6: the inverse giant formula with its scaled head, at 2^-phi the EfficientNet-B^-phi of
+    the other pages; the released TinyNet of the same cost, where there is one, with its width solved anew; and random
+    search, which is the most accurate model of the sample near the budget, its r and d kept, its width solved for the
+    budget, and trained anew, so that the luck of its first training does not count.
+    """
+    series, seeds = Series(), preset.compared_seeds
+    for c in preset.budgets:
+        _ways(series, preset, sample.formula, c)
+        series.add(f"inverse giant formula, c = {c:g}", partial(inverse_giant, preset, c), seeds)
+        series.add(f"random search, c = {c:g}", partial(_random_search, preset, sample.models, c), seeds)
+    for phi, name in TINY_OF_PHI.items():
+        if (c := 2.0**-phi) in preset.budgets:
+            series.add(f"TinyNet as released, c = {c:g}", partial(tinynet, preset, name, c), seeds)
+    return series
+
+
+def _random_search(preset: Preset, models: pd.DataFrame, c: float) -> Experiment:
+    best = best_near(models, c)
+    r, d = float(best.r), float(best.d)
+    width = solve_width(BASELINE, c * preset.c0, r, d, "fixed", preset.base, preset.dataset.classes)
+    return preset.experiment(Scale(r, d, width.x), head="fixed")
 
 
 def _ways(series: Series, preset: Preset, formula: TinyFormula, c: float) -> None:
@@ -261,7 +306,7 @@ KNOWN: dict[str, Callable[[Preset], Series]] = {
     "heads": heads,
 }
 """Pages whose networks follow from the preset alone."""
-AFTER_FORMULA: dict[str, Callable[[Preset, TinyFormula], Series]] = {"table1": table1, "fig6": fig6}
-"""Pages whose networks follow from the formula that is fitted on the random sample."""
-SAMPLED = {"fig1", "fig2", "ema", "table1", "table2"}
-"""Pages of the paper's ImageNet-100."""
+AFTER_SAMPLE: dict[str, Callable[[Preset, Sample], Series]] = {"table1": table1, "fig6": fig6, "duel": duel}
+"""Pages whose networks follow from the random sample, most of them through the formula that is fitted on it."""
+SAMPLED = {"fig1", "fig2", "ema", "table1", "table2", "duel"}
+"""Pages of the paper's ImageNet-100, and the duel, which holds random search against the formula on its own task."""

@@ -110,16 +110,20 @@ class Store:
 
     def set_failed_aside(self, experiments: Iterable[Task]) -> None:
         """Move the failed records of ``experiments`` to ``records.damaged.jsonl``: they count as missing again."""
-        keys = [experiment.key for experiment in experiments]
+        self._move_aside((e.key for e in experiments), "a failed run, to be tried again", "failed")
+
+    def set_stale_aside(self, keys: Iterable[str]) -> None:
+        """Move the records with these ``keys`` to ``records.damaged.jsonl``: they count as missing again."""
+        self._move_aside(keys, "stale, to be made anew")
+
+    def _move_aside(self, keys: Iterable[str], reason: str, status: str = "") -> None:
+        """Those with this ``status``, or all; every one with the ``reason``."""
         with self._failing_as("written"):
             self._journal.check_writable()
-            failed = {
-                line: "a failed run, to be tried again"
-                for _, body, line in self._journal.read(keys)
-                if from_json(body).get("status") == "failed"
-            }
-            if failed:
-                self._journal.set_aside(failed)
+            read = self._journal.read([*keys])
+            unwanted = {line: reason for _, body, line in read if status in ("", from_json(body).get("status"))}
+            if unwanted:
+                self._journal.set_aside(unwanted)
 
     def checkpoint(self, experiment: Task) -> Path:
         """Where a run of ``experiment`` keeps its state between epochs."""

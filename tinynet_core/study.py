@@ -3,7 +3,7 @@
 import ast
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +11,8 @@ import pandas as pd
 from tinynet_core.data import ImageNetDataset, check_source
 from tinynet_core.data.imagefolder import imagenet_root
 from tinynet_core.errors import UserError
-from tinynet_core.experiments import ActivationMaps, Detection, Experiment, LatencyRun, Task
+from tinynet_core.experiments import ActivationMaps, Detection, Experiment, LatencyRun, ModelLatencies, Task
+from tinynet_core.experiments.latencies import distinct
 from tinynet_core.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.networks import network
 from tinynet_core.networks.efficientnet import TINYNETS
@@ -21,18 +22,26 @@ from tinynet_core.pareto import frontier
 from tinynet_core.presets import Preset, PresetError, load_preset, project_root
 from tinynet_core.record import Record
 from tinynet_core.scale import Base, eq5_width
-from tinynet_core.series import AFTER_FORMULA, KNOWN, SAMPLED, Series
+from tinynet_core.series import AFTER_SAMPLE, KNOWN, SAMPLED, Sample, Series
 from tinynet_core.shrinking import BudgetWarning, solve_width
-from tinynet_core.store import Store, to_frame
+from tinynet_core.staleness import Stale, StaleWarning, outdated, replaced, stand_in, summary
+from tinynet_core.store import FILE, Store, to_frame
 from tinynet_core.sweeps import SweepStopped, run, sweep
 
 PAGES = (
     *("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7"),
-    *("table1", "table2", "table3", "table4", "table5", "table6", "ema", "heads"),
+    *("table1", "table2", "table3", "table4", "table5", "table6", "ema", "heads", "duel", "cost"),
+    *("spread", "robustness"),
 )
 """Pages of the book that rest on records."""
-NEED_SAMPLE = {"fig1", "fig3", "table1", "fig6"}
+NEED_SEEDS = {"spread", "robustness"}
+"""Those that rest on the seeds of the networks of ``REPEATED``."""
+REPEATED = ("table1", "table3", "fig6", "heads")
+"""Pages of networks that are trained with as many seeds as the preset compares."""
+NEED_SAMPLE = {"fig1", "fig3", "cost", *NEED_SEEDS, *AFTER_SAMPLE}
 """Those that rest on the random sample of Figure 1."""
+NEED_EQUAL_COST = {"fig2", "duel"}
+"""Those that rest on the random sample at one cost of Figure 2."""
 IMAGENET_CLASSES = 1000
 
 
@@ -43,32 +52,61 @@ class MissingRecords(UserError):
 class Study:
     """A preset with its store. ``train=False`` refuses to train what is missing.
 
-    ``store`` is a folder of records; empty means ``runs/<preset>`` in the checkout.
+    ``store`` is a folder of records; empty means that of ``default_store``.
     """
 
     def __init__(self, preset: str = "smoke", store: str | Path = "", train: bool = True) -> None:
         self.preset: Preset = load_preset(preset)
         self.sampled: Study = self
         """The study with the random samples and Tables 1 and 2: this one, or that of the preset's ``sampled_on``."""
-        self.store = Store(store or project_root() / "runs" / self.preset.name)
+        self.store = Store(store or default_store(self.preset))
         self.train = train
         self.preset_argument = str(Path(preset).resolve()) if preset.endswith((".yaml", ".yml")) else preset
         if self.preset.sampled_on:
             self.sampled = Study(self.preset.sampled_on, self.store.root, train)
 
     def records(self, experiments: Sequence[Task]) -> list[Record]:
-        """Records in the order of ``experiments``, trained now where missing, or ``MissingRecords``."""
+        """Records in the order of ``experiments``, trained now where missing, or ``MissingRecords``.
+
+        Without training the record of another recipe or of other data stands in for a missing one, with a
+        ``StaleWarning``.
+        """
         missing = self.store.missing(experiments)
         if missing and not self.train:
-            lines = [f"  {e.label}: {e.key[:12]}" for e in missing]
+            older = self._stand_ins(missing)
+            if len(older) == len(missing):
+                warnings.warn("; ".join(summary(replaced(missing, older))), StaleWarning, stacklevel=2)
+                found = {record.key: record for record in self.store.records()}
+                return [older.get(e.key) or found[e.key] for e in experiments]
+            lines = [f"  {e.label}: {e.key[:12]}" for e in missing if e.key not in older]
             raise MissingRecords(
-                f"{len(missing)} of {len(experiments)} records are not in {self.store.root} and train is false:\n"
+                f"{len(lines)} of {len(experiments)} records are not in {self.store.root} and train is false:\n"
                 + "\n".join(lines)
                 + f"\nmake them with: tinynet sweep {self.preset_argument} --store {self.store.root}"
             )
         if needed := dict.fromkeys(needed for task in missing for needed in task.needs):
             self.records([*needed])
         return sweep(experiments, self.store, resources=self.preset.resources)
+
+    def _stand_ins(self, missing: Sequence[Task]) -> dict[str, Record]:
+        """By the key of the task that is missing, records that nothing asks for any more and that come near it."""
+        first, after = self.plan()
+        wanted = {task.key for task in (*first, *after)}
+        unused = [record for record in self.store.records() if record.key not in wanted]
+        found = {task.key: stand_in(task, unused) for task in missing}
+        return {key: record for key, record in found.items() if record is not None}
+
+    def stale(self, pages: Sequence[str] = (), workers: int = 1) -> list[Stale]:
+        """What of the records that ``pages`` need is stale; without ``pages``, of all that this preset can have.
+
+        Data sets that the package draws are rendered in ``workers`` processes where no cache has them.
+        """
+        tasks = list(dict.fromkeys(task for stage in self.stages(pages) for task in stage))
+        records = {record.key: record for record in self.store.records()}
+        missing = [task for task in tasks if task.key not in records]
+        reasons = [(task, outdated(records[task.key], workers)) for task in tasks if task.key in records]
+        old = [Stale(task, task.key, reason) for task, reason in reasons if reason]
+        return old + replaced(missing, self._stand_ins(missing))
 
     def frame(self, experiments: Sequence[Experiment]) -> pd.DataFrame:
         """One row per record of ``experiments``, failed ones included, with ``c`` = MACs over the baseline's."""
@@ -93,8 +131,23 @@ class Study:
 
     def formula(self) -> TinyFormula:
         """The tiny formula fitted on the frontier of this study's random sample."""
-        kept = self.random_sample().query("frontier")
-        return TinyFormula().fit(kept.c, kept.r, kept.d)
+        return self.sample().formula
+
+    def sample(self) -> Sample:
+        """The random sample with the tiny formula fitted on its frontier."""
+        models = self.random_sample()
+        kept = models[models.frontier]
+        return Sample(models, TinyFormula().fit(kept.c, kept.r, kept.d))
+
+    def repeated(self, pages: Sequence[str] = REPEATED) -> Series:
+        """The networks of ``pages`` under the preset's own recipe, each once with its seeds; empty with one seed."""
+        found, seen = Series(), set[str]()
+        for page in pages if self.preset.compared_seeds > 1 else ():
+            for name, experiments in self.series(page).items():
+                if experiments[0].key not in seen and experiments[0].recipe == self.preset.recipe:
+                    found[f"{name} ({page})"] = experiments
+                    seen.add(experiments[0].key)
+        return found
 
     def curves(self, series: Mapping[str, Sequence[Experiment]]) -> pd.DataFrame:
         """One row per epoch of every finished training in ``series``, with columns model, seed and the curve's own."""
@@ -108,18 +161,52 @@ class Study:
         return pd.DataFrame(rows)
 
     def series(self, page: str) -> Series:
-        """What the page compares under this preset: one of ``series.KNOWN`` and ``series.AFTER_FORMULA``.
+        """What the page compares under this preset: one of ``series.KNOWN`` and ``series.AFTER_SAMPLE``.
 
         That a network is off its budget is not warned of here: the pages show it.
         """
-        formula = self.sampled.formula() if page in AFTER_FORMULA else None
+        return self._series(page, self.sampled.sample() if page in AFTER_SAMPLE else None)
+
+    def _series(self, page: str, sample: Sample | None) -> Series:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BudgetWarning)
-            return KNOWN[page](self.preset) if formula is None else AFTER_FORMULA[page](self.preset, formula)
+            if page in KNOWN:
+                return KNOWN[page](self.preset)
+            assert sample is not None
+            return AFTER_SAMPLE[page](self.preset, sample)
 
     def latency(self) -> Record:
         """The timings of Table 4, made now in this process where there is no record of them."""
         task = latency_run(self.preset)
+        return run(task, self.store, progress=True) if self.train else self.records([task])[0]
+
+    def classifiers(self) -> dict[str, Series]:
+        """Every training of a classifier that the pages compare, by page and row; Table 3 and the samples come first.
+
+        A network that several pages compare is in each. The samples are pages with a single row, which has no name.
+        """
+        found = {"table3": self.series("table3")}
+        sampled = self.sampled.preset
+        if sampled.random_sample:
+            found["random sample"] = _one_row("", sampled.random_experiments())
+        if sampled.equal_cost_sample:
+            found["equal-cost sample"] = _one_row("", sampled.equal_cost_experiments())
+        sample = self.sampled.sample() if sampled.random_sample else None
+        pages = [page for page in (*KNOWN, *AFTER_SAMPLE) if page in self.pages and page not in found]
+        found |= {page: self._of(page)._series(page, sample) for page in pages}
+        if self.preset.networks:
+            found["further networks"] = _one_row("", self.preset.named_experiments())
+        return found
+
+    def latencies_run(self, classifiers: Mapping[str, Series] | None = None) -> ModelLatencies:
+        """The networks of ``classifiers``, each once, to be timed as often as the preset says."""
+        times, pages = self.preset.latency, classifiers or self.classifiers()
+        everything = (e for series in pages.values() for e in series.all())
+        return ModelLatencies(networks=distinct(everything, times.models), runs=times.model_runs, warmup=times.warmup)
+
+    def latencies(self, classifiers: Mapping[str, Series] | None = None) -> Record:
+        """The timings of ``latencies_run``, made now in this process where there is no record of them."""
+        task = self.latencies_run(classifiers)
         return run(task, self.store, progress=True) if self.train else self.records([task])[0]
 
     def maps(self) -> dict[str, list[ActivationMaps]]:
@@ -175,24 +262,27 @@ class Study:
         Without ``pages`` it is all that this preset can have. Raises ``UserError`` for a page that is not in ``PAGES``.
         """
         first, after = self.plan(pages)
-        wanted = set(pages) or self._possible()
+        wanted = self._wanted(pages)
         yield first
-        yield list(dict.fromkeys(e for p in AFTER_FORMULA if p in wanted for e in self._of(p).series(p).all()))
+        sampled = [e for p in AFTER_SAMPLE if p in wanted for e in self._of(p).series(p).all()]
+        yield list(dict.fromkeys(sampled + self._repeated(wanted, AFTER_SAMPLE)))
         yield [task for task in after if not isinstance(task, LatencyRun)]
-        yield [task for task in after if isinstance(task, LatencyRun)]  # alone on the machine
+        yield [self.latencies_run()] if "cost" in wanted else []  # alone on the machine, and so is the next
+        yield [task for task in after if isinstance(task, LatencyRun)]
 
     def plan(self, pages: Sequence[str] = ()) -> tuple[list[Task], list[Task]]:
         """What ``pages`` need as far as the preset says it: the trainings, and what is made after all trainings."""
         if unknown := [page for page in pages if page not in PAGES]:
             raise UserError(f"unknown page {unknown[0]!r}, known: {', '.join(PAGES)}")
-        wanted = set(pages) or self._possible()
-        first: list[Task] = [] if pages else [*self.preset.named_experiments()]
+        wanted = self._wanted(pages)
+        first: list[Task] = [*self.preset.named_experiments()] if "cost" in wanted or not pages else []
         if wanted & NEED_SAMPLE:
             first += self.sampled.preset.random_experiments()
-        if "fig2" in wanted:
+        if wanted & NEED_EQUAL_COST:
             first += self.sampled.preset.equal_cost_experiments()
         known = wanted | ({"table3", "table6"} if "fig7" in wanted else set())
         first += [e for page in KNOWN if page in known for e in self._of(page).series(page).all()]
+        first += self._repeated(wanted, KNOWN)
         after: list[Task] = []
         if "fig5" in wanted:
             after += [task for tasks in self.maps().values() for task in tasks]
@@ -214,15 +304,37 @@ class Study:
         for stage in self.stages():
             self.records(stage)
 
+    def _repeated(self, wanted: set[str], pages: Container[str]) -> list[Experiment]:
+        """What ``wanted`` needs of ``REPEATED`` for its seeds, as far as it is among ``pages``."""
+        needed = [page for page in REPEATED if page in pages] if wanted & NEED_SEEDS else []
+        return self.sampled.repeated(needed).all()
+
     def _of(self, page: str) -> "Study":
         return self.sampled if page in SAMPLED else self
 
-    def _possible(self) -> set[str]:
+    def _wanted(self, pages: Sequence[str]) -> set[str]:
+        """``pages``, or all that this preset can have; the page of all models wants those of the others too."""
+        wanted = set(pages) or self.pages
+        return wanted | ({*KNOWN, *AFTER_SAMPLE} & self.pages if "cost" in wanted else set())
+
+    @property
+    def pages(self) -> set[str]:
         """The pages for which this preset has what they need."""
         sampled = self.sampled.preset
         lacking = set() if sampled.random_sample else NEED_SAMPLE
-        lacking = lacking | (set() if sampled.equal_cost_sample else {"fig2"})
+        lacking = lacking | (set() if sampled.equal_cost_sample else NEED_EQUAL_COST)
         return set(PAGES) - lacking - (set() if self.preset.detection else {"table5"})
+
+
+def default_store(preset: Preset) -> Path:
+    """``results/<preset>`` of the checkout where its records are published there, ``runs/<preset>`` elsewhere."""
+    root = project_root()
+    return root / "results" / preset.name if is_published(preset) else root / "runs" / preset.name
+
+
+def is_published(preset: Preset) -> bool:
+    """Whether the checkout comes with the records of ``preset``."""
+    return (project_root() / "results" / preset.name / FILE).is_file()
 
 
 def _no_imagenet() -> str:
@@ -232,6 +344,12 @@ def _no_imagenet() -> str:
     except UserError as error:
         return str(error)
     return ""
+
+
+def _one_row(name: str, experiments: list[Experiment]) -> Series:
+    series = Series()
+    series[name] = experiments
+    return series
 
 
 def _mapped(experiment: Experiment) -> ActivationMaps:

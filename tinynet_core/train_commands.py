@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from tinynet_core.experiments import Task
     from tinynet_core.record import Record
 
-store_option = click.option("--store", default="", help="Folder of records; runs/PRESET by default.")
+store_option = click.option(
+    "--store", default="", help="Folder of records; results/PRESET where it is published, runs/PRESET elsewhere."
+)
 
 
 @click.command("sweep")
@@ -26,6 +28,7 @@ store_option = click.option("--store", default="", help="Folder of records; runs
 )
 @click.option("--page", "pages", multiple=True, metavar="PAGE", help="Only what this page needs; may be repeated.")
 @click.option("--retry-failed", is_flag=True, help="Train again what is recorded as failed.")
+@click.option("--retry-stale", is_flag=True, help="Train again what another version of training or of the data gave.")
 @click.option("--dry-run", is_flag=True, help="List what would be trained, its multiply-adds and an estimated time.")
 def sweep_command(
     preset: str,
@@ -36,6 +39,7 @@ def sweep_command(
     address: str | None,
     pages: tuple[str, ...],
     retry_failed: bool,
+    retry_stale: bool,
     dry_run: bool,
 ) -> None:
     """Train what the notebooks need under PRESET and is not in the store yet.
@@ -57,6 +61,8 @@ def sweep_command(
         wanted += stage
         if retry_failed:
             study.store.set_failed_aside(stage)
+        if retry_stale:
+            study.store.set_stale_aside(_outdated(study, stage))
         todo = study.store.missing(stage)
         left = None if limit is None else limit - len(records)
         resources = study.preset.resources
@@ -66,6 +72,15 @@ def sweep_command(
     failed = sum(not r.done for r in records)
     click.echo(f"{len(records)} models trained, {failed} of them failed, records in {study.store.root}")
     _list_failed(study.store.frame(dict.fromkeys(wanted)))
+
+
+def _outdated(study, stage) -> list[str]:
+    """Keys of the records of ``stage`` that do not belong to their tasks any more."""
+    from tinynet_core.resources import cores
+    from tinynet_core.staleness import outdated
+
+    records = (study.store.get(task) for task in stage)
+    return [record.key for record in records if record and outdated(record, cores())]
 
 
 def _list_failed(frame) -> None:

@@ -15,9 +15,9 @@ ROOT = project_root()
 
 @pytest.fixture(scope="session")
 def site():
-    """The site of the smoke preset, built as ``make book`` builds it."""
+    """The published site, built as ``make book`` builds it."""
     done = subprocess.run(
-        [sys.executable, "-m", "tinynet_core.cli", "book", "smoke"],
+        [sys.executable, "-m", "tinynet_core.cli", "book", "reduced"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

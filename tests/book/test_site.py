@@ -32,7 +32,7 @@ def test_every_notebook_has_a_page_with_its_evidence(site, name):
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_executed_notebook_shows_its_figures_and_no_error(site, name):
-    executed = nbformat.read(ROOT / "_build" / "executed" / "smoke" / f"{name}.ipynb", as_version=4)
+    executed = nbformat.read(ROOT / "_build" / "executed" / "reduced" / f"{name}.ipynb", as_version=4)
     outputs = [o for c in executed.cells if c.cell_type == "code" for o in c.outputs]
     assert not [o for o in outputs if o.output_type == "error"]
     figures = sum("figure = figures." in c.source for c in executed.cells)
@@ -41,32 +41,39 @@ def test_the_executed_notebook_shows_its_figures_and_no_error(site, name):
 
 
 def test_the_figures_rest_on_records_of_trained_models(site):
-    study = Study("smoke", train=False)
+    study = Study("reduced", train=False)
     frame = study.random_sample()
-    assert len(frame) >= 12
-    assert (frame.status == "done").all()
+    assert len(frame) == 100
+    records = study.store.records()
+    assert all(record.done or record.reason for record in records)
+    trained = [r for r in records if r.done and r.experiment.kind in ("training", "detection")]
+    assert all(r.wall_s > 0 and len(r.curve) == r.experiment.recipe.epochs for r in trained)
+    learned = [r.curve[-1]["train_loss"] < r.curve[0]["train_loss"] for r in trained]
+    assert sum(learned) > 0.95 * len(learned)
+
+
+def test_the_published_records_come_from_clean_trees_and_are_not_stale(site):
+    study = Study("reduced", train=False)
     for record in study.store.records():
-        assert record.done, record.reason
-        assert record.wall_s > 0
-        if record.experiment.kind in ("training", "detection"):
-            assert len(record.curve) == record.experiment.recipe.epochs
-            assert record.curve[-1]["train_loss"] < record.curve[0]["train_loss"]
+        assert record.provenance["clean"] is True
+        assert len(record.provenance["commit"]) == 40
+    assert study.stale(workers=2) == []
 
 
 def test_a_sweep_of_all_pages_finds_nothing_left_to_train(site):
-    study = Study("smoke", train=False)
+    study = Study("reduced", train=False)
     for stage in study.stages():
         assert study.store.missing(stage) == []
 
 
 def test_some_models_learn(site):
-    frame = Study("smoke", train=False).random_sample()
-    chance = 1 / 8
-    assert frame.top1.max() > 3 * chance
+    frame = Study("reduced", train=False).random_sample()
+    chance = 1 / 30
+    assert (frame.top1 > 3 * chance).mean() > 0.8
 
 
 def test_every_claim_is_answered(site):
-    table = ledger(Study("smoke").store)
+    table = ledger(Study("reduced").store)
     assert len(table) == len(claims())
     assert not (table.note == "its notebook was not run").any()
     exact = table[table.id.str.startswith("eq-tinynet")]
@@ -78,14 +85,14 @@ def test_every_claim_is_answered(site):
 def test_a_second_build_repeats_nothing(site):
     def state():
         paths = [
-            *(ROOT / "runs" / "smoke").rglob("*.jsonl"),
+            *(ROOT / "results" / "reduced").rglob("*.jsonl"),
             *(ROOT / "_build" / "executed").rglob("*"),
             *site.rglob("*"),
         ]
         return {p: p.stat().st_mtime_ns for p in paths if "claims" not in p.parts and p.is_file()}
 
     before = state()
-    command = [sys.executable, "-m", "tinynet_core.cli", "book", "smoke"]
+    command = [sys.executable, "-m", "tinynet_core.cli", "book", "reduced"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "executed" not in done.stderr
     assert "building" not in done.stderr
@@ -99,7 +106,7 @@ def test_a_second_build_repeats_nothing(site):
 def test_papermill_works_alone_from_another_folder(site, name, tmp_path):
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb"), "out.ipynb"]
     done = subprocess.run(
-        [*command, "-p", "preset", "smoke"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [*command, "-p", "preset", "reduced"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert [p.name for p in tmp_path.iterdir()] == ["out.ipynb"]

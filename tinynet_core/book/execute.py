@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -55,7 +56,7 @@ def execute_all(preset: str, store: Path, train: bool, build: Path) -> list[Path
 
 def _execute_together(todo: list[tuple[Path, Path]], parameters: dict, failed: Path) -> Iterator[Path]:
     """Run notebooks two at a time, each in a kernel of its own, and yield them; the first that fails is raised."""
-    with ProcessPoolExecutor(AT_A_TIME, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), _one_thread) as pool:
         running = [pool.submit(execute, notebook, out, parameters, failed) for notebook, out in todo]
         try:
             for (notebook, _), future in zip(todo, running, strict=True):
@@ -64,6 +65,11 @@ def _execute_together(todo: list[tuple[Path, Path]], parameters: dict, failed: P
                 yield notebook
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _one_thread() -> None:
+    """One thread a kernel, unless the user says otherwise: the small problems of notebooks get slower with more."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _write_ledger(path: Path, entries: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Build the website with Jupyter Book."""
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -10,33 +11,51 @@ from tinynet_core.book.execute import execute_all, store_digest
 from tinynet_core.book.stage import stage
 from tinynet_core.errors import UserError
 from tinynet_core.paper.claims import ledger
-from tinynet_core.presets import project_root
-from tinynet_core.study import Study
+from tinynet_core.presets import load_preset, project_root
+from tinynet_core.resources import cores
+from tinynet_core.staleness import summary
+from tinynet_core.study import Study, is_published
 
 
 class BookError(UserError):
     """The site could not be built; the log says why."""
 
 
-def make_book(preset: str, store: str = "", train: bool = True, build: Path | None = None) -> Path:
-    """Train what is missing, execute the notebooks under ``preset``, build the site, and return its index.html.
+def make_book(
+    preset: str, store: str = "", train: bool | None = None, build: Path | None = None
+) -> tuple[Path, list[str]]:
+    """Train what is missing, execute the notebooks under ``preset`` and build the site.
 
-    ``build`` is the folder of everything made on the way, ``_build`` of the checkout by default.
+    ``train`` left out is true but for published records. ``build`` is the folder of everything made on the way,
+    ``_build`` of the checkout by default. Returns the site's index.html, and what of the records is stale, line by
+    line: a site with any is not to be published.
     """
     root = project_root()
     build = (build or root / "_build").resolve()
+    if train is None:
+        train = bool(store) or not is_published(load_preset(preset))
     study = Study(preset, store, train)
     if train:
         study.make_records()
+    stale = stale_pages(study)
     executed = execute_all(study.preset_argument, study.store.root, train, build)
     index, stamp = build / "html" / "index.html", build / "html.sha256"
-    now = _inputs_digest(root, executed, study)
+    now = _inputs_digest(root, executed, study, stale)
     if not (index.exists() and stamp.exists() and stamp.read_text() == now):
         sources = build / "src"
-        stage(root, executed, study.preset, study.store, sources)
+        stage(root, executed, study, sources, stale)
         _jupyter_book(root, sources, build)
         stamp.write_text(now)
-    return index
+    return index, stale.get("", [])
+
+
+def stale_pages(study: Study) -> dict[str, list[str]]:
+    """What is stale of the records of each page, and under the empty name of all of them; a line for each reason."""
+    everything = study.stale(workers=cores())
+    if not everything:
+        return {}
+    pages = {page: summary(study.stale([page])) for page in study.pages}
+    return {"": summary(everything)} | {page: lines for page, lines in pages.items() if lines}
 
 
 def _jupyter_book(root: Path, sources: Path, build: Path) -> None:
@@ -72,9 +91,10 @@ def _jupyter_book(root: Path, sources: Path, build: Path) -> None:
     shutil.rmtree(work)
 
 
-def _inputs_digest(root: Path, executed: list[Path], study: Study) -> str:
+def _inputs_digest(root: Path, executed: list[Path], study: Study, stale: dict[str, list[str]]) -> str:
     """Everything that the site is made from."""
     digest = hashlib.sha256(study.preset.model_dump_json().encode() + ledger(study.store).to_json().encode())
+    digest.update(json.dumps(stale, sort_keys=True).encode())
     digest.update(store_digest(study.store.root).encode() + (root / "_config.yml").read_bytes())
     code = [p for folder in ("book", "figures") for p in (root / "tinynet_core" / folder).glob("*.py")]
     for path in sorted([*executed, *code, *(p for p in (root / "book").rglob("*") if p.is_file())]):

@@ -1,42 +1,53 @@
 """Put pages and executed notebooks into one folder, as Jupyter Book wants them."""
 
 import shutil
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 
+from tinynet_core.book.conclusions import conclusions, next_steps
 from tinynet_core.book.performance import fill_performance
 from tinynet_core.data import CocoDataset, GlyphDataset
 from tinynet_core.figures import glyph_sheet, set_style
 from tinynet_core.paper.claims import ledger
 from tinynet_core.presets import Preset, load_preset
+from tinynet_core.release import CARD, release
 from tinynet_core.store import Store
+from tinynet_core.study import PAGES, Study
 
 
-def stage(root: Path, executed: list[Path], preset: Preset, store: Store, folder: Path) -> None:
-    """Write the sources of the site to ``folder``, which is emptied first."""
+def stage(root: Path, executed: list[Path], study: Study, folder: Path, stale: Mapping[str, list[str]]) -> None:
+    """Write the sources of the site to ``folder``, which is emptied first.
+
+    ``stale``: what is stale by page, as ``tinynet_core.book.site.stale_pages`` gives it.
+    """
+    preset, store = study.preset, study.store
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / "book", folder)
     (folder / "notebooks").mkdir()
     for path in executed:
-        nbformat.write(_page(path, preset), folder / "notebooks" / path.name)
+        nbformat.write(_page(path, preset, stale), folder / "notebooks" / path.name)
     set_style()
     drawn = preset.dataset if isinstance(preset.dataset, GlyphDataset) else GlyphDataset()
     glyph_sheet(drawn).savefig(folder / "glyphs.png", metadata={"Software": None})
-    _fill(folder / "claims.md", _claims_table(store))
+    _fill(folder / "claims.md", _stale_mark(stale.get("", [])) + _claims_table(store))
+    _fill(folder / "conclusions.md", _stale_mark(stale.get("", [])) + conclusions(preset, store))
+    _fill(folder / "conclusions.md", next_steps(), "next steps")
     _fill(folder / "calibration.md", _calibration_table(root / "book" / "calibration.csv"))
+    _fill(folder / "dataset.md", NO_RELEASE if stale else _dataset(study, folder / "dataset"))
     fill_performance(folder / "performance.md", root / "book" / "benchmarks.json")
-    _fill(folder / "runs.md", _runs_table(executed, preset, store))
+    _fill(folder / "runs.md", _stale_mark(stale.get("", [])) + _runs_table(executed, preset, store))
 
 
-def _fill(page: Path, content: str) -> None:
+def _fill(page: Path, content: str, where: str = "generated") -> None:
     """Put generated ``content`` where the page says so."""
-    page.write_text(page.read_text().replace("<!-- generated -->", content))
+    page.write_text(page.read_text().replace(f"<!-- {where} -->", content))
 
 
-def _page(path: Path, preset: Preset) -> nbformat.NotebookNode:
+def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]]) -> nbformat.NotebookNode:
     """An executed notebook as a page: code folded, parameters and progress bars away, its origin under the title."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
@@ -51,9 +62,35 @@ def _page(path: Path, preset: Preset) -> nbformat.NotebookNode:
     run = f"Run it yourself: `papermill notebooks/{path.name} out.ipynb -p preset {preset.name}`"
     about = notebook.metadata.get("tinynet", {})
     worth = UNTRAINED[about["evidence"]] if "evidence" in about else _trained(preset, about.get("part", "preset"))
-    origin = f"{worth}\n\n{run}\n:::"
+    name = path.stem.split("_")[1]
+    mark = "" if about.get("evidence") in UNTRAINED else _stale_mark(stale.get(name if name in PAGES else "", []))
+    origin = f"{mark}{worth}\n\n{run}\n:::"
     notebook.cells.insert(1, nbformat.v4.new_markdown_cell(origin, id="origin"))
     return notebook
+
+
+NO_RELEASE = "Some records are stale, so there is no release of these tables with this site."
+
+
+def _dataset(study: Study, folder: Path) -> str:
+    """The tables, written to ``folder`` beside the page, with links to them and their data card."""
+    release(study, folder)
+    names = sorted(path.name for path in folder.iterdir())
+    links = ", ".join(f"[{name}]({folder.name}/{name})" for name in names)
+    card = (folder / CARD).read_text().split("---\n", 2)[2].strip()
+    title, _, text = card.partition("\n")
+    return f"**Files:** {links}.\n\n## {title.removeprefix('# ')}\n{text.replace(chr(10) + '## ', chr(10) + '### ')}"
+
+
+def _stale_mark(reasons: list[str]) -> str:
+    """A warning at the top of a page whose records are stale, or nothing."""
+    if not reasons:
+        return ""
+    lines = "\n".join(f"- {reason}" for reason in reasons)
+    return (
+        ":::{admonition} Stale: these numbers are not what the present code, preset and data give\n:class: danger\n"
+        f"{lines}\n:::\n\n"
+    )
 
 
 UNTRAINED = {

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tinynet_core.experiments.detection import Detection, DetectionPlan
+from tinynet_core.experiments.latencies import ModelLatencies, TimedNetwork
 from tinynet_core.experiments.latency import LatencyRun
 from tinynet_core.experiments.maps import ActivationMaps
 from tinynet_core.experiments.released import ReleasedEvaluation
@@ -21,12 +22,15 @@ __all__ = [
     "DetectionPlan",
     "Experiment",
     "LatencyRun",
+    "ModelLatencies",
     "ReleasedEvaluation",
     "Result",
     "Task",
+    "TimedNetwork",
 ]
 
 AnyTask = Annotated[
-    ActivationMaps | Detection | Experiment | LatencyRun | ReleasedEvaluation, Field(discriminator="kind")
+    ActivationMaps | Detection | Experiment | LatencyRun | ModelLatencies | ReleasedEvaluation,
+    Field(discriminator="kind"),
 ]
 """Any of them, told apart by its key ``kind``."""

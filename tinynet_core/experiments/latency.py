@@ -63,11 +63,9 @@ class LatencyRun(Task):
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Time them on the CPU, whatever ``device``; one that is stopped keeps nothing and starts anew."""
-        import os
         import time
-        from importlib.metadata import version
 
-        from tinynet_core.latency import OtherPrograms, interleaved, processor, torch_threads
+        from tinynet_core.latency import OtherPrograms, conditions, interleaved, torch_threads
         from tinynet_core.training.loop import Interrupted
 
         start, stop = time.monotonic(), should_stop or (lambda: False)
@@ -82,14 +80,7 @@ class LatencyRun(Task):
             metrics={pair: round(median(column), 4) for pair, column in columns.items()},
             arrays=columns,
             wall_s=time.monotonic() - start,
-            sources={
-                "device": f"cpu ({processor()})",
-                "threads": self.threads,
-                "processors": os.cpu_count(),
-                "onnxruntime": version("onnxruntime"),
-                "torch_layout": "channels_last",
-                "others_busy": None if others.busy is None else round(others.busy, 3),
-            },
+            sources=conditions(self.threads, others) | {"torch_layout": "channels_last"},
         )
 
     def _pairs(self) -> "dict[str, Run]":

@@ -4,12 +4,21 @@ from tinynet_core.figures.accuracy import accuracy_against_dimensions, accuracy_
 from tinynet_core.figures.cluster import makespan_against_devices, waste_against_interval
 from tinynet_core.figures.comparison import effects, head_shares, shrinking_curves
 from tinynet_core.figures.cost import cost_by_row, cost_distances, enumerated_scales, ways_to_shrink
+from tinynet_core.figures.cost_of_models import (
+    accuracy_against_costs,
+    cost_correlations,
+    latency_against_costs,
+    leads_at_equal_cost,
+)
 from tinynet_core.figures.curves import averaging_curves, initial_shares, learning_curves
 from tinynet_core.figures.detection import average_precisions, detected_objects
+from tinynet_core.figures.duel import best_of_random, differences_at_budgets
 from tinynet_core.figures.frontier import correlations_against_null, dimensions_against_cost, formula_band
 from tinynet_core.figures.images import glyph_sheet
 from tinynet_core.figures.latency import latency_distributions, latency_ratios
 from tinynet_core.figures.maps import activation_grid, lift_distributions, paired_differences
+from tinynet_core.figures.robustness import left_out, moved_proposals
+from tinynet_core.figures.spread import correlations_by_selection, seed_spreads, what_seeds_resolve
 from tinynet_core.figures.style import (
     BLUE,
     DIMENSIONS,
@@ -30,17 +39,22 @@ __all__ = [
     "GREY",
     "ORANGE",
     "RED",
+    "accuracy_against_costs",
     "accuracy_against_dimensions",
     "accuracy_against_macs",
     "activation_grid",
     "average_precisions",
     "averaging_curves",
+    "best_of_random",
     "binomial_half_width",
     "compared_models",
     "correlations_against_null",
+    "correlations_by_selection",
     "cost_by_row",
+    "cost_correlations",
     "cost_distances",
     "detected_objects",
+    "differences_at_budgets",
     "dimensions_against_cost",
     "effects",
     "effects_beside_paper",
@@ -49,18 +63,24 @@ __all__ = [
     "glyph_sheet",
     "head_shares",
     "initial_shares",
+    "latency_against_costs",
     "latency_distributions",
     "latency_ratios",
+    "leads_at_equal_cost",
     "learning_curves",
+    "left_out",
     "lift_distributions",
     "makespan_against_devices",
     "margins_over_others",
     "mean_half_width",
+    "moved_proposals",
     "paired_differences",
     "quoted_systems",
+    "seed_spreads",
     "set_style",
     "shrinking_curves",
     "trained_systems",
     "waste_against_interval",
     "ways_to_shrink",
+    "what_seeds_resolve",
 ]

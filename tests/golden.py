@@ -1,0 +1,210 @@
+"""A golden short run: very short trainings whose losses are kept in ``golden.json``.
+
+    python tests/golden.py            measure them and write golden.json
+    python tests/golden.py --noise    how far threads and instruction sets alone move the losses
+
+Together they take every turn that gives a training its meaning. ``tests/test_golden.py`` repeats them: where a loss is
+another one although ``TRAINING_VERSION`` is the same, records made before and after could not be compared.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import torch
+
+from tinynet_core import Base, Experiment, GlyphDataset, Recipe, Scale
+from tinynet_core.data import SceneDataset
+from tinynet_core.experiments import Detection
+from tinynet_core.record import provenance
+from tinynet_core.training.loop import TRAINING_VERSION
+from tinynet_core.training.recipe import EFFICIENTNET_RECIPE, RESNET_RECIPE
+
+FILE = Path(__file__).with_name("golden.json")
+SPLITS = ("train", "raw", "ema")
+
+BASE = Base(48, 0.2, 4)
+GLYPHS = GlyphDataset(classes=4, resolution=48, train_images=48, val_images=24, difficulty=0.25)
+SHORT = {"epochs": 2, "batch_size": 24, "bn_momentum": 0.4}
+AS_PRESETS = Recipe(
+    **SHORT, lr=0.01, warmup_epochs=0.3, weight_decay=1.0, ema_decay=0.2, crop_area=(0.9, 1), jitter=0.1
+)
+AS_EFFICIENTNET = EFFICIENTNET_RECIPE.model_copy(
+    update={
+        **SHORT,
+        "norm_batch": 12,
+        "lr": 0.004,
+        "lr_batch": 48,
+        "weight_decay": 0.1,
+        "warmup_epochs": 0.5,
+        "decay_epochs": 0.5,
+        "ema_decay": 0.6,
+        "mirror": 0.0,
+    }
+)
+AS_RESNET = RESNET_RECIPE.model_copy(
+    update={
+        **SHORT,
+        "norm_batch": None,
+        "lr": 0.005,
+        "weight_decay": 0.2,
+        "lr_batch": None,
+        "decay_epochs": 1.0,
+        "mirror": 0.0,
+        "rand_augment": 9.0,
+    }
+)
+NESTEROV = Recipe(**SHORT, optimizer="sgd", lr=0.2, weight_decay=0.1, warmup_epochs=0.5, ema_decay=0.2, jitter=0.4)
+AS_DETECTOR = Recipe(
+    epochs=2, batch_size=8, lr=0.005, warmup_epochs=0.5, label_smoothing=0, dropout=0, zero_init_classifier=False,
+    ema_decay=0.5, bn_momentum=0.4, crop_area=(0.8, 1), mirror=0.5, jitter=0.1,
+)  # fmt: skip
+
+
+def _classifier(network: str, base: Base, recipe: Recipe, seed: int = 0, d: float = 0.6) -> Experiment:
+    return Experiment(network=network, scale=Scale(1.0, d, 1.0), base=base, dataset=GLYPHS, recipe=recipe, seed=seed)
+
+
+RUNS = {
+    "as the presets": _classifier("efficientnet_b0", BASE, AS_PRESETS),
+    "as EfficientNet": _classifier("efficientnet_b0", BASE, AS_EFFICIENTNET, seed=1),
+    "as ResNet, with RandAugment": _classifier("resnet18", Base(48, 0.125, 2), AS_RESNET),
+    "GhostNet": _classifier("ghostnet_a", Base(48, 0.3, 4), NESTEROV),
+    "detector": Detection(
+        network="tinynet_e", base=BASE, recipe=AS_DETECTOR, resolution=64, extra_width=0.1,
+        dataset=SceneDataset(classes=2, side=64, train_images=16, val_images=8, most=3),
+    ),
+}  # fmt: skip
+
+
+TOLERANCES = {
+    "as the presets": 1.5e-4,
+    "as EfficientNet": 1e-4,
+    "as ResNet, with RandAugment": 3e-4,
+    "GhostNet": 5e-5,
+    "detector": 3e-4,
+}
+"""How far a loss may be off, as a share of it: at least 20 times what ``--noise`` finds.
+
+The learning rates are small enough that the last bit of a number does not grow from step to step.
+"""
+
+
+def measured(task: Experiment | Detection) -> dict:
+    """Train it here: its key, the hash of its data, and the losses of every epoch by split."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(int(os.environ.get("GOLDEN_THREADS", "1")))
+    try:
+        result = task.perform("cpu", None, None, False)
+    finally:
+        torch.set_num_threads(threads)
+    losses = {split: [row[f"{split}_loss"] for row in result.curve] for split in SPLITS}
+    return {"key": task.key, "dataset_sha256": result.sources["dataset_sha256"], "losses": losses}
+
+
+def deviations(expected: dict, found: dict) -> dict[str, float]:
+    """How far each loss is off, as a share of the expected one, by its name."""
+    return {
+        f"{split} loss of epoch {epoch}": abs(y / x - 1)
+        for split in SPLITS
+        for epoch, (x, y) in enumerate(zip(expected["losses"][split], found["losses"][split], strict=True), 1)
+    }
+
+
+def worst(expected: dict, found: dict) -> tuple[str, float]:
+    """The loss that is furthest off, and how far."""
+    return max(deviations(expected, found).items(), key=lambda item: item[1])
+
+
+def problem(name: str, golden: dict, found: dict) -> str:
+    """What is wrong with the run ``name``, and what to do; nothing where it gives what is in ``golden``."""
+    expected = golden["runs"].get(name, {})
+    version, write = golden["training_version"], "run python tests/golden.py"
+    if version != TRAINING_VERSION:
+        return f"tests/golden.json is of training version {version}, TRAINING_VERSION is {TRAINING_VERSION}: {write}"
+    if expected.get("key") != found["key"]:
+        return (
+            f"{name}: the experiment has another key than in tests/golden.json. If tests/golden.py was edited, "
+            f"{write}; "
+            "if not, a field of Experiment, Recipe or a data set changed, and no record is found any more"
+        )
+    if expected["dataset_sha256"] != found["dataset_sha256"]:
+        return (
+            f"{name}: the same data set has other images{_packages(golden)}: raise the number of its renderer if the "
+            f"pixels were meant to change, then {write} --accept"
+        )
+    where, off = worst(expected, found)
+    if off > TOLERANCES[name]:
+        return (
+            f"{name}: training gives another loss although TRAINING_VERSION is still {version} ({where} is off by "
+            f"{off:.1e}, allowed is {TOLERANCES[name]:.0e}){_packages(golden)}: raise TRAINING_VERSION in "
+            f"tinynet_core/training/loop.py if the meaning changed, then {write}"
+        )
+    return ""
+
+
+def _packages(golden: dict) -> str:
+    """The packages that are not those of the file."""
+    here = provenance("cpu")["packages"]
+    other = [f"{name} {old}, here {here[name]}" for name, old in golden["packages"].items() if here[name] != old]
+    return f" (the file was made with {'; '.join(other)})" if other else ""
+
+
+def write(accept: bool) -> None:
+    """Measure all runs and write the file; refused where that would hide that training changed."""
+    runs = {name: measured(task) for name, task in RUNS.items()}
+    if FILE.exists() and not accept:
+        golden = json.loads(FILE.read_text())
+        same = {name for name in runs if golden["runs"].get(name, {}).get("key") == runs[name]["key"]}
+        if golden["training_version"] == TRAINING_VERSION:
+            for message in filter(None, (problem(name, golden, runs[name]) for name in same)):
+                raise click.ClickException(message)
+    content = {"training_version": TRAINING_VERSION, "packages": provenance("cpu")["packages"], "runs": runs}
+    FILE.write_text(json.dumps(content, indent=1) + "\n")
+    click.echo(f"{len(runs)} runs of training version {TRAINING_VERSION} written to {FILE.name}")
+
+
+ELSEWHERE = {
+    "two threads": {"GOLDEN_THREADS": "2", "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"},
+    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "SSE4.1": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "no oneDNN": {"GOLDEN_ONEDNN": "0"},
+}
+"""Environments in which arithmetic goes another way, as it does on other machines."""
+
+
+def noise() -> None:
+    """Repeat the runs in each of ``ELSEWHERE``, and print how far the losses go."""
+    here = {name: measured(task) for name, task in RUNS.items()}
+    for where, environment in ELSEWHERE.items():
+        command = [sys.executable, __file__, "--show"]
+        done = subprocess.run(command, env=os.environ | environment, capture_output=True, check=True)
+        there = json.loads(done.stdout)
+        for name in RUNS:
+            loss, off = worst(here[name], there[name])
+            click.echo(f"{where:<14}{name:<30}{off:.1e}  {loss}")
+
+
+@click.command()
+@click.option("--accept", is_flag=True, help="Write other numbers under the same training version, for a new torch.")
+@click.option("--noise", "wanted_noise", is_flag=True, help="Print how far arithmetic alone moves the losses.")
+@click.option("--show", is_flag=True, hidden=True)
+def golden(accept: bool, wanted_noise: bool, show: bool) -> None:
+    """Measure the golden runs and write golden.json, unless training changed and its version did not."""
+    with tempfile.TemporaryDirectory(prefix="tinynet-golden-") as folder:
+        os.environ.setdefault("TINYNET_CACHE", folder)
+        if show:
+            with torch.backends.mkldnn.flags(enabled=os.environ.get("GOLDEN_ONEDNN") != "0"):
+                click.echo(json.dumps({name: measured(task) for name, task in RUNS.items()}))
+        elif wanted_noise:
+            noise()
+        else:
+            write(accept)
+
+
+if __name__ == "__main__":
+    golden()

@@ -1,0 +1,70 @@
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from tinynet_core import Store
+from tinynet_core.book.conclusions import QUOTED_HOURS, conclusions, next_steps
+from tinynet_core.paper.claims import claims, ledger
+from tinynet_core.paper.questions import Question, answer, answered, questions
+from tinynet_core.presets import load_preset
+
+
+def test_every_claim_answers_exactly_one_question():
+    count = Counter(key for question in questions() for key in question.ids())
+    assert {key for key, n in count.items() if n > 1} == set()
+    assert count.keys() == claims().keys()
+
+
+def test_a_pattern_that_fits_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"question 'Why\?': no claim is called fig9-\*"):
+        Question(question="Why?", plain="", claims=("fig1-*", "fig9-*")).ids()
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["matches", "within tolerance"], "yes"),
+        (["differs", "differs"], "no"),
+        (["not attempted"] * 3, "cannot be told"),
+        ([], "cannot be told"),
+        (["matches", "differs", "not attempted"], "in part: 1 of 2 decided claims hold"),
+        (["matches", "not attempted", "not attempted"], "yes, as far as it could be decided (2 of 3 could not)"),
+        (["differs", "not attempted"], "no, as far as it could be decided (1 of 2 could not)"),
+    ],
+)
+def test_what_verdicts_say_together(verdicts, expected):
+    assert answer(verdicts) == expected
+
+
+def test_the_answers_take_every_row_of_the_ledger(tmp_path):
+    table = ledger(Store(tmp_path))
+    table.loc[table.id == "fig6-lower", "verdict"] = "matches"
+    found = answered(table)
+    assert sorted(key for _, _, rows in found for key in rows.id) == sorted(table.id)
+    answers = {question.question: text for question, text, _ in found}
+    changed = answers.pop("Is it better than changing one dimension only?")
+    assert changed.startswith("yes, as far as it could be decided")
+    assert set(answers.values()) == {"cannot be told"}
+
+
+def test_the_page_without_any_record_says_so(tmp_path):
+    text = conclusions(load_preset("smoke"), Store(tmp_path / "none"))
+    assert text.startswith("There are no records")
+    assert text.count("\n## ") == len(questions())
+    for line in text.splitlines():
+        assert not line.startswith("|") or line.count("|") - line.count("\\|") in (5, 7)
+
+
+def test_the_next_steps_rest_on_the_quoted_hours():
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in next_steps().splitlines()[2:]]
+    frame = pd.DataFrame(table, columns=["what", "command", "trainings", "hours"]).set_index("command")
+    assert frame.loc["`tinynet sweep imagenet100 --page fig1`", "trainings"] == "105"
+    preset = load_preset("imagenet100")
+    random = [e.spec().complexity().macs for e in preset.random_experiments()]
+    equal = [e.spec().complexity().macs for e in preset.equal_cost_experiments()]
+    giants = preset.c0 * (1 + 0.5 + 0.25 + 0.125 + 0.0625)  # to a few percent
+    hours = QUOTED_HOURS * 100 / sum(random)
+    fig1, fig2 = (float(frame.loc[f"`tinynet sweep imagenet100 --page {p}`", "hours"]) for p in ("fig1", "fig2"))
+    assert fig1 == pytest.approx(hours * (sum(random) + giants), abs=1)
+    assert fig2 == pytest.approx(hours * (sum(equal) + giants), abs=1)

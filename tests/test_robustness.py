@@ -1,0 +1,171 @@
+"""The formula without one of its models, and by other choices, against the same done by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tinynet_core import Base, Scale, TinyFormula, frontier, network, released_formula
+from tinynet_core.pareto import pareto_front
+from tinynet_core.robustness import (
+    Variant,
+    coverage,
+    half_samples,
+    intervals,
+    leave_one_out,
+    prediction_errors,
+    sensitivity,
+    variants,
+)
+from tinynet_core.study import Study
+
+BASE = Base(56, 0.25, 2)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::tinynet_core.formula.ExtrapolationWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
+
+
+def models(n, seed=0):
+    """A sample whose accuracy grows with cost, and with a balance of r and d."""
+    rng = np.random.default_rng(seed)
+    c = np.sort(rng.uniform(0.05, 1, n))
+    r, d = 0.5 + 0.4 * c + rng.normal(0, 0.08, n), 0.7 + 0.3 * c + rng.normal(0, 0.1, n)
+    return pd.DataFrame({"c": c, "r": r, "d": d, "macs": c * 5e6, "top1": 0.5 + 0.3 * c - (r - 0.9) ** 2 / 4})
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return models(7)
+
+
+@pytest.fixture(scope="module")
+def left(kept):
+    return leave_one_out(kept, TinyFormula(restarts=0))
+
+
+def test_each_model_is_predicted_by_the_others(kept, left):
+    for i in (0, 4):
+        others = kept.drop(index=i)
+        formula = TinyFormula(restarts=0).fit(others.c, others.r, others.d)
+        mean, std = formula.predict(kept.c[[i]], return_std=True)
+        row = left.iloc[i]
+        assert [row.r_formula, row.d_formula, row.r_std, row.d_std] == [*mean[0], *std[0]]
+        assert row.r_z == (kept.r[i] - mean[0, 0]) / std[0, 0]
+        assert row.d_mean == pytest.approx(others.d.mean())
+    np.testing.assert_allclose(left[["r_released", "d_released"]], released_formula().predict(kept.c))
+    assert left.extrapolated.tolist() == [True, False, False, False, False, False, True]
+
+
+def test_leaving_one_out_needs_models(kept):
+    with pytest.raises(ValueError, match="needs at least 4 models, got 3"):
+        leave_one_out(kept[:3])
+
+
+def test_errors_of_the_predictors(kept, left):
+    errors = prediction_errors(left)
+    assert list(errors.index) == ["formula", "mean of the others", "released formula"]
+    by_hand = np.sqrt(np.mean([(kept.r[i] - kept.r.drop(index=i).mean()) ** 2 for i in range(7)]))
+    assert errors.r["mean of the others"] == pytest.approx(by_hand)
+    assert errors.d["formula"] == pytest.approx(np.sqrt(((left.d - left.d_formula) ** 2).mean()))
+
+
+def test_coverage_with_wilsons_interval():
+    """Bands of 1 and 2 standard deviations, about; Wilson's interval written out."""
+    z = np.array([0.0, 0.5, -0.9, 1.5, -1.5, 1.9, 2.5, -3.0, 0.1, 0.2])
+    table = coverage(pd.DataFrame({"r_z": z, "d_z": z * 0})).set_index(["dimension", "level"])
+    assert table.inside.tolist() == [5, 8, 10, 10]
+    row, z95 = table.loc[("r", 0.95)], 1.959963985
+    centre = (0.8 + z95**2 / 20) / (1 + z95**2 / 10)
+    half = z95 / (1 + z95**2 / 10) * np.sqrt(0.8 * 0.2 / 10 + z95**2 / 400)
+    assert (row.share, row.low, row.high) == pytest.approx((0.8, centre - half, centre + half))
+    assert table.loc[("d", 0.68)].high == pytest.approx(1)
+
+
+def test_ways_change_one_choice_each():
+    ways = variants(0.2)
+    assert next(iter(ways)) == "default"
+    assert ways["default"] == Variant(0.2)
+    assert {w.fraction for w in ways.values()} == {0.1, 0.2, 0.3, 0.4}
+    assert len(set(ways.values())) == len(ways) == 10
+    for way in ways.values():
+        changed = [getattr(way, x) != getattr(ways["default"], x) for x in ("fraction", "sorting", "kernel", "mean")]
+        assert sum(changed) == (way != ways["default"])
+    assert "50% kept" not in variants(0.5)
+
+
+def test_ways_select():
+    sample = models(40)
+    np.testing.assert_array_equal(Variant(0.3).select(sample).index, frontier(sample.macs, sample.top1, 0.3))
+    front = Variant(0.3, "plain Pareto").select(sample)
+    np.testing.assert_array_equal(front.index, pareto_front(sample.macs, sample.top1))
+
+
+def test_the_networks_that_the_ways_propose():
+    sample = models(40)
+    ways = {"default": Variant(0.3), "linear": Variant(0.3, mean="linear"), "few": Variant(0.05)}
+    table = sensitivity(sample, ways, (0.5, 1.2, 0.01), BASE, 30)
+    assert table.way.tolist() == [name for name in ways for _ in range(3)]
+    first = table.iloc[0]
+    kept = sample.iloc[frontier(sample.macs, sample.top1, 0.3)]
+    mean, std = TinyFormula().fit(kept.c, kept.r, kept.d).predict([0.5], return_std=True)
+    assert [first.r, first.d, first.r_std] == pytest.approx([*mean[0], std[0, 0]])
+    spec = network("efficientnet_b0", Scale(first.r, first.d, first.w), num_classes=30, base=BASE)
+    assert (first.macs, first.pixels) == (spec.complexity().macs, spec.resolution)
+    c0 = network("efficientnet_b0", num_classes=30, base=BASE).complexity().macs
+    assert first.off == pytest.approx(first.macs / (0.5 * c0) - 1)
+    assert (table.iloc[:2][["r_moved", "d_moved", "w_moved", "r_sds", "d_sds"]] == 0).all(axis=None)
+    other = table.iloc[3]
+    assert other.r_sds == pytest.approx((other.r - first.r) / first.r_std)
+    assert other.d_moved == pytest.approx(other.d - first.d)
+    outside = "outside the fitted range"
+    assert table.note.tolist()[:3] == ["", outside, f"{outside}, no width meets the budget"]
+    assert np.isnan(table.w[2])
+    assert table.note.tolist()[6:] == ["too few models to fit: 2"] * 3
+    assert table.iloc[6:].r.isna().all()
+
+
+def test_predictions_that_are_no_network_are_named():
+    c = np.linspace(0.2, 1, 12)
+    steep = pd.DataFrame({"c": c, "r": 0.05 + 1.2 * (c - 0.19), "d": 1.0, "macs": c * 5e6, "top1": c})
+    table = sensitivity(steep, {"line": Variant(1.0, mean="linear")}, (0.04,), BASE, 30)
+    assert table.note[0].startswith("no network: r = -")
+    assert table.pixels[0] == 0
+    assert np.isnan(table.w[0])
+
+
+def test_half_samples():
+    sample = models(60)
+    drawn = half_samples(sample, 0.4, (0.25, 0.5), draws=8)
+    assert drawn.shape == (8, 2, 2)
+    np.testing.assert_array_equal(drawn, half_samples(sample, 0.4, (0.25, 0.5), draws=8))
+    assert (drawn.std(axis=0) > 0).all()
+    table = intervals(drawn, (0.25, 0.5))
+    assert table.r_low[1] == pytest.approx(np.quantile(drawn[:, 1, 0], 0.025))
+    assert (
+        (table.d_low < np.median(drawn[:, :, 1], axis=0)) & (table.d_high > np.median(drawn[:, :, 1], axis=0))
+    ).all()
+    with pytest.raises(ValueError, match="half of 6 models leaves fewer than 2"):
+        half_samples(sample[:6], 0.2, (0.5,))
+
+
+def test_halves_spread_as_whole_samples_do():
+    """The claim of ``half_samples`` on a mean, whose spread over whole samples is known."""
+    x = np.random.default_rng(0).normal(size=100)
+    rng = np.random.default_rng(1)
+    halves = [x[rng.choice(100, 50, replace=False)].mean() for _ in range(4000)]
+    assert np.std(halves) == pytest.approx(x.std(ddof=1) / 10, rel=0.05)
+
+
+def test_networks_with_seeds_are_taken_once(tmp_path):
+    repeated = Study("reduced", tmp_path).repeated(("table3", "heads"))
+    assert len({e.key for e in repeated.all()}) == len(repeated.all()) == 3 * len(repeated)
+    assert {e.recipe for e in repeated.all()} == {Study("reduced", tmp_path).preset.recipe}
+    assert not any("+ RA" in name for name in repeated)
+    assert not Study("smoke", tmp_path).repeated()
+
+
+def test_what_the_pages_of_seeds_need(tmp_path):
+    smoke, reduced = (Study(name, tmp_path).plan(["spread"])[0] for name in ("smoke", "reduced"))
+    assert smoke == Study("smoke", tmp_path).preset.random_experiments()
+    assert reduced[:100] == Study("reduced", tmp_path).preset.random_experiments()
+    assert set(Study("reduced", tmp_path).repeated(("table3", "heads")).all()) == set(reduced[100:])

@@ -1,0 +1,199 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from tinynet_core import Store, Study
+from tinynet_core.book.site import stale_pages
+from tinynet_core.book.stage import _page
+from tinynet_core.cli import tinynet
+from tinynet_core.presets import project_root
+from tinynet_core.record import Record, failed
+from tinynet_core.staleness import StaleWarning, changes, drawn_hash, outdated, stand_in, summary
+from tinynet_core.study import MissingRecords, default_store, is_published, latency_run
+from tinynet_core.training.loop import TRAINING_VERSION
+
+TINY = {
+    "name": "tiny",
+    "about": "for tests",
+    "base": {"resolution": 32, "width": 0.35, "divisor": 4},
+    "dataset": {"classes": 4, "resolution": 32, "train_images": 96, "val_images": 32, "difficulty": 0.0},
+    "recipe": {"epochs": 2, "batch_size": 32, "warmup_epochs": 0.5},
+    "random_sample": {"models": 5, "frontier": 0.6},
+}
+
+
+def done(task, top1=0.5, **about):
+    """A record as a training leaves it, without the training."""
+    known = {"training_version": TRAINING_VERSION, "dataset_sha256": drawn_hash(task.dataset)}
+    return Record(
+        experiment=task,
+        status="done",
+        metrics={"top1": top1},
+        cost=task.cost(),
+        wall_s=1.0,
+        provenance=known | {"commit": "0" * 40, "clean": True, "device": "cpu"} | about,
+    )
+
+
+@pytest.fixture
+def preset(tmp_path):
+    """Writes the tiny preset with changes, and returns its path."""
+
+    def write(**changed):
+        path = tmp_path / "tiny.yaml"
+        content = {**TINY, **{k: {**TINY[k], **v} for k, v in changed.items()}}
+        path.write_text(yaml.safe_dump(content))
+        from tinynet_core.presets import load_preset
+
+        load_preset.cache_clear()
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def filled(preset, tmp_path):
+    """A store with a record of everything that Figure 1 needs, made by ``done`` with what the caller adds."""
+
+    def fill(**about):
+        study = Study(preset(), tmp_path / "store")
+        for i, task in enumerate(next(study.stages(["fig1"]))):
+            study.store.put(done(task, 0.3 + 0.01 * i, **about))
+        return study.store
+
+    return fill
+
+
+def test_records_of_now_are_not_stale(preset, filled):
+    store = filled()
+    study = Study(preset(), store.root, train=False)
+    assert study.stale(["fig1"]) == []
+    assert len(study.random_sample()) == 5
+
+
+def test_another_training_version_is_stale(preset, filled):
+    store = filled(training_version=TRAINING_VERSION - 1)
+    stale = Study(preset(), store.root, train=False).stale(["fig1"])
+    assert len(stale) == len(store.records())
+    assert summary(stale) == [
+        f"{len(stale)} records: training version was {TRAINING_VERSION - 1}, is {TRAINING_VERSION}"
+    ]
+
+
+def test_other_images_are_stale(preset, filled):
+    store = filled(dataset_sha256="ab" * 32)
+    stale = Study(preset(), store.root, train=False).stale(["fig1"])
+    now = drawn_hash(stale[0].task.dataset)
+    assert {x.reason for x in stale} == {f"hash of the data was {'ab' * 6}, is {now[:12]}"}
+
+
+def test_the_hash_of_the_images_is_that_of_a_real_record(tiny_dataset, make_experiment, tmp_path):
+    from tinynet_core import run
+
+    record = run(make_experiment(), Store(tmp_path / "real"))
+    assert record.provenance["dataset_sha256"] == drawn_hash(tiny_dataset)
+    assert outdated(record) == ""
+
+
+def test_a_failed_run_is_only_held_to_its_training_version(make_experiment):
+    record = failed(make_experiment(), "diverged")
+    assert outdated(record) == ""
+    old = record.model_copy(update={"provenance": {**record.provenance, "training_version": 1}})
+    assert outdated(old) == f"training version was 1, is {TRAINING_VERSION}"
+
+
+def test_timings_do_not_depend_on_training(preset):
+    task = latency_run(Study(preset()).preset)
+    record = Record(experiment=task, status="done", cost=task.cost(), wall_s=1.0, provenance={"training_version": 1})
+    assert outdated(record) == ""
+
+
+def test_a_changed_recipe_leaves_its_old_records_stale_and_in_use(preset, filled):
+    store = filled()
+    before = {record.key for record in store.records()}
+    study = Study(preset(recipe={"epochs": 3}), store.root, train=False)
+    stale = study.stale(["fig1"])
+    assert {x.key for x in stale} == before
+    assert {x.reason for x in stale} == {"recipe.epochs was 2, is 3"}
+    assert all(x.task.recipe.epochs == 3 for x in stale)
+    with pytest.warns(StaleWarning, match=r"recipe\.epochs was 2, is 3"):
+        sample = study.random_sample()
+    assert set(sample.key) < before
+    assert sample.top1.tolist() == sorted(sample.top1)
+
+
+def test_changed_data_are_named_too(preset, filled):
+    store = filled()
+    stale = Study(preset(dataset={"difficulty": 0.5, "seed": 7}), store.root, train=False).stale(["fig1"])
+    assert {x.reason for x in stale} == {"dataset.difficulty was 0.0, is 0.5; dataset.seed was 0, is 7"}
+
+
+def test_other_networks_are_missing_and_not_stale(preset, filled):
+    store = filled()
+    study = Study(preset(base={"width": 0.5}), store.root, train=False)
+    assert study.stale(["fig1"]) == []
+    with pytest.raises(MissingRecords, match="5 of 5 records are not in"):
+        study.random_sample()
+
+
+def test_a_record_that_is_asked_for_does_not_stand_in_for_another(preset, filled):
+    study = Study(preset(), filled().root, train=False)
+    with pytest.raises(MissingRecords):  # the baseline of Figure 1 differs from these by its decay alone
+        study.records(study.series("ema").all())
+
+
+def test_of_several_older_records_the_most_similar_one_stands_in(make_experiment):
+    wanted = make_experiment()
+    recipes = [{"lr": 0.5}, {"lr": 0.5, "ema_decay": 0.1}, {"ema_decay": 0.1, "jitter": 0.3, "momentum": 0.1}]
+    old = [wanted.model_copy(update={"recipe": wanted.recipe.model_copy(update=x)}) for x in recipes]
+    records = [done(task) for task in old]
+    assert stand_in(wanted, reversed(records)) == records[0]
+    assert stand_in(wanted.model_copy(update={"seed": 5}), records) is None
+    assert changes(old[0], wanted) == [f"recipe.lr was 0.5, is {wanted.recipe.lr}"]
+
+
+def test_stale_records_are_trained_again_on_demand(preset, filled):
+    store = filled(training_version=1)
+    path, n = preset(), len(store.records())
+    arguments = ["sweep", path, "--store", str(store.root), "--page", "fig1"]
+    kept = CliRunner().invoke(tinynet, arguments, catch_exceptions=False)
+    assert "0 models trained" in kept.output
+    with pytest.warns(UserWarning, match="stale, to be made anew"):
+        again = CliRunner().invoke(tinynet, [*arguments, "--retry-stale", "--limit", "1"], catch_exceptions=False)
+    assert "1 models trained, 0 of them failed" in again.output
+    assert len((store.root / "records.damaged.jsonl").read_bytes().splitlines()) == n
+    fresh = Store(store.root).records()
+    assert [record.provenance["training_version"] for record in fresh] == [TRAINING_VERSION]
+
+
+def test_stale_records_by_page(preset, filled):
+    study = Study(preset(), filled(training_version=1).root, train=False)
+    pages = stale_pages(study)
+    n = len(study.store.records())
+    line = f"training version was 1, is {TRAINING_VERSION}"
+    assert pages[""] == [f"{n} records: {line}"]
+    assert pages["fig3"] == [f"5 records: {line}"]
+    assert "table4" not in pages
+
+
+def test_the_mark_stands_on_the_pages_of_stale_records_only(preset):
+    names = ["01_fig1_random_sampling", "03_fig3_frontier", "06_table3_costs"]
+    paths = [project_root() / "notebooks" / f"{name}.ipynb" for name in names]
+    stale = {"": ["9 records: recipe.lr was 1, is 2"], "fig1": ["5 records: recipe.lr was 1, is 2"]}
+    pages = [_page(path, Study(preset()).preset, stale).cells[1].source for path in paths]
+    assert "class: danger\n- 5 records: recipe.lr was 1, is 2\n:::" in pages[0]
+    assert [":class: danger" in page for page in pages] == [True, False, False]
+    assert all("Evidence: " in page for page in pages)
+
+
+def test_published_records_are_the_default_store(tmp_path, monkeypatch):
+    preset = Study("smoke").preset
+    assert not is_published(preset)
+    monkeypatch.setattr("tinynet_core.study.project_root", lambda: tmp_path)
+    assert default_store(preset) == tmp_path / "runs" / "smoke"
+    published = tmp_path / "results" / "smoke"
+    published.mkdir(parents=True)
+    Path(published / "records.jsonl").touch()
+    assert default_store(preset) == published

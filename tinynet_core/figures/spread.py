@@ -1,0 +1,120 @@
+"""The spread between seeds, what can be told apart, and the rank correlations of the frontier in spite of it."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tinynet_core.figures.style import BLUE, DIMENSIONS, GREEN, GREY, ORANGE, RED
+from tinynet_core.pareto import Correlation
+from tinynet_core.spread import Spread, ranked_right
+
+COLOURS = (BLUE, ORANGE, GREEN, RED)
+
+
+def seed_spreads(each: pd.DataFrame, pooled: Spread, binomial: float, images: int) -> Figure:
+    """Standard deviation between seeds of each network (columns mean, sd, seeds) against its mean top-1.
+
+    The line is the ``pooled`` one with its 95% interval; ``binomial``, a fraction, is that of ``images`` drawn anew.
+    """
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    axes.plot(100 * each["mean"], 100 * each.sd, "o", color=BLUE, label=f"one network (n = {len(each)})")
+    if each.empty:
+        axes.text(0.5, 0.3, "no network has two seeds", transform=axes.transAxes, ha="center", color=RED)
+        axes.set(xlim=(0, 100))
+    if pooled.known:
+        axes.axhspan(100 * pooled.low, 100 * pooled.high, color=RED, alpha=0.15, linewidth=0)
+        axes.axhline(100 * pooled.sd, color=RED, label=f"pooled, {pooled.freedom} degrees of freedom, 95% interval")
+    axes.axhline(100 * binomial, color=GREY, linestyle="--", label=f"binomial, {images:,} images drawn anew")
+    seeds = sorted(set(each.seeds))
+    axes.set(
+        xlabel="mean top-1 (%) over seeds",
+        ylabel="standard deviation between seeds\n(points of top-1)",
+        title=f"{' or '.join(map(str, seeds)) or 'one'} seed{'s' if seeds else ''} a network",
+        ylim=(0, 140 * max(binomial, each.sd.max() if len(each) else 0)),
+    )
+    axes.legend(fontsize="small", loc="upper right")
+    return figure
+
+
+def what_seeds_resolve(smallest: pd.DataFrame, sd: float, seeds: Sequence[int], what: str) -> Figure:
+    """Left: the smallest difference resolved, a line a column of ``smallest`` over its index, the seeds of a network.
+
+    Right: how often the better of two networks ranks first, by their true difference, for ``seeds`` runs each. ``sd``,
+    a fraction, is the spread, named ``what``.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for name, colour in zip(smallest, COLOURS, strict=False):
+        left.plot(smallest.index, 100 * smallest[name], "o-", color=colour, label=str(name))
+    left.set(
+        xlabel="seeds of each of two networks",
+        ylabel="difference resolved (points of top-1)",
+        title="5% two-sided, power 80%",
+        ylim=(0, None),
+    )
+    left.set_xticks(smallest.index)
+    left.legend(fontsize="small")
+    gaps = np.linspace(0, 6 * sd, 100)
+    for runs, colour in zip(seeds, COLOURS, strict=False):
+        right.plot(
+            100 * gaps, 100 * ranked_right(gaps, sd, runs), color=colour, label=f"{runs} run{'s'[: runs > 1]} each"
+        )
+    right.set(
+        xlabel="true difference (points of top-1)",
+        ylabel="better network ranked first (%)",
+        title=f"standard deviation {100 * sd:.2f} points: {what}",
+    )
+    right.legend(fontsize="small")
+    return figure
+
+
+def correlations_by_selection(
+    found: Mapping[str, Mapping[str, Correlation]],
+    nulls: Mapping[str, Mapping[str, np.ndarray]],
+    noisy: Mapping[str, Mapping[str, np.ndarray]],
+) -> Figure:
+    """Spearman's rho of r, d and w with MACs for each selection: frontier, null of its size, and other seeds.
+
+    By the name of the selection and then by r, d and w: the correlation with its bootstrap interval, its
+    distribution over random subsets, and over frontiers with other seeds (empty where the spread is unknown).
+    """
+    figure, panels = plt.subplots(1, 3, figsize=(12, 0.5 * len(found) + 2.2), sharey=True, layout="constrained")
+    names = list(found)
+    for axes, (x, label) in zip(panels, DIMENSIONS.items(), strict=True):
+        for i, name in enumerate(names):
+            low, middle, high = np.quantile(nulls[name][x], [0.025, 0.5, 0.975])
+            axes.barh(
+                i, high - low, left=low, height=0.75, color="0.88", label="null, 95% and median" if i == 0 else None
+            )
+            axes.plot([middle] * 2, [i - 0.37, i + 0.37], color=GREY)
+            rho = found[name][x]
+            sides = [[max(rho.rho - rho.low, 0)], [max(rho.high - rho.rho, 0)]]
+            axes.errorbar(
+                rho.rho,
+                i - 0.12,
+                xerr=sides,
+                fmt="o",
+                color=RED,
+                capsize=3,
+                label="frontier, 95% bootstrap" if i == 0 else None,
+            )
+            if len(drawn := noisy.get(name, {}).get(x, ())):
+                low, middle, high = np.nanquantile(drawn, [0.025, 0.5, 0.975])
+                axes.errorbar(
+                    middle,
+                    i + 0.18,
+                    xerr=[[middle - low], [high - middle]],
+                    fmt="s",
+                    color=BLUE,
+                    capsize=3,
+                    label="other seeds, 95%" if i == 0 else None,
+                )
+        axes.axvline(0, color=GREY, linewidth=0.8)
+        axes.set(xlabel="Spearman's rho with MACs", title=label, xlim=(-1.05, 1.05))
+    panels[0].set_yticks(range(len(names)), [f"{name}\nn = {found[name]['r'].n}" for name in names])
+    panels[0].invert_yaxis()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
+    return figure

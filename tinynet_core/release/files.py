@@ -1,0 +1,50 @@
+"""The table of all models for others to use: CSV, Parquet and a data card in one folder."""
+
+from pathlib import Path
+
+from tinynet_core.archive import SUFFIXES, check_target, write_table, write_text
+from tinynet_core.errors import UserError
+from tinynet_core.release.card import FIELDS, data_card
+from tinynet_core.release.tables import Tables, tables
+from tinynet_core.study import Study
+
+CARD = "README.md"
+
+
+def release(study: Study, folder: Path) -> Tables:
+    """Write the tables of ``study`` and their card into ``folder``, which is made; files that are there are replaced.
+
+    Each file is written whole or not at all, the card last. Raises ``UserError`` for a folder that cannot be written
+    and for records that are stale, ``MissingRecords`` where the study may not make what is missing.
+    """
+    _check_folder(folder)
+    found = tables(study)
+    _refuse_stale(study, found)
+    card = data_card(found, study.preset)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror or error}") from error
+    for name, fields in FIELDS.items():
+        table = getattr(found, name)[list(fields)]
+        for suffix in SUFFIXES:
+            file = folder / f"{name}{suffix}"
+            check_target(file)
+            write_table(table, file)
+    write_text(card, folder / CARD)
+    return found
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: the dataset needs a folder of its own")
+
+
+def _refuse_stale(study: Study, found: Tables) -> None:
+    """Records of another recipe or other data may stand in on a page; in a release they may not."""
+    if old := found.replaced:
+        raise UserError(
+            f"{len(old)} of {len(found.runs)} records in {study.store.root} are of other settings than the preset's, "
+            f"first {old[0][:12]}; make them anew with: tinynet sweep {study.preset_argument} "
+            f"--store {study.store.root} --page cost"
+        )
