@@ -1,16 +1,25 @@
 """The page of conclusions: the paper's claims as plain questions, each with its answer here and the evidence."""
 
 from datetime import timedelta
+from typing import get_args
 
 import pandas as pd
 
 from tinynet_core.experiments import Experiment
-from tinynet_core.paper.claims import ledger
-from tinynet_core.paper.questions import answered
-from tinynet_core.presets import Preset, load_preset
-from tinynet_core.series import giants, table3
+from tinynet_core.paper.claims import Verdict, ledger
+from tinynet_core.paper.questions import Question, answered
+from tinynet_core.presets import Preset
 from tinynet_core.store import Store
+from tinynet_core.study import Study
 
+LISTED = 12
+"""Claims of one question up to which each is listed."""
+WORDS: dict[Verdict, str] = {
+    "matches": "Holds",
+    "within tolerance": "Holds within tolerance",
+    "differs": "Does not hold",
+    "not attempted": "Open",
+}
 QUOTED_HOURS = 2.5
 """GPU-hours on average for one model of the random sample on ImageNet-100, one V100 (paper, section 4.2)."""
 
@@ -19,7 +28,7 @@ def conclusions(preset: Preset, store: Store) -> str:
     """The generated part of the page, in Markdown."""
     parts = [_basis(preset, store.frame())]
     found = answered(ledger(store))
-    head = "| question | answer here | claims: agree, differ, open | pages |\n|---|---|---|---|"
+    head = "| question | answer here | pages |\n|---|---|---|"
     parts.append("\n".join([head, *(_line(*entry) for entry in found)]))
     parts += [_section(*entry) for entry in found]
     return "\n\n".join(parts)
@@ -27,15 +36,16 @@ def conclusions(preset: Preset, store: Store) -> str:
 
 def next_steps() -> str:
     """What a reader with a GPU should run next, with the hours that the paper's own rate implies, in Markdown."""
-    hundred, thousand = load_preset("imagenet100"), load_preset("imagenet1k")
-    random = hundred.random_experiments()
+    hundred, thousand = Study("imagenet100", train=False), Study("imagenet1k", train=False)
+    random = hundred.preset.random_experiments()
     rate = sum(e.work for e in random) / (QUOTED_HOURS * len(random))
     steps = (
         ("Do random networks beat the rule run backwards (Figures 1 and 3)?", "imagenet100", "fig1",
-         [*random, *giants(hundred).all()]),
+         [*random, *hundred.series("fig1").all()]),
         ("Which dimension matters at one cost (Figure 2)?", "imagenet100", "fig2",
-         [*hundred.equal_cost_experiments(), *giants(hundred).all()]),
-        ("Are the TinyNets better on ImageNet itself (Table 3)?", "imagenet1k", "table3", table3(thousand).all()),
+         [*hundred.preset.equal_cost_experiments(), *hundred.series("fig2").all()]),
+        ("Are the TinyNets better on ImageNet itself (Table 3)?", "imagenet1k", "table3",
+         thousand.series("table3").all()),
     )  # fmt: skip
     lines = [
         f"| {what} | `tinynet sweep {preset} --page {page}` | {len(dict.fromkeys(tasks))} | {_hours(tasks, rate)} |"
@@ -61,29 +71,26 @@ def _basis(preset: Preset, records: pd.DataFrame) -> str:
     )
 
 
-def _line(question, answer: str, rows: pd.DataFrame) -> str:
+def _line(question: Question, answer: str, rows: pd.DataFrame) -> str:
+    return f"| {question.question} | **{answer}** | {_links(rows)} |"
+
+
+def _section(question: Question, answer: str, rows: pd.DataFrame) -> str:
+    head = f"## {question.question}\n\n{question.plain}\n\n**{answer[0].upper()}{answer[1:]}.**"
+    if len(rows) <= LISTED:
+        return "\n".join([f"{head}\n", *map(_item, rows.itertuples())])
     count = rows.verdict.value_counts()
-    agree = count.get("matches", 0) + count.get("within tolerance", 0)
-    numbers = f"{agree}, {count.get('differs', 0)}, {count.get('not attempted', 0)}"
-    links = ", ".join(f"[{name.split('_')[1]}](notebooks/{name}.ipynb)" for name in dict.fromkeys(rows.notebook))
-    return f"| {question.question} | **{answer}** | {numbers} | {links} |"
+    counts = ", ".join(f"{count[v]} {v}" for v in get_args(Verdict) if v in count)
+    return f"{head} Of {len(rows)} claims: {counts}. [The ledger](claims.md) has them; see also {_links(rows)}."
 
 
-def _section(question, answer: str, rows: pd.DataFrame) -> str:
-    head = "| the paper says | paper | here | evidence | verdict | how sure |\n|---|---|---|---|---|---|"
-    shown = rows if len(rows) <= 12 else rows[rows.verdict.isin(["differs", "not attempted"])]
-    lines = [
-        "| " + " | ".join(_cell(x) for x in (r.statement, r.paper, r.ours, r.evidence, r.verdict, r.note)) + " |"
-        for r in shown.itertuples()
-    ]
-    left_out = len(rows) - len(shown)
-    rest = f"\n\nThe other {left_out} claims agree with the paper; [all of them](claims.md)." if left_out else ""
-    return (
-        f"## {question.question}\n\n{question.plain}\n\n**{answer[0].upper()}{answer[1:]}.**\n\n"
-        + "\n".join([head, *lines])
-        + rest
-    )
+def _item(row) -> str:
+    """One claim: its verdict, what the paper says, and what was found."""
+    evidence = f" ({row.evidence})" if row.evidence else ""
+    if row.paper != "holds":
+        evidence = f" Paper: {row.paper}; here: {row.ours or 'not decided'}{evidence}."
+    return f"- *{WORDS[row.verdict]}:* {row.statement}{evidence} {row.note[:1].upper()}{row.note[1:]}."
 
 
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+def _links(rows: pd.DataFrame) -> str:
+    return ", ".join(f"[{name.split('_')[1]}](notebooks/{name}.ipynb)" for name in dict.fromkeys(rows.notebook))

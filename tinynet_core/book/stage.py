@@ -76,7 +76,7 @@ def _dataset(study: Study, folder: Path) -> str:
     """The tables, written to ``folder`` beside the page, with links to them and their data card."""
     release(study, folder)
     names = sorted(path.name for path in folder.iterdir())
-    links = ", ".join(f"[{name}]({folder.name}/{name})" for name in names)
+    links = ", ".join(f"{{download}}`{name} <{folder.name}/{name}>`" for name in names)
     card = (folder / CARD).read_text().split("---\n", 2)[2].strip()
     title, _, text = card.partition("\n")
     return f"**Files:** {links}.\n\n## {title.removeprefix('# ')}\n{text.replace(chr(10) + '## ', chr(10) + '### ')}"
