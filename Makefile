@@ -1,5 +1,4 @@
-# make book   the website from the published records, from a bare machine with Python >= 3.11 and make
-#             make book PRESET=smoke trains a small study from nothing
+# make book   the website, from a bare machine with Python >= 3.11 and make
 # make test   lint, unit tests, notebooks and the site in a real browser
 # make soak   kill a sweep at random moments, many times, and compare every record
 # make bench  the performance claims, each beside a peer
@@ -14,16 +13,15 @@ READY  := $(VENV)/.ready
 book: $(READY)
 	$(BIN)/tinynet book $(PRESET)
 
-# The nodes of a simulated cluster need the machine to themselves. The site is the published one; two of its records are
-# trained again. The sweep trains the smoke preset from nothing, and nbmake runs every notebook on its records.
+# The nodes of a simulated cluster need the machine to themselves. The notebooks train the smoke preset once, for the site;
+# nbmake then finds its records. Two of the published records are trained again.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests --ignore=tests/book --ignore=tests/test_ray.py -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/test_ray.py
-	$(BIN)/tinynet book reduced
+	$(BIN)/tinynet book smoke
 	$(BIN)/pytest tests/book
-	$(BIN)/tinynet verify reduced --records 2
-	$(BIN)/tinynet sweep smoke
 	OMP_NUM_THREADS=1 $(BIN)/pytest --nbmake --nbmake-timeout=900 -n 2 notebooks
+	$(BIN)/tinynet verify reduced --records 2
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -8,16 +8,18 @@ from functools import partial
 
 import pytest
 
+from tinynet_core import Study
 from tinynet_core.presets import project_root
 
 ROOT = project_root()
+PRESET = "smoke"
 
 
 @pytest.fixture(scope="session")
 def site():
-    """The published site, built as ``make book`` builds it."""
+    """The site of ``PRESET``, built as ``make book`` builds it."""
     done = subprocess.run(
-        [sys.executable, "-m", "tinynet_core.cli", "book", "reduced"],
+        [sys.executable, "-m", "tinynet_core.cli", "book", PRESET],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -26,6 +28,12 @@ def site():
     index = done.stdout.strip().splitlines()[-1]
     assert index == str(ROOT / "_build" / "html" / "index.html")
     return ROOT / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def study(site):
+    """What the site was made from."""
+    return Study(PRESET, train=False)
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

@@ -6,7 +6,19 @@ from tinynet_core.presets import project_root
 
 ROOT = project_root()
 PAGES = [
-    *("intro", "reading", "data", "claims", "calibration", "runs", "references", "performance", "cluster"),
+    *(
+        "intro",
+        "conclusions",
+        "reading",
+        "data",
+        "dataset",
+        "claims",
+        "calibration",
+        "runs",
+        "references",
+        "performance",
+        "cluster",
+    ),
     *(f"notebooks/{p.stem}" for p in sorted((ROOT / "notebooks").glob("*.ipynb"))),
 ]
 LOOK = """() => ({
