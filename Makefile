@@ -14,14 +14,14 @@ book: $(READY)
 	$(BIN)/tinynet book $(PRESET)
 
 # The nodes of a simulated cluster need the machine to themselves. The notebooks train the smoke preset once, for the site;
-# nbmake then finds its records. Two of the published records are trained again.
+# nbmake then finds its records. Two of them are trained again and compared.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests --ignore=tests/book --ignore=tests/test_ray.py -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/test_ray.py
 	$(BIN)/tinynet book smoke
 	$(BIN)/pytest tests/book
 	OMP_NUM_THREADS=1 $(BIN)/pytest --nbmake --nbmake-timeout=900 -n 2 notebooks
-	$(BIN)/tinynet verify reduced --records 2
+	$(BIN)/tinynet verify smoke --records 2
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -215,12 +215,13 @@ def book(preset: str, store: str, train: bool | None, build: Path | None) -> Non
     if stale:
         lines = ["error: stale records, marked on their pages:", *(f"  {line}" for line in stale)]
         click.echo("\n".join(lines), err=True)
-        click.echo(f"make them anew with: tinynet sweep {preset} --retry-stale", err=True)
+        where = f" --store {store}" if store else ""
+        click.echo(f"make them anew with: tinynet sweep {preset}{where} --retry-stale", err=True)
         sys.exit(1)
 
 
 @tinynet.command()
-@click.option("--preset", default="reduced", show_default=True)
+@click.option("--preset", default="smoke", show_default=True)
 @store_option
 @click.option("--format", "form", type=click.Choice(["text", "csv"]), default="text", show_default=True)
 def claims(preset: str, store: str, form: str) -> None:

@@ -49,6 +49,8 @@ def sweep_command(
     from tinynet_core.study import Study
     from tinynet_core.sweeps import sweep
 
+    if dry_run and (retry_failed or retry_stale):
+        raise click.UsageError("--dry-run changes nothing: leave --retry-failed and --retry-stale out")
     study = Study(preset, store)
     if dry_run:
         first, after = study.plan(pages)
@@ -61,10 +63,11 @@ def sweep_command(
         wanted += stage
         if retry_failed:
             study.store.set_failed_aside(stage)
-        if retry_stale:
-            study.store.set_stale_aside(_outdated(study, stage))
-        todo = study.store.missing(stage)
         left = None if limit is None else limit - len(records)
+        if retry_stale:
+            free = None if left is None else max(0, left - len(study.store.missing(stage)))
+            study.store.set_stale_aside(_outdated_keys(study, stage)[:free])
+        todo = study.store.missing(stage)
         resources = study.preset.resources
         records += sweep(todo[:left], study.store, executor, workers, resources=resources, address=address)
         if len(todo) > len(todo[:left]):
@@ -74,7 +77,7 @@ def sweep_command(
     _list_failed(study.store.frame(dict.fromkeys(wanted)))
 
 
-def _outdated(study, stage) -> list[str]:
+def _outdated_keys(study, stage) -> list[str]:
     """Keys of the records of ``stage`` that do not belong to their tasks any more."""
     from tinynet_core.resources import cores
     from tinynet_core.staleness import outdated

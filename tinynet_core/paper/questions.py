@@ -16,13 +16,17 @@ AGREE = ("matches", "within tolerance")
 
 
 class Question(BaseModel):
-    """A question, what it is about in plain words, and the claims that answer it, by id or by a pattern with ``*``."""
+    """A question, what it is about in plain words, and its claims, by id or by a pattern with ``*``.
+
+    ``key`` claims give the answer, all of them where it is empty; the others are evidence beside them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     question: str
     plain: str
     claims: tuple[str, ...]
+    key: tuple[str, ...] = ()
 
     def ids(self) -> list[str]:
         """Ids of its claims, in the order of the ledger; raises ``ValueError`` for a pattern that fits none."""
@@ -40,7 +44,7 @@ def questions() -> tuple[Question, ...]:
 
 
 def answer(verdicts: Iterable[str]) -> str:
-    """What the verdicts on the claims of one question say together, in a few words."""
+    """What the verdicts on the key claims of one question say together, in a few words."""
     count = Counter(verdicts)
     agree, differ, left = sum(count[v] for v in AGREE), count["differs"], count["not attempted"]
     if not agree and not differ:
@@ -55,4 +59,4 @@ def answered(ledger: pd.DataFrame) -> list[tuple[Question, str, pd.DataFrame]]:
     """Each question with its answer and the rows of the ``ledger`` (``claims.ledger``) behind it."""
     by_id = ledger.set_index("id", drop=False)
     found = [(question, by_id.loc[question.ids()]) for question in questions()]
-    return [(question, answer(rows.verdict), rows) for question, rows in found]
+    return [(q, answer(rows.verdict.loc[[*(q.key or rows.index)]]), rows) for q, rows in found]

@@ -18,8 +18,8 @@ def release(study: Study, folder: Path) -> Tables:
     and for records that are stale, ``MissingRecords`` where the study may not make what is missing.
     """
     _check_folder(folder)
+    _refuse_stale(study)
     found = tables(study)
-    _refuse_stale(study, found)
     card = data_card(found, study.preset)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,11 +40,11 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"{folder} is a file: the dataset needs a folder of its own")
 
 
-def _refuse_stale(study: Study, found: Tables) -> None:
-    """Records of another recipe or other data may stand in on a page; in a release they may not."""
-    if old := found.replaced:
+def _refuse_stale(study: Study) -> None:
+    """Records that are stale may stand on a page, marked; in a release they may not."""
+    if old := study.stale(["cost"]):
         raise UserError(
-            f"{len(old)} of {len(found.runs)} records in {study.store.root} are of other settings than the preset's, "
-            f"first {old[0][:12]}; make them anew with: tinynet sweep {study.preset_argument} "
-            f"--store {study.store.root} --page cost"
+            f"{len(old)} records in {study.store.root} are stale, such as {old[0].key[:12]}: {old[0].reason}; "
+            f"make them anew with: tinynet sweep {study.preset_argument} --store {study.store.root} --page cost "
+            "--retry-stale"
         )

@@ -39,8 +39,6 @@ class Tables:
     recipes: dict[str, BaseModel]
     latencies: Record
     """The record of the times in ``models``."""
-    replaced: list[str]
-    """Keys of records of other settings that stand in for those that the preset asks for."""
 
 
 def tables(study: Study) -> Tables:
@@ -71,7 +69,6 @@ def tables(study: Study) -> Tables:
         data={label(e.dataset): e.dataset for e in firsts.values()},
         recipes={label(e.recipe): e.recipe for e in firsts.values()},
         latencies=timed,
-        replaced=[x.key for (_, e), x in zip(everything, records, strict=True) if x.key != e.key],
     )
 
 
