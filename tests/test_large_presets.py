@@ -48,7 +48,7 @@ def preset(tmp_path_factory):
     write_coco(folder / "coco")
     hundred = shrunk(
         "imagenet100",
-        random_sample={"models": 5, "frontier": 0.6},
+        random_sample={"models": 5, "frontier": 0.8},
         equal_cost_sample={"models": 5, "tolerance": 0.1},
         resnet_recipe={**SMALL["recipe"], "warmup_epochs": 0},
         dataset={"classes": 2, "side": 32, "train_per_class": 10},
