@@ -75,7 +75,10 @@ def test_a_lead_over_the_line_by_hand():
     assert found.gap.value == pytest.approx(10)  # half-way between 10 and 40 on a logarithmic axis: 60%
     variance = 0.7 * 0.3 + 0.25 * 0.5 * 0.5 + 0.25 * 0.7 * 0.3
     assert found.gap.half == pytest.approx(196 * np.sqrt(variance / IMAGES))
-    assert found.verdict == "ahead"
+    assert found.verdict == "too few seeds"
+    names = {"tiny": 0.7, "small": 0.5, "large": 0.7, "huge": 0.9}
+    seeds = comparison({name: [x, x + 0.01, x - 0.01] for name, x in names.items()}, costs)
+    assert lead(seeds, "tiny", ["huge", "small", "large"], costs).verdict == "ahead"
 
 
 def test_a_rival_of_the_same_cost_is_compared_alone():

@@ -29,7 +29,7 @@ def test_training_gives_what_it_gave(name, found):
         pytest.fail(message, pytrace=False)
 
 
-def test_the_runs_together_take_every_turn():
+def test_the_runs_together_set_every_field_of_a_recipe():
     recipes = {run: task.recipe for run, task in RUNS.items()}
     of = {field: {getattr(recipe, field) for recipe in recipes.values()} for field in Recipe.model_fields}
     assert of["optimizer"] == {"adamw", "sgd", "rmsprop"}
@@ -107,6 +107,14 @@ def _swapped(images, right=augment.normalise):
     return right(images.flip(1))
 
 
+def _aliased(low, high, size, side, interpolation):
+    """Resizing without antialiasing: pixels between the samples are left out."""
+    at = low[:, None] + (torch.arange(side) + 0.5) * ((high - low) / side)[:, None]
+    distance = (torch.arange(size)[None, None] + 0.5 - at[:, :, None]).abs()
+    weights = (1 - distance).clamp(min=0)
+    return weights / weights.sum(2, keepdim=True)
+
+
 @pytest.mark.parametrize(
     ("place", "attribute", "other"),
     [
@@ -114,6 +122,7 @@ def _swapped(images, right=augment.normalise):
         (loop, "_optimizer", _decaying_all),
         (loop, "_DROPOUT", 5),
         (augment, "normalise", _swapped),
+        (augment, "_filter", _aliased),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -169,6 +169,12 @@ def test_a_sentence_is_decided_by_the_interval(theirs, value, note):
     assert (found.value, found.note) == (value, note)
 
 
+def test_a_network_of_ours_that_never_finished_leaves_the_sentence_undecided():
+    ours, theirs = {0.5: [80, 81, 82], 0.25: [None, None, None]}, {0.5: [70, 71, 72], 0.25: [60, 61, 62]}
+    found = duels(ours, theirs).compared.better([(f"ours {c}", f"rival {c}") for c in theirs])
+    assert (found.value, found.note) == (None, "no run finished of ours 0.25")
+
+
 def test_one_seed_decides_nothing():
     found = duels({0.5: [80]}, {0.5: [20]}).compared.better([("ours 0.5", "rival 0.5")])
     assert found.value is None

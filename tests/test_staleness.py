@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from tiny_preset import TINY
 
 from tinynet_core import Store, Study
 from tinynet_core.book.site import stale_pages
@@ -13,15 +14,6 @@ from tinynet_core.record import Record, failed
 from tinynet_core.staleness import StaleWarning, changes, drawn_hash, outdated, stand_in, summary
 from tinynet_core.study import MissingRecords, default_store, is_published, latency_run
 from tinynet_core.training.loop import TRAINING_VERSION
-
-TINY = {
-    "name": "tiny",
-    "about": "for tests",
-    "base": {"resolution": 32, "width": 0.35, "divisor": 4},
-    "dataset": {"classes": 4, "resolution": 32, "train_images": 96, "val_images": 32, "difficulty": 0.0},
-    "recipe": {"epochs": 2, "batch_size": 32, "warmup_epochs": 0.5},
-    "random_sample": {"models": 5, "frontier": 0.6},
-}
 
 
 def done(task, top1=0.5, **about):

@@ -4,19 +4,11 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
+from tiny_preset import TINY
 
 from tinynet_core import Store, Study
 from tinynet_core.cli import tinynet
 from tinynet_core.record import failed
-
-TINY = {
-    "name": "tiny",
-    "about": "for tests",
-    "base": {"resolution": 32, "width": 0.35, "divisor": 4},
-    "dataset": {"classes": 4, "resolution": 32, "train_images": 96, "val_images": 32, "difficulty": 0.0},
-    "recipe": {"epochs": 2, "batch_size": 32, "warmup_epochs": 0.5},
-    "random_sample": {"models": 5, "frontier": 0.6},
-}
 
 
 @pytest.fixture(autouse=True)

@@ -201,9 +201,9 @@ def test_other_versions_and_other_data_are_stale(records, filled, in_this_proces
     store = filled([old, moved, records[2]])
     result = command("--store", str(store.root), "--records", "3")
     assert result.exit_code == 1
-    assert re.search(rf"{old.key[:12]} .* - +- .*stale: made with training version 1, now 2\n", result.stdout)
+    assert re.search(rf"{old.key[:12]} .* - +- .*stale: training version was 1, is 2\n", result.stdout)
     now = records[1].provenance["dataset_sha256"][:12]
-    assert re.search(rf"{moved.key[:12]} .*stale: made from data 000000000000, now {now}\n", result.stdout)
+    assert re.search(rf"{moved.key[:12]} .* - +- .*stale: hash of the data was 000000000000, is {now}\n", result.stdout)
     assert "1 of 3 records" in result.stdout
     ((asked, *_),) = in_this_process
     assert old.experiment not in asked

@@ -214,9 +214,12 @@ class Comparison:
     def better(self, pairs: Pairs) -> Finding:
         """Whether ours is ahead in the average of the pairs that count, decided by its interval and not by the mean.
 
-        Undecided where the interval holds zero, where no pair counts, and where a network has too few seeds.
+        Undecided where the interval holds zero, where no pair counts, where a network has too few seeds, and where one
+        of ours was trained and never finished: leaving it out would flatter ours.
         """
         kept = self.kept(pairs)
+        if failed := [ours for ours, _ in pairs if ours in self.networks.index and ours not in self.top1]:
+            return self._finding(None, f"no run finished of {', '.join(failed)}")
         if not kept:
             return self._finding(None, self._lacking([pairs], set()).removeprefix("; "))
         gap, used = self.average(kept), {name for pair in kept for name in pair}

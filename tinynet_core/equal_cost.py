@@ -57,19 +57,23 @@ def _r_squared(design: np.ndarray, target: np.ndarray) -> float:
 class Lead:
     """``ours`` over a line of rivals, read off at the ``cost`` of ours: the two rivals around it and the difference.
 
-    ``gap`` is None, and ``between`` empty, where the cost lies outside of the line by more than ``EDGE``.
+    ``gap`` is None, and ``between`` empty, where the cost lies outside of the line by more than ``EDGE``. ``told``:
+    whether all of them have seeds enough to decide.
     """
 
     ours: str
     cost: float
     between: tuple[str, ...]
     gap: Interval | None
+    told: bool = False
 
     @property
     def verdict(self) -> str:
         """Who is ahead, as far as the interval tells."""
         if self.gap is None:
             return "outside"
+        if not self.told:
+            return "too few seeds"
         if self.gap.clear:
             return "ahead"
         return "behind" if self.gap.value < -self.gap.half else "open"
@@ -91,5 +95,6 @@ def lead(compared: Comparison, ours: str, rivals: Sequence[str], costs: Mapping[
                 part = log(at / low) / log(high / low) if high > low else 0.5
                 weights = {ours: 1.0, left: part - 1, right: -part}
                 used = {name: weight for name, weight in weights.items() if weight}
-                return Lead(ours, cost, tuple(name for name in used if name != ours), compared.weighted(used))
+                between = tuple(name for name in used if name != ours)
+                return Lead(ours, cost, between, compared.weighted(used), compared.told(set(used)))
     return Lead(ours, cost, (), None)

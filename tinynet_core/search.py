@@ -4,12 +4,15 @@ The accuracy of the best of many trainings is too high: the best one was lucky i
 as well. This winner's curse is named where it is not removed.
 """
 
+from math import sqrt
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from tinynet_core.budget import UnreachableBudget
+from tinynet_core.spread import reliability
 
 WINDOW = 0.2
 """Relative distance in MACs from a budget within which a sampled model is a candidate for it.
@@ -107,6 +110,5 @@ def regressed(best: ArrayLike, top1: ArrayLike, noise: float) -> np.ndarray:
     that luck is as large for every model.
     """
     values = np.asarray(top1, dtype=float)
-    spread = values.var(ddof=1) if len(values) > 1 else 0.0
-    reliability = max(0.0, 1 - noise / spread) if spread else 0.0
-    return values.mean() + reliability * (np.asarray(best, dtype=float) - values.mean())
+    share = reliability(values, sqrt(noise)) if len(values) > 1 else 0.0
+    return values.mean() + share * (np.asarray(best, dtype=float) - values.mean())

@@ -163,8 +163,8 @@ class Study:
     def series(self, page: str) -> Series:
         """What the page compares under this preset: one of ``series.KNOWN`` and ``series.AFTER_SAMPLE``.
 
-        That a network is off its budget, or its budget outside what the formula was fitted on, is not warned of here:
-        the pages show it.
+        It warns neither of a network off its budget, which the pages show, nor of a budget outside the fitted range,
+        which the pages on the formula and on the duel name.
         """
         return self._series(page, self.sampled.sample() if page in AFTER_SAMPLE else None)
 

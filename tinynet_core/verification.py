@@ -18,8 +18,9 @@ from tinynet_core.data import check_source
 from tinynet_core.errors import UserError
 from tinynet_core.experiments import Experiment
 from tinynet_core.record import Record, provenance
-from tinynet_core.resources import Resources
+from tinynet_core.resources import Resources, cores
 from tinynet_core.spread import Spread, seed_spread
+from tinynet_core.staleness import outdated
 from tinynet_core.store import FILE, Store
 from tinynet_core.sweeps import SweepStopped, sweep
 
@@ -159,12 +160,8 @@ def first_difference(record: Record, now: Record) -> str:
 
 
 def _outdated(record: Record) -> Check | None:
-    from tinynet_core.training.loop import TRAINING_VERSION
-
-    version = record.provenance.get("training_version")
-    if version == TRAINING_VERSION:
-        return None
-    return Check(record, None, "stale", f"made with training version {version}, now {TRAINING_VERSION}")
+    reason = outdated(record, cores())
+    return Check(record, None, "stale", reason) if reason else None
 
 
 def _made_like(record: Record, made: dict[str, Any], whatever: Sequence[str] = ()) -> bool:

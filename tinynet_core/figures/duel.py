@@ -52,7 +52,7 @@ def best_of_random(
     axes.fill_between(curve.n, curve.low, curve.high, color=ORANGE, alpha=0.2, linewidth=0, label=label)
     axes.plot(curve.n, curve.expected, color=ORANGE, marker=".", label=f"expected best, as measured (N = {len(curve)})")
     if regressed is not None:
-        axes.plot(curve.n, regressed, color=RED, linestyle="--", label="the same, luck of the choice removed")
+        axes.plot(curve.n, regressed, color=RED, linestyle="--", label="the same, luck of the seed removed")
     if target is not None:
         axes.axhline(target.value, color=BLUE, label="formula fitted here, with 95% interval")
         axes.axhspan(target.value - target.half, target.value + target.half, color=BLUE, alpha=0.15, linewidth=0)
