@@ -27,7 +27,7 @@ SMALL = {
     "base": {"resolution": 48, "width": 0.2, "divisor": 2},
     "dataset": {"classes": 3, "side": 32},
     "recipe": {"epochs": 1, "batch_size": 16, "norm_batch": 8, "warmup_epochs": 0.2, "precision": "fp32"},
-    "latency": {"runs": 10, "warmup": 1},
+    "latency": {"runs": 10, "warmup": 1, "model_runs": 10, "models": 12},
     "resources": {"workers": 2, "gpus": 0, "cpus": 1},
 }
 
