@@ -181,7 +181,7 @@ def test_a_sentence_is_decided_by_means():
 def test_a_sentence_is_left_open(compared, note):
     found = compared.beats(one_each("a", ["b"]))
     assert (found.value, found.note) == (None, note)
-    assert compared.gain("a", "b").value is None
+    assert compared.gain("table1-half-gain", "a", "b").value is None
 
 
 def test_a_budget_that_cannot_be_reached_leaves_the_others():
@@ -191,8 +191,14 @@ def test_a_budget_that_cannot_be_reached_leaves_the_others():
     assert found.note == "ahead of 1 of 1, clearly of 1; not at this cost: a2, b2"
 
 
+def test_a_gain_too_uncertain_to_compare_with_the_papers_is_left_open():
+    found = compare({"a": A, "b": B}).gain("table1-half-gain", "a", "b")
+    assert found.value is None
+    assert found.note.endswith("], too wide to compare with the paper's number")
+
+
 def test_a_gain_is_the_difference():
-    found = compare({"a": A, "b": C}).gain("a", "b")
+    found = compare({"a": A, "b": C}).gain("table1-half-gain", "a", "b")
     assert found.value == pytest.approx(20.333, abs=1e-3)
     assert found.note == "+20.3 points, 95% [+17.2, +23.5]"
     low, high = ttest_ind(A, C, equal_var=False).confidence_interval()

@@ -18,6 +18,7 @@ from tinynet_core.detection.evaluation import METRICS, average_precision
 from tinynet_core.detection.model import Targets
 from tinynet_core.experiments import Detection, DetectionPlan, Experiment
 from tinynet_core.record import execute
+from tinynet_core.staleness import outdated
 from tinynet_core.tracing import trace
 from tinynet_core.training import checkpoint, loop
 from tinynet_core.training.augment import draw
@@ -385,7 +386,13 @@ def test_a_pretrained_backbone_starts_with_the_weights_of_its_classifier(tiny_da
     given = []
     real = model.build
     monkeypatch.setattr(model, "build", lambda *a: given.append(a[-1]) or real(*a))
-    assert execute(task, "cpu", tmp_path).done
+    record = execute(task, "cpu", tmp_path)
+    assert record.done
+    assert outdated(record) == ""
+    about = record.provenance | {"pretraining_dataset_sha256": "0" * 64}
+    assert outdated(record.model_copy(update={"provenance": about})).startswith(
+        "hash of the data of the pretraining was 000000000000, is "
+    )
     weights = classifier.module("cpu", tmp_path).state_dict()
     (start,) = [module for module in given if isinstance(module, torch.nn.Module)]
     assert all(torch.equal(value, weights[name]) for name, value in start.state_dict().items())

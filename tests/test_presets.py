@@ -59,7 +59,7 @@ def test_reduced_is_the_papers_protocol():
         (lambda c: c.pop("dataset"), r"dataset: Field required"),
         (lambda c: c.update(name="../x"), r"name: .*, got '../x'"),
         (lambda c: c["random_sample"].update(low=2.0, high=1.0), r"low 2 must be below random_sample.high 1"),
-        (lambda c: c["random_sample"].update(frontier=0.1), r"frontier 0.1 keeps fewer than 3 of 12 models"),
+        (lambda c: c["random_sample"].update(frontier=0.25), r"frontier 0.25 keeps fewer than 4 of 12 models"),
         (lambda c: c["recipe"].update(mirror=0.5), r"recipe.mirror must be 0"),
         (lambda c: c["recipe"].update(batch_size=4000), r"batch_size 4000 is above the 1500 training images"),
         (lambda c: c.update(budgets=[0.5, 1.0]), r"budgets: must hold shares above 0 and below 1, got \[0.5, 1.0\]"),

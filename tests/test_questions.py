@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from tinynet_core import Store
-from tinynet_core.book.conclusions import LISTED, QUOTED_HOURS, conclusions, next_steps
-from tinynet_core.paper.claims import claims, ledger
+from tinynet_core.book.conclusions import LISTED, QUOTED_HOURS, conclusions, next_steps, page_link
+from tinynet_core.paper.claims import Finding, claims, ledger, write_claims
 from tinynet_core.paper.questions import Question, answer, answered, questions
 from tinynet_core.presets import load_preset
 
@@ -63,6 +63,27 @@ def test_the_page_without_any_record_says_so(tmp_path):
     for line in text.splitlines():
         assert not line.startswith("|") or line.count("|") == 4
     assert text.count("\n- *Open:*") == sum(len(q.ids()) for q in questions() if len(q.ids()) <= LISTED)
+
+
+def test_a_number_that_differs_is_told_from_a_sentence_that_does_not_hold(tmp_path):
+    store = Store(tmp_path)
+    found = {"fig3-rho-resolution": 0.1, "fig3-order": False}
+    write_claims(store, "03_fig3_frontier", {k: Finding(value=v, evidence="proxy") for k, v in found.items()})
+    text = conclusions(load_preset("smoke"), store)
+    assert "\n- *Another number:* Spearman's correlation of resolution with FLOPs on the frontier. Paper: 0.81" in text
+    assert "\n- *Does not hold:* On the frontier the correlations with FLOPs are ordered" in text
+
+
+@pytest.mark.parametrize(
+    ("notebook", "link"),
+    [
+        ("03_fig3_frontier", "[Figure 3](notebooks/03_fig3_frontier.ipynb)"),
+        ("04_eq1_tiny_formula", "[Equation 1](notebooks/04_eq1_tiny_formula.ipynb)"),
+        ("24_duel_equal_cost", "[duel equal cost](notebooks/24_duel_equal_cost.ipynb)"),
+    ],
+)
+def test_pages_are_called_as_in_the_paper(notebook, link):
+    assert page_link(notebook) == link
 
 
 def test_the_next_steps_rest_on_the_quoted_hours():

@@ -59,6 +59,7 @@ def test_one_seed_tells_nothing():
         assert network_spreads(groups).empty
         assert np.isnan(spread_trend(groups).rho)
     assert np.isnan(resolvable(float("nan"), 3))
+    assert resolvable(0.0, 3) == 0
     assert np.isnan(reliability([0.1, 0.2, 0.3], float("nan")))
 
 
@@ -104,7 +105,7 @@ def test_what_is_resolved_falls_with_seeds_and_with_a_pooled_spread():
     ("arguments", "message"),
     [
         ((0.01, 1), "one seed each gives no standard deviation"),
-        ((0.0, 3), "must be above 0"),
+        ((-0.01, 3), "must be above 0"),
         ((0.01, 0), "must be above 0"),
         ((0.01, 3, None, 0.05, 0.04), "wanted power must lie between"),
     ],

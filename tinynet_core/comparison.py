@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import norm, t
 
-from tinynet_core.paper.claims import Evidence, Finding
+from tinynet_core.paper.claims import Evidence, Finding, claims, settled
 from tinynet_core.series import Series
 
 NEAR = 0.1
@@ -229,14 +229,21 @@ class Comparison:
         note += f", {gap.detectable:.1f} points would have been seen" if told and value is None else ""
         return self._finding(value, note + self._lacking([pairs], used))
 
-    def gain(self, ours: str, rival: str) -> Finding:
-        """The difference of two networks in points; undecided as in ``beats``."""
+    def gain(self, claim: str, ours: str, rival: str) -> Finding:
+        """The difference of two networks in points, for the number of the paper that the ``claim`` of this id holds.
+
+        Undecided as in ``beats``, and where the interval does not tell whether it is the paper's (``claims.settled``).
+        """
         pairs = [(ours, rival)]
         if not self.kept(pairs):
             return self._finding(None, self._lacking([pairs], set()).removeprefix("; "))
         gap = self.difference(ours, rival)
-        note = f"{gap.value:+.1f} points, 95% {gap.limits}" + self._lacking([pairs], {ours, rival})
-        return self._finding(gap.value if self.told({ours, rival}) else None, note)
+        told = self.told({ours, rival})
+        clear = settled(claims()[claim], gap.value - gap.half, gap.value + gap.half)
+        note = f"{gap.value:+.1f} points, 95% {gap.limits}"
+        note += ", too wide to compare with the paper's number" if told and not clear else ""
+        note += self._lacking([pairs], {ours, rival})
+        return self._finding(gap.value if told and clear else None, note)
 
     def kept(self, pairs: Pairs) -> Pairs:
         """Those of ``pairs`` of which both networks count."""

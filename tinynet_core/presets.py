@@ -27,6 +27,9 @@ FEWEST_CLASSES, FEWEST_EPOCHS, DETECTOR_PIXELS = 100, 90, 512
 INVERSE_SHARES = (0.5, 0.25, 0.125, 0.0625)
 """Shares of the baseline's MACs of EfficientNet-B^-1 ... -B^-4 (paper, section 4.1: 2^-phi)."""
 
+_FEWEST_KEPT = 4
+"""Models on the frontier that a formula needs to be fitted with one of them left out."""
+
 
 def check_base_keys(value: Any) -> Any:
     """Refuse a key that a ``Base`` does not have, by name."""
@@ -136,8 +139,10 @@ class Preset(BaseModel):
         sample = self.random_sample
         if sample and not sample.low < sample.high:
             raise ValueError(f"random_sample.low {sample.low:g} must be below random_sample.high {sample.high:g}")
-        if sample and round(sample.frontier * sample.models) < 3:
-            raise ValueError(f"random_sample.frontier {sample.frontier:g} keeps fewer than 3 of {sample.models} models")
+        if sample and round(sample.frontier * sample.models) < _FEWEST_KEPT:
+            raise ValueError(
+                f"random_sample.frontier {sample.frontier:g} keeps fewer than {_FEWEST_KEPT} of {sample.models} models"
+            )
         try:
             self.experiment(Scale())
             self.named_experiments()

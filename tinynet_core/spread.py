@@ -114,10 +114,10 @@ def power(difference: float, sd: float, seeds: int, freedom: int | None = None, 
 def resolvable(sd: float, seeds: int, freedom: int | None = None, level: float = 0.05, wanted: float = 0.8) -> float:
     """The smallest difference that two networks with ``seeds`` runs each show with power ``wanted``, see ``power``.
 
-    In the unit of ``sd``; NaN where ``sd`` is unknown.
+    In the unit of ``sd``; NaN where ``sd`` is unknown, and zero where no seed differs from another.
     """
-    if isnan(sd):
-        return nan
+    if isnan(sd) or sd == 0:
+        return sd
     power(0.0, sd, seeds, freedom, level)
     if not level < wanted < 1:
         raise ValueError(f"wanted power must lie between the level {level:g} and 1, got {wanted!r}")

@@ -15,6 +15,9 @@ _NAMED = 3
 _SUBJECT = ("kind", "network", "networks", "scale", "head", "base", "seed")
 """Fields that say what is trained or timed; the others say how."""
 
+_HASHES, _HASHED = ("dataset_sha256", "pretraining_dataset_sha256"), ("data", "data of the pretraining")
+"""Where the provenance holds the hashes of a task's ``data``, in their order, and what they are called."""
+
 
 class StaleWarning(UserWarning):
     """Records are used that are stale."""
@@ -44,11 +47,11 @@ def outdated(record: Record, workers: int = 1) -> str:
         return f"training version was {version}, is {TRAINING_VERSION}"
     if not record.done:
         return ""  # a failed run does not name its data
-    dataset = task.data[0]
-    if isinstance(dataset, GlyphDataset | SceneDataset):
-        was, now = str(about.get("dataset_sha256")), drawn_hash(dataset, workers)
-        if was != now:
-            return f"hash of the data was {was[:12]}, is {now[:12]}"
+    for dataset, name, what in zip(task.data, _HASHES, _HASHED, strict=False):
+        if isinstance(dataset, GlyphDataset | SceneDataset):
+            was, now = str(about.get(name)), drawn_hash(dataset, workers)
+            if was != now:
+                return f"hash of the {what} was {was[:12]}, is {now[:12]}"
     return ""
 
 

@@ -1,5 +1,6 @@
 """The page of conclusions: the paper's claims as plain questions, each with its answer here and the evidence."""
 
+import re
 from datetime import timedelta
 from typing import get_args
 
@@ -20,6 +21,7 @@ WORDS: dict[Verdict, str] = {
     "differs": "Does not hold",
     "not attempted": "Open",
 }
+_KINDS = {"fig": "Figure", "table": "Table", "eq": "Equation"}
 QUOTED_HOURS = 2.5
 """GPU-hours on average for one model of the random sample on ImageNet-100, one V100 (paper, section 4.2)."""
 
@@ -86,11 +88,20 @@ def _section(question: Question, answer: str, rows: pd.DataFrame) -> str:
 
 def _item(row) -> str:
     """One claim: its verdict, what the paper says, and what was found."""
-    evidence = f" ({row.evidence})" if row.evidence else ""
+    evidence, word = f" ({row.evidence})" if row.evidence else "", WORDS[row.verdict]
     if row.paper != "holds":
         evidence = f" Paper: {row.paper}; here: {row.ours or 'not decided'}{evidence}."
-    return f"- *{WORDS[row.verdict]}:* {row.statement}{evidence} {row.note[:1].upper()}{row.note[1:]}."
+        word = "Another number" if row.verdict == "differs" else word
+    return f"- *{word}:* {row.statement}{evidence} {row.note[:1].upper()}{row.note[1:]}."
 
 
 def _links(rows: pd.DataFrame) -> str:
-    return ", ".join(f"[{name.split('_')[1]}](notebooks/{name}.ipynb)" for name in dict.fromkeys(rows.notebook))
+    return ", ".join(map(page_link, dict.fromkeys(rows.notebook)))
+
+
+def page_link(notebook: str) -> str:
+    """A Markdown link to the page of a notebook, called as the paper calls its figure or table where there is one."""
+    words = notebook.partition("_")[2].replace("_", " ")
+    found = re.match(r"(fig|table|eq)(\d)", words)
+    name = f"{_KINDS[found[1]]} {found[2]}" if found else words
+    return f"[{name}](notebooks/{notebook}.ipynb)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tinynet_core.data import DetectionDataset, load_detection
+from tinynet_core.data import DetectionDataset, load_detection, load_images
 from tinynet_core.detection.taps import tapped_stage
 from tinynet_core.experiments.task import Result, Task, checkpoint_file, weights_file, weights_source
 from tinynet_core.experiments.training import Experiment
@@ -25,6 +25,12 @@ SHOWN_IMAGES, SHOWN_DETECTIONS = 6, 12
 """Validation images of which a record keeps detections, and how many of each."""
 _UNUSED = ("label_smoothing", "dropout", "rand_augment", "zero_init_classifier")
 _CLASSIFIER = ("network", "scale", "head", "base")
+
+
+def _start_source(root: Path | None, pretraining: Experiment) -> dict[str, str]:
+    """For a record: the training that the backbone started with, its weights and the hash of its images."""
+    images = load_images(pretraining.dataset)
+    return weights_source(root, pretraining) | {"pretraining_dataset_sha256": images.content_hash}
 
 
 class _Setting(BaseModel):
@@ -179,7 +185,7 @@ class Detection(_Setting, Task):
             sources={
                 "dataset_sha256": data.content_hash,
                 "compiled": compiled,
-                **(weights_source(root, pretraining) if pretraining else {}),
+                **(_start_source(root, pretraining) if pretraining else {}),
             },
         )
 
