@@ -1,7 +1,7 @@
 import pytest
 
 from tinynet_core import Finding, Store, write_claims
-from tinynet_core.paper import costs, table
+from tinynet_core.paper import table
 from tinynet_core.paper.claims import Claim, claims, ledger, settled, verdict
 from tinynet_core.presets import project_root
 
@@ -52,7 +52,7 @@ def test_an_interval_settles_a_claim_where_its_ends_agree(low, high, expected):
 
 
 def test_no_gain_at_all_is_not_within_the_tolerance_of_a_gain():
-    gains = [c for key, c in claims().items() if "gain" in key]
+    gains = [c for key, c in claims().items() if key.endswith("gain")]
     assert len(gains) > 10
     for row in gains:
         assert 0 < row.tolerance < abs(row.paper)
@@ -74,13 +74,15 @@ def test_findings_are_kept_and_judged(tmp_path):
     store = Store(tmp_path)
     assert (ledger(store).verdict == "not attempted").all()
     findings = {
-        "fig3-rho-resolution": Finding(value=0.75, evidence="proxy", note="n = 20", records=("k",)),
+        "fig3-rho-resolution": Finding(value=0.75, evidence="proxy", note="n = 20", records=("k",), low=0.6, high=0.9),
         "fig3-order": Finding(value=None, evidence="proxy", note="too few"),
     }
     shown = write_claims(store, "03_fig3_frontier", findings)
     assert shown.verdict.tolist() == ["within tolerance", "not attempted"]
     full = ledger(store).set_index("id")
-    assert full.loc["fig3-rho-resolution", ["paper", "ours", "records"]].tolist() == ["0.81 rho", "0.75 rho", "k"]
+    columns = ["paper", "ours", "interval", "records"]
+    assert full.loc["fig3-rho-resolution", columns].tolist() == ["0.81 rho", "0.75 rho", "[0.6, 0.9]", "k"]
+    assert full.loc["fig3-order", "interval"] == ""
     assert len(full) == len(claims())
 
 
@@ -103,24 +105,10 @@ def test_costs_of_table_1():
         table("table99")
 
 
-@pytest.mark.parametrize(("name", "networks"), [("table3", 27), ("table6", 15)])
-def test_weights_and_flops_of_every_network_of_a_table_are_claims(name, networks):
-    frame = costs(name).drop_duplicates("network")
-    own = {key: c for key, c in claims().items() if key.startswith(name) and c.notebook == "06_table3_costs"}
-    assert len(frame) == networks
-    assert [*own] == [f"{name}-{net}-{key}" for net in frame.network for key in ("params", "macs")]
-    for row in frame.itertuples():
-        pair = [own[f"{name}-{row.network}-{key}"] for key in ("params", "macs")]
-        assert [c.paper for c in pair] == [row.paper_params, row.paper_macs]
-        assert row.model in pair[0].statement
-        verdicts = {verdict(pair[0], row.params / 1e6), verdict(pair[1], row.macs / 1e6)}
-        assert row.match == ("differs" not in verdicts)
-
-
 def test_a_printed_zero_counts():
     """2.0M stands for what rounds to 2.0, not for anything that rounds to 2."""
     tiny = claims()["table3-tinynet_e-params"]
     assert verdict(tiny, 2.043) == "matches"
     assert verdict(tiny, 2.3) == "differs"
     assert verdict(claim(2.0), 2.3) == "matches"
-    assert len(claims()) > 100
+    assert len(claims()) > 350

@@ -4,10 +4,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import t, ttest_ind
+from scipy.stats import t, ttest_1samp, ttest_ind
 
 from tinynet_core import figures
 from tinynet_core.comparison import Comparison, Interval, absences, contrast, one_each
+from tinynet_core.paper.cells import cells
 from tinynet_core.series import Series
 
 A, B, C = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75], [0.60, 0.62, 0.61]
@@ -201,6 +202,7 @@ def test_a_gain_is_the_difference():
     found = compare({"a": A, "b": C}).gain("table1-half-gain", "a", "b")
     assert found.value == pytest.approx(20.333, abs=1e-3)
     assert found.note == "+20.3 points, 95% [+17.2, +23.5]"
+    assert (round(found.low, 1), round(found.high, 1)) == (17.2, 23.5)
     low, high = ttest_ind(A, C, equal_var=False).confidence_interval()
     assert [round(100 * low, 1), round(100 * high, 1)] == [17.2, 23.5]
 
@@ -250,3 +252,23 @@ def test_heads_are_drawn_on_top_of_the_rest():
     assert [bar.get_width() for bar in left.patches] == pytest.approx([0.5, 1.5])
     assert [text.get_text() for text in (*left.texts, *right.texts)] == ["75%", "25%"]
     plt.close(figure)
+
+
+def test_a_number_of_imagenet_is_only_answered_at_full_scale():
+    frame = runs({"GhostNet-A": A, "GhostNet-B": B}).assign(top5=0.9)
+    proxy = Comparison(frame, 1500, "proxy").printed("table6")
+    assert len(proxy) == sum(cell.column in ("top1", "top5") for cell in cells("table6"))
+    assert {finding.value for finding in proxy.values()} == {None}
+    assert proxy["table6-ghostnet_a-top1"].note == "no number of ImageNet: here 81.3 ± 3.8%, 3 seeds"
+    assert proxy["table6-ghostnet_d-top1"].note == "no network of this row was trained here"
+    whole = Comparison(frame, 1500, "trained").printed("table6")["table6-ghostnet_a-top1"]
+    assert whole.value == pytest.approx(100 * np.mean(A))
+    low, high = ttest_1samp(A, 0).confidence_interval()
+    assert (whole.low, whole.high) == (pytest.approx(100 * low), pytest.approx(100 * high))
+
+
+def test_rows_here_are_told_by_their_place_in_the_table():
+    compared = Comparison(runs({"mine": A}).assign(top5=0.9), 1500, "trained")
+    found = compared.printed("table2", ["none"] * 5 + ["mine", "none"])
+    answered = [key for key, finding in found.items() if finding.value is not None]
+    assert answered == ["table2-resnet50_giant_b-top1"]

@@ -17,6 +17,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import norm, t
 
+from tinynet_core.paper import rows
+from tinynet_core.paper.cells import cells
 from tinynet_core.paper.claims import Evidence, Finding, claims, settled
 from tinynet_core.series import Series
 
@@ -227,7 +229,7 @@ class Comparison:
         value = {"better": True, "worse": False}.get(gap.verdict) if told else None
         note = f"{gap.value:+.1f} points on average of {len(kept)}, 95% {gap.limits}"
         note += f", {gap.detectable:.1f} points would have been seen" if told and value is None else ""
-        return self._finding(value, note + self._lacking([pairs], used))
+        return self._finding(value, note + self._lacking([pairs], used), gap)
 
     def gain(self, claim: str, ours: str, rival: str) -> Finding:
         """The difference of two networks in points, for the number of the paper that the ``claim`` of this id holds.
@@ -243,7 +245,30 @@ class Comparison:
         note = f"{gap.value:+.1f} points, 95% {gap.limits}"
         note += ", too wide to compare with the paper's number" if told and not clear else ""
         note += self._lacking([pairs], {ours, rival})
-        return self._finding(gap.value if told and clear else None, note)
+        return self._finding(gap.value if told and clear else None, note, gap)
+
+    def printed(self, table: str, names: Sequence[str] | None = None) -> dict[str, Finding]:
+        """A finding for each top-1 and top-5 that a ``table`` of the paper prints, by the id of its claim.
+
+        ``names`` are those of the networks here in the order of the printed rows, the printed ones where left out.
+        Networks of a proxy leave the number open, as do those that were not trained; one trained at full scale answers
+        it.
+        """
+        names = [row["model"] for row in rows(table)] if names is None else names
+        wanted = [cell for cell in cells(table) if cell.column in ("top1", "top5")]
+        return {cell.id: self._reached(cell.column, names[cell.row]) for cell in wanted}
+
+    def _reached(self, column: str, name: str) -> Finding:
+        """The mean ``column`` of one network in percent, against a number of ImageNet."""
+        runs = self.frame[(self.frame.model == name) & (self.frame.status == "done")]
+        if runs.empty:
+            return Finding(value=None, evidence=self.evidence, note="no network of this row was trained here")
+        mean = contrast([(1.0, runs[column].to_numpy(dtype=float))], self.images)
+        note = f"{mean.value:.1f} ± {mean.half:.1f}%, {len(runs)} seed{'s' * (len(runs) > 1)}"
+        if self.evidence != "trained":
+            return Finding(value=None, evidence=self.evidence, note=f"no number of ImageNet: here {note}")
+        ends = {"low": mean.value - mean.half, "high": mean.value + mean.half}
+        return Finding(value=mean.value, evidence=self.evidence, note=note, records=tuple(runs.key), **ends)
 
     def kept(self, pairs: Pairs) -> Pairs:
         """Those of ``pairs`` of which both networks count."""
@@ -260,8 +285,9 @@ class Comparison:
         few = "; too few seeds to tell" if used and not self.told(used) else ""
         return (f"; not at this cost: {', '.join(absent)}" if absent else "") + few
 
-    def _finding(self, value: bool | float | None, note: str) -> Finding:
-        return Finding(value=value, evidence=self.evidence, records=tuple(self.frame.key), note=note)
+    def _finding(self, value: bool | float | None, note: str, gap: Interval | None = None) -> Finding:
+        ends = {} if gap is None else {"low": gap.value - gap.half, "high": gap.value + gap.half}
+        return Finding(value=value, evidence=self.evidence, records=tuple(self.frame.key), note=note, **ends)
 
 
 def one_each(ours: str, rivals: Sequence[str]) -> dict[str, Pairs]:

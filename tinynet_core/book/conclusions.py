@@ -7,14 +7,13 @@ from typing import get_args
 import pandas as pd
 
 from tinynet_core.experiments import Experiment
+from tinynet_core.paper.cells import TABLES, cells
 from tinynet_core.paper.claims import Verdict, ledger
 from tinynet_core.paper.questions import Question, answered
 from tinynet_core.presets import Preset
 from tinynet_core.store import Store
 from tinynet_core.study import Study
 
-LISTED = 12
-"""Claims of one question up to which each is listed."""
 WORDS: dict[Verdict, str] = {
     "matches": "Holds",
     "within tolerance": "Holds within tolerance",
@@ -78,12 +77,22 @@ def _line(question: Question, answer: str, rows: pd.DataFrame) -> str:
 
 
 def _section(question: Question, answer: str, rows: pd.DataFrame) -> str:
+    """The question, its answer, every sentence of the paper behind it, and what became of the numbers in its tables."""
     head = f"## {question.question}\n\n{question.plain}\n\n**{answer[0].upper()}{answer[1:]}.**"
-    if len(rows) <= LISTED:
-        return "\n".join([f"{head}\n", *map(_item, rows.itertuples())])
-    count = rows.verdict.value_counts()
-    counts = ", ".join(f"{count[v]} {v}" for v in get_args(Verdict) if v in count)
-    return f"{head} Of {len(rows)} claims: {counts}. [The ledger](claims.md) has them; see also {_links(rows)}."
+    printed = rows.id.isin(_printed())
+    parts = [head, "\n".join(map(_item, rows[~printed].itertuples()))]
+    if printed.any():
+        count = rows.verdict[printed].value_counts()
+        counts = ", ".join(f"{count[v]} {v}" for v in get_args(Verdict) if v in count)
+        parts.append(
+            f"Of {printed.sum()} numbers in the paper's tables: {counts}. [The ledger](claims.md) has them; see also "
+            f"{_links(rows[printed])}."
+        )
+    return "\n\n".join(part for part in parts if part)
+
+
+def _printed() -> set[str]:
+    return {cell.id for name in TABLES for cell in cells(name)}
 
 
 def _item(row) -> str:

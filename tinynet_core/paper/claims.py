@@ -3,7 +3,6 @@
 import json
 import math
 import os
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from tinynet_core.paper import TOLERANCE, rows
+from tinynet_core.paper.cells import cell_claims
 from tinynet_core.store import Store, StoreError
 
 Evidence = Literal["recomputed", "measured", "released weights", "trained", "proxy", "quoted"]
@@ -35,7 +34,10 @@ class Claim(BaseModel):
 
 
 class Finding(BaseModel):
-    """What was measured for a claim; ``value`` None means it could not be, and ``note`` says why."""
+    """What was measured for a claim; ``value`` None means it could not be, and ``note`` says why.
+
+    ``low`` and ``high`` are the ends of the 95% interval of a number, where it has one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,34 +45,15 @@ class Finding(BaseModel):
     evidence: Evidence
     note: str = ""
     records: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
 
 
 @cache
 def claims() -> dict[str, Claim]:
-    """All claims by id: those of ``claims.yaml``, and the weights and FLOPs of every network of Tables 3 and 6."""
+    """All claims by id: the sentences and derived numbers of ``claims.yaml``, and every cell of Tables 1 to 7."""
     written = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text())
-    every = [*map(Claim.model_validate, written), *_cost_claims("table3"), *_cost_claims("table6")]
-    return {claim.id: claim for claim in every}
-
-
-def _cost_claims(name: str) -> Iterator[Claim]:
-    """Two claims for every network of a table: ``table3-tinynet_a-params`` and ``table3-tinynet_a-macs``."""
-    unique: dict[str, dict] = {}
-    for row in rows(name):
-        unique.setdefault(row["network"], row)  # rows that share a network count once
-    for net, row in unique.items():
-        for key, digits, what in (("params", 1, "weights"), ("macs", 0, "FLOPs")):
-            number = row[key]
-            yield Claim(
-                id=f"{name}-{net}-{key}",
-                source=f"Table {name[-1]}",
-                statement=f"{row['model']} has {number}M {what}.",
-                paper=float(number),
-                unit="M",
-                digits=digits,
-                tolerance=TOLERANCE * number,
-                notebook="06_table3_costs",
-            )
+    return {claim.id: claim for claim in map(Claim.model_validate, [*written, *cell_claims()])}
 
 
 def verdict(claim: Claim, value: bool | float | None) -> Verdict:
@@ -139,6 +122,7 @@ def ledger(store: Store) -> pd.DataFrame:
                 "statement": claim.statement,
                 "paper": _text(claim.paper, claim.unit, claim.digits),
                 "ours": _text(value, claim.unit),
+                "interval": "" if finding is None else _interval(finding.low, finding.high),
                 "evidence": finding.evidence if finding else "",
                 "verdict": verdict(claim, value),
                 "note": finding.note if finding else "its notebook was not run",
@@ -154,4 +138,10 @@ def _text(value: bool | float | None, unit: str, digits: int | None = None) -> s
         return ""
     if isinstance(value, bool):
         return "holds" if value else "does not hold"
-    return f"{value:.4g} {unit}".strip() if digits is None else f"{value:.{digits}f} {unit}"
+    shown = f"{value:.4g}" if digits is None else f"{value:.{max(digits, 0)}f}"
+    return f"{shown} {unit}".strip()
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    """Both ends with four digits, or nothing."""
+    return "" if low is None or high is None else f"[{low:.4g}, {high:.4g}]"

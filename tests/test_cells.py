@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+import tinynet_core.paper
+from tinynet_core import network
+from tinynet_core.paper import costs
+from tinynet_core.paper.cells import TABLES, cells
+from tinynet_core.paper.claims import claims, verdict
+from tinynet_core.paper.counted import cost_findings, layout_findings
+
+PRINTED = yaml.safe_load((Path(tinynet_core.paper.__file__).parent / "tables.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_number_of_a_table_is_a_claim(name):
+    """Read from the file without the package: what is a number there has a claim of that number."""
+    by_place = {(cell.row, cell.column): cell for cell in cells(name)}
+    count = 0
+    for i, row in enumerate(PRINTED[name]):
+        for column, number in row.items():
+            if isinstance(number, (bool, int, float)):
+                claim = claims()[by_place[i, column].id]
+                assert claim.paper == number
+                assert claim.source == f"Table {name[-1]}"
+                assert claim.statement.endswith(".")
+                count += 1
+    assert count == len(by_place) > 10
+
+
+def test_rows_that_share_a_network_share_its_costs_and_nothing_else():
+    plain, augmented = ({c.column: c.id for c in cells("table3") if c.row == row} for row in (3, 5))
+    assert plain["macs"] == augmented["macs"] == "table3-tinynet_a-macs"
+    assert plain["top1"] == "table3-tinynet_a-top1"
+    assert augmented["top1"] == "table3-tinynet_a_ra-top1"
+    rule = [c.id for c in cells("table2") if c.row in (2, 5) and c.column == "top1"]
+    assert rule == ["table2-resnet50_giant_a-top1", "table2-resnet50_giant_b-top1"]
+
+
+def test_costs_are_those_of_the_networks():
+    found = cost_findings()
+    assert set(found) == {c.id for name in TABLES[:-1] for c in cells(name) if c.column in ("params", "macs")}
+    cost = network("tinynet_d").complexity()
+    for name in ("table3", "table5"):
+        assert found[f"{name}-tinynet_d-macs"].value == cost.macs / 1e6
+    for name in TABLES[:-1]:
+        for x, row in zip(costs(name).itertuples(), PRINTED[name], strict=True):
+            judged = [
+                verdict(claims()[c.id], found[c.id].value)
+                for c in cells(name)
+                if PRINTED[name][c.row] is row and c.column in ("params", "macs")
+            ]
+            assert x.match == ("differs" not in judged), x.model
+
+
+def test_a_layout_that_differs_in_one_cell_is_seen():
+    ours = pd.DataFrame(PRINTED["table7"]).assign(se=lambda x: x.se.fillna(0.0))
+    right = layout_findings(ours)
+    assert all(verdict(claims()[key], found.value) == "matches" for key, found in right.items())
+    ours.loc[4, "out"] = 80
+    wrong = [key for key, found in layout_findings(ours).items() if verdict(claims()[key], found.value) == "differs"]
+    assert wrong == ["table7-row_5-out"]
+    with pytest.raises(ValueError, match="one row for each of Table 7, got 14"):
+        layout_findings(ours.iloc[1:])
+
+
+def test_a_printed_expansion_holds_to_half_a_step_of_the_inner_channels():
+    claim = claims()["table7-row_3-exp"]  # from 28 channels, of which three times is 84, between 80 and 88
+    assert verdict(claim, 88 / 28) == "within tolerance"
+    assert verdict(claim, 96 / 28) == "differs"
