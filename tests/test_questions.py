@@ -81,8 +81,8 @@ def test_a_number_that_differs_is_told_from_a_sentence_that_does_not_hold(tmp_pa
 @pytest.mark.parametrize(
     ("notebook", "link"),
     [
-        ("03_fig3_frontier", "[Figure 3](notebooks/03_fig3_frontier.ipynb)"),
-        ("04_eq1_tiny_formula", "[Equation 1](notebooks/04_eq1_tiny_formula.ipynb)"),
+        ("03_fig3_frontier", "[Figure 3, frontier](notebooks/03_fig3_frontier.ipynb)"),
+        ("04_eq1_tiny_formula", "[Equation 1, tiny formula](notebooks/04_eq1_tiny_formula.ipynb)"),
         ("24_duel_equal_cost", "[duel equal cost](notebooks/24_duel_equal_cost.ipynb)"),
     ],
 )

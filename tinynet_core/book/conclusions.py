@@ -29,10 +29,14 @@ def conclusions(preset: Preset, store: Store) -> str:
     """The generated part of the page, in Markdown."""
     parts = [_basis(preset, store.frame())]
     found = answered(ledger(store))
-    head = "| question | answer here | pages |\n|---|---|---|"
-    parts.append("\n".join([head, *(_line(*entry) for entry in found)]))
+    parts.append(at_a_glance(found))
     parts += [_section(*entry) for entry in found]
     return "\n\n".join(parts)
+
+
+def at_a_glance(found: list[tuple[Question, str, pd.DataFrame]]) -> str:
+    """Every question of ``questions.answered`` with its answer, as a Markdown table."""
+    return "\n".join(["| question | answer here | pages |", "|---|---|---|", *(_line(*entry) for entry in found)])
 
 
 def next_steps() -> str:
@@ -109,8 +113,12 @@ def _links(rows: pd.DataFrame) -> str:
 
 
 def page_link(notebook: str) -> str:
-    """A Markdown link to the page of a notebook, called as the paper calls its figure or table where there is one."""
+    """A Markdown link to the page of a notebook."""
+    return f"[{page_name(notebook)}](notebooks/{notebook}.ipynb)"
+
+
+def page_name(notebook: str) -> str:
+    """What the page of a notebook is called, with the paper's figure, table or equation that it is about."""
     words = notebook.partition("_")[2].replace("_", " ")
-    found = re.match(r"(fig|table|eq)(\d)", words)
-    name = f"{_KINDS[found[1]]} {found[2]}" if found else words
-    return f"[{name}](notebooks/{notebook}.ipynb)"
+    found = re.match(r"(fig|table|eq)(\d) ?(.*)", words)
+    return f"{_KINDS[found[1]]} {found[2]}, {found[3]}".removesuffix(", ") if found else words

@@ -4,15 +4,18 @@ import shutil
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import nbformat
 import pandas as pd
 
-from tinynet_core.book.conclusions import conclusions, next_steps
+from tinynet_core.book.conclusions import at_a_glance, conclusions, next_steps, page_name
+from tinynet_core.book.ledger_page import ledger_html
 from tinynet_core.book.performance import fill_performance
 from tinynet_core.data import CocoDataset, GlyphDataset
-from tinynet_core.figures import glyph_sheet, set_style
-from tinynet_core.paper.claims import ledger
+from tinynet_core.figures import glyph_sheet, set_style, verdicts_by_evidence
+from tinynet_core.paper.claims import Verdict, ledger
+from tinynet_core.paper.questions import answered
 from tinynet_core.presets import Preset, load_preset
 from tinynet_core.release import CARD, release
 from tinynet_core.store import Store
@@ -33,13 +36,16 @@ def stage(root: Path, executed: list[Path], study: Study, folder: Path, stale: M
     set_style()
     drawn = preset.dataset if isinstance(preset.dataset, GlyphDataset) else GlyphDataset()
     glyph_sheet(drawn).savefig(folder / "glyphs.png", metadata={"Software": None})
-    _fill(folder / "claims.md", _stale_mark(stale.get("", [])) + _claims_table(store))
-    _fill(folder / "conclusions.md", _stale_mark(stale.get("", [])) + conclusions(preset, store))
+    table, mark = ledger(store), _stale_mark(stale.get("", []))
+    _fill(folder / "claims.md", mark + _claims_page(table, folder))
+    _fill(folder / "intro.md", mark + _verdict_picture(table, folder), "verdicts")
+    _fill(folder / "intro.md", at_a_glance(answered(table)), "answers")
+    _fill(folder / "conclusions.md", mark + conclusions(preset, store))
     _fill(folder / "conclusions.md", next_steps(), "next steps")
     _fill(folder / "calibration.md", _calibration_table(root / "book" / "calibration.csv"))
     _fill(folder / "dataset.md", NO_RELEASE if stale else _dataset(study, folder / "dataset"))
     fill_performance(folder / "performance.md", root / "book" / "benchmarks.json")
-    _fill(folder / "runs.md", _stale_mark(stale.get("", [])) + _runs_table(executed, preset, store))
+    _fill(folder / "runs.md", mark + _runs_table(executed, preset, store))
 
 
 def _fill(page: Path, content: str, where: str = "generated") -> None:
@@ -150,17 +156,24 @@ def _detectors(preset: Preset) -> str:
     )
 
 
-def _claims_table(store: Store) -> str:
-    table = ledger(store)
-    rows = []
-    for row in table.itertuples():
-        link = f"[{row.notebook.split('_')[1]}](notebooks/{row.notebook}.ipynb)"
-        cells = (row.source, row.statement, row.paper, row.ours, row.evidence, row.verdict, row.note, link)
-        rows.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
-    head = "| source | the paper says | paper | ours | evidence | verdict | note | page |\n" + "|---" * 8 + "|\n"
+def _claims_page(table: pd.DataFrame, folder: Path) -> str:
+    """What became of all claims as a picture, as a file, and as a table with filters."""
+    table.to_csv(folder / "claims.csv", index=False)
+    names = {notebook: page_name(notebook) for notebook in table.notebook.unique()}
+    html = f"```{{raw}} html\n{ledger_html(table, names)}\n```"
+    return f"{_verdict_picture(table, folder)}\n\nThe whole table as a file: {{download}}`claims.csv`.\n\n{html}"
+
+
+def _verdict_picture(table: pd.DataFrame, folder: Path) -> str:
+    """The figure of verdicts by evidence, drawn into ``folder``, with what it shows as its alternative text."""
+    figure = verdicts_by_evidence(table)
+    figure.savefig(folder / "verdicts.png", metadata={"Software": None})
     count = table.verdict.value_counts()
-    summary = ", ".join(f"{count.get(v, 0)} {v}" for v in ("matches", "within tolerance", "differs", "not attempted"))
-    return f"{len(table)} claims: {summary}.\n\n{head}" + "\n".join(rows)
+    summary = ", ".join(f"{count.get(v, 0)} {v}" for v in get_args(Verdict))
+    return (
+        f"![Bars of the claims by kind of evidence and verdict. Of {len(table)} claims: {summary}.](verdicts.png)\n\n"
+        f"{len(table)} claims: {summary}."
+    )
 
 
 def _calibration_table(path: Path) -> str:

@@ -31,6 +31,7 @@ from tinynet_core.figures.style import (
     set_style,
 )
 from tinynet_core.figures.systems import effects_beside_paper, margins_over_others, quoted_systems, trained_systems
+from tinynet_core.figures.verdicts import verdicts_by_evidence
 
 __all__ = [
     "BLUE",
@@ -80,6 +81,7 @@ __all__ = [
     "set_style",
     "shrinking_curves",
     "trained_systems",
+    "verdicts_by_evidence",
     "waste_against_interval",
     "ways_to_shrink",
     "what_seeds_resolve",

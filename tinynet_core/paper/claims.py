@@ -123,6 +123,7 @@ def ledger(store: Store) -> pd.DataFrame:
                 "paper": _text(claim.paper, claim.unit, claim.digits),
                 "ours": _text(value, claim.unit),
                 "interval": "" if finding is None else _interval(finding.low, finding.high),
+                "tolerance": f"{claim.tolerance:.3g}" if claim.tolerance else "",
                 "evidence": finding.evidence if finding else "",
                 "verdict": verdict(claim, value),
                 "note": finding.note if finding else "its notebook was not run",
