@@ -96,7 +96,8 @@ def _inputs_digest(root: Path, executed: list[Path], study: Study, stale: dict[s
     digest = hashlib.sha256(study.preset.model_dump_json().encode() + ledger(study.store).to_json().encode())
     digest.update(json.dumps(stale, sort_keys=True).encode())
     digest.update(store_digest(study.store.root).encode() + (root / "_config.yml").read_bytes())
-    code = [p for folder in ("book", "figures", "release") for p in (root / "tinynet_core" / folder).glob("*") if p.is_file()]
-    for path in sorted([*executed, *code, *(p for p in (root / "book").rglob("*") if p.is_file())]):
+    folders = [root / "book", *(root / "tinynet_core" / name for name in ("book", "figures", "release"))]
+    sources = [p for folder in folders for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    for path in sorted([*executed, *sources]):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
