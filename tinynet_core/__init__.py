@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tinynet_core.formula import ExtrapolationWarning, TinyFormula
     from tinynet_core.networks import network
     from tinynet_core.networks.traced import traced
+    from tinynet_core.notebook import open_notebook
     from tinynet_core.paper.claims import Finding, write_claims
     from tinynet_core.pareto import frontier, null_correlations, rank_correlation
     from tinynet_core.presets import Preset, load_preset
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tinynet_core.screening import screen
     from tinynet_core.shrinking import BudgetWarning, released_formula, shrink, shrunk, solve_width
     from tinynet_core.store import Store, StoreError
-    from tinynet_core.study import MissingRecords, Study, formula_tinynets, open_notebook, released_tinynets
+    from tinynet_core.study import MissingRecords, Study, formula_tinynets, released_tinynets
     from tinynet_core.sweeps import SweepError, SweepStopped, run, sweep
     from tinynet_core.training.recipe import Recipe
 
@@ -66,7 +67,7 @@ _HOME = {
     "StoreError": "tinynet_core.store",
     "MissingRecords": "tinynet_core.study",
     "Study": "tinynet_core.study",
-    "open_notebook": "tinynet_core.study",
+    "open_notebook": "tinynet_core.notebook",
     "formula_tinynets": "tinynet_core.study",
     "released_tinynets": "tinynet_core.study",
     "run": "tinynet_core.sweeps",

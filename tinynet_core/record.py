@@ -100,7 +100,7 @@ def provenance(device: str = "auto") -> dict[str, Any]:
     name = torch.cuda.get_device_name(target) if target.type == "cuda" else _cpu_name()
     packages = ("tinynet-core", "torch", "numpy", "pillow", "matplotlib")
     return {
-        **_commit(),
+        **commit(),
         "training_version": TRAINING_VERSION,
         "device": f"{target.type} ({name})",
         "threads": torch.get_num_threads(),
@@ -122,7 +122,7 @@ def _cpu_name() -> str:
 
 
 @cache
-def _commit() -> dict[str, Any]:
+def commit() -> dict[str, Any]:
     """Commit of the checkout the package runs from and whether its tree was clean; None outside a checkout."""
     here = Path(__file__).parent
 

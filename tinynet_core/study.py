@@ -1,6 +1,5 @@
 """A preset with its store of records: what a notebook asks for."""
 
-import ast
 import math
 import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -50,15 +49,22 @@ class MissingRecords(UserError):
 
 
 class Study:
-    """A preset with its store. ``train=False`` refuses to train what is missing.
+    """A preset with its store of records.
 
-    ``store`` is a folder of records; empty means that of ``default_store``.
+    Parameters
+    ----------
+    preset
+        Its name, or a .yaml file.
+    store
+        Folder of records; empty means that of ``default_store``.
+    train
+        Whether to train what is missing; otherwise ``MissingRecords`` lists it.
     """
 
     def __init__(self, preset: str = "smoke", store: str | Path = "", train: bool = True) -> None:
         self.preset: Preset = load_preset(preset)
         self.sampled: Study = self
-        """The study with the random samples and Tables 1 and 2: this one, or that of the preset's ``sampled_on``."""
+        """The study with the random samples and Tables 1 and 2, which is this one or that of ``sampled_on``."""
         self.store = Store(store or default_store(self.preset))
         self.train = train
         self.preset_argument = str(Path(preset).resolve()) if preset.endswith((".yaml", ".yml")) else preset
@@ -299,6 +305,11 @@ class Study:
         for dataset in dict.fromkeys(dataset for task in self.store.missing([*first, *after]) for dataset in task.data):
             check_source(dataset)
 
+    def behind(self, page: str = "") -> list[Record]:
+        """The records in the store that a page needs; all that this preset can have where it is left out."""
+        tasks = dict.fromkeys(task for stage in self.stages([page] if page else []) for task in stage)
+        return [record for task in tasks if (record := self.store.get(task)) is not None]
+
     def make_records(self) -> None:
         """Train and measure everything that the pages need and that is not in the store."""
         self.check_sources()
@@ -364,7 +375,13 @@ def latency_run(preset: Preset) -> LatencyRun:
 
 
 def released_tinynets() -> pd.DataFrame:
-    """r, d, w of the released TinyNets, their real MACs, and c as a fraction of EfficientNet-B0's."""
+    """The released TinyNets as a table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``network``, ``r``, ``d``, ``w``, real ``macs``, and ``c``, their fraction of EfficientNet-B0's; a row each.
+    """
     c0 = network("efficientnet_b0").complexity().macs
     rows = []
     for name, scale in TINYNETS.items():
@@ -376,10 +393,20 @@ def released_tinynets() -> pd.DataFrame:
 def formula_tinynets(
     formula: TinyFormula, fractions: Sequence[float], base: Base | None = None, num_classes: int = 1000
 ) -> pd.DataFrame:
-    """r and d of ``formula`` with their standard deviations at each fraction c, the width by Eq. 5 and on real MACs.
+    """TinyNets by a fitted formula: r and d with their standard deviations, the width by Eq. 5 and on real MACs.
 
-    ``extrapolated`` marks fractions outside the fitted ones; a prediction that is no network, or a budget
-    that no width meets, leaves the widths and MACs empty.
+    Parameters
+    ----------
+    formula, fractions
+        A fitted one, and the fractions c of the baseline's MACs to ask it for.
+    base, num_classes
+        As for ``network``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each fraction; ``extrapolated`` marks those outside the fitted ones. A prediction that is no network,
+        or a budget that no width meets, leaves widths and MACs empty.
     """
     c0 = network("efficientnet_b0", num_classes=num_classes, base=base).complexity().macs
     low, high = formula.c_.min(), formula.c_.max()
@@ -396,28 +423,3 @@ def formula_tinynets(
             row |= dict.fromkeys(("w_eq5", "w", "macs", "off"), math.nan)
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def open_notebook(namespace: dict) -> Study:
-    """The study that a notebook's parameters ``preset``, ``store`` and ``train`` name, with the book's plot style.
-
-    Raises ``UserError`` for a parameter that papermill injected and the notebook does not have.
-    """
-    from tinynet_core.figures import set_style
-
-    known = ("preset", "store", "train")
-    for cell in namespace.get("In", []):
-        if cell.startswith("# Parameters"):  # how papermill opens the cell that it injects
-            statements = [s for s in ast.parse(cell).body if isinstance(s, ast.Assign)]
-            names = [t.id for s in statements for t in s.targets if isinstance(t, ast.Name)]
-            if unknown := [name for name in names if name not in known]:
-                raise UserError(f"unknown notebook parameter {unknown[0]!r}, known: {', '.join(known)}")
-    preset, store, train = (namespace[name] for name in known)
-    if isinstance(train, str) and train.lower() in ("true", "false"):
-        train = train.lower() == "true"  # papermill hands on anything but True and False as text
-    if not (isinstance(preset, str) and isinstance(store, str) and isinstance(train, bool)):
-        raise UserError(
-            f"preset and store must be text and train True or False, got {preset!r}, {store!r} and {train!r}"
-        )
-    set_style()
-    return Study(preset, store, train)

@@ -44,7 +44,8 @@ def ledger_html(ledger: pd.DataFrame, page_names: dict[str, str]) -> str:
 
 def _list(name: str, values: pd.Series) -> str:
     options = "".join(f"<option>{escape(value)}</option>" for value in dict.fromkeys(sorted(values)))
-    return f'<label>{name.capitalize()} <select data-filter="{name}"><option value="">all</option>{options}</select></label>'
+    choice = f'<select data-filter="{name}"><option value="">all</option>{options}</select>'
+    return f"<label>{name.capitalize()} {choice}</label>"
 
 
 def _row(row: dict, page_names: dict[str, str]) -> str:

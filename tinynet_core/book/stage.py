@@ -9,6 +9,7 @@ from typing import get_args
 import nbformat
 import pandas as pd
 
+from tinynet_core.book import provenance
 from tinynet_core.book.conclusions import at_a_glance, conclusions, next_steps, page_name
 from tinynet_core.book.ledger_page import ledger_html
 from tinynet_core.book.performance import fill_performance
@@ -16,7 +17,8 @@ from tinynet_core.data import CocoDataset, GlyphDataset
 from tinynet_core.figures import glyph_sheet, set_style, verdicts_by_evidence
 from tinynet_core.paper.claims import Verdict, ledger
 from tinynet_core.paper.questions import answered
-from tinynet_core.presets import Preset, load_preset
+from tinynet_core.presets import Preset, load_preset, project_root
+from tinynet_core.record import Record
 from tinynet_core.release import CARD, release
 from tinynet_core.store import Store
 from tinynet_core.study import PAGES, Study
@@ -32,7 +34,10 @@ def stage(root: Path, executed: list[Path], study: Study, folder: Path, stale: M
     shutil.copytree(root / "book", folder)
     (folder / "notebooks").mkdir()
     for path in executed:
-        nbformat.write(_page(path, preset, stale), folder / "notebooks" / path.name)
+        page = folder / "notebooks" / path.name
+        notebook = _page(path, preset, stale)
+        provenance.attach(notebook, page, root / "notebooks" / path.name, *_behind(path, study, notebook))
+        nbformat.write(notebook, page)
     set_style()
     drawn = preset.dataset if isinstance(preset.dataset, GlyphDataset) else GlyphDataset()
     glyph_sheet(drawn).savefig(folder / "glyphs.png", metadata={"Software": None})
@@ -60,19 +65,38 @@ def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]]) -> nbforma
         if cell.cell_type != "code":
             continue
         tags = cell.metadata.setdefault("tags", [])
-        tags.append("remove-cell" if "injected-parameters" in tags else "hide-input")
+        injected = "injected-parameters" in tags
+        tags.append("remove-cell" if injected else "hide-input")
+        if injected:
+            cell.source = cell.source.replace(f"{project_root()}/", "")
         cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
     notebook.metadata.pop("papermill", None)
-    run = f"Run it yourself: `papermill notebooks/{path.name} out.ipynb -p preset {preset.name}`"
     about = notebook.metadata.get("tinynet", {})
     worth = UNTRAINED[about["evidence"]] if "evidence" in about else _trained(preset, about.get("part", "preset"))
-    name = path.stem.split("_")[1]
-    mark = "" if about.get("evidence") in UNTRAINED else _stale_mark(stale.get(name if name in PAGES else "", []))
-    origin = f"{mark}{worth}\n\n{run}\n:::"
+    mark = "" if about.get("evidence") in UNTRAINED else _stale_mark(stale.get(_page_of(path), []))
+    origin = f"{mark}{worth}\n\nRun it yourself: `{_command(path, preset)}`\n:::"
     notebook.cells.insert(1, nbformat.v4.new_markdown_cell(origin, id="origin"))
     return notebook
+
+
+def _behind(path: Path, study: Study, notebook: nbformat.NotebookNode) -> tuple[list[str], list[Record]]:
+    """What the notes beside the figures of a page say, and the records that it rests on."""
+    about, preset = notebook.metadata.get("tinynet", {}), study.preset
+    evidence = about.get("evidence") or _evidence(preset, about.get("part", "preset"))
+    records = [] if evidence in ("recomputed", "quoted") else study.behind(_page_of(path))
+    return provenance.about(f"{evidence}, preset `{preset.name}`", _command(path, preset), records), records
+
+
+def _command(path: Path, preset: Preset) -> str:
+    return f"papermill notebooks/{path.name} out.ipynb -p preset {preset.name}"
+
+
+def _page_of(path: Path) -> str:
+    """The name that the page of a notebook has in ``PAGES``, or nothing for one that rests on records of them all."""
+    name = path.stem.split("_")[1]
+    return name if name in PAGES else ""
 
 
 NO_RELEASE = "Some records are stale, so there is no release of these tables with this site."
@@ -121,9 +145,8 @@ def _trained(preset: Preset, part: str) -> str:
     ``part`` is what of the preset it is about: ``preset``, ``sampled`` (that of ``sampled_on``), ``closeup`` or
     ``detection``.
     """
-    about = load_preset(preset.sampled_on) if part == "sampled" and preset.sampled_on else preset
-    about = preset.close if part == "closeup" else about
-    evidence = preset.detection_evidence if part == "detection" else about.evidence
+    about = _part(preset, part)
+    evidence = _evidence(preset, part)
     proxy = evidence == "proxy"
     worth = (
         "No accuracy on this page is an ImageNet number unless it is marked as quoted."
@@ -134,6 +157,15 @@ def _trained(preset: Preset, part: str) -> str:
         f":::{{admonition}} Evidence: {evidence}\n:class: {'warning' if proxy else 'tip'}\n"
         f"{_detectors(preset) if part == 'detection' else _classifiers(about)} {worth}"
     )
+
+
+def _part(preset: Preset, part: str) -> Preset:
+    about = load_preset(preset.sampled_on) if part == "sampled" and preset.sampled_on else preset
+    return preset.close if part == "closeup" else about
+
+
+def _evidence(preset: Preset, part: str) -> str:
+    return preset.detection_evidence if part == "detection" else _part(preset, part).evidence
 
 
 def _classifiers(preset: Preset) -> str:

@@ -15,6 +15,7 @@ def set_style() -> None:
     pd.set_option("display.max_colwidth", None)
     sns.set_theme(context="notebook", style="ticks", rc={"axes.spines.right": False, "axes.spines.top": False})
     plt.rcParams.update({"figure.dpi": 110, "savefig.bbox": "tight", "legend.frameon": False})
+    plt.rcParams["svg.hashsalt"] = "tinynet"  # the same names inside a vector picture in every run
 
 
 def binomial_half_width(top1: ArrayLike, images: int) -> np.ndarray:

@@ -1,0 +1,95 @@
+import base64
+import io
+
+import nbformat
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from tinynet_core.book.provenance import about, attach
+from tinynet_core.record import Record, failed
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+SVG = "<svg><metadata><dc:date>2026-01-02T03:04:05</dc:date></metadata></svg>"
+FRAME = pd.DataFrame(
+    {("proxy", "top-1"): [90.5, 80.25], ("proxy", "n"): [3, 1], ("quoted", "top-1"): ["76,7", None]},
+    index=pd.MultiIndex.from_tuples([("A", 1), ("A", 2)], names=["net", "seed"]),
+)
+
+
+@pytest.fixture
+def page(tmp_path):
+    notebook = new_notebook(cells=[
+        new_code_cell("figure", outputs=[new_output("display_data", {"image/png": base64.b64encode(PNG).decode(),
+                                                                     "image/svg+xml": SVG})]),
+        new_code_cell("frame", outputs=[new_output("display_data", {"text/html": FRAME.to_html()})]),
+        new_code_cell("text", outputs=[new_output("display_data", {"text/markdown": "a | b"})]),
+        new_code_cell("hidden", metadata={"tags": ["remove-cell"]}, outputs=[
+            new_output("display_data", {"text/html": FRAME.to_html()})]),
+    ])  # fmt: skip
+    template = tmp_path / "fig1.ipynb"
+    template.write_text("{}")
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    return notebook, folder / "fig1.ipynb", template
+
+
+def test_every_figure_and_table_has_its_files_and_a_note_below_it(page):
+    notebook, path, template = page
+    attach(notebook, path, template, ["evidence: proxy"], [])
+    nbformat.validate(notebook)
+    files = path.parent / "files" / "fig1"
+    assert sorted(f.name for f in files.iterdir()) == ["figure-1.png", "figure-1.svg", "table-1.csv", "template.ipynb"]
+    assert (files / "figure-1.png").read_bytes() == PNG
+    assert (files / "figure-1.svg").read_text() == SVG.replace("2026-01-02T03:04:05", "").replace(
+        "<dc:date></dc:date>", ""
+    )
+    assert "image/svg+xml" not in notebook.cells[0].outputs[0].data
+    assert [cell.id for cell in notebook.cells if cell.cell_type == "markdown"] == ["origin-figure-1", "origin-table-1"]
+    assert [cell.cell_type for cell in notebook.cells] == ["code", "markdown", "code", "markdown", "code", "code"]
+    note = notebook.cells[1].source
+    assert "{download}`figure-1.png <files/fig1/figure-1.png>`" in note
+    assert "{download}`as run <fig1.ipynb>`" in note
+    assert "- evidence: proxy" in note
+    assert "records" not in note
+
+
+def test_a_table_as_a_file_has_what_the_page_shows(page):
+    notebook, path, template = page
+    attach(notebook, path, template, [], [])
+    text = (path.parent / "files" / "fig1" / "table-1.csv").read_text()
+    again = pd.read_csv(io.StringIO(text), header=[0, 1, 2], index_col=[0, 1])
+    assert again.shape == FRAME.shape
+    assert again.index.tolist() == FRAME.index.tolist()
+    assert [column[:2] for column in again.columns] == FRAME.columns.tolist()
+    assert again.iloc[:, 0].tolist() == [90.5, 80.25]
+    assert again.iloc[0, 2] == "76,7"
+
+
+def test_what_a_note_says_of_the_records(make_experiment):
+    experiments = [make_experiment(), make_experiment().model_copy(update={"seed": 1})]
+    made = {"device": "cpu (X)", "commit": "0123456789abcdef", "dataset_sha256": "ab" * 32}
+    records = [
+        Record(
+            experiment=experiments[0], status="done", metrics={"top1": 0.5}, cost={}, wall_s=3599.6, provenance=made
+        ),
+        failed(experiments[1], "diverged").model_copy(update={"provenance": {"commit": None}, "wall_s": 0.0}),
+    ]
+    lines = about("proxy, preset `smoke`", "papermill x", records)
+    assert lines[0] == "evidence: proxy, preset `smoke`"
+    assert lines[1] == "2 records, 1 of them failed; 2 seeds; 1:00:00 (h:mm:ss) on `cpu (X)`, `unnamed`"
+    assert lines[2] == "made at commit `0123456789`, `none`"
+    assert lines[3] == f"SHA-256 of the data: `{'ab' * 6}`"
+    assert lines[4].startswith("page made at commit `")
+    assert lines[5:] == ["command: `papermill x`"]
+    assert len(about("recomputed", "papermill x", [])) == 3
+
+
+def test_records_are_linked_as_a_table(page, make_experiment):
+    notebook, path, template = page
+    attach(notebook, path, template, [], [failed(make_experiment(), "diverged")])
+    assert "records.csv <files/fig1/records.csv>" in notebook.cells[1].source
+    frame = pd.read_csv(path.parent / "files" / "fig1" / "records.csv")
+    assert frame.status.tolist() == ["failed"]

@@ -1,0 +1,117 @@
+"""Beside every figure and table of a page: where it comes from, its files, and the command that makes it again."""
+
+import base64
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+
+from bs4 import BeautifulSoup
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
+from tinynet_core.record import Record, commit
+from tinynet_core.store import to_frame
+
+FOLDER = "files"
+"""Beside the pages: a folder of files for each."""
+_SHOWN = 3
+"""Commits and hashes that a note names."""
+
+
+def attach(notebook: NotebookNode, page: Path, template: Path, lines: Sequence[str], records: Sequence[Record]) -> None:
+    """Keep every picture and table of ``notebook`` as files beside ``page``, with a note below each that links them.
+
+    ``page`` is the file that the notebook becomes, ``template`` the one that was run. ``lines`` are what all notes say;
+    ``records`` those behind the page, none where nothing was trained. Pictures stay on the page as PNG alone.
+    """
+    folder = page.parent / FOLDER / page.stem
+    folder.mkdir(parents=True)
+    (folder / "template.ipynb").write_bytes(template.read_bytes())
+    shared = [*lines, f"notebook: {_link(folder, 'template.ipynb')}, {{download}}`as run <{page.name}>`"]
+    if records:
+        to_frame(records).to_csv(folder / "records.csv", index=False)
+        shared.append(f"the records behind this page: {_link(folder, 'records.csv')}")
+    number = {"figure": count(1), "table": count(1)}
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if cell.cell_type == "code" and "remove-cell" not in cell.metadata.get("tags", []):
+            for output in cell.outputs:
+                for kind, contents in _files(output.get("data", {})):
+                    name = f"{kind}-{next(number[kind])}"
+                    cells.append(_note(folder, name, contents, shared))
+    notebook.cells = cells
+
+
+def _note(folder: Path, name: str, contents: dict[str, bytes], shared: Sequence[str]) -> NotebookNode:
+    """Write the files of one figure or table, and say where they and everything else about it are."""
+    for suffix, content in contents.items():
+        (folder / f"{name}.{suffix}").write_bytes(content)
+    links = ", ".join(_link(folder, f"{name}.{suffix}") for suffix in contents)
+    items = "\n".join(f"- {line}" for line in [f"files: {links}", *shared])
+    title = name.replace("-", " ").capitalize()
+    text = f":::{{dropdown}} {title} of this page: files and origin\n:class-container: origin\n{items}\n:::"
+    return new_markdown_cell(text, id=f"origin-{name}")
+
+
+def _link(folder: Path, name: str) -> str:
+    return f"{{download}}`{name} <{FOLDER}/{folder.name}/{name}>`"
+
+
+def _files(data: dict) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The picture or the table in one output, by the suffix of a file; the vector picture is taken out of ``data``."""
+    if png := data.get("image/png"):
+        files = {"png": base64.b64decode(png)}
+        if svg := data.pop("image/svg+xml", None):
+            files["svg"] = re.sub(r"<dc:date>.*?</dc:date>", "", svg).encode()
+        yield "figure", files
+    table = BeautifulSoup(data.get("text/html", ""), "html.parser").find("table", class_="dataframe")
+    if table:
+        yield "table", {"csv": _csv(table)}
+
+
+def _csv(table) -> bytes:
+    """A table of pandas as shown; a cell over several rows or columns is repeated in each."""
+    grid: dict[tuple[int, int], str] = {}
+    for i, row in enumerate(table.find_all("tr")):
+        columns = (j for j in count() if (i, j) not in grid)
+        for cell in row.find_all(("th", "td")):
+            first = next(columns)
+            for x in range(int(cell.get("rowspan", 1))):
+                for y in range(int(cell.get("colspan", 1))):
+                    grid[i + x, first + y] = cell.get_text().strip()
+    height, width = (1 + max(place[axis] for place in grid) for axis in (0, 1))
+    text = io.StringIO()
+    rows = ([grid.get((i, j), "") for j in range(width)] for i in range(height))
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def about(evidence: str, command: str, records: Sequence[Record]) -> list[str]:
+    """What the notes of a page say: ``evidence``, what the records were made with and when, and the ``command``."""
+    lines = [f"evidence: {evidence}"]
+    if records:
+        made = [record.provenance for record in records]
+        seeds = {getattr(record.experiment, "seed", 0) for record in records}
+        failed = sum(not record.done for record in records)
+        spent = timedelta(seconds=round(sum(record.wall_s for record in records)))
+        lines.append(
+            f"{len(records)} records, {failed} of them failed; {len(seeds)} seed{'s' * (len(seeds) > 1)}; "
+            f"{spent} (h:mm:ss) on {_several(x.get('device') or 'unnamed' for x in made)}"
+        )
+        lines.append(f"made at commit {_several((x.get('commit') or 'none')[:10] for x in made)}")
+        if hashes := [str(x["dataset_sha256"])[:12] for x in made if "dataset_sha256" in x]:
+            lines.append(f"SHA-256 of the data: {_several(hashes)}")
+    lines.append(f"page made at commit {_several([(commit()['commit'] or 'none')[:10]])}")
+    return [*lines, f"command: `{command}`"]
+
+
+def _several(values) -> str:
+    """The different values in code style, in their order, the first few of many."""
+    known = list(dict.fromkeys(map(str, values)))
+    more = len(known) - _SHOWN
+    return ", ".join(f"`{x}`" for x in known[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

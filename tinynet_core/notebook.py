@@ -1,0 +1,42 @@
+"""How a notebook opens its study: parameters checked, the book's style set, figures kept as pictures and as vectors."""
+
+import ast
+
+from tinynet_core.errors import UserError
+from tinynet_core.study import Study
+
+
+def open_notebook(namespace: dict) -> Study:
+    """The study that a notebook's parameters ``preset``, ``store`` and ``train`` name, with the book's plot style.
+
+    Raises ``UserError`` for a parameter that papermill injected and the notebook does not have.
+    """
+    from tinynet_core.figures import set_style
+
+    known = ("preset", "store", "train")
+    for cell in namespace.get("In", []):
+        if cell.startswith("# Parameters"):  # how papermill opens the cell that it injects
+            statements = [s for s in ast.parse(cell).body if isinstance(s, ast.Assign)]
+            names = [t.id for s in statements for t in s.targets if isinstance(t, ast.Name)]
+            if unknown := [name for name in names if name not in known]:
+                raise UserError(f"unknown notebook parameter {unknown[0]!r}, known: {', '.join(known)}")
+    preset, store, train = (namespace[name] for name in known)
+    if isinstance(train, str) and train.lower() in ("true", "false"):
+        train = train.lower() == "true"  # papermill hands on anything but True and False as text
+    if not (isinstance(preset, str) and isinstance(store, str) and isinstance(train, bool)):
+        raise UserError(
+            f"preset and store must be text and train True or False, got {preset!r}, {store!r} and {train!r}"
+        )
+    set_style()
+    _draw_vectors()
+    return Study(preset, store, train)
+
+
+def _draw_vectors() -> None:
+    """Have a notebook keep its figures as SVG as well, where this process is one."""
+    from IPython import get_ipython
+
+    if get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("png", "svg")
