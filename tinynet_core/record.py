@@ -97,7 +97,7 @@ def provenance(device: str = "auto") -> dict[str, Any]:
     from tinynet_core.training.team import team
 
     target = pick_device(device)
-    name = torch.cuda.get_device_name(target) if target.type == "cuda" else _cpu_name()
+    name = torch.cuda.get_device_name(target) if target.type == "cuda" else processor()
     packages = ("tinynet-core", "torch", "numpy", "pillow", "matplotlib")
     return {
         **commit(),
@@ -111,7 +111,7 @@ def provenance(device: str = "auto") -> dict[str, Any]:
 
 
 @cache
-def _cpu_name() -> str:
+def processor() -> str:
     """The processor's model where the system tells it, its architecture elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

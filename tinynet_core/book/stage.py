@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +12,7 @@ from tinynet_core.book import provenance
 from tinynet_core.book.conclusions import at_a_glance, conclusions, next_steps, page_name
 from tinynet_core.book.ledger_page import ledger_html
 from tinynet_core.book.performance import fill_performance
+from tinynet_core.book.status import page_of, status
 from tinynet_core.data import CocoDataset, GlyphDataset
 from tinynet_core.figures import glyph_sheet, set_style, verdicts_by_evidence
 from tinynet_core.paper.claims import Verdict, ledger
@@ -20,8 +20,7 @@ from tinynet_core.paper.questions import answered
 from tinynet_core.presets import Preset, load_preset, project_root
 from tinynet_core.record import Record
 from tinynet_core.release import CARD, release
-from tinynet_core.store import Store
-from tinynet_core.study import PAGES, Study
+from tinynet_core.study import Study
 
 
 def stage(root: Path, executed: list[Path], study: Study, folder: Path, stale: Mapping[str, list[str]]) -> None:
@@ -50,7 +49,7 @@ def stage(root: Path, executed: list[Path], study: Study, folder: Path, stale: M
     _fill(folder / "calibration.md", _calibration_table(root / "book" / "calibration.csv"))
     _fill(folder / "dataset.md", NO_RELEASE if stale else _dataset(study, folder / "dataset"))
     fill_performance(folder / "performance.md", root / "book" / "benchmarks.json")
-    _fill(folder / "runs.md", mark + _runs_table(executed, preset, store))
+    _fill(folder / "runs.md", mark + status(executed, study, stale))
 
 
 def _fill(page: Path, content: str, where: str = "generated") -> None:
@@ -75,7 +74,7 @@ def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]]) -> nbforma
     notebook.metadata.pop("papermill", None)
     about = notebook.metadata.get("tinynet", {})
     worth = UNTRAINED[about["evidence"]] if "evidence" in about else _trained(preset, about.get("part", "preset"))
-    mark = "" if about.get("evidence") in UNTRAINED else _stale_mark(stale.get(_page_of(path), []))
+    mark = "" if about.get("evidence") in UNTRAINED else _stale_mark(stale.get(page_of(path), []))
     origin = f"{mark}{worth}\n\nRun it yourself: `{_command(path, preset)}`\n:::"
     notebook.cells.insert(1, nbformat.v4.new_markdown_cell(origin, id="origin"))
     return notebook
@@ -85,18 +84,12 @@ def _behind(path: Path, study: Study, notebook: nbformat.NotebookNode) -> tuple[
     """What the notes beside the figures of a page say, and the records that it rests on."""
     about, preset = notebook.metadata.get("tinynet", {}), study.preset
     evidence = about.get("evidence") or _evidence(preset, about.get("part", "preset"))
-    records = [] if evidence in ("recomputed", "quoted") else study.behind(_page_of(path))
+    records = [] if evidence in ("recomputed", "quoted") else study.behind(page_of(path))
     return provenance.about(f"{evidence}, preset `{preset.name}`", _command(path, preset), records), records
 
 
 def _command(path: Path, preset: Preset) -> str:
     return f"papermill notebooks/{path.name} out.ipynb -p preset {preset.name}"
-
-
-def _page_of(path: Path) -> str:
-    """The name that the page of a notebook has in ``PAGES``, or nothing for one that rests on records of them all."""
-    name = path.stem.split("_")[1]
-    return name if name in PAGES else ""
 
 
 NO_RELEASE = "Some records are stale, so there is no release of these tables with this site."
@@ -241,27 +234,3 @@ def _quartiles(values: pd.Series, unit: str) -> str:
     low, median, high = values.quantile([0.25, 0.5, 0.75])
     spread = f"quartiles {low:.0f} and {high:.0f}{unit}, range {values.min():.0f} to {values.max():.0f}{unit}"
     return f"median {median:.0f}{unit}, {spread}"
-
-
-def _runs_table(executed: list[Path], preset: Preset, store: Store) -> str:
-    rows = []
-    for path in executed:
-        run = nbformat.read(path, as_version=4).metadata.papermill
-        rows.append(f"| [{path.stem}](notebooks/{path.name}) | {timedelta(seconds=round(run.duration))} |")
-    records = store.frame()
-    text = (
-        f"Preset `{preset.name}`: {preset.about}\n\n| notebook | execution time (h:mm:ss) |\n|---|---|\n"
-        + "\n".join(rows)
-    )
-    if records.empty:
-        return text
-    failed = int((records.status == "failed").sum())
-    clean = records["clean"].map({True: "clean", False: "changed"}).fillna("unknown")
-    commits = ", ".join(
-        f"`{str(c)[:10]}` ({s})" for c, s in sorted({*zip(records.commit, clean, strict=True)}, key=str)
-    )
-    return text + (
-        f"\n\nRecords: {len(records)}, of which {failed} failed. Training time: "
-        f"{timedelta(seconds=round(records.wall_s.sum()))} in all, median {records.wall_s.median():.0f} s a "
-        f"model. Devices: {', '.join(sorted(records.device.unique()))}. Commits (state of the tree): {commits}."
-    )

@@ -1,0 +1,59 @@
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+from nbformat import write
+from nbformat.v4 import new_notebook
+from tiny_preset import TINY
+
+from tinynet_core import Study, run
+from tinynet_core.book.status import page_of, status
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return str(path)
+
+
+@pytest.fixture
+def executed(tmp_path):
+    """Two executed notebooks, the first on trained records, the second on none."""
+    paths = []
+    for name, about in (("01_fig1_random_sampling", {}), ("06_table3_costs", {"evidence": "recomputed"})):
+        last = {"end_time": "2026-01-02T03:04:05.678901+00:00", "duration": 61.4}
+        paths.append(tmp_path / f"{name}.ipynb")
+        write(new_notebook(metadata={"papermill": last, "tinynet": about}), paths[-1])
+    return paths
+
+
+def test_every_notebook_has_its_last_run(executed, tiny, tmp_path):
+    text = status(executed, Study(tiny, tmp_path / "store"), {})
+    link = "[Figure 1, random sampling](notebooks/01_fig1_random_sampling.ipynb)"
+    assert f"| {link} | 2026-01-02 03:04 | 0:01:01 | up to date |" in text
+    assert f"torch {version('torch')}" in text
+    assert "Records:" not in text
+
+
+def test_what_is_stale_is_in_plain_sight(executed, tiny, tmp_path):
+    stale = {"": ["3 records: old"], "fig1": ["2 records: old"], "table3": ["1 record: old"]}
+    lines = status(executed, Study(tiny, tmp_path / "store"), stale).splitlines()
+    assert [line.split(" | ")[-1] for line in lines if "ipynb" in line] == [
+        "**stale**: 2 records: old |",
+        "up to date |",
+    ]
+
+
+def test_records_are_counted(executed, tiny, tmp_path):
+    study = Study(tiny, tmp_path / "store")
+    for experiment in study.preset.random_experiments()[:2]:
+        run(experiment, study.store)
+    text = status(executed, study, {})
+    assert re.search(r"Records: 2, of which 0 failed\. Training time: \d:\d\d:\d\d in all", text)
+
+
+def test_pages_without_records_of_their_own():
+    assert [page_of(Path(name)) for name in ("01_fig1_x.ipynb", "11_scale.ipynb")] == ["fig1", ""]
