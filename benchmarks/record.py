@@ -81,10 +81,20 @@ class Recording:
         load = self.quietly.worst
         about["others"] = round(others(self._start, clocks()) if load is None else load, 3)
         about["others_are"] = "average" if load is None else "most"
+        about["history"] = _history(sections.get(self.script))
         sections[self.script] = about | {"rows": self.rows}
         scratch = self.path.with_suffix(".tmp")
         scratch.write_text(json.dumps(dict(sorted(sections.items())), indent=1) + "\n")
         scratch.rename(self.path)
+
+
+def _history(before: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """What the section that is replaced kept of older ones, and its own rows with a target; the oldest first."""
+    if before is None:
+        return []
+    rows = [row for row in before["rows"] if "at_least" in row or "at_most" in row]
+    about = {"date": before["date"], "commit": before["machine"]["commit"], "processor": before["machine"]["processor"]}
+    return [*before.get("history", []), *([about | {"rows": rows}] if rows else [])]
 
 
 def machine() -> dict[str, Any]:

@@ -55,6 +55,12 @@ def test_a_recording_replaces_its_own_section_and_no_other(tmp_path):
         "unit": "ms",
         "at_most": 50,
     }
+    (before,) = sections["solve"]["history"]
+    assert [x["value"] for x in before["rows"]] == [1.0]
+    assert before["date"] == sections["solve"]["date"]
+    assert sections["latency"]["history"] == []
+    history = performance_table(sections, "history").splitlines()[2:]
+    assert [line.split(" | ")[5] for line in history] == ["2 ms", "1 ms", "3 ms"]
     assert sections["solve"]["command"] == "python benchmarks/solve.py --fast"
     machine = sections["solve"]["machine"]
     assert machine["packages"]["torch"] == torch.__version__.split("+")[0]

@@ -46,10 +46,28 @@ def performance_table(sections: dict[str, Section], group: str) -> str:
     """The rows of ``group`` as a table in Markdown, with the command and the machine below it."""
     if group == "targets":
         return _table([row for s in sections.values() for row in s["rows"] if _target(row)], verdict=True)
+    if group == "history":
+        return _history(sections)
     found = {script: rows for script in sections if (rows := _rows({script: sections[script]}, group))}
     if not found:
         return f"*Not measured: `book/benchmarks.json` holds no rows of {group}.*"
     return "\n\n".join(f"{_table(rows)}\n\n{_origin(sections[script])}" for script, rows in found.items())
+
+
+def _history(sections: dict[str, Section]) -> str:
+    """Every measurement that had a target, the newest first, those that were replaced included."""
+    runs = []
+    for section in sections.values():
+        machine = section["machine"]
+        now = {"date": section["date"], "commit": machine["commit"], "processor": machine["processor"]}
+        runs += [*section.get("history", []), now | {"rows": [row for row in section["rows"] if _target(row)]}]
+    lines = ["| date | commit | processor | what | target | measured | spread |", "|---|---|---|---|---|---|---|"]
+    for run in sorted(runs, key=lambda run: run["date"], reverse=True):
+        for row in run["rows"]:
+            said = (row["what"] + _at(row), _target(row), _quantity(row["value"], row), _spread(row))
+            cells = (run["date"], f"`{str(run['commit'])[:10]}`", run["processor"], *said)
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _rows(sections: dict[str, Section], group: str) -> list[Row]:
