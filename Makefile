@@ -8,10 +8,28 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: book test lint soak bench clean lock
+.PHONY: book pdf archive test lint smoke sweep soak bench clean lock
 
 book: $(READY)
 	$(BIN)/tinynet book $(PRESET)
+
+# The book with its PDF; needs Chromium.
+pdf: $(READY)
+	$(BIN)/tinynet book $(PRESET) --pdf
+
+# The same from records alone, as one file with its checksum in _build/release.
+archive: $(READY)
+	$(BIN)/tinynet book $(PRESET) --no-train --pdf --archive _build/release
+
+# The preset smoke from nothing: trained, built, and some of it trained again.
+smoke: $(READY)
+	rm -rf _build/smoke
+	$(BIN)/tinynet book smoke --store _build/smoke/records --build _build/smoke
+	$(BIN)/tinynet verify smoke --store _build/smoke/records --records 3
+
+# The trainings of a preset, or with PAGE=fig1 those of one page.
+sweep: $(READY)
+	$(BIN)/tinynet sweep $(PRESET) --store runs/$(PRESET) $(if $(PAGE),--page $(PAGE))
 
 # The nodes of a simulated cluster need the machine to themselves. The notebooks train the smoke preset once, for the site;
 # nbmake then finds its records. Two of them are trained again and compared.

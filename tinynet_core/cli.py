@@ -203,14 +203,16 @@ def export(name: str, file: Path, r, d, w, head, classes: int, weights: str | No
     help="Whether to train what is missing or to stop with a list of it; trains by default, but for published records.",
 )
 @click.option("--build", type=click.Path(path_type=Path), help="Folder to build in; _build by default.")
-def book(preset: str, store: str, train: bool | None, build: Path | None) -> None:
+@click.option("--pdf", is_flag=True, help="Print the book as one PDF too, into the site; needs Chromium.")
+@click.option("--archive", type=click.Path(path_type=Path), help="Pack the site into this folder, with its checksum.")
+def book(preset: str, store: str, train: bool | None, build: Path | None, pdf: bool, archive: Path | None) -> None:
     """Execute the notebooks under PRESET and build the website; only what changed is done again.
 
     Stale records are marked on their pages, and the exit status is then 1.
     """
     from tinynet_core.book import make_book
 
-    index, stale = make_book(preset, store, train, build)
+    index, stale = make_book(preset, store, train, build, pdf)
     click.echo(index)
     if stale:
         lines = ["error: stale records, marked on their pages:", *(f"  {line}" for line in stale)]
@@ -218,6 +220,10 @@ def book(preset: str, store: str, train: bool | None, build: Path | None) -> Non
         where = f" --store {store}" if store else ""
         click.echo(f"make them anew with: tinynet sweep {preset}{where} --retry-stale", err=True)
         sys.exit(1)
+    if archive:
+        from tinynet_core.book.bundle import bundle
+
+        click.echo(bundle(index.parent, archive))
 
 
 @tinynet.command()

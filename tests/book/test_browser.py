@@ -1,6 +1,10 @@
 """Every page in Chromium, on a phone and on a desk, with everything but this machine cut off."""
 
+import gzip
+from urllib.parse import urlsplit
+
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tinynet_core.presets import project_root
 
@@ -21,6 +25,11 @@ PAGES = [
     ),
     *(f"notebooks/{p.stem}" for p in sorted((ROOT / "notebooks").glob("*.ipynb"))),
 ]
+SHOTS = ROOT / "_build" / "screenshots"
+THEMES = ("light", "dark")
+MOST_BYTES = 1_000_000
+PACKED = (".png", ".woff", ".woff2")
+"""Files that packing makes no smaller."""
 LOOK = """() => ({
   broken: [...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).map(i => i.src),
   silent: [...document.images].filter(i => !(i.alt && i.alt.trim())).map(i => i.src),
@@ -31,6 +40,19 @@ LOOK = """() => ({
   title: document.title,
   searches: [...document.querySelectorAll('form.bd-search')].filter(f => f.offsetParent !== null).length,
 })"""
+
+
+def sent(request):
+    """Bytes of an answer as a server sends them that packs text, which every host of static pages does."""
+    body = request.response().body()
+    return len(body if urlsplit(request.url).path.endswith(PACKED) else gzip.compress(body, 6))
+
+
+def serious(view, theme):
+    """Serious findings of axe-core on the page in one of its themes."""
+    view.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+    found = [x for x in Axe().run(view).response["violations"] if x["impact"] in ("serious", "critical")]
+    return [f"{theme}: {x['id']}: {node['html'][:200]}" for x in found for node in x["nodes"]]
 
 
 def test_the_list_of_pages_is_complete(site):
@@ -47,6 +69,8 @@ def test_page(browser, address, page, width):
     view.on("pageerror", lambda e: wrong.append(f"page error: {e}"))
     view.on("requestfailed", lambda r: wrong.append(f"failed: {r.url}"))
     view.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+    weight = []
+    view.on("requestfinished", lambda r: weight.append(sent(r)))
 
     def guard(route):
         if route.request.url.startswith((address, "data:")):
@@ -60,7 +84,13 @@ def test_page(browser, address, page, width):
     if view.evaluate("document.querySelectorAll('.math').length"):
         view.wait_for_selector("mjx-container", timeout=30_000)
     look = view.evaluate(LOOK)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    view.screenshot(path=SHOTS / f"{page.replace('/', '_')}-{width}.png")
+    findings = [x for theme in THEMES if width > 1000 for x in serious(view, theme)]
     view.close()
+    assert findings == []
+    if page != "explorer":
+        assert sum(weight) <= MOST_BYTES, sorted(weight)[-5:]
     assert wrong == []
     assert look["broken"] == []
     assert look["silent"] == []

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from tinynet_core.book.execute import execute_all, store_digest
+from tinynet_core.book.pdf import FILE, chromium, write_pdf
+from tinynet_core.book.sitemap import site_url, write_sitemap
 from tinynet_core.book.stage import stage
 from tinynet_core.errors import UserError
 from tinynet_core.paper.claims import ledger
@@ -16,13 +19,18 @@ from tinynet_core.resources import cores
 from tinynet_core.staleness import summary
 from tinynet_core.study import Study, is_published
 
+_ICON_SCRIPT = re.compile(r"<script[^>]*/fontawesome\.js[^>]*></script>")
+"""Draws every icon of the theme, which its font has drawn already, once more: 1.5 MB on every page."""
+
+PDF_LINK = f'```{{raw}} html\n<p><a href="{FILE}">The whole book as one PDF.</a></p>\n```'
+
 
 class BookError(UserError):
     """The site could not be built; the log says why."""
 
 
 def make_book(
-    preset: str, store: str = "", train: bool | None = None, build: Path | None = None
+    preset: str, store: str = "", train: bool | None = None, build: Path | None = None, pdf: bool = False
 ) -> tuple[Path, list[str]]:
     """Train what is missing, execute the notebooks under ``preset`` and build the site.
 
@@ -30,7 +38,9 @@ def make_book(
     ``_build`` of the checkout by default. Returns the site's index.html, and what of the records is stale, line by
     line: a site with any is not to be published.
     """
-    root = project_root()
+    root, address = project_root(), site_url()
+    if pdf:
+        chromium()
     build = (build or root / "_build").resolve()
     if train is None:
         train = bool(store) or not is_published(load_preset(preset))
@@ -40,11 +50,15 @@ def make_book(
     stale = stale_pages(study)
     executed = execute_all(study.preset_argument, study.store.root, train, build)
     index, stamp = build / "html" / "index.html", build / "html.sha256"
-    now = _inputs_digest(root, executed, study, stale)
+    now = _inputs_digest(root, executed, study, stale, f"{address} {pdf}")
     if not (index.exists() and stamp.exists() and stamp.read_text() == now):
         sources = build / "src"
-        stage(root, executed, study, sources, stale)
+        stage(root, executed, study, sources, stale, PDF_LINK if pdf else "")
+        stamp.unlink(missing_ok=True)
         _jupyter_book(root, sources, build)
+        if pdf:
+            write_pdf(index.parent, index.with_name(FILE), address)
+        write_sitemap(index.parent, address)
         stamp.write_text(now)
     return index, stale.get("", [])
 
@@ -86,15 +100,17 @@ def _jupyter_book(root: Path, sources: Path, build: Path) -> None:
             if any(word in line for word in ("WARNING", "ERROR", "Error:"))
         ]
         raise BookError("\n".join([*wrong[:20], f"the site was not built, see {log}"]))
+    for page in (work / "_build" / "html").rglob("*.html"):
+        page.write_text(_ICON_SCRIPT.sub("", page.read_text()))
     shutil.rmtree(build / "html", ignore_errors=True)
     shutil.move(work / "_build" / "html", build / "html")
     shutil.rmtree(work)
 
 
-def _inputs_digest(root: Path, executed: list[Path], study: Study, stale: dict[str, list[str]]) -> str:
+def _inputs_digest(root: Path, executed: list[Path], study: Study, stale: dict[str, list[str]], published: str) -> str:
     """Everything that the site is made from."""
     digest = hashlib.sha256(study.preset.model_dump_json().encode() + ledger(study.store).to_json().encode())
-    digest.update(json.dumps(stale, sort_keys=True).encode())
+    digest.update(json.dumps(stale, sort_keys=True).encode() + published.encode())
     digest.update(store_digest(study.store.root).encode() + (root / "_config.yml").read_bytes())
     folders = [root / "book", *(root / "tinynet_core" / name for name in ("book", "figures", "release"))]
     sources = [p for folder in folders for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"]

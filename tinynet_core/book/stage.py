@@ -23,10 +23,13 @@ from tinynet_core.release import CARD, release
 from tinynet_core.study import Study
 
 
-def stage(root: Path, executed: list[Path], study: Study, folder: Path, stale: Mapping[str, list[str]]) -> None:
+def stage(
+    root: Path, executed: list[Path], study: Study, folder: Path, stale: Mapping[str, list[str]], files: str = ""
+) -> None:
     """Write the sources of the site to ``folder``, which is emptied first.
 
-    ``stale``: what is stale by page, as ``tinynet_core.book.site.stale_pages`` gives it.
+    ``stale``: what is stale by page, as ``tinynet_core.book.site.stale_pages`` gives it. ``files``: what the first page
+    says of the book in other forms.
     """
     preset, store = study.preset, study.store
     shutil.rmtree(folder, ignore_errors=True)
@@ -44,6 +47,7 @@ def stage(root: Path, executed: list[Path], study: Study, folder: Path, stale: M
     _fill(folder / "claims.md", mark + _claims_page(table, folder))
     _fill(folder / "intro.md", mark + _verdict_picture(table, folder), "verdicts")
     _fill(folder / "intro.md", at_a_glance(answered(table)), "answers")
+    _fill(folder / "intro.md", files, "files")
     _fill(folder / "conclusions.md", mark + conclusions(preset, store))
     _fill(folder / "conclusions.md", next_steps(), "next steps")
     _fill(folder / "calibration.md", _calibration_table(root / "book" / "calibration.csv"))

@@ -1,0 +1,72 @@
+"""What a visitor does with the site, and what must hold of every page for all of them."""
+
+from urllib.parse import unquote, urlsplit
+
+import pandas as pd
+from bs4 import BeautifulSoup
+
+from tinynet_core.paper.claims import claims, ledger
+
+
+def test_from_the_first_page_to_a_claim_its_page_and_its_data(browser, address, study):
+    view = browser.new_page(viewport={"width": 1280, "height": 1000})
+    view.goto(f"{address}/index.html")
+    view.wait_for_url("**/intro.html")
+    said = view.locator("article").inner_text()
+    assert [said.index(f"{head}.") for head in ("What was claimed", "What held", "How to check")] == sorted(
+        said.index(f"{head}.") for head in ("What was claimed", "What held", "How to check")
+    )
+    assert f"Of {len(claims())} claims" in view.locator('img[src*="verdicts"]').get_attribute("alt")
+    view.get_by_role("link", name="the ledger").click()
+    rows = view.locator("#ledger tbody tr:visible")
+    assert rows.count() == len(claims())
+    view.get_by_label("Search").fill("tinynet-e gain")
+    view.get_by_label("Place").select_option("Table 3")
+    table = ledger(study.store)
+    words = table[["source", "statement", "notebook"]].agg(" ".join, axis=1).str.lower()
+    wanted = table.id[
+        words.str.contains("tinynet-e") & words.str.contains("gain") & table.source.str.startswith("Table 3")
+    ]
+    shown = [row.get_attribute("id") for row in rows.all()]
+    assert set(shown) >= {f"claim-{key}" for key in wanted} != set()
+    assert view.locator("#ledger-count").inner_text() == f"{len(shown)} of {len(claims())} claims"
+    view.locator("#claim-table3-e-gain a").click()
+    view.wait_for_url("**/notebooks/12_table3_imagenet.html")
+    note = view.locator("details.origin", has_text="Table 1 of this page").first
+    note.locator("summary").click()
+    with view.expect_download() as download:
+        note.get_by_role("link", name="table-1.csv").click()
+    assert len(pd.read_csv(download.value.path())) > 3
+    with view.expect_download() as download:
+        note.get_by_role("link", name="records.csv").click()
+    frame = pd.read_csv(download.value.path())
+    assert {record.key for record in study.behind("table3")} == set(frame.key)
+    view.close()
+
+
+def test_the_ledger_is_sorted_and_filtered_from_its_address(browser, address, study):
+    view = browser.new_page()
+    view.goto(f"{address}/claims.html?verdict=differs")
+    rows = view.locator("#ledger tbody tr:visible")
+    assert rows.count() == (ledger(study.store).verdict == "differs").sum()
+    head = view.get_by_role("button", name="paper", exact=True)
+    head.focus()
+    view.keyboard.press("Enter")
+    assert view.locator("#ledger th[aria-sort=ascending]").inner_text().strip().startswith("paper")
+    view.close()
+
+
+def test_every_link_and_anchor_leads_somewhere(site):
+    pages = {path: BeautifulSoup(path.read_text(), "html.parser") for path in site.rglob("*.html")}
+    ids = {path: {tag["id"] for tag in page.find_all(id=True)} for path, page in pages.items()}
+    broken = []
+    for path, page in pages.items():
+        links = [(tag, tag[name]) for name in ("href", "src") for tag in page.find_all(attrs={name: True})]
+        for tag, link in links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc or (tag.name == "a" and link == "#"):
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not target.exists() or (parts.fragment and target in ids and unquote(parts.fragment) not in ids[target]):
+                broken.append(f"{path.relative_to(site)}: {link}")
+    assert broken == []

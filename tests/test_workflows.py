@@ -1,0 +1,159 @@
+"""The workflows of GitHub: valid, harmless, and nothing but make targets.
+
+actionlint checks more than GitHub's schema, such as expressions and labels of runners. It is a program of its own: the
+package index has only a wrapper that downloads it when it is installed, so the lock cannot bring it. Where it is on the
+PATH it is run too; the schema, the targets, the labels, the permissions and the pins are checked everywhere.
+"""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from check_jsonschema import main as check_jsonschema
+from click.testing import CliRunner
+
+from tinynet_core.presets import project_root
+from tinynet_core.study import PAGES
+
+ROOT = project_root()
+FOLDER = ROOT / ".github" / "workflows"
+FILES = sorted(FOLDER.iterdir())
+ALLOWED = {
+    ("test", "test"): {"contents": "read"},
+    ("book", "build"): {"contents": "read", "pages": "read"},
+    ("book", "deploy"): {"pages": "write", "id-token": "write"},
+    ("weekly", "smoke"): {"contents": "read"},
+    ("gpu", "sweep"): {"contents": "read"},
+}
+"""What the token of each job may do, and no more."""
+
+
+def workflow(name):
+    return yaml.safe_load((FOLDER / f"{name}.yml").read_text())
+
+
+def triggers(name):
+    return workflow(name)[True]  # "on" is a boolean of YAML 1.1
+
+
+def steps(name, key):
+    return [step for job in workflow(name)["jobs"].values() for step in job["steps"] if key in step]
+
+
+def check_schema(schema, *paths):
+    return CliRunner().invoke(check_jsonschema, ["--builtin-schema", schema, *map(str, paths)])
+
+
+def test_there_are_these_workflows():
+    assert [path.name for path in FILES] == ["book.yml", "gpu.yml", "test.yml", "weekly.yml"]
+
+
+@pytest.mark.parametrize("schema", ["vendor.github-workflows", "custom.github-workflows-require-timeout"])
+def test_they_fit_the_schema(schema):
+    done = check_schema(schema, *FILES)
+    assert done.exit_code == 0, done.output
+
+
+def test_the_schema_refuses_a_workflow_without_a_timeout_and_one_that_is_none(tmp_path):
+    job = {"runs-on": "ubuntu-24.04", "steps": [{"run": "make test"}]}
+    path = tmp_path / "wrong.yml"
+    path.write_text(yaml.safe_dump({"on": "push", "jobs": {"test": job}}))
+    assert check_schema("vendor.github-workflows", path).exit_code == 0
+    assert check_schema("custom.github-workflows-require-timeout", path).exit_code == 1
+    path.write_text(yaml.safe_dump({"on": "push", "jobs": {"test": job | {"steps": [{"runs": "make test"}]}}}))
+    assert check_schema("vendor.github-workflows", path).exit_code == 1
+
+
+def test_updates_of_the_actions_fit_the_schema():
+    done = check_schema("vendor.dependabot", ROOT / ".github" / "dependabot.yml")
+    assert done.exit_code == 0, done.output
+
+
+def test_actionlint_knows_the_labels_and_finds_nothing_where_it_is_there():
+    known = yaml.safe_load((ROOT / ".github" / "actionlint.yaml").read_text())["self-hosted-runner"]["labels"]
+    machines = [job["runs-on"] for path in FILES for job in workflow(path.stem)["jobs"].values()]
+    own = {label for labels in machines if isinstance(labels, list) for label in labels} - {"self-hosted", "linux"}
+    assert own == set(known)
+    assert {label for label in machines if isinstance(label, str)} == {"ubuntu-24.04"}
+    if program := shutil.which("actionlint"):
+        done = subprocess.run([program], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", [path.stem for path in FILES])
+def test_only_make_targets_are_run_and_each_exists(name):
+    for step in steps(name, "run"):
+        assert re.fullmatch(r"make( [a-z]+)+( [A-Z]+=[a-z0-9]+)*", step["run"]), step["run"]
+        command = [*step["run"].split(), "--dry-run"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_every_workflow_runs_what_it_is_for():
+    run = {path.stem: [step["run"] for step in steps(path.stem, "run")] for path in FILES}
+    assert run == {
+        "book": ["make archive PRESET=reduced"],
+        "gpu": ["make sweep"],
+        "test": ["make test"],
+        "weekly": ["make smoke"],
+    }
+    assert triggers("book")["push"] == triggers("test")["push"] == {"branches": ["main"]}
+    assert set(triggers("test")) == {"push", "pull_request", "workflow_dispatch"}
+    assert set(triggers("weekly")) == {"schedule", "workflow_dispatch"}
+    assert set(triggers("gpu")) == {"workflow_dispatch"}
+
+
+@pytest.mark.parametrize("name", [path.stem for path in FILES])
+def test_no_token_may_more_than_its_job_needs(name):
+    text = (FOLDER / f"{name}.yml").read_text()
+    found = workflow(name)
+    assert found["permissions"] == {"contents": "read"}
+    for job, content in found["jobs"].items():
+        assert content.get("permissions", found["permissions"]) == ALLOWED[name, job]
+        assert 0 < content["timeout-minutes"] <= 2 * 24 * 60
+    assert "secrets." not in text
+    assert "pull_request_target" not in text
+    assert not [step for step in steps(name, "run") if "${{" in step["run"]]  # an input would be a part of the script
+    assert [s["with"]["persist-credentials"] for s in steps(name, "uses") if "checkout" in s["uses"]] == [False]
+
+
+def test_actions_are_githubs_own_pinned_to_one_commit_with_its_version():
+    lines = [line for path in FILES for line in path.read_text().splitlines() if "uses:" in line]
+    pinned = [re.fullmatch(r"\s+- uses: (actions/[a-z-]+)@([0-9a-f]{40})  # (v\d+\.\d+\.\d+)", line) for line in lines]
+    assert len(lines) >= 14
+    assert all(pinned), [line for line, found in zip(lines, pinned, strict=True) if not found]
+    assert len({found.groups() for found in pinned}) == len({found[1] for found in pinned})
+
+
+def test_packages_are_cached_by_the_lock():
+    for name in ("book", "test", "weekly"):
+        (python,) = [step for step in steps(name, "uses") if "setup-python" in step["uses"]]
+        assert python["with"]["cache-dependency-path"] == "requirements.lock"
+        assert python["with"]["cache"] == "pip"
+
+
+def test_the_site_is_built_for_the_address_it_gets_and_deployed_from_there():
+    (build,) = steps("book", "run")
+    assert build["env"] == {"TINYNET_SITE_URL": "${{ steps.pages.outputs.base_url }}"}
+    uses = [step["uses"].split("@")[0] for step in steps("book", "uses")]
+    assert uses[-2:] == ["actions/upload-pages-artifact", "actions/deploy-pages"]
+    assert workflow("book")["jobs"]["deploy"]["needs"] == "build"
+
+
+def test_the_choices_of_the_gpu_run_are_the_presets_and_the_pages():
+    inputs = triggers("gpu")["workflow_dispatch"]["inputs"]
+    assert inputs["preset"]["options"] == sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+    assert inputs["page"]["options"] == ["all", *sorted(PAGES)]
+    records = [step["with"]["path"] for step in steps("gpu", "uses") if "upload-artifact" in step["uses"]]
+    assert records == ["runs/${{ inputs.preset }}/records.jsonl"]
+
+
+@pytest.mark.parametrize(("page", "asked"), [("fig1", ["--page", "fig1"]), ("", [])])
+def test_the_gpu_run_hands_its_choices_to_the_sweep(page, asked):
+    command = ["make", "--dry-run", "sweep"]
+    environment = {"PATH": "/usr/bin:/bin", "PRESET": "imagenet100", "PAGE": page}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    expected = [".venv/bin/tinynet", "sweep", "imagenet100", "--store", "runs/imagenet100", *asked]
+    assert done.stdout.splitlines()[-1].split() == expected
