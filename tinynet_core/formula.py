@@ -38,19 +38,26 @@ class TinyFormula(BaseEstimator):
     """Resolution and depth of the best small network at a fraction c of the baseline's MACs.
 
     Two independent zero-mean Gaussian processes with covariance v exp(-(c - c')^2 / 2 l^2) and white noise s^2,
-    one for r and one for d (Eq. 2-4). v, l and s^2 maximise the marginal likelihood from ``restarts`` random starts
-    seeded by ``random_state``; the paper gives no hyper-parameters. Width is not predicted: it follows from the budget
-    (Eq. 5), see ``tinynet_core.shrink``.
+    one for r and one for d (Eq. 2-4). v, l and s^2 maximise the marginal likelihood; the paper gives no
+    hyper-parameters. Width is not predicted: it follows from the budget (Eq. 5), see ``tinynet_core.shrink``.
 
-    The prior mean is zero, so outside the fitted range of c the prediction is pulled towards zero: an
-    ``ExtrapolationWarning`` says so.
+    ``kernel`` and ``mean`` depart from the paper where they are not the default, to see what rests on its choices. The
+    coefficients of a mean function have a prior so vague that their posterior mean is the generalised least-squares
+    estimate under the fitted covariance; they are integrated out, so that the standard deviation of a prediction holds
+    their uncertainty and the hyper-parameters maximise the restricted likelihood (Rasmussen and Williams 2006, section
+    2.7).
 
-    Two departures from the paper, to see what rests on its choices. ``kernel``: the correlation, one of ``KERNELS``.
-    ``mean``: ``"zero"`` as in the paper, ``"constant"`` b0, or ``"linear"`` b0 + b1 log c, a line in the logarithm
-    because budgets are ratios. The coefficients have a prior so vague that their posterior mean is the generalised
-    least-squares estimate under the fitted covariance; they are integrated out, so that the standard deviation of a
-    prediction holds their uncertainty and the hyper-parameters maximise the restricted likelihood (Rasmussen and
-    Williams 2006, section 2.7).
+    Parameters
+    ----------
+    kernel
+        The correlation of two fractions, one of ``KERNELS``; ``"rbf"`` is the paper's.
+    mean
+        ``"zero"`` as in the paper, ``"constant"`` b0, or ``"linear"`` b0 + b1 log c, a line in the logarithm because
+        budgets are ratios.
+    restarts
+        Random starts of the search for the hyper-parameters.
+    random_state
+        Seed of these starts.
     """
 
     def __init__(
@@ -62,9 +69,24 @@ class TinyFormula(BaseEstimator):
         self.random_state = random_state
 
     def fit(self, c: ArrayLike, r: ArrayLike, d: ArrayLike) -> Self:
-        """Fit on frontier models: fractions ``c``, resolutions ``r``, depths ``d``, each of shape (m,), m >= 2.
+        """Fit on the models of a frontier.
 
-        Raises ``ValueError`` for an unknown kernel or mean and for columns that do not fit together.
+        Parameters
+        ----------
+        c
+            MACs as fractions of the baseline's, (m,) with m at least 2.
+        r, d
+            Multipliers of resolution and depth, (m,).
+
+        Returns
+        -------
+        TinyFormula
+            This formula.
+
+        Raises
+        ------
+        ValueError
+            The kernel or the mean is unknown, or the columns are not finite, above zero and of one length.
         """
         for key, value, known in (("kernel", self.kernel, KERNELS), ("mean", self.mean, OUTSIDE)):
             if not isinstance(value, str) or value not in known:
@@ -82,9 +104,31 @@ class TinyFormula(BaseEstimator):
         return self
 
     def predict(self, c: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Posterior mean (n, 2) of r and d at fractions ``c`` (n,); with ``return_std`` also the standard deviation.
+        """Posterior of r and d at new fractions.
 
-        The variance is that of a new model, noise included, as Eq. 4 has it.
+        Parameters
+        ----------
+        c
+            MACs as fractions of the baseline's, (n,).
+        return_std
+            Whether to return the standard deviation as well: that of a new model, noise included, as Eq. 4 has it.
+
+        Returns
+        -------
+        (n, 2) array, or two of them
+            The mean of r (first column) and d, and their standard deviations.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            It was not fitted.
+        ValueError
+            A fraction is not finite and above zero.
+
+        Warns
+        -----
+        ExtrapolationWarning
+            A fraction lies outside the fitted ones, where the prior pulls the prediction towards its mean.
         """
         if not hasattr(self, "c_"):
             raise NotFittedError("this TinyFormula is not fitted yet: call fit(c, r, d) first")

@@ -14,10 +14,29 @@ from tinynet_core.sweeps import sample_scales
 
 
 def frontier(macs: ArrayLike, accuracy: ArrayLike, fraction: float = 0.2, seed: int = 0) -> np.ndarray:
-    """Indices, by growing MACs, of the ``fraction`` of models kept by NSGA-III's survival selection.
+    """The models that NSGA-III's survival selection keeps, for few MACs and high accuracy (paper, section 3.2).
 
-    Objectives: few ``macs``, high ``accuracy``, both (n,). Fronts are kept whole while they fit; the last is thinned by
-    its distance to evenly spread reference directions (Deb and Jain 2013), where ``seed`` settles ties.
+    Fronts are kept whole while they fit; the last is thinned by its distance to evenly spread reference directions (Deb
+    and Jain 2013).
+
+    Parameters
+    ----------
+    macs, accuracy
+        Of n models, (n,); failed ones left out.
+    fraction
+        Share of the models to keep, above 0 and at most 1.
+    seed
+        Settles ties of the last front.
+
+    Returns
+    -------
+    (k,) array of int
+        Indices of the models kept, by growing MACs.
+
+    Raises
+    ------
+    ValueError
+        The arrays are empty, of different lengths or not finite, or ``fraction`` is out of range.
     """
     from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
     from pymoo.core.population import Population
@@ -79,7 +98,27 @@ class Correlation:
 
 
 def rank_correlation(x: ArrayLike, macs: ArrayLike, resamples: int = 5000, seed: int = 0) -> Correlation:
-    """Spearman's rho of ``x`` with ``macs``, both (n,), with the percentile bootstrap interval over models."""
+    """Spearman's rank correlation with a 95% percentile bootstrap interval over models.
+
+    Parameters
+    ----------
+    x, macs
+        Of n models, (n,) with n at least 3.
+    resamples
+        Bootstrap samples.
+    seed
+        Of the resampling.
+
+    Returns
+    -------
+    Correlation
+        rho, the ends of its interval, and n; NaN where a variable does not vary.
+
+    Raises
+    ------
+    ValueError
+        The arrays are shorter than 3 or of different lengths.
+    """
     a, b = np.asarray(x, dtype=float), np.asarray(macs, dtype=float)
     if a.ndim != 1 or a.shape != b.shape or len(a) < 3:
         raise ValueError(f"x and macs must be one-dimensional, of one length, at least 3, got {a.shape}, {b.shape}")
@@ -101,9 +140,34 @@ def null_correlations(
     base: Base = PAPER_BASE,
     num_classes: int = 1000,
 ) -> dict[str, np.ndarray]:
-    """Spearman's rho of r, d and w with MACs over ``k`` models drawn without any regard to accuracy, ``draws`` times.
+    """Rank correlations of r, d and w with MACs over models drawn without any regard to accuracy.
 
     The FLOPs window alone makes them correlate. A correlation on the frontier means something only beside this.
+
+    Parameters
+    ----------
+    net_name
+        A scalable network.
+    k
+        Models in each draw, at least 3.
+    window, base, num_classes
+        As for ``sample_scales``.
+    draws
+        How often k models are drawn.
+    pool
+        Random models that they are drawn from.
+    seed
+        Of the pool and of the draws.
+
+    Returns
+    -------
+    dict of (draws,) arrays
+        Spearman's rho under ``"r"``, ``"d"`` and ``"w"``.
+
+    Raises
+    ------
+    ValueError
+        ``k`` is below 3.
     """
     if k < 3:
         raise ValueError(f"k must be at least 3, got {k}")

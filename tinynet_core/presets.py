@@ -166,7 +166,10 @@ class Preset(BaseModel):
 
     @property
     def detection_evidence(self) -> Literal["trained", "proxy"]:
-        """What an average precision under this preset is worth: ``trained`` on COCO, at the paper's 512 pixels."""
+        """What an average precision under this preset is worth.
+
+        ``trained`` is on COCO, at the paper's 512 pixels.
+        """
         plan = self.detection
         whole = plan is not None and isinstance(plan.dataset, CocoDataset) and plan.resolution == DETECTOR_PIXELS
         return "trained" if whole and self.evidence == "trained" else "proxy"
@@ -279,14 +282,28 @@ def project_root() -> Path:
 
 
 def preset_names() -> list[str]:
+    """Names of the presets of the project."""
     return sorted(path.stem for path in (project_root() / "presets").glob("*.yaml"))
 
 
 @cache
 def load_preset(name: str) -> Preset:
-    """The preset called ``name``, or the one in the file ``name`` where it ends in .yaml.
+    """Read and validate a preset.
 
-    Raises ``PresetError`` with one line per wrong key.
+    Parameters
+    ----------
+    name
+        That of a preset of the project, or a file that ends in .yaml or .yml.
+
+    Returns
+    -------
+    Preset
+        What the file says, with the defaults of what it leaves out.
+
+    Raises
+    ------
+    PresetError
+        It does not exist or does not validate: one line for each wrong key.
     """
     is_file = str(name).endswith((".yaml", ".yml"))
     if not is_file and name not in preset_names():

@@ -18,9 +18,32 @@ def sample_scales(
     base: Base | None = None,
     num_classes: int = 1000,
 ) -> list[Scale]:
-    """``n`` random scales, r, d, w uniform on 0.35 ... 2.8, whose MACs lie in ``window`` times the baseline's.
+    """Random scales within a window of cost, r, d and w uniform on 0.35 ... 2.8 (paper, sections 3.2 and 4.2).
 
-    The first k of a larger sample are the sample of k (paper, sections 3.2 and 4.2).
+    The first k of a larger sample are the sample of k.
+
+    Parameters
+    ----------
+    net_name
+        A scalable network.
+    n
+        How many, at least 1.
+    window
+        Smallest and largest MACs as fractions of the baseline's.
+    seed
+        Of the sample.
+    base, num_classes
+        As for ``network``.
+
+    Returns
+    -------
+    list of Scale
+        ``n`` of them, in the order drawn.
+
+    Raises
+    ------
+    ValueError
+        ``n`` or ``window`` makes no sense, or too few of 2,000 n draws fall into the window.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -48,10 +71,35 @@ def sample_scales_at(
     base: Base | None = None,
     num_classes: int = 1000,
 ) -> list[Scale]:
-    """``n`` random scales at a fraction ``c`` of the baseline's MACs, to within ``tolerance`` (paper, section 3.1).
+    """Random scales at one cost (paper, section 3.1).
 
     r and d are uniform on 0.35 ... 2.8 and the width is solved; a width outside that range is drawn again. The paper
     does not say which widths it allowed.
+
+    Parameters
+    ----------
+    net_name
+        A scalable network.
+    n
+        How many.
+    c
+        MACs as a fraction of the baseline's.
+    tolerance
+        Largest relative distance from that cost.
+    seed
+        Of the sample.
+    base, num_classes
+        As for ``network``.
+
+    Returns
+    -------
+    list of Scale
+        ``n`` of them, in the order drawn.
+
+    Raises
+    ------
+    ValueError
+        Too few of 2,000 n draws meet the cost.
     """
     c0 = network(net_name, num_classes=num_classes, base=base).complexity().macs
     rng = np.random.default_rng(seed)

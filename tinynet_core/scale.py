@@ -11,9 +11,21 @@ from numpy.typing import ArrayLike
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Multipliers of resolution ``r``, depth ``d`` and width ``w`` against a baseline network (paper, Eq. 1).
+    """Multipliers of resolution, depth and width against a baseline network (paper, Eq. 1).
 
-    Raises ``ValueError`` when a multiplier is not a finite number above zero.
+    Parameters
+    ----------
+    r
+        Side of the input image over the baseline's.
+    d
+        Number of blocks over the baseline's; how it is rounded is the family's rule.
+    w
+        Channels over the baseline's, rounded likewise.
+
+    Raises
+    ------
+    ValueError
+        A multiplier is not a finite number above zero.
     """
 
     r: float = 1.0
@@ -52,11 +64,25 @@ class Scales:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The size that r = d = w = 1 stands for: input ``resolution`` in pixels and channel multiplier ``width``.
+    """The size that r = d = w = 1 stands for.
 
-    The paper's baseline is 224 pixels, the full width of EfficientNet-B0, and channels in multiples of eight
-    (``divisor``). A smaller base makes a *proxy* of the whole study: every rule of the paper is applied relative to it.
-    Its divisor should shrink with the width, or the steps in cost become too coarse to compare networks at equal cost.
+    A base smaller than the paper's makes a *proxy* of the whole study: every rule of the paper is applied relative to
+    it.
+
+    Parameters
+    ----------
+    resolution
+        Side of the input in pixels, at least 8; the paper's is 224.
+    width
+        Channels over those of the network as published, above zero.
+    divisor
+        Channels are multiples of it: 2, 4 or 8, the paper's. It should shrink with the width, or the steps in cost
+        become too coarse to compare networks at equal cost.
+
+    Raises
+    ------
+    ValueError
+        A value is outside these ranges.
     """
 
     resolution: int = 224
@@ -88,14 +114,42 @@ GIANT = Scale(r=1.15, d=1.2, w=1.1)
 
 
 def giant(phi: float) -> Scale:
-    """The giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi; negative ``phi``: its inverse (paper, section 4.1)."""
+    """The giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi of EfficientNet (paper, section 4.1).
+
+    Parameters
+    ----------
+    phi
+        Any number; the inverse formula is that of negative ones. r^2 d w^2 grows as 1.92^phi.
+
+    Returns
+    -------
+    Scale
+        The three multipliers.
+    """
     return Scale(r=GIANT.r**phi, d=GIANT.d**phi, w=GIANT.w**phi)
 
 
 def eq5_width(c: float, r: float, d: float) -> float:
-    """Width multiplier sqrt(c / (r^2 d)) for a FLOPs fraction ``c`` of the baseline (paper, Eq. 5).
+    """Width multiplier sqrt(c / (r^2 d)) of the paper's Eq. 5.
 
     It treats cost as r^2 d w^2, which real networks only roughly follow; ``tinynet_core.shrink`` solves on real MACs.
+
+    Parameters
+    ----------
+    c
+        MACs as a fraction of the baseline's.
+    r, d
+        Multipliers of resolution and depth.
+
+    Returns
+    -------
+    float
+        The multiplier of width.
+
+    Raises
+    ------
+    ValueError
+        An argument is not a finite number above zero.
     """
     Scale(r=r, d=d, w=c)
     return math.sqrt(c / (r * r * d))

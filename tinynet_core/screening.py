@@ -22,12 +22,26 @@ def screen(
     head: Head = "fixed",
     base: Base | None = None,
 ) -> Complexity:
-    """Exact cost of network ``name`` at every scale (r[i], d[i], w[i]), the integers that ``network`` gives one by one.
+    """Exact cost of a network at very many scales, the integers that ``network`` gives one by one.
 
-    ``r``, ``d`` and ``w`` are arrays of one shape, or broadcast to one. The result holds int64 arrays of that shape.
+    Parameters
+    ----------
+    name
+        A scalable network.
+    r, d, w
+        Multipliers of resolution, depth and width: arrays of one shape, or that broadcast to one.
+    num_classes, head, base
+        As for ``network``.
 
-    Raises ``ValueError`` for a network that takes no scale, for multipliers that are not finite and above zero, and for
-    costs that do not fit 64 bits.
+    Returns
+    -------
+    Complexity
+        MACs, parameters, activations and peak activations, int64 arrays of that shape.
+
+    Raises
+    ------
+    ValueError
+        The network takes no scale, a multiplier is not finite and above zero, or a cost does not fit 64 bits.
     """
     network(name, num_classes=num_classes, head=head, base=base)
     family, scales = family_of(name), Scales(r, d, w)

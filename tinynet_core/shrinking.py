@@ -68,21 +68,49 @@ def shrink(
     peak_activations: float | None = None,
     latency_ms: float | None = None,
 ) -> Scale:
-    """The scale at which the real cost of ``net`` comes nearest to one budget.
+    """The scale at which the real cost of a network comes nearest to a budget.
 
-    ``net`` is the name of a scalable network, or a family of your own (``tinynet_core.traced``); ``head``, ``base`` and
-    ``num_classes`` belong to a name. The budget is one of ``macs``, ``params``, ``peak_activations`` (elements of the
-    input and output of the layer that needs most) and ``latency_ms`` (median milliseconds for one image on one thread
-    of this machine's CPU with ONNX Runtime, measured while searching).
-
-    ``"formula"`` takes r and d from a fitted ``formula`` and solves w (paper, section 3.2); without one it is
-    ``released_formula()``. ``"giant"`` moves along EfficientNet's compound scaling; ``"r"``, ``"d"``, ``"w"`` change
-    one dimension alone. Channels, blocks and pixels are whole numbers, so not every budget is reachable: a
-    ``BudgetWarning`` says when the nearest network is over 1% off (latency: 5%). The formula with a budget other than
+    Channels, blocks and pixels are whole numbers, so not every budget can be met. The formula with a budget other than
     MACs is searched on a grid of the fractions c that it was fitted on, and latency in a few measurements: there the
     nearest network found need not be the nearest of all.
 
-    Raises ``UnreachableBudget``, with the smallest and the largest reachable cost, when the budget is outside.
+    Parameters
+    ----------
+    net
+        The name of a scalable network, or a family of your own (``tinynet_core.traced``).
+    macs
+        Budget of multiply-adds for one image. Exactly one budget is to be given.
+    method
+        ``"formula"`` takes r and d from ``formula`` and solves w (paper, section 3.2); ``"giant"`` moves along
+        EfficientNet's compound scaling; ``"r"``, ``"d"`` and ``"w"`` change one dimension alone.
+    formula
+        A fitted one; ``released_formula()`` where left out.
+    head, base, num_classes
+        As for ``network``; only together with a name.
+    params
+        Budget of parameters.
+    peak_activations
+        Budget of elements of the input and output of the layer that needs most.
+    latency_ms
+        Budget of milliseconds: the median for one image on one thread of this machine's CPU with ONNX Runtime, measured
+        while searching.
+
+    Returns
+    -------
+    Scale
+        The multipliers of the nearest network.
+
+    Raises
+    ------
+    ValueError
+        The arguments do not go together.
+    UnreachableBudget
+        The budget is outside what the method can reach; the message has the smallest and the largest reachable cost.
+
+    Warns
+    -----
+    BudgetWarning
+        The nearest network is more than 1% off the budget (latency: 5%).
     """
     budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency_ms}
     given = {k: v for k, v in budgets.items() if v is not None}
@@ -106,7 +134,29 @@ def shrunk(
     base: Base | None = None,
     num_classes: int = 1000,
 ) -> Shrunk:
-    """Like ``shrink``, with everything known of the answer; says nothing when the nearest network is off the budget."""
+    """Like ``shrink``, with everything known of the answer; it does not warn where the nearest network is off.
+
+    Parameters
+    ----------
+    net, method, formula, head, base, num_classes
+        As for ``shrink``.
+    budget
+        What is limited.
+    wanted
+        How much of it, in the unit that ``shrink`` takes.
+
+    Returns
+    -------
+    Shrunk
+        The network, its scale and cost, and how far it is from the budget.
+
+    Raises
+    ------
+    ValueError
+        The arguments do not go together.
+    UnreachableBudget
+        The budget is outside what the method can reach.
+    """
     if budget not in TOLERANCE:
         raise ValueError(f"budget must be one of {', '.join(TOLERANCE)}, got {budget!r}")
     if method not in METHODS:
@@ -139,7 +189,13 @@ def off_budget(result: Shrunk) -> str:
 
 @cache
 def released_formula() -> TinyFormula:
-    """The tiny formula fitted on what the authors released: r and d of TinyNet-A ... E over real MACs, and B0 at 1."""
+    """The tiny formula fitted on what the authors released.
+
+    Returns
+    -------
+    TinyFormula
+        Fitted on r and d of TinyNet-A ... E over their real MACs, and on EfficientNet-B0 at c = 1.
+    """
     c0 = network("efficientnet_b0").complexity().macs
     scales = {"efficientnet_b0": Scale(), **TINYNETS}
     c = [network(name).complexity().macs / c0 for name in scales]
@@ -155,7 +211,29 @@ def solve_width(
     base: Base | None = None,
     num_classes: int = 1000,
 ) -> Solution:
-    """The width at which ``name`` with ``r`` and ``d`` comes nearest to ``macs``, with its MACs and relative error."""
+    """The width at which a network with given resolution and depth comes nearest to a budget of multiply-adds.
+
+    Parameters
+    ----------
+    name
+        A scalable network.
+    macs
+        Multiply-adds for one image.
+    r, d
+        Multipliers of resolution and depth.
+    head, base, num_classes
+        As for ``network``.
+
+    Returns
+    -------
+    Solution
+        The multiplier of width as ``x``, the MACs as ``cost``, and their relative ``error``.
+
+    Raises
+    ------
+    UnreachableBudget
+        The budget is more than 1% outside what widths between 0.001 and 8 cost.
+    """
     return _solve_width(_target(name, head, base, num_classes), macs, r, d)
 
 

@@ -50,11 +50,35 @@ class SweepStopped(UserError):
 
 
 def run(experiment: Task, store: Store, device: str = "auto", compiled: bool = False, progress: bool = False) -> Record:
-    """The record of ``experiment``: from ``store``, or trained in this process and put there.
+    """The record of one task: from the store, or computed in this process and put there.
 
-    Where another process trains it at the moment, that one's record is waited for. Of several processes that a launcher
-    started for one training, all call this; the first of them writes. SIGINT and SIGTERM end it with ``SweepStopped``
-    as soon as the state is written.
+    Where another process computes it at the moment, that one's record is waited for. Of several processes that a
+    launcher started for one training, all call this; the first of them writes.
+
+    Parameters
+    ----------
+    experiment
+        What to train or compute.
+    store
+        Where its record belongs.
+    device
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``"auto"`` is a GPU where there is one.
+    compiled
+        Whether to send the network through ``torch.compile``.
+    progress
+        Whether to draw a bar.
+
+    Returns
+    -------
+    Record
+        What came out; a training that diverged or ran out of memory has one too, with the status ``"failed"``.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be written; this is found before any work.
+    SweepStopped
+        SIGINT or SIGTERM; the state is in the checkpoint.
     """
     from tinynet_core.training.team import team
 
@@ -101,19 +125,46 @@ def sweep(
     resources: Resources = Resources(),  # noqa: B008
     address: str | None = None,
 ) -> list[Record]:
-    """Records of ``experiments`` in their order; those not in ``store`` are trained, ``workers`` at a time.
-
-    ``executor`` is "local", processes of this machine, or "ray", tasks on the Ray cluster at ``address`` (a new one on
-    this machine without). ``workers`` goes before ``resources.workers``. The records do not depend on either.
+    """Records of many tasks; those that the store does not have are computed, several at a time.
 
     A run that diverges or runs out of memory is recorded as failed, and so is one whose process dies more than
-    ``resources.retries`` times without getting further; the sweep goes on. Anything else that stops a run, such as a
-    full disk, is reported by ``SweepError`` after the others have ended, and at once where the store is what cannot be
-    written. SIGINT and SIGTERM end it with ``SweepStopped`` as soon as the runs under way have written their state; a
-    second signal does not wait for them.
+    ``resources.retries`` times without getting further; the sweep goes on. However a sweep ends, the next one goes on
+    where it was, and loses at most the epochs that were under way when it was killed. Several sweeps may share a store:
+    each task is computed by one of them, and all return all records.
 
-    However a sweep ends, the next one goes on where it was, and loses at most the epochs that were under way when it
-    was killed. Several sweeps may share a store: each experiment is trained by one of them, and all return all records.
+    Parameters
+    ----------
+    experiments
+        What to train or compute.
+    store
+        Where the records belong.
+    executor
+        ``"local"``, processes of this machine, or ``"ray"``, tasks on a Ray cluster. The records do not depend on it.
+    workers
+        Runs at a time; goes before ``resources.workers``.
+    device
+        As for ``run``, for every worker; ``"auto"`` spreads them over the GPUs.
+    progress
+        Whether to draw a bar.
+    resources
+        What one run holds of a machine.
+    address
+        Of the Ray cluster; a new one on this machine where left out.
+
+    Returns
+    -------
+    list of Record
+        In the order of ``experiments``.
+
+    Raises
+    ------
+    UserError
+        The arguments do not go together, or a launcher such as ``accelerate launch`` started this process.
+    SweepError
+        Something else stopped a run, such as a full disk: told after the others have ended, and at once where the store
+        is what cannot be written.
+    SweepStopped
+        SIGINT or SIGTERM, as soon as the runs under way have written their state; a second signal does not wait.
     """
     if launched():
         raise UserError("a launcher started several processes, which a sweep is not for: it starts its own workers")

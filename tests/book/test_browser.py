@@ -22,7 +22,14 @@ PAGES = [
         "references",
         "performance",
         "cluster",
+        "gpu",
+        "own_family",
+        "preset_schema",
+        "command_line",
+        "citing",
+        "explorer",
     ),
+    *("api", *(f"api/{name}" for name in ("networks", "shrinking", "training", "studies"))),
     *(f"notebooks/{p.stem}" for p in sorted((ROOT / "notebooks").glob("*.ipynb"))),
 ]
 SHOTS = ROOT / "_build" / "screenshots"

@@ -112,8 +112,8 @@ def _inputs_digest(root: Path, executed: list[Path], study: Study, stale: dict[s
     digest = hashlib.sha256(study.preset.model_dump_json().encode() + ledger(study.store).to_json().encode())
     digest.update(json.dumps(stale, sort_keys=True).encode() + published.encode())
     digest.update(store_digest(study.store.root).encode() + (root / "_config.yml").read_bytes())
-    folders = [root / "book", *(root / "tinynet_core" / name for name in ("book", "figures", "release"))]
+    folders = (root / "book", root / "tinynet_core")
     sources = [p for folder in folders for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"]
-    for path in sorted([*executed, *sources]):
+    for path in sorted([*executed, *sources, root / "CITATION.cff"]):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

@@ -12,6 +12,7 @@ from tinynet_core.book import provenance
 from tinynet_core.book.conclusions import at_a_glance, conclusions, next_steps, page_name
 from tinynet_core.book.ledger_page import ledger_html
 from tinynet_core.book.performance import fill_performance
+from tinynet_core.book.reference import citation, preset_schema, public_names
 from tinynet_core.book.status import page_of, status
 from tinynet_core.data import CocoDataset, GlyphDataset
 from tinynet_core.figures import glyph_sheet, set_style, verdicts_by_evidence
@@ -52,6 +53,9 @@ def stage(
     _fill(folder / "conclusions.md", next_steps(), "next steps")
     _fill(folder / "calibration.md", _calibration_table(root / "book" / "calibration.csv"))
     _fill(folder / "dataset.md", NO_RELEASE if stale else _dataset(study, folder / "dataset"))
+    _fill(folder / "api.md", public_names())
+    _fill(folder / "preset_schema.md", preset_schema())
+    _fill(folder / "citing.md", citation(root))
     fill_performance(folder / "performance.md", root / "book" / "benchmarks.json")
     _fill(folder / "runs.md", mark + status(executed, study, stale))
 

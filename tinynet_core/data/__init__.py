@@ -76,7 +76,27 @@ def load_detection(dataset: SceneDataset | CocoDataset, workers: int = 1, progre
 
 
 def load_images(dataset: GlyphDataset | ImageNetDataset, workers: int = 1, progress: bool = False) -> ImageSet:
-    """The images of ``dataset``, rendered or decoded in ``workers`` processes where no cache holds them."""
+    """The images of a data set, rendered or decoded where no cache holds them.
+
+    Parameters
+    ----------
+    dataset
+        Glyphs, or ImageNet in the folder ``TINYNET_IMAGENET``.
+    workers
+        Processes that render or decode.
+    progress
+        Whether to draw a bar.
+
+    Returns
+    -------
+    ImageSet
+        Images and labels of both splits, and the hash of their content.
+
+    Raises
+    ------
+    UserError
+        The folder is not there, or is not what the data set asks for.
+    """
     if isinstance(dataset, GlyphDataset):
         return load_glyphs(dataset, workers, progress)
     return load_imagenet(dataset, workers, progress)

@@ -81,7 +81,7 @@ class GlyphDataset(BaseModel):
 
     @property
     def mirror_safe(self) -> bool:
-        """Whether a mirrored image keeps its class: it does not here, acute and grave change places."""
+        """Whether a mirrored image keeps its class; it does not here, acute and grave change places."""
         return False
 
     @property
@@ -92,9 +92,24 @@ class GlyphDataset(BaseModel):
 
 
 def load_glyphs(dataset: GlyphDataset, workers: int = 1, progress: bool = False) -> ImageSet:
-    """The rendered set, from the cache where its bytes still have the recorded hash, rendered anew otherwise.
+    """The rendered images of a configuration.
 
-    A cache that was changed or cut off is rebuilt with a warning. Safe to call from several processes at once.
+    They come from the cache where their bytes still have the recorded hash; one that was changed or cut off is rendered
+    anew with a warning. Safe to call from several processes at once.
+
+    Parameters
+    ----------
+    dataset
+        What to render.
+    workers
+        Processes that render; their number does not change a byte.
+    progress
+        Whether to draw a bar.
+
+    Returns
+    -------
+    ImageSet
+        uint8 images (n, side, side, 3) and int64 labels (n,) of both splits, and the hash of their content.
     """
     return _load(dataset, str(cache_root()), workers, progress)
 

@@ -86,9 +86,10 @@ class SceneDataset(BaseModel):
 
     @property
     def area_limits(self) -> tuple[float, float]:
-        """Square pixels from which a letter is medium, and large: COCO's at 512 pixels, in proportion to the canvas.
+        """Square pixels from which a letter is medium, and large.
 
-        COCO's own, 32 and 96 pixels squared, would call nearly everything on a canvas of 160 pixels small.
+        They are COCO's at 512 pixels, in proportion to the canvas: its own, 32 and 96 pixels squared, would call nearly
+        everything on a canvas of 160 pixels small.
         """
         share = (self.side / 512) ** 2
         return COCO_LIMITS[0] * share, COCO_LIMITS[1] * share

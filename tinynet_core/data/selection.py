@@ -74,7 +74,7 @@ class ImageNetDataset(BaseModel):
 
     @property
     def val_images(self) -> int:
-        """Nominal number of validation images: ImageNet has 50 of each class."""
+        """Nominal number of validation images, 50 of each class as in ImageNet."""
         return self.classes * IMAGENET_VALIDATION_PER_CLASS
 
     @property

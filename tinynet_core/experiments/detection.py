@@ -159,7 +159,7 @@ class Detection(_Setting, Task):
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Train it and judge the averaged weights.
 
-        ``metrics`` are those of ``tinynet_core.detection.evaluation.METRICS``, as fractions, with ``raw_*`` of the raw
+        ``metrics`` are ``METRICS`` of ``tinynet_core.detection.evaluation``, as fractions, with ``raw_*`` of the raw
         weights, and the losses. ``arrays`` keep the best detections on the first validation images: ``boxes`` (left,
         top, right, bottom in pixels of the original), ``scores`` and ``labels``, a list for each image.
         """

@@ -34,7 +34,7 @@ class Task(BaseModel, ABC):
 
     @property
     def key(self) -> str:
-        """SHA-256 over canonical JSON: the name under which the record is stored."""
+        """SHA-256 over canonical JSON, the name under which the record is stored."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 

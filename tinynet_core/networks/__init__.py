@@ -24,13 +24,32 @@ def network(
     head: Head | None = None,
     base: Base | None = None,
 ) -> Network:
-    """The specification of the network called ``name``, at ``scale`` where the name stands for a scalable family.
+    """The specification of a network by name; no torch module is built.
 
-    ``base`` is the size that r = d = w = 1 stands for, by default the named network's own; another one makes a proxy.
-    ``head="fixed"`` keeps stem and head where the family keeps them, ``"scaled"`` moves them with the width.
+    Parameters
+    ----------
+    name
+        One of ``tinynet_core.networks.NAMES``, such as ``tinynet_a``, ``efficientnet_b0`` or ``resnet50``.
+    scale
+        For a scalable network: its multipliers, 1 each where left out.
+    num_classes
+        Outputs of the classifier, at least 1.
+    head
+        ``"fixed"`` keeps stem and head where the family keeps them, ``"scaled"`` moves them with the width; what the
+        named network has where left out.
+    base
+        The size that r = d = w = 1 stands for, the named network's own where left out; another one makes a proxy.
 
-    Raises ``ValueError`` for an unknown name (with the nearest known ones), for a scale, head or base given to a
-    network that has its own, and for a class count below one.
+    Returns
+    -------
+    Network
+        Pure data that knows its exact cost, and how to build itself.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown (the nearest known ones are told), a scale, head or base is given to a network that has its
+        own, or ``num_classes`` is below one.
     """
     if name not in NAMES:
         near = difflib.get_close_matches(str(name).strip().lower(), NAMES, n=3, cutoff=0.5)

@@ -138,5 +138,29 @@ def _reason(error: Exception) -> str:
 def traced(
     builder: "Callable[[Scale], nn.Module]", resolution: int = 224, name: str = "", channels: int = 3
 ) -> TracedFamily:
-    """A network of your own, to be given to ``shrink`` in place of a name; see ``TracedFamily``."""
+    """A network of your own, to be given to ``shrink`` in place of a name.
+
+    Its cost is traced on torch's meta device: shapes, no memory.
+
+    Parameters
+    ----------
+    builder
+        A function that takes a ``Scale`` and returns a torch module; it applies d and w as it sees fit.
+    resolution
+        Side in pixels of the square input at r = 1; r moves it.
+    name
+        What messages call it; the name of ``builder`` where left out.
+    channels
+        Channels of the input.
+
+    Returns
+    -------
+    TracedFamily
+        A function from a ``Scale`` to a specification.
+
+    Raises
+    ------
+    ValueError
+        ``builder`` cannot be called, or a number is not a whole one above zero.
+    """
     return TracedFamily(builder, resolution, name, channels)
