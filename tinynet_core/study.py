@@ -307,7 +307,9 @@ class Study:
 
     def behind(self, page: str = "") -> list[Record]:
         """The records in the store that a page needs; all that this preset can have where it is left out."""
-        tasks = dict.fromkeys(task for stage in self.stages([page] if page else []) for task in stage)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExtrapolationWarning)  # said where the networks were made
+            tasks = dict.fromkeys(task for stage in self.stages([page] if page else []) for task in stage)
         return [record for task in tasks if (record := self.store.get(task)) is not None]
 
     def make_records(self) -> None:

@@ -123,7 +123,7 @@ def test_models_can_be_chosen_turned_to_and_sorted_with_the_keyboard(open_page):
         assert values == sorted(values, reverse=order == "descending")
         assert view.locator("#models th:nth-child(8)").get_attribute("aria-sort") == order
     view.get_by_role("checkbox", name="random sample", exact=True).uncheck()
-    hidden = view.evaluate("plot.data.filter(t => !t.visible).map(t => t.name)")
+    hidden = view.evaluate("plot.data.filter(t => t.visible === false).map(t => t.name)")
     assert hidden == ["random sample"]
     assert wrong == []
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tinynet_core.book import provenance
 from tinynet_core.book.conclusions import at_a_glance, conclusions, next_steps, page_name
+from tinynet_core.book.explorer import write_explorer
 from tinynet_core.book.ledger_page import ledger_html
 from tinynet_core.book.performance import fill_performance
 from tinynet_core.book.reference import citation, preset_schema, public_names
@@ -22,6 +23,10 @@ from tinynet_core.presets import Preset, load_preset, project_root
 from tinynet_core.record import Record
 from tinynet_core.release import CARD, release
 from tinynet_core.study import Study
+
+
+EXTRA = "_extra"
+"""Folder of what the site holds beside its pages, as _config.yml names it."""
 
 
 def stage(
@@ -56,6 +61,8 @@ def stage(
     _fill(folder / "api.md", public_names())
     _fill(folder / "preset_schema.md", preset_schema())
     _fill(folder / "citing.md", citation(root))
+    write_explorer(study, folder / EXTRA / "explorer")
+    _fill(folder / "explorer.md", mark)
     fill_performance(folder / "performance.md", root / "book" / "benchmarks.json")
     _fill(folder / "runs.md", mark + status(executed, study, stale))
 

@@ -1,0 +1,286 @@
+"""The cube explorer shows what the package gives, and nothing that needs the world outside."""
+
+import json
+import re
+from contextlib import nullcontext
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner
+from fake_study import trained
+from plotly.offline import get_plotlyjs
+
+import tinynet_core as tn
+from tinynet_core import Base, Scale, Study, TinyFormula
+from tinynet_core.book.explorer import budgets as explorer_budgets
+from tinynet_core.book.explorer import trained_models, write_explorer
+from tinynet_core.book.explorer.slider import Size, command, sizes
+from tinynet_core.cli import tinynet
+from tinynet_core.presets import project_root
+from tinynet_core.record import failed
+
+EVIL = "</script><script>alert('x')</script> & \"more\""
+FILES = ["budgets.csv", "explorer.css", "explorer.js", "index.html", "models.csv", "plotly.min.js"]
+
+
+@pytest.fixture(scope="module")
+def page(made_up_study, tmp_path_factory):
+    return write_explorer(made_up_study, tmp_path_factory.mktemp("site") / "explorer")
+
+
+@pytest.fixture(scope="module")
+def data(page):
+    return embedded(page)
+
+
+@pytest.fixture(scope="module")
+def partial(tmp_path_factory):
+    """The study and the page of 8 of the 12 models of the random sample, one failed with a reason that is HTML."""
+    study = Study("smoke", tmp_path_factory.mktemp("partial"), train=True)
+    experiments = study.preset.random_experiments()[:8]
+    for experiment in experiments[1:]:
+        study.store.put(trained(experiment))
+    study.store.put(failed(experiments[0], EVIL))
+    return study, write_explorer(study, tmp_path_factory.mktemp("site") / "explorer")
+
+
+def embedded(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.S)[1])
+
+
+class Reader(HTMLParser):
+    """The cells of each table by its id, the addresses that the page names, and its scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.links, self.scripts, self.table, self.open = {}, [], 0, None, False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.links += [named[k] for k in ("href", "src") if k in named]
+        self.scripts += tag == "script"
+        if tag == "table":
+            self.table = self.tables[named["id"]] = []
+        elif tag == "tr":
+            self.table.append([])
+        self.open = tag in ("td", "th")
+        if self.open:
+            self.table[-1].append("")
+
+    def handle_data(self, text):
+        if self.open:
+            self.table[-1][-1] += text
+
+    def handle_endtag(self, tag):
+        self.open = False
+
+
+def numbers(network):
+    rows = dict(network["rows"])
+    return (
+        int(rows["input"].removesuffix(" px")),
+        *(int(rows[k].replace(",", "")) for k in ("MACs", "parameters")),
+        *(int(rows[k]) for k in ("stem", "head")),
+        [tuple(map(int, rows[f"stage {k}"].split(" × "))) for k in range(1, 8)],
+    )
+
+
+def expected(net):
+    cost = net.complexity()
+    return (net.resolution, cost.macs, cost.params, net.stem, net.head, [(s.c_out, s.repeats) for s in net.stages])
+
+
+def some(data):
+    return [data["steps"][i] for i in np.linspace(0, len(data["steps"]) - 1, 5).astype(int)]
+
+
+def fraction(step, frame):
+    """The unrounded budget of a position of the slider."""
+    return min(frame.c, key=lambda c: abs(100 * c - float(step["c"].removesuffix("%"))))
+
+
+def test_every_position_is_what_formula_and_solver_give(made_up_study, page, data):
+    preset, formula = made_up_study.preset, made_up_study.formula()
+    frame = pd.read_csv(page.with_name("budgets.csv"))
+    for step in some(data):
+        c = fraction(step, frame)
+        (mean,), (std,) = formula.predict([c], return_std=True)
+        for k, name in enumerate("rd"):
+            assert step[name] == f"{mean[k]:.3f}"
+            assert step[f"{name}_band"] == f"{mean[k] - 1.96 * std[k]:.2f} to {mean[k] + 1.96 * std[k]:.2f}"
+        for network, base, classes in zip(step["networks"], (preset.base, Base()), (8, 1000), strict=True):
+            whole = tn.network("efficientnet_b0", num_classes=classes, base=base).complexity().macs
+            with pytest.warns() if abs(off(network)) > 1 else nullcontext():
+                scale = tn.shrink("efficientnet_b0", c * whole, "formula", formula, "fixed", base, classes)
+            net = tn.network("efficientnet_b0", scale, classes, "fixed", base)
+            assert numbers(network) == expected(net)
+            assert dict(network["rows"])["width w"] == f"{scale.w:.3f}"
+            assert off(network) == pytest.approx(100 * (net.complexity().macs / (c * whole) - 1), abs=0.006)
+        assert step["at"] == pytest.approx(
+            [mean[0], mean[1], float(dict(step["networks"][0]["rows"])["width w"])], abs=6e-4
+        )
+
+
+def off(network):
+    return float(dict(network["rows"])["off budget"].removesuffix("%"))
+
+
+def test_the_commands_give_the_networks_shown(data, capsys):
+    for step in some(data):
+        own, full = step["networks"]
+        exec(own["command"], {})  # what the page tells a reader to run
+        printed = capsys.readouterr().out.splitlines()
+        resolution, macs, params, *_ = numbers(own)
+        assert printed[0] == str(resolution)
+        assert f"macs={macs}, params={params}" in printed[1]
+        done = CliRunner().invoke(tinynet, full["command"].split()[1:], catch_exceptions=False)
+        resolution, macs, params, *_ = numbers(full)
+        assert f"input {resolution} px" in done.output
+        assert re.search(rf"^MACs +{macs:,}$", done.output, re.M)
+        assert re.search(rf"^parameters +{params:,}$", done.output, re.M)
+
+
+def test_the_command_of_a_full_size_study_names_its_classes():
+    size, scale = Size("full", Base(), 100), Scale(0.8612345, 1.04321, 0.7123456)
+    line = command(size, scale)
+    done = CliRunner().invoke(tinynet, line.split()[1:], catch_exceptions=False)
+    net = tn.network("efficientnet_b0", scale, 100)
+    assert f"{net.complexity().params:,}" in done.output
+    assert len(line) < 90  # multipliers with few digits
+
+
+def test_a_study_at_the_papers_size_shows_one_network(made_up_study):
+    preset = made_up_study.preset
+    assert [s.base for s in sizes(preset)] == [preset.base, Base()]
+    assert [s.base for s in sizes(preset.model_copy(update={"base": Base()}))] == [Base()]
+
+
+def test_the_slider_covers_the_fitted_range_in_log_steps_with_the_budgets_of_the_preset(made_up_study, page, data):
+    c = pd.read_csv(page.with_name("budgets.csv")).c.unique()
+    fitted = made_up_study.formula().c_
+    assert fitted.min() <= c[0]
+    assert len({step["c"] for step in data["steps"]}) == len(c)  # no two look the same
+    assert c[-1] == pytest.approx(fitted.max())
+    assert 60 <= len(c) == len(data["steps"]) <= 100
+    inside = [b for b in made_up_study.preset.budgets if fitted.min() <= b <= fitted.max()]
+    assert inside
+    assert set(inside) <= set(c)
+    assert np.diff(np.log([x for x in c if x not in inside])).max() < 1.01 * np.log(fitted.max() / fitted.min()) / 40
+    assert data["steps"][data["start"]]["c"] == "50%"
+
+
+def test_budgets_that_no_width_meets_are_left_out(made_up_study, monkeypatch):
+    monkeypatch.setattr("tinynet_core.book.explorer.slider.BUDGETS", 7)
+    formula = TinyFormula(restarts=0).fit([0.001, 0.3, 0.6, 1.0], [0.8, 0.9, 0.95, 1.0], [0.7, 0.8, 0.9, 1.0])
+    rows = explorer_budgets(made_up_study.preset, formula)
+    own, full = (rows[rows.size_label == s.label] for s in sizes(made_up_study.preset))
+    assert 0.001 < rows.c.min() < 0.5
+    assert len(own) == len(full)
+    assert own.w.notna().all()
+
+
+def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monkeypatch):
+    formula = TinyFormula(restarts=0).fit([0.12, 0.6, 1.0], [0.9, 0.95, 1.0], [0.9, 0.95, 1.0])
+    models = replace(trained_models(made_up_study), formula=formula)
+    full_first = sizes(made_up_study.preset)[::-1]  # it reaches 12% of its MACs, the study's own size does not
+    monkeypatch.setattr("tinynet_core.book.explorer.page.trained_models", lambda study: models)
+    monkeypatch.setattr("tinynet_core.book.explorer.slider.sizes", lambda preset: full_first)
+    monkeypatch.setattr("tinynet_core.book.explorer.slider.BUDGETS", 3)
+    page = write_explorer(made_up_study, tmp_path)
+    smallest, largest = (embedded(page)["steps"][i]["networks"] for i in (0, -1))
+    assert "rows" in smallest[0]
+    assert "below the smallest reachable cost" in smallest[1]["reason"]
+    assert "command" in largest[1]
+    assert "below the smallest reachable cost" in Reader(page.read_text()).tables["budgets"][2][4]
+
+
+def test_all_models_are_in_the_table_and_in_the_cube(made_up_study, page, data):
+    preset, rows = made_up_study.preset, Reader(page.read_text()).tables["models"]
+    sample = made_up_study.random_sample()
+    wanted = [*preset.random_experiments(), *preset.equal_cost_experiments(), *made_up_study.series("fig1").all()]
+    assert {row[-1] for row in rows[1:]} == {e.key[:12] for e in wanted}
+    assert len(data["models"]) == len(rows) - 1 == len(wanted)
+    shown = {m["key"]: m for m in data["models"]}
+    for row in sample.itertuples():
+        model = shown[row.key[:12]]
+        assert model["at"] == [row.r, row.d, row.w]
+        assert model["top1"] == pytest.approx(100 * row.top1)
+        assert model["group"] == ("frontier of the random sample" if row.frontier else "random sample")
+        half = 196 * np.sqrt(row.top1 * (1 - row.top1) / preset.dataset.val_images)
+        assert model["cells"][4:9] == [
+            *(f"{x:,}" for x in (row.resolution, row.macs, row.params)),
+            f"{100 * row.top1:.1f}",
+            f"{half:.1f}",
+        ]
+        assert all(text in model["hover"] for text in model["cells"])
+
+
+def test_the_page_needs_nothing_from_elsewhere(page):
+    text = page.read_text()
+    assert sorted(p.name for p in page.parent.iterdir()) == FILES
+    assert (page.parent / "plotly.min.js").read_text() == get_plotlyjs()
+    own = {*FILES, "data:,", "../explorer.html"}
+    assert set(Reader(text).links) <= own
+    for name in ("index.html", "explorer.js", "explorer.css"):
+        assert not re.search(r"https?:|//[a-z]+\.", (page.parent / name).read_text())
+    assert "Evidence: proxy" in text
+    assert "<noscript>" in text
+
+
+def test_without_all_models_there_is_no_formula_and_the_page_says_so(partial):
+    study, page = partial
+    text, data = page.read_text(), embedded(page)
+    assert "No budget can be chosen here: 4 of the 12 models of the random sample have no record yet." in text
+    assert '<div id="slider" hidden>' in text
+    assert data["steps"] == []
+    assert not page.with_name("budgets.csv").exists()
+    missing = 12 - 8 + 6 + len(study.series("fig1").all())
+    assert f"{missing} more are not trained yet." in text
+    assert len(study.store.frame()) == 8  # nothing was trained
+    assert len(data["models"]) == 7
+    assert {m["group"] for m in data["models"]} == {"random sample"}
+
+
+def test_a_failed_model_is_listed_with_its_reason_which_stays_text(partial):
+    study, page = partial
+    reader = Reader(page.read_text())
+    broken = study.preset.random_experiments()[0].key[:12]
+    (row,) = (row for row in reader.tables["models"] if row[-1] == broken)
+    assert row[7] == f"failed: {EVIL}"
+    assert reader.scripts == 3
+    assert broken not in {m["key"] for m in embedded(page)["models"]}
+    assert "1 of 8 models failed" in page.read_text()
+
+
+def test_a_study_without_samples_and_records_gives_a_page(tmp_path):
+    content = yaml.safe_load((project_root() / "presets" / "smoke.yaml").read_text())
+    del content["random_sample"], content["equal_cost_sample"]
+    preset = tmp_path / "bare.yaml"
+    preset.write_text(yaml.safe_dump(content | {"name": "bare"}))
+    page = write_explorer(Study(str(preset), tmp_path / "none"), tmp_path / "explorer")
+    assert embedded(page)["models"] == []
+    assert "the preset has no random sample" in page.read_text()
+
+
+def test_too_few_usable_models_are_a_reason(tmp_path):
+    study = Study("smoke", tmp_path, train=False)
+    for experiment in study.preset.random_experiments():
+        study.store.put(failed(experiment, "loss is nan"))
+    models = trained_models(study)
+    assert models.formula is None
+    assert "too few models" in models.reason
+    assert len(models.frame) == 12
+
+
+def test_the_same_records_give_the_same_bytes(made_up_study, tmp_path, monkeypatch):
+    monkeypatch.setattr("tinynet_core.book.explorer.slider.BUDGETS", 5)
+    for name in ("a", "b"):
+        write_explorer(made_up_study, tmp_path / name)
+    assert {n: (tmp_path / "a" / n).read_bytes() for n in FILES} == {
+        n: (tmp_path / "b" / n).read_bytes() for n in FILES
+    }
