@@ -24,7 +24,6 @@ from tinynet_core.record import Record
 from tinynet_core.release import CARD, release
 from tinynet_core.study import Study
 
-
 EXTRA = "_extra"
 """Folder of what the site holds beside its pages, as _config.yml names it."""
 
