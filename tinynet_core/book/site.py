@@ -22,6 +22,8 @@ from tinynet_core.study import Study, is_published
 _ICON_SCRIPT = re.compile(r"<script[^>]*/fontawesome\.js[^>]*></script>")
 """Draws every icon of the theme, which its font has drawn already, once more: 1.5 MB on every page."""
 
+_EMPTY_LIST = re.compile(r'role="list" (?=class="citation-list")')
+"""Says that the references are a list, of which no child is an item."""
 PDF_LINK = f'```{{raw}} html\n<p><a href="{FILE}">The whole book as one PDF.</a></p>\n```'
 
 
@@ -101,7 +103,7 @@ def _jupyter_book(root: Path, sources: Path, build: Path) -> None:
         ]
         raise BookError("\n".join([*wrong[:20], f"the site was not built, see {log}"]))
     for page in (work / "_build" / "html").rglob("*.html"):
-        page.write_text(_ICON_SCRIPT.sub("", page.read_text()))
+        page.write_text(_EMPTY_LIST.sub("", _ICON_SCRIPT.sub("", page.read_text())))
     shutil.rmtree(build / "html", ignore_errors=True)
     shutil.move(work / "_build" / "html", build / "html")
     shutil.rmtree(work)
