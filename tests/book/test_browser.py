@@ -61,7 +61,11 @@ def serious(view, theme):
     """Serious findings of axe-core on the page in one of its themes."""
     view.add_style_tag(content="* { transition: none !important }")
     view.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-    found = [x for x in Axe().run(view, options={"preload": False}).response["violations"] if x["impact"] in ("serious", "critical")]
+    found = [
+        x
+        for x in Axe().run(view, options={"preload": False}).response["violations"]
+        if x["impact"] in ("serious", "critical")
+    ]
     return [f"{theme}: {x['id']}: {node['html'][:200]}" for x in found for node in x["nodes"]]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
+from PIL import Image
 
 from tinynet_core.record import Record, commit
 from tinynet_core.store import to_frame
@@ -20,13 +21,16 @@ FOLDER = "files"
 """Beside the pages: a folder of files for each."""
 _SHOWN = 3
 """Commits and hashes that a note names."""
+_LARGE = 200_000
+"""Bytes of a picture above which the page shows a lighter one than its file is."""
 
 
 def attach(notebook: NotebookNode, page: Path, template: Path, lines: Sequence[str], records: Sequence[Record]) -> None:
     """Keep every picture and table of ``notebook`` as files beside ``page``, with a note below each that links them.
 
     ``page`` is the file that the notebook becomes, ``template`` the one that was run. ``lines`` are what all notes say;
-    ``records`` those behind the page, none where nothing was trained. Pictures stay on the page as PNG alone.
+    ``records`` those behind the page, none where nothing was trained. Pictures stay on the page as PNG alone, and large ones in
+    256 colours.
     """
     folder = page.parent / FOLDER / page.stem
     folder.mkdir(parents=True)
@@ -66,12 +70,21 @@ def _files(data: dict) -> Iterator[tuple[str, dict[str, bytes]]]:
     """The picture or the table in one output, by the suffix of a file; the vector picture is taken out of ``data``."""
     if png := data.get("image/png"):
         files = {"png": base64.b64decode(png)}
+        if len(files["png"]) > _LARGE:
+            data["image/png"] = base64.b64encode(_lighter(files["png"])).decode()
         if svg := data.pop("image/svg+xml", None):
             files["svg"] = re.sub(r"<dc:date>.*?</dc:date>", "", svg).encode()
         yield "figure", files
     table = BeautifulSoup(data.get("text/html", ""), "html.parser").find("table", class_="dataframe")
     if table:
         yield "table", {"csv": _csv(table)}
+
+
+def _lighter(png: bytes) -> bytes:
+    """The same picture in 256 colours, a third of the size or less."""
+    light = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(light, "PNG", optimize=True)
+    return light.getvalue()
 
 
 def _csv(table) -> bytes:
