@@ -29,8 +29,8 @@ def attach(notebook: NotebookNode, page: Path, template: Path, lines: Sequence[s
     """Keep every picture and table of ``notebook`` as files beside ``page``, with a note below each that links them.
 
     ``page`` is the file that the notebook becomes, ``template`` the one that was run. ``lines`` are what all notes say;
-    ``records`` those behind the page, none where nothing was trained. Pictures stay on the page as PNG alone, and large ones in
-    256 colours.
+    ``records`` those behind the page, none where nothing was trained. Pictures stay on the page as PNG alone,
+    and large ones in 256 colours.
     """
     folder = page.parent / FOLDER / page.stem
     folder.mkdir(parents=True)
