@@ -41,7 +41,8 @@ def test_cost_of_any_scale():
 
 def test_claims_without_a_run_are_not_attempted(tmp_path):
     result = run("claims", "--store", str(tmp_path), "--format", "csv")
-    assert result.output.splitlines()[0].startswith("id,source,statement,paper,ours,interval,tolerance,evidence,verdict")
+    head = "id,source,statement,paper,ours,interval,tolerance,evidence,verdict"
+    assert result.output.splitlines()[0].startswith(head)
     assert result.output.count("not attempted") == len(result.output.splitlines()) - 1
 
 
