@@ -1,4 +1,4 @@
-"""Train a preset's baseline and the first of its random models, and write what they reached to book/calibration.csv.
+"""Train a preset's networks of Table 3 and the first of its random models: what they reached, in book/calibration.csv.
 
     python benchmarks/calibrate.py reduced --models 100
 
@@ -6,28 +6,28 @@ Records are kept in the preset's store, so the script can be stopped and started
 """
 
 import click
+import pandas as pd
 
 import tinynet_core as tn
 from tinynet_core.presets import project_root
 
-COLUMNS = ["role", "r", "d", "w", "resolution", "macs", "params", "top1", "raw_top1"]
+COLUMNS = ["preset", "role", "model", "seed", "r", "d", "w", "resolution", "macs", "params", "top1", "raw_top1"]
 COLUMNS += ["wall_s", "status", "commit", "clean", "device"]
 
 
 @click.command()
 @click.argument("preset", default="reduced")
 @click.option("--models", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--store", default="", help="Folder of records; runs/PRESET by default.")
+@click.option("--store", default="", help="Folder of records; the preset's own by default.")
 def main(preset: str, models: int, store: str) -> None:
     """Train and write the table."""
     study = tn.Study(preset, store)
-    experiments = [study.preset.experiment(tn.Scale()), *study.preset.random_experiments()[:models]]
-    frame = study.frame(experiments)
-    frame.insert(0, "role", ["baseline", *["random"] * (len(frame) - 1)])
-    frame.insert(0, "preset", study.preset.name)
+    random = study.frame(study.preset.random_experiments()[:models]).assign(role="random", model="")
+    compared = study.named_frame(study.series("table3")).assign(role="compared")
+    frame = pd.concat([compared, random]).assign(preset=study.preset.name)
     path = project_root() / "book" / "calibration.csv"
-    frame[["preset", *COLUMNS]].round(4).to_csv(path, index=False)
-    click.echo(f"{len(frame)} models written to {path}")
+    frame[COLUMNS].round(4).to_csv(path, index=False)
+    click.echo(f"{len(frame)} runs written to {path}")
 
 
 if __name__ == "__main__":

@@ -192,6 +192,19 @@ def test_a_budget_that_cannot_be_reached_leaves_the_others():
     assert found.note == "ahead of 1 of 1, clearly of 1; not at this cost: a2, b2"
 
 
+@pytest.mark.parametrize(("margin", "value"), [(30, True), (25, True), (20.3, None), (18, None), (15, False)])
+def test_no_worse_by_the_whole_interval(margin, value):
+    """C is 20.3 points behind A, between 17.2 and 23.5."""
+    found = compare({"a": A, "c": C}).no_worse("c", "a", margin)
+    assert found.value is value
+    assert found.note == f"-20.3 points, 95% [-23.5, -17.2], as accurate: above {-margin:g}"
+
+
+def test_one_seed_tells_nothing_of_no_worse():
+    assert compare({"a": [0.5], "c": A}).no_worse("c", "a", 1).value is None
+    assert compare({"c": A}).no_worse("c", "a", 1).note == "not at this cost: a"
+
+
 def test_a_gain_too_uncertain_to_compare_with_the_papers_is_left_open():
     found = compare({"a": A, "b": B}).gain("table1-half-gain", "a", "b")
     assert found.value is None

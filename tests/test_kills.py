@@ -6,7 +6,7 @@ import time
 import pytest
 from soak import Soak, results, start
 
-KILLS = 6
+KILLS = 10
 
 
 @pytest.fixture(scope="module")

@@ -231,6 +231,22 @@ class Comparison:
         note += f", {gap.detectable:.1f} points would have been seen" if told and value is None else ""
         return self._finding(value, note + self._lacking([pairs], used), gap)
 
+    def no_worse(self, ours: str, rival: str, margin: float) -> Finding:
+        """Whether ours is less accurate than the rival by ``margin`` points at most.
+
+        It is where the whole interval of the difference lies above -margin, it is not where the whole lies below, and
+        elsewhere it is left open, as where a network has too few seeds.
+        """
+        pairs = [(ours, rival)]
+        if not self.kept(pairs):
+            return self._finding(None, self._lacking([pairs], set()).removeprefix("; "))
+        gap = self.difference(ours, rival)
+        decided = self.told({ours, rival}) and abs(gap.value + margin) > gap.half
+        note = f"{gap.value:+.1f} points, 95% {gap.limits}, as accurate: above {-margin:g}"
+        return self._finding(
+            gap.value > -margin if decided else None, note + self._lacking([pairs], {ours, rival}), gap
+        )
+
     def gain(self, claim: str, ours: str, rival: str) -> Finding:
         """The difference of two networks in points, for the number of the paper that the ``claim`` of this id holds.
 

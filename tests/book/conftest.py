@@ -1,6 +1,5 @@
 import http.server
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -9,6 +8,7 @@ from functools import partial
 import pytest
 
 from tinynet_core import Study
+from tinynet_core.book.pdf import PdfError, chromium
 from tinynet_core.presets import project_root
 
 ROOT = project_root()
@@ -52,15 +52,40 @@ def address(site):
 @pytest.fixture(scope="session")
 def browser():
     """Chromium, as Debian installs it. Where CI is set its absence is an error, not a skip."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if not path:
+    try:
+        path = chromium()
+    except PdfError as error:
         if os.environ.get("CI"):
-            pytest.fail("Chromium is needed here: apt-get install chromium")
-        pytest.skip("no Chromium: apt-get install chromium, or set CHROMIUM")
+            pytest.fail(str(error))
+        pytest.skip(str(error))
     from playwright.sync_api import sync_playwright
 
     flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=flags)
-        yield chromium
-        chromium.close()
+        launched = playwright.chromium.launch(executable_path=path, args=flags)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def watch(address):
+    """Cuts a page off from everything but the site, and gives the list of what it then does wrong."""
+
+    def watched(view, messages=("error", "warning")):
+        wrong = []
+        view.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type in messages else None)
+        view.on("pageerror", lambda e: wrong.append(f"page error: {e}"))
+        view.on("requestfailed", lambda r: wrong.append(f"failed: {r.url}"))
+        view.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+
+        def guard(route):
+            if route.request.url.startswith((address, "data:", "blob:")):
+                route.continue_()
+            else:
+                wrong.append(f"outside: {route.request.url}")
+                route.abort()
+
+        view.route("**/*", guard)
+        return wrong
+
+    return watched

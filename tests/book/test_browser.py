@@ -76,24 +76,12 @@ def test_the_list_of_pages_is_complete(site):
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("page", PAGES)
-def test_page(browser, address, page, width):
+def test_page(browser, address, watch, page, width):
     view = browser.new_page(viewport={"width": width, "height": 900})
-    wrong = []
-    view.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type in MESSAGES[page == "explorer"] else None)
-    view.on("pageerror", lambda e: wrong.append(f"page error: {e}"))
-    view.on("requestfailed", lambda r: wrong.append(f"failed: {r.url}"))
-    view.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+    wrong = watch(view, MESSAGES[page == "explorer"])
     weight = []
     view.on("requestfinished", lambda r: weight.append(sent(r)))
 
-    def guard(route):
-        if route.request.url.startswith((address, "data:")):
-            route.continue_()
-        else:
-            wrong.append(f"outside: {route.request.url}")
-            route.abort()
-
-    view.route("**/*", guard)
     view.goto(f"{address}/{page}.html", wait_until="networkidle")
     if view.evaluate("document.querySelectorAll('.math').length"):
         view.wait_for_selector("mjx-container", timeout=30_000)

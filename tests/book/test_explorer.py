@@ -10,26 +10,14 @@ WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWi
 
 
 @pytest.fixture
-def open_page(browser, address):
+def open_page(browser, address, watch):
     """Opens a page of the site; what it did wrong is in the list that comes with it."""
     views = []
 
     def visit(page, width=1280, **options):
         view = browser.new_page(viewport={"width": width, "height": 900}, **options)
         views.append(view)
-        wrong = []
-        view.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None)
-        view.on("pageerror", lambda e: wrong.append(f"page error: {e}"))
-        view.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
-
-        def guard(route):
-            if route.request.url.startswith((address, "data:", "blob:")):
-                route.continue_()
-            else:
-                wrong.append(f"outside: {route.request.url}")
-                route.abort()
-
-        view.route("**/*", guard)
+        wrong = watch(view, ("error",))
         view.goto(f"{address}/{page}", wait_until="networkidle")
         return view, wrong
 

@@ -113,7 +113,7 @@ def test_no_site(tmp_path):
 def test_no_chromium(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CHROMIUM", raising=False)
-    with pytest.raises(PdfError, match="needs Chromium: apt-get install chromium, or set CHROMIUM to its path"):
+    with pytest.raises(PdfError, match="Chromium is needed: apt-get install chromium, or set CHROMIUM to its path"):
         chromium()
     monkeypatch.setenv("CHROMIUM", "/nowhere/chrome")
     with pytest.raises(PdfError, match="CHROMIUM is /nowhere/chrome, which cannot be run"):

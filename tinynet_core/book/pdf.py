@@ -72,7 +72,7 @@ def chromium() -> str:
         raise PdfError(f"CHROMIUM is {named}, which cannot be run")
     found = named or shutil.which("chromium") or shutil.which("google-chrome")
     if not found:
-        raise PdfError("the PDF needs Chromium: apt-get install chromium, or set CHROMIUM to its path")
+        raise PdfError("Chromium is needed: apt-get install chromium, or set CHROMIUM to its path")
     return found
 
 
