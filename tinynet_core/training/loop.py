@@ -304,5 +304,6 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             alpha=recipe.rmsprop_decay,
             eps=recipe.rmsprop_eps,
             momentum=recipe.momentum,
+            foreach=True,
         )
     return torch.optim.AdamW(groups, lr=recipe.peak_lr, fused=True)
