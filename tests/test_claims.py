@@ -75,10 +75,11 @@ def test_findings_are_kept_and_judged(tmp_path):
     assert (ledger(store).verdict == "not attempted").all()
     findings = {
         "fig3-rho-resolution": Finding(value=0.75, evidence="proxy", note="n = 20", records=("k",), low=0.6, high=0.9),
+        "fig3-resolution-over-width": Finding(value=False, evidence="proxy"),
         "fig3-order": Finding(value=None, evidence="proxy", note="too few"),
     }
     shown = write_claims(store, "03_fig3_frontier", findings)
-    assert shown.verdict.tolist() == ["within tolerance", "not attempted"]
+    assert shown.verdict.tolist() == ["within tolerance", "differs", "not attempted"]
     full = ledger(store).set_index("id")
     columns = ["paper", "ours", "interval", "records"]
     assert full.loc["fig3-rho-resolution", columns].tolist() == ["0.81 rho", "0.75 rho", "[0.6, 0.9]", "k"]

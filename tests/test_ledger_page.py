@@ -16,6 +16,7 @@ def table(tmp_path):
     keys = ("a" * 64, "b" * 64, "c" * 64)
     found = {
         "fig3-rho-resolution": Finding(value=0.5, evidence="proxy", note="<b>&", records=keys, low=0.3, high=0.7),
+        "fig3-resolution-over-width": Finding(value=None, evidence="proxy"),
         "fig3-order": Finding(value=True, evidence="proxy"),
     }
     write_claims(store, "03_fig3_frontier", found)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from tinynet_core import frontier, null_correlations, rank_correlation
-from tinynet_core.pareto import null_p_value, pareto_front
+from tinynet_core.pareto import correlation_lead, null_p_value, pareto_front
 
 
 def dominated(i, macs, accuracy):
@@ -80,6 +80,24 @@ def test_rank_correlation_against_scipy():
     ).confidence_interval  # fmt: skip
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.04)
     assert ours.n == 40
+
+
+def test_a_lead_is_of_the_same_models():
+    """Resampled together: of one variable over itself nothing is left, of two it is what scipy's bootstrap says."""
+    rng = np.random.default_rng(0)
+    macs = rng.normal(size=60)
+    x, z = macs + rng.normal(size=60), macs + 2 * rng.normal(size=60)
+    same = correlation_lead(x, x, macs)
+    assert (same.rho, same.low, same.high, same.n) == (0, 0, 0, 60)
+    ours = correlation_lead(x, z, macs)
+    assert ours.rho == pytest.approx(rank_correlation(x, macs).rho - rank_correlation(z, macs).rho)
+    theirs = stats.bootstrap(
+        (x, z, macs), lambda a, b, c: stats.spearmanr(a, c).statistic - stats.spearmanr(b, c).statistic,
+        n_resamples=2000, paired=True, vectorized=False, method="percentile", rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.04)
+    with pytest.raises(ValueError, match="of one length"):
+        correlation_lead(x, z[:-1], macs)
 
 
 def test_degenerate_correlations():

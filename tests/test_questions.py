@@ -71,7 +71,7 @@ def test_the_page_without_any_record_says_so(tmp_path):
 
 def test_a_number_that_differs_is_told_from_a_sentence_that_does_not_hold(tmp_path):
     store = Store(tmp_path)
-    found = {"fig3-rho-resolution": 0.1, "fig3-order": False}
+    found = {"fig3-rho-resolution": 0.1, "fig3-resolution-over-width": None, "fig3-order": False}
     write_claims(store, "03_fig3_frontier", {k: Finding(value=v, evidence="proxy") for k, v in found.items()})
     text = conclusions(load_preset("smoke"), store)
     assert "\n- *Another number:* Spearman's correlation of resolution with FLOPs on the frontier. Paper: 0.81" in text

@@ -1,6 +1,7 @@
 """The best of a random sample, and what correlates with cost there (paper, section 3.2 and Figure 3)."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -89,7 +90,10 @@ def _objectives(macs: ArrayLike, accuracy: ArrayLike) -> tuple[np.ndarray, np.nd
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """Spearman's rank correlation with its 95% bootstrap interval; NaN where a variable does not vary."""
+    """Spearman's rank correlation, or a lead of one over another, with its 95% bootstrap interval.
+
+    NaN where a variable does not vary.
+    """
 
     rho: float
     low: float
@@ -119,15 +123,34 @@ def rank_correlation(x: ArrayLike, macs: ArrayLike, resamples: int = 5000, seed:
     ValueError
         The arrays are shorter than 3 or of different lengths.
     """
+    a, b = _paired(x, macs)
+    return _bootstrapped(lambda at: _spearman(a[at], b[at], -1), len(a), resamples, seed)
+
+
+def correlation_lead(
+    x: ArrayLike, other: ArrayLike, macs: ArrayLike, resamples: int = 5000, seed: int = 0
+) -> Correlation:
+    """Spearman's rho of ``x`` with ``macs`` less that of ``other``, all (n,), with a 95% percentile bootstrap interval.
+
+    The models are resampled whole, so that the two correlations are of the same ones. Raises as ``rank_correlation``.
+    """
+    (a, b), (z, _) = _paired(x, macs), _paired(other, macs)
+    return _bootstrapped(lambda at: _spearman(a[at], b[at], -1) - _spearman(z[at], b[at], -1), len(a), resamples, seed)
+
+
+def _paired(x: ArrayLike, macs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(x, dtype=float), np.asarray(macs, dtype=float)
     if a.ndim != 1 or a.shape != b.shape or len(a) < 3:
         raise ValueError(f"x and macs must be one-dimensional, of one length, at least 3, got {a.shape}, {b.shape}")
-    rho = float(_spearman(a, b, -1))
-    picks = np.random.default_rng(seed).integers(0, len(a), (resamples, len(a)))
-    drawn = _spearman(a[picks], b[picks], -1)
+    return a, b
+
+
+def _bootstrapped(of: Callable[[np.ndarray], np.ndarray], n: int, resamples: int, seed: int) -> Correlation:
+    """A correlation ``of`` the models at some indices, (..., n), for all of them and for samples with replacement."""
+    drawn = of(np.random.default_rng(seed).integers(0, n, (resamples, n)))
     drawn = drawn[np.isfinite(drawn)]  # a resample of one model over and over has no correlation
     low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
-    return Correlation(rho, float(low), float(high), len(a))
+    return Correlation(float(of(np.arange(n))), float(low), float(high), n)
 
 
 def null_correlations(
