@@ -18,40 +18,52 @@ FRAME = pd.DataFrame(
     index=pd.MultiIndex.from_tuples([("A", 1), ("A", 2)], names=["net", "seed"]),
 )
 
+MARKDOWN = (
+    "Two:\n\n| a | `b` |\n|---|:-:|\n| 1 | 2, or 3 |\n|  | [x](y) |\n\nand\n\n| c |\n|---|\n| 4 |\n\nend | no table"
+)
+
 
 @pytest.fixture
 def page(tmp_path):
+    picture = {"image/png": base64.b64encode(PNG).decode(), "image/svg+xml": SVG}
+    caption = {"tinynet": {"caption": "Top-1 against MACs."}}
     notebook = new_notebook(cells=[
-        new_code_cell("figure", outputs=[new_output("display_data", {"image/png": base64.b64encode(PNG).decode(),
-                                                                     "image/svg+xml": SVG})]),
+        new_code_cell("figure", metadata=caption, outputs=[new_output("display_data", picture)]),
         new_code_cell("frame", outputs=[new_output("display_data", {"text/html": FRAME.to_html()})]),
         new_code_cell("text", outputs=[new_output("display_data", {"text/markdown": "a | b"})]),
+        new_code_cell("tables", outputs=[new_output("display_data", {"text/markdown": MARKDOWN})]),
         new_code_cell("hidden", metadata={"tags": ["remove-cell"]}, outputs=[
             new_output("display_data", {"text/html": FRAME.to_html()})]),
     ])  # fmt: skip
-    template = tmp_path / "fig1.ipynb"
+    template = tmp_path / "24_fig.ipynb"
     template.write_text("{}")
     folder = tmp_path / "pages"
     folder.mkdir()
-    return notebook, folder / "fig1.ipynb", template
+    return notebook, folder / "24_fig.ipynb", template
 
 
 def test_every_figure_and_table_has_its_files_and_a_note_below_it(page):
     notebook, path, template = page
     attach(notebook, path, template, ["evidence: proxy"], [])
     nbformat.validate(notebook)
-    files = path.parent / "files" / "fig1"
-    assert sorted(f.name for f in files.iterdir()) == ["figure-1.png", "figure-1.svg", "table-1.csv", "template.ipynb"]
+    files = path.parent / "files" / "24_fig"
+    tables = [f"table-{i}.csv" for i in (1, 2, 3)]
+    assert sorted(f.name for f in files.iterdir()) == ["figure-1.png", "figure-1.svg", *tables, "template.ipynb"]
     assert (files / "figure-1.png").read_bytes() == PNG
     assert (files / "figure-1.svg").read_text() == SVG.replace("2026-01-02T03:04:05", "").replace(
         "<dc:date></dc:date>", ""
     )
     assert "image/svg+xml" not in notebook.cells[0].outputs[0].data
-    assert [cell.id for cell in notebook.cells if cell.cell_type == "markdown"] == ["origin-figure-1", "origin-table-1"]
-    assert [cell.cell_type for cell in notebook.cells] == ["code", "markdown", "code", "markdown", "code", "code"]
+    notes = [cell.id for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert notes == ["origin-figure-1", "origin-table-1", "origin-table-2", "origin-table-3"]
+    kinds = [cell.cell_type[0] for cell in notebook.cells]
+    assert "".join(kinds) == "cmcmccmmc"
     note = notebook.cells[1].source
-    assert "{download}`figure-1.png <files/fig1/figure-1.png>`" in note
-    assert "{download}`as run <fig1.ipynb>`" in note
+    assert note.startswith(
+        "(figure-24-1)=\n:::{container} numbered\n[Figure 24.1](#figure-24-1). Top-1 against MACs.\n:::\n"
+    )
+    assert "{download}`figure-1.png <files/24_fig/figure-1.png>`" in note
+    assert "{download}`as run <24_fig.ipynb>`" in note
     assert "- evidence: proxy" in note
     assert "records" not in note
 
@@ -59,13 +71,21 @@ def test_every_figure_and_table_has_its_files_and_a_note_below_it(page):
 def test_a_table_as_a_file_has_what_the_page_shows(page):
     notebook, path, template = page
     attach(notebook, path, template, [], [])
-    text = (path.parent / "files" / "fig1" / "table-1.csv").read_text()
+    text = (path.parent / "files" / "24_fig" / "table-1.csv").read_text()
     again = pd.read_csv(io.StringIO(text), header=[0, 1, 2], index_col=[0, 1])
     assert again.shape == FRAME.shape
     assert again.index.tolist() == FRAME.index.tolist()
     assert [column[:2] for column in again.columns] == FRAME.columns.tolist()
     assert again.iloc[:, 0].tolist() == [90.5, 80.25]
     assert again.iloc[0, 2] == "76,7"
+
+
+def test_a_table_in_markdown_is_a_file_too(page):
+    notebook, path, template = page
+    attach(notebook, path, template, [], [])
+    files = path.parent / "files" / "24_fig"
+    assert (files / "table-2.csv").read_text() == 'a,`b`\n1,"2, or 3"\n,[x](y)\n'
+    assert (files / "table-3.csv").read_text() == "c\n4\n"
 
 
 def test_what_a_note_says_of_the_records(make_experiment):
@@ -90,6 +110,6 @@ def test_what_a_note_says_of_the_records(make_experiment):
 def test_records_are_linked_as_a_table(page, make_experiment):
     notebook, path, template = page
     attach(notebook, path, template, [], [failed(make_experiment(), "diverged")])
-    assert "records.csv <files/fig1/records.csv>" in notebook.cells[1].source
-    frame = pd.read_csv(path.parent / "files" / "fig1" / "records.csv")
+    assert "records.csv <files/24_fig/records.csv>" in notebook.cells[1].source
+    frame = pd.read_csv(path.parent / "files" / "24_fig" / "records.csv")
     assert frame.status.tolist() == ["failed"]

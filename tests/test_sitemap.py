@@ -2,8 +2,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tinynet_core.book.sitemap import NAMESPACE, SETTING, site_url, write_sitemap
-from tinynet_core.errors import UserError
+from tinynet_core.book.sitemap import NAMESPACE, write_sitemap
 
 
 @pytest.fixture
@@ -32,32 +31,3 @@ def test_nothing_is_written_without_an_address(site):
     before = sorted(site.rglob("*"))
     assert write_sitemap(site, "") == []
     assert sorted(site.rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    ("given", "address"),
-    [
-        ("https://example.org/book/", "https://example.org/book"),
-        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
-        (" https://example.org ", "https://example.org"),
-        ("", ""),
-    ],
-)
-def test_the_address_is_a_setting(monkeypatch, given, address):
-    monkeypatch.setenv(SETTING, given)
-    assert site_url() == address
-
-
-def test_an_address_that_is_not_set(monkeypatch):
-    monkeypatch.delenv(SETTING, raising=False)
-    assert site_url() == ""
-
-
-@pytest.mark.parametrize(
-    "given", ["example.org/book", "ftp://example.org", "https://", "https://e.org/?a=1", "https://e.org/#a"]
-)
-def test_an_address_of_no_site_is_refused(monkeypatch, given):
-    monkeypatch.setenv(SETTING, given)
-    with pytest.raises(UserError) as caught:
-        site_url()
-    assert str(caught.value) == f"TINYNET_SITE_URL must be an address such as https://example.org/book, got {given!r}"

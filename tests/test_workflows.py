@@ -136,7 +136,10 @@ def test_packages_are_cached_by_the_lock():
 
 def test_the_site_is_built_for_the_address_it_gets_and_deployed_from_there():
     (build,) = steps("book", "run")
-    assert build["env"] == {"TINYNET_SITE_URL": "${{ steps.pages.outputs.base_url }}"}
+    assert build["env"] == {
+        "TINYNET_SITE_URL": "${{ steps.pages.outputs.base_url }}",
+        "TINYNET_REPOSITORY_URL": "${{ github.server_url }}/${{ github.repository }}",
+    }
     uses = [step["uses"].split("@")[0] for step in steps("book", "uses")]
     assert uses[-2:] == ["actions/upload-pages-artifact", "actions/deploy-pages"]
     assert workflow("book")["jobs"]["deploy"]["needs"] == "build"

@@ -32,7 +32,7 @@ def test_from_the_first_page_to_a_claim_its_page_and_its_data(browser, address, 
     assert view.locator("#ledger-count").inner_text() == f"{len(shown)} of {len(claims())} claims"
     view.locator("#claim-table3-e-gain a").click()
     view.wait_for_url("**/notebooks/12_table3_imagenet.html")
-    note = view.locator("details.origin", has_text="Table 1 of this page").first
+    note = view.locator("details.origin", has_text="Table 12.1: files").first
     note.locator("summary").click()
     with view.expect_download() as download:
         note.get_by_role("link", name="table-1.csv").click()

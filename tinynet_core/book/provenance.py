@@ -23,6 +23,8 @@ _SHOWN = 3
 """Commits and hashes that a note names."""
 _LARGE = 200_000
 """Bytes of a picture above which the page shows a lighter one than its file is."""
+_MARKDOWN_TABLE = re.compile(r"(?:^\|.*\n)\|[-:| ]+\|(?:\n\|.*)*", re.M)
+_CELL_ENDS = re.compile(r"(?<!\\)\|")
 
 
 def attach(notebook: NotebookNode, page: Path, template: Path, lines: Sequence[str], records: Sequence[Record]) -> None:
@@ -31,6 +33,9 @@ def attach(notebook: NotebookNode, page: Path, template: Path, lines: Sequence[s
     ``page`` is the file that the notebook becomes, ``template`` the one that was run. ``lines`` are what all notes say;
     ``records`` those behind the page, none where nothing was trained. Pictures stay on the page as PNG alone,
     and large ones in 256 colours.
+
+    Figures and tables are numbered within the page, after the number that its name begins with: the second figure of
+    ``24_duel`` is Figure 24.2, with the caption in its cell's metadata, and a link to ``#figure-24-2`` leads to it.
     """
     folder = page.parent / FOLDER / page.stem
     folder.mkdir(parents=True)
@@ -47,18 +52,24 @@ def attach(notebook: NotebookNode, page: Path, template: Path, lines: Sequence[s
             for output in cell.outputs:
                 for kind, contents in _files(output.get("data", {})):
                     name = f"{kind}-{next(number[kind])}"
-                    cells.append(_note(folder, name, contents, shared))
+                    caption = cell.metadata.get("tinynet", {}).get("caption", "")
+                    cells.append(_note(folder, name, caption, contents, shared))
     notebook.cells = cells
 
 
-def _note(folder: Path, name: str, contents: dict[str, bytes], shared: Sequence[str]) -> NotebookNode:
-    """Write the files of one figure or table, and say where they and everything else about it are."""
+def _note(folder: Path, name: str, caption: str, contents: dict[str, bytes], shared: Sequence[str]) -> NotebookNode:
+    """Write the files of one figure or table; its number and caption, and where they and all else about it are."""
     for suffix, content in contents.items():
         (folder / f"{name}.{suffix}").write_bytes(content)
     links = ", ".join(_link(folder, f"{name}.{suffix}") for suffix in contents)
     items = "\n".join(f"- {line}" for line in [f"files: {links}", *shared])
-    title = name.replace("-", " ").capitalize()
-    text = f":::{{dropdown}} {title} of this page: files and origin\n:class-container: origin\n{items}\n:::"
+    kind, _, index = name.partition("-")
+    page = int(folder.name.split("_")[0])
+    anchor, number = f"{kind}-{page}-{index}", f"{kind.capitalize()} {page}.{index}"
+    text = (
+        f"({anchor})=\n:::{{container}} numbered\n[{number}](#{anchor}). {caption}\n:::\n\n"
+        f":::{{dropdown}} {number}: files and origin\n:class-container: origin\n{items}\n:::"
+    )
     return new_markdown_cell(text, id=f"origin-{name}")
 
 
@@ -67,7 +78,7 @@ def _link(folder: Path, name: str) -> str:
 
 
 def _files(data: dict) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The picture or the table in one output, by the suffix of a file; the vector picture is taken out of ``data``."""
+    """The picture or the tables in one output, by the suffix of a file; the vector picture is taken out of ``data``."""
     if png := data.get("image/png"):
         files = {"png": base64.b64decode(png)}
         if len(files["png"]) > _LARGE:
@@ -77,7 +88,10 @@ def _files(data: dict) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield "figure", files
     table = BeautifulSoup(data.get("text/html", ""), "html.parser").find("table", class_="dataframe")
     if table:
-        yield "table", {"csv": _csv(table)}
+        yield "table", {"csv": _csv(_grid(table))}
+    for lines in _MARKDOWN_TABLE.findall(data.get("text/markdown", "")):
+        rows = [_CELL_ENDS.split(line.strip().strip("|")) for line in lines.splitlines()]
+        yield "table", {"csv": _csv([[cell.strip() for cell in row] for row in (rows[0], *rows[2:])])}
 
 
 def _lighter(png: bytes) -> bytes:
@@ -87,7 +101,7 @@ def _lighter(png: bytes) -> bytes:
     return light.getvalue()
 
 
-def _csv(table) -> bytes:
+def _grid(table) -> list[list[str]]:
     """A table of pandas as shown; a cell over several rows or columns is repeated in each."""
     grid: dict[tuple[int, int], str] = {}
     for i, row in enumerate(table.find_all("tr")):
@@ -98,8 +112,11 @@ def _csv(table) -> bytes:
                 for y in range(int(cell.get("colspan", 1))):
                     grid[i + x, first + y] = cell.get_text().strip()
     height, width = (1 + max(place[axis] for place in grid) for axis in (0, 1))
+    return [[grid.get((i, j), "") for j in range(width)] for i in range(height)]
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> bytes:
     text = io.StringIO()
-    rows = ([grid.get((i, j), "") for j in range(width)] for i in range(height))
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
 

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tinynet_core.book.addresses import repository_url, site_url
 from tinynet_core.book.execute import execute_all, store_digest
 from tinynet_core.book.pdf import FILE, chromium, write_pdf
-from tinynet_core.book.sitemap import site_url, write_sitemap
+from tinynet_core.book.sitemap import write_sitemap
 from tinynet_core.book.stage import stage
 from tinynet_core.errors import UserError
 from tinynet_core.paper.claims import ledger
@@ -40,7 +41,7 @@ def make_book(
     ``_build`` of the checkout by default. Returns the site's index.html, and what of the records is stale, line by
     line: a site with any is not to be published.
     """
-    root, address = project_root(), site_url()
+    root, address, repository = project_root(), site_url(), repository_url()
     if pdf:
         chromium()
     build = (build or root / "_build").resolve()
@@ -52,10 +53,10 @@ def make_book(
     stale = stale_pages(study)
     executed = execute_all(study.preset_argument, study.store.root, train, build)
     index, stamp = build / "html" / "index.html", build / "html.sha256"
-    now = _inputs_digest(root, executed, study, stale, f"{address} {pdf}")
+    now = _inputs_digest(root, executed, study, stale, f"{address} {repository} {pdf}")
     if not (index.exists() and stamp.exists() and stamp.read_text() == now):
         sources = build / "src"
-        stage(root, executed, study, sources, stale, PDF_LINK if pdf else "")
+        stage(root, executed, study, sources, stale, PDF_LINK if pdf else "", repository)
         stamp.unlink(missing_ok=True)
         _jupyter_book(root, sources, build)
         if pdf:

@@ -1,29 +1,12 @@
 """sitemap.xml and robots.txt of a site whose address is known."""
 
-import os
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from xml.etree import ElementTree
 
-from tinynet_core.errors import UserError
-
-SETTING = "TINYNET_SITE_URL"
-"""Environment variable with the address at which the site is published, such as https://example.org/book."""
 NAMESPACE = "http://www.sitemaps.org/schemas/sitemap/0.9"
 NO_CONTENT = {"index.html", "genindex.html", "search.html"}
 """Pages that nobody should find: index.html only leads to the first page."""
-
-
-def site_url() -> str:
-    """The address of the published site without a slash at its end, empty where ``TINYNET_SITE_URL`` is not set.
-
-    Raises ``UserError`` for anything but an http or https address of a folder.
-    """
-    given = os.environ.get(SETTING, "").strip()
-    parts = urlsplit(given)
-    if given and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment):
-        raise UserError(f"{SETTING} must be an address such as https://example.org/book, got {given!r}")
-    return given.rstrip("/")
 
 
 def write_sitemap(site: Path, address: str) -> list[Path]:

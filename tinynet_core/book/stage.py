@@ -30,20 +30,30 @@ EXTRA = "_extra"
 
 
 def stage(
-    root: Path, executed: list[Path], study: Study, folder: Path, stale: Mapping[str, list[str]], files: str = ""
+    root: Path,
+    executed: list[Path],
+    study: Study,
+    folder: Path,
+    stale: Mapping[str, list[str]],
+    files: str = "",
+    repository: str = "",
 ) -> None:
     """Write the sources of the site to ``folder``, which is emptied first.
 
     ``stale``: what is stale by page, as ``tinynet_core.book.site.stale_pages`` gives it. ``files``: what the first page
-    says of the book in other forms.
+    says of the book in other forms. ``repository``: where the sources are published, for the links that edit a page.
     """
     preset, store = study.preset, study.store
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / "book", folder)
+    for text in folder.rglob("*.md"):
+        text.write_text(text.read_text() + _source(repository, f"book/{text.relative_to(folder).as_posix()}"))
     (folder / "notebooks").mkdir()
     for path in executed:
         page = folder / "notebooks" / path.name
         notebook = _page(path, preset, stale)
+        if source := _source(repository, f"notebooks/{path.name}"):
+            notebook.cells.append(nbformat.v4.new_markdown_cell(source, id="source"))
         provenance.attach(notebook, page, root / "notebooks" / path.name, *_behind(path, study, notebook))
         nbformat.write(notebook, page)
     set_style()
@@ -65,6 +75,14 @@ def stage(
     _fill(folder / "explorer.md", mark)
     fill_performance(folder / "performance.md", root / "book" / "benchmarks.json")
     _fill(folder / "runs.md", mark + status(executed, study, stale))
+
+
+def _source(repository: str, path: str) -> str:
+    """The last line of a page: links to where its source is read and changed; nothing without a ``repository``."""
+    if not repository:
+        return ""
+    read, change = (f"{repository}/{what}/main/{path}" for what in ("blob", "edit"))
+    return f"\n\n---\n\nSource of this page: [{path}]({read}), [edit it]({change}).\n"
 
 
 def _fill(page: Path, content: str, where: str = "generated") -> None:
