@@ -70,6 +70,13 @@ def test_every_figure_has_alt_text(notebook):
             assert len(cell.metadata.mystnb.image.alt) > 60
 
 
+def test_every_figure_has_a_caption_of_its_own(notebook):
+    captions = [c.metadata.tinynet.caption for c in code_cells(notebook) if "tinynet" in c.metadata]
+    assert len(set(captions)) == len(captions) >= 3
+    assert all(20 < len(caption) <= 140 and caption.endswith(".") for caption in captions)
+    assert all("tinynet" in c.metadata for c in code_cells(notebook) if "figure = figures." in c.source)
+
+
 def test_no_training_loop_or_file_handling(notebook):
     source = "\n".join(c.source for c in code_cells(notebook))
     for word in ("import torch", "open(", "Path(", "plt.", "for epoch"):
