@@ -1,11 +1,22 @@
 """What a visitor does with the site, and what must hold of every page for all of them."""
 
+import re
 from urllib.parse import unquote, urlsplit
 
 import pandas as pd
+import pytest
 from bs4 import BeautifulSoup
 
+from tinynet_core.paper import rows
 from tinynet_core.paper.claims import claims, ledger
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    """The pages that were notebooks, parsed."""
+    return {
+        path: BeautifulSoup(path.read_text(), "html.parser") for path in sorted((site / "notebooks").glob("*.html"))
+    }
 
 
 def test_from_the_first_page_to_a_claim_its_page_and_its_data(browser, address, study):
@@ -74,3 +85,34 @@ def test_every_link_and_anchor_leads_somewhere(site):
             if not target.exists() or (parts.fragment and target in ids and unquote(parts.fragment) not in ids[target]):
                 broken.append(f"{path.relative_to(site)}: {link}")
     assert broken == []
+
+
+def test_every_figure_and_table_has_a_number_a_caption_and_its_origin(pages):
+    for path, page in pages.items():
+        shown = [x.get_text(" ", strip=True) for x in page.select(".numbered")]
+        assert len(shown) == len(page.select("details.origin")) >= 4
+        kinds = {"Figure": ".cell_output img", "Table": ".cell_output table"}
+        wanted = [
+            f"{kind} {int(path.stem[:2])}.{i + 1} ." for kind in kinds for i in range(len(page.select(kinds[kind])))
+        ]
+        assert sorted(re.match(r"\S+ \S+ \.", text)[0] for text in shown) == sorted(wanted)
+        assert all(len(text) > 40 and text.endswith(".") for text in shown), shown
+        links = [x.a["href"] for x in page.select(".numbered")]
+        assert links == [f"#{text.split(' .')[0].lower().replace(' ', '-').replace('.', '-')}" for text in shown]
+        assert all(page.find(id=link[1:]) for link in links)
+
+
+def test_a_printed_number_in_a_table_is_in_the_ledger(pages):
+    """Derived columns, such as differences, aside; Figure 7 has three systems that no table prints."""
+    known = {float(claim.paper) for claim in claims().values() if not isinstance(claim.paper, bool)}
+    known |= {float(row[key]) for row in rows("others") for key in ("macs", "top1")}
+    seen = 0
+    for path, page in pages.items():
+        for link in page.select('a[href*="table-"][href$=".csv"]'):
+            table = pd.read_csv((path.parent / unquote(link["href"])).resolve(), dtype=str, keep_default_na=False)
+            for name in table.columns[table.columns.str.contains(r"\bprinted\b|paper \(|quoted")]:
+                if not re.search("points|ratio|off|left|check", name):
+                    numbers = re.findall(r"\d[\d,]*(?:\.\d+)?", " ".join(table[name]))
+                    assert {float(x.replace(",", "")) for x in numbers} <= known, (path.stem, name)
+                    seen += len(numbers)
+    assert seen > 300

@@ -102,6 +102,9 @@ def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]]) -> nbforma
         if injected:
             cell.source = cell.source.replace(f"{project_root()}/", "")
         cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        for data in (o.data for o in cell.outputs if "text/html" in o.get("data", {})):
+            if "<th>verdict</th>" in data["text/html"]:  # of sentences, which need room: see custom.css
+                data["text/html"] = data["text/html"].replace('class="dataframe"', 'class="dataframe claims"')
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
     notebook.metadata.pop("papermill", None)

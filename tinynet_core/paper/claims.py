@@ -98,7 +98,8 @@ def write_claims(store: Store, notebook: str, findings: dict[str, Finding]) -> p
     scratch = path.with_suffix(f".{os.getpid()}.tmp")
     scratch.write_text(json.dumps({key: f.model_dump() for key, f in findings.items()}, indent=1) + "\n")
     scratch.rename(path)
-    return ledger(store).query("notebook == @notebook").drop(columns=["notebook", "records", "id"])
+    mine = ledger(store).query("notebook == @notebook")
+    return mine.drop(columns=["notebook", "records", "id"]).set_index("source")
 
 
 def ledger(store: Store) -> pd.DataFrame:
