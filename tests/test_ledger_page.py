@@ -66,7 +66,7 @@ def test_every_claim_has_a_row_with_all_that_is_known(table):
     assert (said["ours"], said["interval"], said["tolerance"]) == ("0.5 rho", "[0.3, 0.7]", "0.1")
     assert (said["verdict"], said["evidence"], said["note"]) == ("differs", "proxy", "<b>&")
     assert said["records"] == "aaaaaaaaaaaa, bbbbbbbbbbbb and 1 more"
-    assert said["page"] == "Figure 3, frontier"
+    assert said["page"] == "Figure 3: what the best models have in common"
 
 
 def test_every_row_can_be_chosen_by_every_list(table):

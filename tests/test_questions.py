@@ -81,9 +81,9 @@ def test_a_number_that_differs_is_told_from_a_sentence_that_does_not_hold(tmp_pa
 @pytest.mark.parametrize(
     ("notebook", "link"),
     [
-        ("03_fig3_frontier", "[Figure 3, frontier](notebooks/03_fig3_frontier.ipynb)"),
-        ("04_eq1_tiny_formula", "[Equation 1, tiny formula](notebooks/04_eq1_tiny_formula.ipynb)"),
-        ("24_duel_equal_cost", "[duel equal cost](notebooks/24_duel_equal_cost.ipynb)"),
+        ("03_fig3_frontier", "[Figure 3: what the best models have in common](notebooks/03_fig3_frontier.ipynb)"),
+        ("04_eq1_tiny_formula", "[The tiny formula: Equations 1 to 5](notebooks/04_eq1_tiny_formula.ipynb)"),
+        ("21_heads", "[Is the head what wins?](notebooks/21_heads.ipynb)"),
     ],
 )
 def test_pages_are_called_as_in_the_paper(notebook, link):

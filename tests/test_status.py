@@ -32,7 +32,7 @@ def executed(tmp_path):
 
 def test_every_notebook_has_its_last_run(executed, tiny, tmp_path):
     text = status(executed, Study(tiny, tmp_path / "store"), {})
-    link = "[Figure 1, random sampling](notebooks/01_fig1_random_sampling.ipynb)"
+    link = "[Figure 1: random sampling against the inverse giant formula](notebooks/01_fig1_random_sampling.ipynb)"
     assert f"| {link} | 2026-01-02 03:04 | 0:01:01 | up to date |" in text
     assert f"torch {version('torch')}" in text
     assert "Records:" not in text

@@ -1,16 +1,17 @@
 """The page of conclusions: the paper's claims as plain questions, each with its answer here and the evidence."""
 
-import re
 from datetime import timedelta
+from functools import cache
 from typing import get_args
 
+import nbformat
 import pandas as pd
 
 from tinynet_core.experiments import Experiment
 from tinynet_core.paper.cells import TABLES, cells
 from tinynet_core.paper.claims import Verdict, ledger
 from tinynet_core.paper.questions import Question, answered
-from tinynet_core.presets import Preset
+from tinynet_core.presets import Preset, project_root
 from tinynet_core.store import Store
 from tinynet_core.study import Study
 
@@ -20,7 +21,6 @@ WORDS: dict[Verdict, str] = {
     "differs": "Does not hold",
     "not attempted": "Open",
 }
-_KINDS = {"fig": "Figure", "table": "Table", "eq": "Equation"}
 QUOTED_HOURS = 2.5
 """GPU-hours on average for one model of the random sample on ImageNet-100, one V100 (paper, section 4.2)."""
 
@@ -117,8 +117,8 @@ def page_link(notebook: str) -> str:
     return f"[{page_name(notebook)}](notebooks/{notebook}.ipynb)"
 
 
+@cache
 def page_name(notebook: str) -> str:
-    """What the page of a notebook is called, with the paper's figure, table or equation that it is about."""
-    words = notebook.partition("_")[2].replace("_", " ")
-    found = re.match(r"(fig|table|eq)(\d) ?(.*)", words)
-    return f"{_KINDS[found[1]]} {found[2]}, {found[3]}".removesuffix(", ") if found else words
+    """The title of the page of a notebook."""
+    first = nbformat.read(project_root() / "notebooks" / f"{notebook}.ipynb", as_version=4).cells[0]
+    return first.source.splitlines()[0].removeprefix("# ")
