@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from tinynet_core.book.provenance import about, attach
+from tinynet_core.book.provenance import Origin, about, attach, rests_on_records
+from tinynet_core.notebook import FIGURE_DATA
 from tinynet_core.record import Record, failed
 
 PNG = base64.b64decode(
@@ -21,6 +22,10 @@ FRAME = pd.DataFrame(
 MARKDOWN = (
     "Two:\n\n| a | `b` |\n|---|:-:|\n| 1 | 2, or 3 |\n|  | [x](y) |\n\nand\n\n| c |\n|---|\n| 4 |\n\nend | no table"
 )
+
+
+def origin(records=()):
+    return Origin("proxy", "smoke", "papermill x", "2026-01-02 03:04", records)
 
 
 @pytest.fixture
@@ -44,34 +49,34 @@ def page(tmp_path):
 
 def test_every_figure_and_table_has_its_files_and_a_note_below_it(page):
     notebook, path, template = page
-    attach(notebook, path, template, ["evidence: proxy"], [])
+    attach(notebook, path, template, origin())
     nbformat.validate(notebook)
     files = path.parent / "files" / "24_fig"
-    tables = [f"table-{i}.csv" for i in (1, 2, 3)]
-    assert sorted(f.name for f in files.iterdir()) == ["figure-1.png", "figure-1.svg", *tables, "template.ipynb"]
-    assert (files / "figure-1.png").read_bytes() == PNG
-    assert (files / "figure-1.svg").read_text() == SVG.replace("2026-01-02T03:04:05", "").replace(
+    tables = [f"table-24-{i}.csv" for i in (1, 2, 3)]
+    assert sorted(f.name for f in files.iterdir()) == ["figure-24-1.png", "figure-24-1.svg", *tables, "template.ipynb"]
+    assert (files / "figure-24-1.png").read_bytes() == PNG
+    assert (files / "figure-24-1.svg").read_text() == SVG.replace("2026-01-02T03:04:05", "").replace(
         "<dc:date></dc:date>", ""
     )
     assert "image/svg+xml" not in notebook.cells[0].outputs[0].data
     notes = [cell.id for cell in notebook.cells if cell.cell_type == "markdown"]
-    assert notes == ["origin-figure-1", "origin-table-1", "origin-table-2", "origin-table-3"]
+    assert notes == ["origin-figure-24-1", "origin-table-24-1", "origin-table-24-2", "origin-table-24-3"]
     kinds = [cell.cell_type[0] for cell in notebook.cells]
     assert "".join(kinds) == "cmcmccmmc"
     note = notebook.cells[1].source
     assert note.startswith(
         "(figure-24-1)=\n:::{container} numbered\n[Figure 24.1](#figure-24-1). Top-1 against MACs.\n:::\n"
     )
-    assert "{download}`figure-1.png <files/24_fig/figure-1.png>`" in note
+    assert "{download}`figure-24-1.png <files/24_fig/figure-24-1.png>`" in note
     assert "{download}`as run <24_fig.ipynb>`" in note
-    assert "- evidence: proxy" in note
+    assert "- evidence: proxy, preset `smoke`" in note
     assert "records" not in note
 
 
 def test_a_table_as_a_file_has_what_the_page_shows(page):
     notebook, path, template = page
-    attach(notebook, path, template, [], [])
-    text = (path.parent / "files" / "24_fig" / "table-1.csv").read_text()
+    attach(notebook, path, template, origin())
+    text = (path.parent / "files" / "24_fig" / "table-24-1.csv").read_text()
     again = pd.read_csv(io.StringIO(text), header=[0, 1, 2], index_col=[0, 1])
     assert again.shape == FRAME.shape
     assert again.index.tolist() == FRAME.index.tolist()
@@ -82,34 +87,65 @@ def test_a_table_as_a_file_has_what_the_page_shows(page):
 
 def test_a_table_in_markdown_is_a_file_too(page):
     notebook, path, template = page
-    attach(notebook, path, template, [], [])
+    attach(notebook, path, template, origin())
     files = path.parent / "files" / "24_fig"
-    assert (files / "table-2.csv").read_text() == 'a,`b`\n1,"2, or 3"\n,[x](y)\n'
-    assert (files / "table-3.csv").read_text() == "c\n4\n"
+    assert (files / "table-24-2.csv").read_text() == 'a,`b`\n1,"2, or 3"\n,[x](y)\n'
+    assert (files / "table-24-3.csv").read_text() == "c\n4\n"
 
 
 def test_what_a_note_says_of_the_records(make_experiment):
     experiments = [make_experiment(), make_experiment().model_copy(update={"seed": 1})]
-    made = {"device": "cpu (X)", "commit": "0123456789abcdef", "dataset_sha256": "ab" * 32}
+    made = {"device": "cpu (X)", "commit": "0123456789abcdef", "clean": False, "dataset_sha256": "ab" * 32}
     records = [
         Record(
             experiment=experiments[0], status="done", metrics={"top1": 0.5}, cost={}, wall_s=3599.6, provenance=made
         ),
         failed(experiments[1], "diverged").model_copy(update={"provenance": {"commit": None}, "wall_s": 0.0}),
     ]
-    lines = about("proxy, preset `smoke`", "papermill x", records)
+    lines = about("proxy, preset `smoke`", "papermill x", records, "2026-01-02 03:04")
     assert lines[0] == "evidence: proxy, preset `smoke`"
     assert lines[1] == "2 records, 1 of them failed; 2 seeds; 1:00:00 (h:mm:ss) on `cpu (X)`, `unnamed`"
-    assert lines[2] == "made at commit `0123456789`, `none`"
+    assert lines[2] == "made at commit `0123456789 with changes`, `none`"
     assert lines[3] == f"SHA-256 of the data: `{'ab' * 6}`"
-    assert lines[4].startswith("page made at commit `")
+    assert lines[4].startswith("notebook run on 2026-01-02 03:04 (UTC), page made at commit `")
     assert lines[5:] == ["command: `papermill x`"]
-    assert len(about("recomputed", "papermill x", [])) == 3
+    assert len(about("recomputed", "papermill x", [], "2026-01-02 03:04")) == 3
 
 
 def test_records_are_linked_as_a_table(page, make_experiment):
     notebook, path, template = page
-    attach(notebook, path, template, [], [failed(make_experiment(), "diverged")])
+    attach(notebook, path, template, origin([failed(make_experiment(), "diverged")]))
     assert "records.csv <files/24_fig/records.csv>" in notebook.cells[1].source
     frame = pd.read_csv(path.parent / "files" / "24_fig" / "records.csv")
     assert frame.status.tolist() == ["failed"]
+
+
+def test_a_figure_that_rests_on_other_evidence_says_so_and_names_no_record(page, make_experiment):
+    notebook, path, template = page
+    notebook.cells[0].metadata["tinynet"]["evidence"] = "quoted"
+    attach(notebook, path, template, origin([failed(make_experiment(), "diverged")]))
+    figure, table = (cell.source for cell in notebook.cells[1:4:2])
+    assert "- evidence: quoted, preset `smoke`" in figure
+    assert "record" not in figure
+    assert "- evidence: proxy, preset `smoke`" in table
+    assert "1 records, 1 of them failed" in table
+
+
+def test_the_numbers_of_a_figure_are_a_file_and_leave_the_page(page):
+    notebook, path, template = page
+    notebook.cells[0].outputs[0].data[FIGURE_DATA] = "x,y\n1,2\n"
+    attach(notebook, path, template, origin())
+    assert (path.parent / "files" / "24_fig" / "figure-24-1.csv").read_text() == "x,y\n1,2\n"
+    assert FIGURE_DATA not in notebook.cells[0].outputs[0].data
+
+
+@pytest.mark.parametrize(
+    ("whole", "cell", "rests"),
+    [(None, None, True), ("recomputed", None, False), ("quoted", "measured", True), (None, "quoted", True),
+     ("measured", "recomputed", True)],
+)  # fmt: skip
+def test_whether_a_page_rests_on_records(whole, cell, rests):
+    notebook = new_notebook(cells=[new_code_cell(""), new_code_cell("")])
+    for part, evidence in ((notebook, whole), (notebook.cells[1], cell)):
+        part.metadata["tinynet"] = {"evidence": evidence} if evidence else {}
+    assert rests_on_records(notebook) is rests

@@ -56,4 +56,4 @@ def test_records_are_counted(executed, tiny, tmp_path):
 
 
 def test_pages_without_records_of_their_own():
-    assert [page_of(Path(name)) for name in ("01_fig1_x.ipynb", "11_scale.ipynb")] == ["fig1", ""]
+    assert [page_of(Path(name)) for name in ("01_fig1_x.ipynb", "11_scale.ipynb")] == ["fig1", "fig3"]

@@ -278,13 +278,14 @@ class Comparison:
         """The mean ``column`` of one network in percent, against a number of ImageNet."""
         runs = self.frame[(self.frame.model == name) & (self.frame.status == "done")]
         if runs.empty:
-            return Finding(value=None, evidence=self.evidence, note="no network of this row was trained here")
+            return Finding(value=None, evidence="", note="no network of this row was trained here")
         mean = contrast([(1.0, runs[column].to_numpy(dtype=float))], self.images)
         note = f"{mean.value:.1f} ± {mean.half:.1f}%, {len(runs)} seed{'s' * (len(runs) > 1)}"
+        keys = tuple(runs.key)
         if self.evidence != "trained":
-            return Finding(value=None, evidence=self.evidence, note=f"no number of ImageNet: here {note}")
+            return Finding(value=None, evidence=self.evidence, note=f"no number of ImageNet: here {note}", records=keys)
         ends = {"low": mean.value - mean.half, "high": mean.value + mean.half}
-        return Finding(value=mean.value, evidence=self.evidence, note=note, records=tuple(runs.key), **ends)
+        return Finding(value=mean.value, evidence=self.evidence, note=note, records=keys, **ends)
 
     def kept(self, pairs: Pairs) -> Pairs:
         """Those of ``pairs`` of which both networks count."""
@@ -302,7 +303,10 @@ class Comparison:
         return (f"; not at this cost: {', '.join(absent)}" if absent else "") + few
 
     def _finding(self, value: bool | float | None, note: str, gap: Interval | None = None) -> Finding:
-        ends = {} if gap is None else {"low": gap.value - gap.half, "high": gap.value + gap.half}
+        ends: dict[str, float | None] = {}
+        if gap is not None:
+            ends = {"low": gap.value - gap.half, "high": gap.value + gap.half}
+            ends["estimate"] = gap.value if value is None else None
         return Finding(value=value, evidence=self.evidence, records=tuple(self.frame.key), note=note, **ends)
 
 

@@ -5,6 +5,9 @@ import ast
 from tinynet_core.errors import UserError
 from tinynet_core.study import Study
 
+FIGURE_DATA = "application/vnd.tinynet.figure-data+csv"
+"""The type under which a notebook keeps the numbers of a figure."""
+
 
 def open_notebook(namespace: dict) -> Study:
     """The study that a notebook's parameters ``preset``, ``store`` and ``train`` name, with the book's plot style.
@@ -28,15 +31,22 @@ def open_notebook(namespace: dict) -> Study:
             f"preset and store must be text and train True or False, got {preset!r}, {store!r} and {train!r}"
         )
     set_style()
-    _draw_vectors()
+    _keep_vectors_and_data()
     return Study(preset, store, train)
 
 
-def _draw_vectors() -> None:
-    """Have a notebook keep its figures as SVG as well, where this process is one."""
+def _keep_vectors_and_data() -> None:
+    """Have a notebook keep its figures as SVG as well, and the numbers that they show, where this process is one."""
     from IPython import get_ipython
 
-    if get_ipython() is not None:
+    if (shell := get_ipython()) is not None:
+        from IPython.core.formatters import BaseFormatter
+        from matplotlib.figure import Figure
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+        from tinynet_core.figures import plotted
+
         set_matplotlib_formats("png", "svg")
+        formatter = BaseFormatter(parent=shell.display_formatter, format_type=FIGURE_DATA)
+        formatter.for_type(Figure, lambda figure: plotted(figure).to_csv(index=False))
+        shell.display_formatter.formatters[FIGURE_DATA] = formatter

@@ -46,7 +46,7 @@ def test_from_the_first_page_to_a_claim_its_page_and_its_data(browser, address, 
     note = view.locator("details.origin", has_text="Table 12.1: files").first
     note.locator("summary").click()
     with view.expect_download() as download:
-        note.get_by_role("link", name="table-1.csv").click()
+        note.get_by_role("link", name="table-12-1.csv").click()
     assert len(pd.read_csv(download.value.path())) > 3
     with view.expect_download() as download:
         note.get_by_role("link", name="records.csv").click()

@@ -34,6 +34,21 @@ def conclusions(preset: Preset, store: Store) -> str:
     return "\n\n".join(parts)
 
 
+def standing(preset: Preset, table: pd.DataFrame) -> str:
+    """In a few sentences, what held on a site of ``preset``: of the counted and quoted claims, and of the others."""
+    counted = table.evidence.isin(["recomputed", "quoted"])
+    told = table.verdict != "not attempted"
+    agree = table.verdict.isin(["matches", "within tolerance"])
+    trained = told & ~counted
+    return (
+        f"Of {counted.sum()} claims about costs, arithmetic and printed numbers, {(counted & agree).sum()} agree. "
+        f"Of the {(~counted).sum()} that need a training or a clock, {trained.sum()} could be decided here: "
+        f"{(trained & agree).sum()} agree, {(trained & ~agree).sum()} do not. The others are open; most are accuracies "
+        f"on ImageNet, which nobody can check without its images. This site was made with the preset `{preset.name}`: "
+        f"{preset.about[0].lower()}{preset.about[1:]}"
+    )
+
+
 def at_a_glance(found: list[tuple[Question, str, pd.DataFrame]]) -> str:
     """Every question of ``questions.answered`` with its answer, as a Markdown table."""
     return "\n".join(["| question | answer here | pages |", "|---|---|---|", *(_line(*entry) for entry in found)])

@@ -6,17 +6,24 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from tinynet_core.errors import UserError
 from tinynet_core.presets import load_preset, project_root
+from tinynet_core.record import processor
 from tinynet_core.store import FILE
 
 CELL_TIMEOUT_S = 12 * 3600
+PACKAGES = (
+    *("torch", "torchvision", "numpy", "pandas", "scikit-learn", "pymoo", "timm", "onnxruntime", "matplotlib"),
+    *("papermill", "jupyter-book"),
+)
 AT_A_TIME = 2
 """Notebooks under way at a time: starting a kernel and importing is most of what they do."""
 
@@ -116,13 +123,18 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
 
 
 def _shared_digest(root: Path, preset: str, parameters: dict) -> str:
-    """What every notebook depends on: the package without the code that makes the book, the preset, the parameters."""
-    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    """What every notebook depends on: package without the book, preset, parameters, machine, other packages."""
+    digest = hashlib.sha256(json.dumps([parameters, environment()], sort_keys=True).encode())
     digest.update(load_preset(preset).model_dump_json().encode())
     for path in sorted((root / "tinynet_core").rglob("*")):
         if path.suffix in (".py", ".yaml") and "book" not in path.relative_to(root).parts:
             digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def environment() -> dict[str, Any]:
+    """The processor that the notebooks run on and the versions of the packages that make their numbers."""
+    return {"processor": processor(), "packages": {name: version(name) for name in PACKAGES}}
 
 
 def store_digest(store: Path) -> str:

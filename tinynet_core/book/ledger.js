@@ -16,6 +16,9 @@
       shown += !row.hidden;
     }
     count.textContent = `${shown} of ${rows.length} claims`;
+    const chosen = new URLSearchParams(lists.filter((list) => list.value).map((list) => [list.dataset.filter, list.value]));
+    if (search.value) chosen.set("search", search.value);
+    history.replaceState(null, "", `${location.pathname}${chosen.size ? `?${chosen}` : ""}${location.hash}`);
   };
 
   const sort = (head) => {
@@ -23,9 +26,10 @@
     const down = head.getAttribute("aria-sort") === "ascending";
     for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", "none");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const order = new Intl.Collator("en", { numeric: true });
-    const cell = (row) => row.cells[column].textContent;
-    rows.sort((a, b) => (down ? -1 : 1) * order.compare(cell(a), cell(b)));
+    const words = new Intl.Collator("en", { numeric: true });
+    const number = (cell) => (cell.dataset.by === undefined ? NaN : Number(cell.dataset.by));
+    const order = (a, b) => number(a) - number(b) || isNaN(number(a)) - isNaN(number(b)) || words.compare(a.textContent, b.textContent);
+    rows.sort((a, b) => (down ? -1 : 1) * order(a.cells[column], b.cells[column]));
     body.append(...rows);
   };
 

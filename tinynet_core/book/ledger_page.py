@@ -1,5 +1,6 @@
 """The ledger of claims as a page: a table to search, filter and sort, that is whole without a script as well."""
 
+import re
 from html import escape
 from importlib.resources import files
 from itertools import islice
@@ -9,19 +10,20 @@ import pandas as pd
 COLUMNS = {
     "source": "where",
     "statement": "the paper says",
+    "verdict": "verdict",
     "paper": "paper",
     "ours": "here",
-    "verdict": "verdict",
-    "evidence": "evidence",
     "interval": "95% interval",
-    "tolerance": "tolerance",
+    "evidence": "evidence",
     "page": "page",
     "note": "note",
+    "tolerance": "tolerance",
     "records": "records",
 }
 FILTERS = ("verdict", "evidence", "place")
 """Fields of a row that a list chooses from; ``place`` is the first part of its source, such as Table 3."""
 _SHOWN_KEYS = 2
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 def ledger_html(ledger: pd.DataFrame, page_names: dict[str, str]) -> str:
@@ -49,11 +51,19 @@ def _list(name: str, values: pd.Series) -> str:
 
 
 def _row(row: dict, page_names: dict[str, str]) -> str:
-    page = f'<a href="notebooks/{row["notebook"]}.html">{escape(page_names[row["notebook"]])}</a>'
-    cells = {**row, "page": page, "records": _records(row["records"].split())}
+    texts = {**row, "page": page_names[row["notebook"]], "records": _records(row["records"].split())}
+    cells = {name: escape(str(texts[name])) for name in COLUMNS}
+    cells["page"] = f'<a href="notebooks/{row["notebook"]}.html">{cells["page"]}</a>'
+    cells["source"] = f'<a href="#claim-{row["id"]}">{cells["source"]}</a>'
     filters = " ".join(f'data-{name}="{escape(row[name])}"' for name in FILTERS)
-    shown = (cells[name] if name == "page" else escape(str(cells[name])) for name in COLUMNS)
-    return f'<tr id="claim-{row["id"]}" {filters}>{"".join(f"<td>{cell}</td>" for cell in shown)}</tr>'
+    shown = "".join(f"<td{_order(texts[name])}>{cell}</td>" for name, cell in cells.items())
+    return f'<tr id="claim-{row["id"]}" {filters}>{shown}</tr>'
+
+
+def _order(text: str) -> str:
+    """The number that a cell begins with, for sorting, where it begins with one."""
+    found = _NUMBER.match(text.lstrip("([+"))
+    return f' data-by="{float(found[0])}"' if found else ""
 
 
 def _records(keys: list[str]) -> str:

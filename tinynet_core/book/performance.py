@@ -60,11 +60,17 @@ def _history(sections: dict[str, Section]) -> str:
     for section in sections.values():
         machine = section["machine"]
         now = {"date": section["date"], "commit": machine["commit"], "processor": machine["processor"]}
-        runs += [*section.get("history", []), now | {"rows": [row for row in section["rows"] if _target(row)]}]
+        latest = now | {"rows": [row for row in section["rows"] if _target(row)]}
+        runs += [latest, *(run for run in section.get("history", []) if run["rows"] != latest["rows"])]
     lines = ["| date | commit | processor | what | target | measured | spread |", "|---|---|---|---|---|---|---|"]
     for run in sorted(runs, key=lambda run: run["date"], reverse=True):
         for row in run["rows"]:
-            said = (row["what"] + _at(row), _target(row), _quantity(row["value"], row), _spread(row))
+            said = (
+                row["what"] + _at(row) + (f" beside {row['peer']}" if "peer" in row else ""),
+                _target(row),
+                _quantity(row["value"], row),
+                _spread(row),
+            )
             cells = (run["date"], f"`{str(run['commit'])[:10]}`", run["processor"], *said)
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

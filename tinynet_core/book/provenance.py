@@ -5,6 +5,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -14,9 +15,12 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 from PIL import Image
 
+from tinynet_core.notebook import FIGURE_DATA
 from tinynet_core.record import Record, commit
 from tinynet_core.store import to_frame
 
+EXACT = ("recomputed", "quoted")
+"""Evidence that rests on no record."""
 FOLDER = "files"
 """Beside the pages: a folder of files for each."""
 _SHOWN = 3
@@ -27,12 +31,29 @@ _MARKDOWN_TABLE = re.compile(r"(?:^\|.*\n)\|[-:| ]+\|(?:\n\|.*)*", re.M)
 _CELL_ENDS = re.compile(r"(?<!\\)\|")
 
 
-def attach(notebook: NotebookNode, page: Path, template: Path, lines: Sequence[str], records: Sequence[Record]) -> None:
+@dataclass(frozen=True)
+class Origin:
+    """Where a page comes from: its ``evidence``, the ``preset`` by name, the ``command`` that makes it, the time of its
+    last ``run``, and the ``records`` behind it."""
+
+    evidence: str
+    preset: str
+    command: str
+    run: str
+    records: Sequence[Record]
+
+    def lines(self, evidence: str) -> list[str]:
+        """What a note says of a figure or table of this page that rests on ``evidence``."""
+        records = [] if evidence in EXACT else self.records
+        return about(f"{evidence}, preset `{self.preset}`", self.command, records, self.run)
+
+
+def attach(notebook: NotebookNode, page: Path, template: Path, origin: Origin) -> None:
     """Keep every picture and table of ``notebook`` as files beside ``page``, with a note below each that links them.
 
-    ``page`` is the file that the notebook becomes, ``template`` the one that was run. ``lines`` are what all notes say;
-    ``records`` those behind the page, none where nothing was trained. Pictures stay on the page as PNG alone,
-    and large ones in 256 colours.
+    ``page`` is the file that the notebook becomes, ``template`` the one that was run. Pictures stay on the page as PNG
+    alone, and large ones in 256 colours; a figure's numbers go into a file. A cell that rests on other evidence than
+    its page says so in its metadata.
 
     Figures and tables are numbered within the page, after the number that its name begins with: the second figure of
     ``24_duel`` is Figure 24.2, with the caption in its cell's metadata, and a link to ``#figure-24-2`` leads to it.
@@ -40,21 +61,30 @@ def attach(notebook: NotebookNode, page: Path, template: Path, lines: Sequence[s
     folder = page.parent / FOLDER / page.stem
     folder.mkdir(parents=True)
     (folder / "template.ipynb").write_bytes(template.read_bytes())
-    shared = [*lines, f"notebook: {_link(folder, 'template.ipynb')}, {{download}}`as run <{page.name}>`"]
-    if records:
-        to_frame(records).to_csv(folder / "records.csv", index=False)
-        shared.append(f"the records behind this page: {_link(folder, 'records.csv')}")
+    notebooks = f"notebook: {_link(folder, 'template.ipynb')}, {{download}}`as run <{page.name}>`"
+    if origin.records:
+        to_frame(origin.records).to_csv(folder / "records.csv", index=False)
+    behind = f"the records behind this page: {_link(folder, 'records.csv')}"
     number = {"figure": count(1), "table": count(1)}
     cells = []
     for cell in notebook.cells:
         cells.append(cell)
         if cell.cell_type == "code" and "remove-cell" not in cell.metadata.get("tags", []):
+            said = cell.metadata.get("tinynet", {})
+            evidence = said.get("evidence", origin.evidence)
+            lines = [*origin.lines(evidence), notebooks]
+            lines += [behind] if origin.records and evidence not in EXACT else []
             for output in cell.outputs:
                 for kind, contents in _files(output.get("data", {})):
-                    name = f"{kind}-{next(number[kind])}"
-                    caption = cell.metadata.get("tinynet", {}).get("caption", "")
-                    cells.append(_note(folder, name, caption, contents, shared))
+                    name = f"{kind}-{int(page.stem.split('_')[0])}-{next(number[kind])}"
+                    cells.append(_note(folder, name, said.get("caption", ""), contents, lines))
     notebook.cells = cells
+
+
+def rests_on_records(notebook: NotebookNode) -> bool:
+    """Whether anything on a page does: its evidence is not exact, or that of one of its cells."""
+    said = [part.metadata.get("tinynet", {}) for part in (notebook, *notebook.cells)]
+    return said[0].get("evidence") not in EXACT or any(x.get("evidence", EXACT[0]) not in EXACT for x in said[1:])
 
 
 def _note(folder: Path, name: str, caption: str, contents: dict[str, bytes], shared: Sequence[str]) -> NotebookNode:
@@ -63,11 +93,10 @@ def _note(folder: Path, name: str, caption: str, contents: dict[str, bytes], sha
         (folder / f"{name}.{suffix}").write_bytes(content)
     links = ", ".join(_link(folder, f"{name}.{suffix}") for suffix in contents)
     items = "\n".join(f"- {line}" for line in [f"files: {links}", *shared])
-    kind, _, index = name.partition("-")
-    page = int(folder.name.split("_")[0])
-    anchor, number = f"{kind}-{page}-{index}", f"{kind.capitalize()} {page}.{index}"
+    kind, page, index = name.split("-")
+    number = f"{kind.capitalize()} {page}.{index}"
     text = (
-        f"({anchor})=\n:::{{container}} numbered\n[{number}](#{anchor}). {caption}\n:::\n\n"
+        f"({name})=\n:::{{container}} numbered\n[{number}](#{name}). {caption}\n:::\n\n"
         f":::{{dropdown}} {number}: files and origin\n:class-container: origin\n{items}\n:::"
     )
     return new_markdown_cell(text, id=f"origin-{name}")
@@ -78,13 +107,15 @@ def _link(folder: Path, name: str) -> str:
 
 
 def _files(data: dict) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The picture or the tables in one output, by the suffix of a file; the vector picture is taken out of ``data``."""
+    """The picture or the tables in one output, by the suffix of a file; what a page does not show is taken out."""
     if png := data.get("image/png"):
         files = {"png": base64.b64decode(png)}
         if len(files["png"]) > _LARGE:
             data["image/png"] = base64.b64encode(_lighter(files["png"])).decode()
         if svg := data.pop("image/svg+xml", None):
             files["svg"] = re.sub(r"<dc:date>.*?</dc:date>", "", svg).encode()
+        if (numbers := data.pop(FIGURE_DATA, "")).count("\n") > 1:
+            files["csv"] = numbers.encode()
         yield "figure", files
     table = BeautifulSoup(data.get("text/html", ""), "html.parser").find("table", class_="dataframe")
     if table:
@@ -121,8 +152,8 @@ def _csv(rows: Sequence[Sequence[str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def about(evidence: str, command: str, records: Sequence[Record]) -> list[str]:
-    """What the notes of a page say: ``evidence``, what the records were made with and when, and the ``command``."""
+def about(evidence: str, command: str, records: Sequence[Record], run: str) -> list[str]:
+    """What a note says: ``evidence``, what the records were made with, the time of the ``run`` and the ``command``."""
     lines = [f"evidence: {evidence}"]
     if records:
         made = [record.provenance for record in records]
@@ -133,11 +164,16 @@ def about(evidence: str, command: str, records: Sequence[Record]) -> list[str]:
             f"{len(records)} records, {failed} of them failed; {len(seeds)} seed{'s' * (len(seeds) > 1)}; "
             f"{spent} (h:mm:ss) on {_several(x.get('device') or 'unnamed' for x in made)}"
         )
-        lines.append(f"made at commit {_several((x.get('commit') or 'none')[:10] for x in made)}")
+        lines.append(f"made at commit {_several(map(_commit, made))}")
         if hashes := [str(x["dataset_sha256"])[:12] for x in made if "dataset_sha256" in x]:
             lines.append(f"SHA-256 of the data: {_several(hashes)}")
-    lines.append(f"page made at commit {_several([(commit()['commit'] or 'none')[:10]])}")
+    lines.append(f"notebook run on {run} (UTC), page made at commit {_several([_commit(commit())])}")
     return [*lines, f"command: `{command}`"]
+
+
+def _commit(made: dict) -> str:
+    """A commit in short, with a word where files in it had been changed."""
+    return (made.get("commit") or "none")[:10] + (" with changes" if made.get("clean") is False else "")
 
 
 def _several(values) -> str:

@@ -86,11 +86,12 @@ DESCRIBED = {
     "Record.wall_s": "seconds that it took",
     "Record.provenance": "commit, training version, hash of the data, device, threads, versions of packages",
     "Finding.value": "truth value or number, in the unit of the claim; none where it could not be had",
-    "Finding.evidence": "its level",
+    "Finding.evidence": "its level, empty where nothing was measured",
     "Finding.note": "what a reader should know of it",
     "Finding.records": "keys of the records behind it",
     "Finding.low": "lower end of its 95% interval, where it has one",
     "Finding.high": "upper end",
+    "Finding.estimate": "number that was measured and decides nothing",
 }
 """What the keys mean that have no description where they are declared."""
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}

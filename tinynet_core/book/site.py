@@ -25,6 +25,8 @@ _ICON_SCRIPT = re.compile(r"<script[^>]*/fontawesome\.js[^>]*></script>")
 
 _EMPTY_LIST = re.compile(r'role="list" (?=class="citation-list")')
 """Says that the references are a list, of which no child is an item."""
+_CARD = 'content="_static/card.png'
+"""The picture of a link to the site, which is found only by its whole address."""
 PDF_LINK = f'```{{raw}} html\n<p><a href="{FILE}">The whole book as one PDF.</a></p>\n```'
 
 
@@ -58,7 +60,7 @@ def make_book(
         sources = build / "src"
         stage(root, executed, study, sources, stale, PDF_LINK if pdf else "", repository)
         stamp.unlink(missing_ok=True)
-        _jupyter_book(root, sources, build)
+        _jupyter_book(root, sources, build, address)
         if pdf:
             write_pdf(index.parent, index.with_name(FILE), address)
         write_sitemap(index.parent, address)
@@ -75,7 +77,7 @@ def stale_pages(study: Study) -> dict[str, list[str]]:
     return {"": summary(everything)} | {page: lines for page, lines in pages.items() if lines}
 
 
-def _jupyter_book(root: Path, sources: Path, build: Path) -> None:
+def _jupyter_book(root: Path, sources: Path, build: Path, address: str) -> None:
     """A full build, so that no warning hides behind a cache; the old site is replaced only by a good one."""
     work, log = build / "jupyter-book", build / "jupyter-book.log"
     shutil.rmtree(work, ignore_errors=True)
@@ -104,7 +106,8 @@ def _jupyter_book(root: Path, sources: Path, build: Path) -> None:
         ]
         raise BookError("\n".join([*wrong[:20], f"the site was not built, see {log}"]))
     for page in (work / "_build" / "html").rglob("*.html"):
-        page.write_text(_EMPTY_LIST.sub("", _ICON_SCRIPT.sub("", page.read_text())))
+        text = _EMPTY_LIST.sub("", _ICON_SCRIPT.sub("", page.read_text()))
+        page.write_text(text.replace(_CARD, f'content="{address}/{_CARD[9:]}') if address else text)
     shutil.rmtree(build / "html", ignore_errors=True)
     shutil.move(work / "_build" / "html", build / "html")
     shutil.rmtree(work)

@@ -9,18 +9,17 @@ import nbformat
 import pandas as pd
 
 from tinynet_core.book import provenance
-from tinynet_core.book.conclusions import at_a_glance, conclusions, next_steps, page_name
+from tinynet_core.book.conclusions import at_a_glance, conclusions, next_steps, page_name, standing
 from tinynet_core.book.explorer import write_explorer
 from tinynet_core.book.ledger_page import ledger_html
 from tinynet_core.book.performance import fill_performance
 from tinynet_core.book.reference import citation, preset_schema, public_names
-from tinynet_core.book.status import page_of, status
+from tinynet_core.book.status import last_run, page_of, status
 from tinynet_core.data import CocoDataset, GlyphDataset
 from tinynet_core.figures import glyph_sheet, set_style, verdicts_by_evidence
 from tinynet_core.paper.claims import Verdict, ledger
 from tinynet_core.paper.questions import answered
 from tinynet_core.presets import Preset, load_preset, project_root
-from tinynet_core.record import Record
 from tinynet_core.release import CARD, release
 from tinynet_core.spread import seed_spread
 from tinynet_core.study import Study
@@ -54,7 +53,7 @@ def stage(
         notebook = _page(path, preset, stale)
         if source := _source(repository, f"notebooks/{path.name}"):
             notebook.cells.append(nbformat.v4.new_markdown_cell(source, id="source"))
-        provenance.attach(notebook, page, root / "notebooks" / path.name, *_behind(path, study, notebook))
+        provenance.attach(notebook, page, root / "notebooks" / path.name, _origin(path, study))
         nbformat.write(notebook, page)
     set_style()
     drawn = preset.dataset if isinstance(preset.dataset, GlyphDataset) else GlyphDataset()
@@ -62,6 +61,8 @@ def stage(
     table, mark = ledger(store), _stale_mark(stale.get("", []))
     _fill(folder / "claims.md", mark + _claims_page(table, folder))
     _fill(folder / "intro.md", mark + _verdict_picture(table, folder), "verdicts")
+    _fill(folder / "intro.md", standing(preset, table), "standing")
+    _fill(folder / "intro.md", preset.name, "preset")
     _fill(folder / "intro.md", at_a_glance(answered(table)), "answers")
     _fill(folder / "intro.md", files, "files")
     _fill(folder / "conclusions.md", mark + conclusions(preset, store))
@@ -110,18 +111,19 @@ def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]]) -> nbforma
     notebook.metadata.pop("papermill", None)
     about = notebook.metadata.get("tinynet", {})
     worth = UNTRAINED[about["evidence"]] if "evidence" in about else _trained(preset, about.get("part", "preset"))
-    mark = "" if about.get("evidence") in UNTRAINED else _stale_mark(stale.get(page_of(path), []))
+    mark = _stale_mark(stale.get(page_of(path), [])) if provenance.rests_on_records(notebook) else ""
     origin = f"{mark}{worth}\n\nRun it yourself: `{_command(path, preset)}`\n:::"
     notebook.cells.insert(1, nbformat.v4.new_markdown_cell(origin, id="origin"))
     return notebook
 
 
-def _behind(path: Path, study: Study, notebook: nbformat.NotebookNode) -> tuple[list[str], list[Record]]:
-    """What the notes beside the figures of a page say, and the records that it rests on."""
-    about, preset = notebook.metadata.get("tinynet", {}), study.preset
+def _origin(path: Path, study: Study) -> provenance.Origin:
+    """Where the figures and tables of a page come from, and the records that it rests on."""
+    notebook, preset = nbformat.read(path, as_version=4), study.preset
+    about = notebook.metadata.get("tinynet", {})
     evidence = about.get("evidence") or _evidence(preset, about.get("part", "preset"))
-    records = [] if evidence in ("recomputed", "quoted") else study.behind(page_of(path))
-    return provenance.about(f"{evidence}, preset `{preset.name}`", _command(path, preset), records), records
+    records = study.behind(page_of(path)) if provenance.rests_on_records(notebook) else []
+    return provenance.Origin(evidence, preset.name, _command(path, preset), last_run(notebook), records)
 
 
 def _command(path: Path, preset: Preset) -> str:

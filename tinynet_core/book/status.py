@@ -3,21 +3,20 @@
 import platform
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 
 from tinynet_core.book.conclusions import page_name
+from tinynet_core.book.execute import environment
+from tinynet_core.book.provenance import rests_on_records
 from tinynet_core.record import commit, processor
 from tinynet_core.resources import cores
 from tinynet_core.study import PAGES, Study
 
-_PACKAGES = (
-    *("torch", "torchvision", "numpy", "pandas", "scikit-learn", "pymoo", "timm", "onnxruntime", "matplotlib"),
-    *("papermill", "jupyter-book"),
-)
+_RANDOM_SAMPLE = "fig3"
+"""The page that rests on the random sample alone, as those of the formula and of the cost of the study do."""
 
 
 def status(executed: list[Path], study: Study, stale: Mapping[str, list[str]]) -> str:
@@ -29,17 +28,18 @@ def status(executed: list[Path], study: Study, stale: Mapping[str, list[str]]) -
 
 
 def page_of(path: Path) -> str:
-    """The name that the page of a notebook has in ``PAGES``, or nothing for one that rests on records of them all."""
+    """The name in ``PAGES`` of the page whose records a notebook rests on, or nothing for one that rests on none."""
     name = path.stem.split("_")[1]
-    return name if name in PAGES else ""
+    return _RANDOM_SAMPLE if name in ("eq1", "scale") else name if name in PAGES else ""
 
 
 def _machine() -> str:
     made = commit()
     tree = {True: "a clean tree", False: "a changed tree", None: "an unknown tree"}[made["clean"]]
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    packages = ", ".join(f"{name} {version}" for name, version in environment()["packages"].items())
     return (
-        f"Built on {processor()}, {cores()} cores, {platform.system()}, Python {platform.python_version()}, from "
+        f"Built, every notebook included, on {processor()}, {cores()} cores, {platform.system()}, "
+        f"Python {platform.python_version()}, from "
         f"commit `{(made['commit'] or 'none')[:10]}` ({tree}), with {packages}."
     )
 
@@ -48,13 +48,17 @@ def _notebooks(executed: list[Path], stale: Mapping[str, list[str]]) -> str:
     lines = ["| page | last run (UTC) | time (h:mm:ss) | state |", "|---|---|---|---|"]
     for path in executed:
         notebook = nbformat.read(path, as_version=4)
-        run, trained = notebook.metadata.papermill, "evidence" not in notebook.metadata.get("tinynet", {})
-        ended = datetime.fromisoformat(run.end_time).strftime("%Y-%m-%d %H:%M")
-        reasons = stale.get(page_of(path), []) if trained else []
+        reasons = stale.get(page_of(path), []) if rests_on_records(notebook) else []
         state = f"**stale**: {'; '.join(reasons)}" if reasons else "up to date"
         link = f"[{page_name(path.stem)}](notebooks/{path.name})"
-        lines.append(f"| {link} | {ended} | {timedelta(seconds=round(run.duration))} | {state} |")
+        spent = timedelta(seconds=round(notebook.metadata.papermill.duration))
+        lines.append(f"| {link} | {last_run(notebook)} | {spent} | {state} |")
     return "\n".join(lines)
+
+
+def last_run(notebook: nbformat.NotebookNode) -> str:
+    """When an executed notebook was done, in UTC to the minute."""
+    return datetime.fromisoformat(notebook.metadata.papermill.end_time).strftime("%Y-%m-%d %H:%M")
 
 
 def _records(records: pd.DataFrame) -> str:

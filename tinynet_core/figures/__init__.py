@@ -17,6 +17,7 @@ from tinynet_core.figures.frontier import correlations_against_null, dimensions_
 from tinynet_core.figures.images import glyph_sheet
 from tinynet_core.figures.latency import latency_distributions, latency_ratios
 from tinynet_core.figures.maps import activation_grid, lift_distributions, paired_differences
+from tinynet_core.figures.plotted import plotted
 from tinynet_core.figures.robustness import left_out, moved_proposals
 from tinynet_core.figures.spread import correlations_by_selection, seed_spreads, what_seeds_resolve
 from tinynet_core.figures.style import (
@@ -76,6 +77,7 @@ __all__ = [
     "mean_half_width",
     "moved_proposals",
     "paired_differences",
+    "plotted",
     "quoted_systems",
     "seed_spreads",
     "set_style",

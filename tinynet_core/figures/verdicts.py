@@ -25,9 +25,10 @@ def verdicts_by_evidence(ledger: pd.DataFrame) -> Figure:
         n = counts[verdict]
         label = f"{verdict} ({n.sum()})"
         bars = axes.barh(kinds, n, left=left, color=colour, hatch=_HATCHES[verdict], edgecolor="white", label=label)
-        ink = "black" if colour in (GREY, GREEN) else "white"
         large = n.where(n >= 0.03 * counts.sum(axis=1).max(), 0)
-        axes.bar_label(bars, [f"{x}" if x else "" for x in large], label_type="center", color=ink, fontsize="small")
+        labels = axes.bar_label(bars, [f"{x}" if x else "" for x in large], label_type="center", fontsize="small")
+        for text in filter(lambda text: text.get_text(), labels):
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5})
         left = left + n
     axes.invert_yaxis()
     axes.set(xlabel=f"claims of the paper (n = {len(ledger)})", ylabel="evidence here")

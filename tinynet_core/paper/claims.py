@@ -36,17 +36,19 @@ class Claim(BaseModel):
 class Finding(BaseModel):
     """What was measured for a claim; ``value`` None means it could not be, and ``note`` says why.
 
-    ``low`` and ``high`` are the ends of the 95% interval of a number, where it has one.
+    ``low`` and ``high`` are the ends of the 95% interval of a number, where it has one. ``estimate`` is a number that
+    was measured and does not decide, where ``value`` is None. No ``evidence`` says that nothing was measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     value: bool | float | None
-    evidence: Evidence
+    evidence: Evidence | Literal[""]
     note: str = ""
     records: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+    estimate: float | None = None
 
 
 @cache
@@ -98,8 +100,8 @@ def write_claims(store: Store, notebook: str, findings: dict[str, Finding]) -> p
     scratch = path.with_suffix(f".{os.getpid()}.tmp")
     scratch.write_text(json.dumps({key: f.model_dump() for key, f in findings.items()}, indent=1) + "\n")
     scratch.rename(path)
-    mine = ledger(store).query("notebook == @notebook")
-    return mine.drop(columns=["notebook", "records", "id"]).set_index("source")
+    mine = ledger(store).query("notebook == @notebook").set_index("source")
+    return mine[["statement", "verdict", "paper", "ours", "interval", "evidence", "note"]]
 
 
 def ledger(store: Store) -> pd.DataFrame:
@@ -122,7 +124,7 @@ def ledger(store: Store) -> pd.DataFrame:
                 "source": claim.source,
                 "statement": claim.statement,
                 "paper": _text(claim.paper, claim.unit, claim.digits),
-                "ours": _text(value, claim.unit),
+                "ours": _ours(finding, claim.unit),
                 "interval": "" if finding is None else _interval(finding.low, finding.high),
                 "tolerance": f"{claim.tolerance:.3g}" if claim.tolerance else "",
                 "evidence": finding.evidence if finding else "",
@@ -133,6 +135,14 @@ def ledger(store: Store) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _ours(finding: Finding | None, unit: str) -> str:
+    """The value, or in parentheses an estimate that decides nothing."""
+    if finding is None:
+        return ""
+    estimate = _text(finding.estimate, unit)
+    return _text(finding.value, unit) or (f"({estimate})" if estimate else "")
 
 
 def _text(value: bool | float | None, unit: str, digits: int | None = None) -> str:

@@ -1,16 +1,21 @@
 """The trained models of the cube explorer."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from tinynet_core.experiments import Experiment
 from tinynet_core.figures.style import binomial_half_width
-from tinynet_core.formula import TinyFormula
+from tinynet_core.formula import ExtrapolationWarning, TinyFormula
+from tinynet_core.presets import BASELINE
+from tinynet_core.series import AFTER_SAMPLE, KNOWN
 from tinynet_core.study import MissingRecords, Study
 
 SAMPLE, EQUAL_COST, GIANTS = "random sample", "sample at one cost", "inverse giant formula"
 FRONTIER = "frontier of the random sample"
+COMPARED = "compared networks"
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Models:
 
 
 def trained_models(study: Study) -> Models:
-    """The models of the random samples and of the inverse giant formula whose records are in the store.
+    """The models of the random samples, of the inverse giant formula and of the comparisons that have a record.
 
     One row each, failed ones included: ``group``, ``key``, ``r``, ``d``, ``w``, ``c``, ``resolution``, ``macs``,
     ``params``, ``top1`` and its 95% binomial half-width, both fractions, ``seed``, ``status`` and ``reason``.
@@ -36,6 +41,9 @@ def trained_models(study: Study) -> Models:
     if preset.random_sample:
         planned[SAMPLE] = preset.random_experiments()
         frames[SAMPLE], formula, reason = _random_sample(study)
+    pages = [page for page in study.pages if page in KNOWN or (formula and page in AFTER_SAMPLE)]
+    known = {e.key for experiments in planned.values() for e in experiments}
+    planned[COMPARED] = [e for e in _baselines(study, pages) if e.key not in known]
     frames |= {group: _present(study, planned[group]) for group in planned.keys() - frames.keys()}
     found = [frame.assign(group=group) for group, frame in frames.items() if len(frame)]
     columns = ["group", "key", "r", "d", "w", "c", "resolution", "macs", "params", "top1", "seed", "status", "reason"]
@@ -45,6 +53,16 @@ def trained_models(study: Study) -> Models:
     half = binomial_half_width(models.top1, preset.dataset.val_images)
     models = models[columns].assign(top1_half=half).sort_values(["macs", "key"], kind="stable", ignore_index=True)
     return Models(models, sum(map(len, planned.values())) - len(models), formula, reason)
+
+
+def _baselines(study: Study, pages: Sequence[str]) -> list[Experiment]:
+    """What ``pages`` compare of the baseline's scaled networks, each once, trained as the random sample is."""
+    preset = study.preset
+    alike = (BASELINE, preset.base, preset.recipe, preset.dataset)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)  # said on the pages of those networks
+        every = [e for page in pages for e in study.series(page).all()]
+    return list(dict.fromkeys(e for e in every if (e.network, e.base, e.recipe, e.dataset) == alike))
 
 
 def _random_sample(study: Study) -> tuple[pd.DataFrame, TinyFormula | None, str]:

@@ -11,13 +11,19 @@ import numpy as np
 import pandas as pd
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from tinynet_core.book.explorer.models import EQUAL_COST, FRONTIER, GIANTS, SAMPLE, Models, trained_models
+from tinynet_core.book.explorer.models import COMPARED, EQUAL_COST, FRONTIER, GIANTS, SAMPLE, Models, trained_models
 from tinynet_core.book.explorer.slider import budgets
 from tinynet_core.presets import Preset
 from tinynet_core.study import Study
 
 TEMPLATES = Path(__file__).parent
-MARKERS = {SAMPLE: ("circle", 5), EQUAL_COST: ("square", 4), GIANTS: ("circle-open", 5), FRONTIER: ("diamond", 8)}
+MARKERS = {
+    SAMPLE: ("circle", 5),
+    EQUAL_COST: ("square", 4),
+    COMPARED: ("x", 3),
+    GIANTS: ("circle-open", 5),
+    FRONTIER: ("diamond", 8),
+}
 """Symbol and size in pixels of each group of models, in the order of the legend."""
 COLUMNS = ("group", "r", "d", "w", "input (px)", "MACs", "parameters", "top-1 (%)", "± (points)", "seed", "key")
 BUDGET_COLUMNS = ("budget c (%)", "r", "d", "size", "w", "input (px)", "MACs", "parameters")

@@ -1,0 +1,76 @@
+"""The numbers of a figure, read off its drawing."""
+
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from tinynet_core.figures import compared_models, plotted
+from tinynet_core.notebook import FIGURE_DATA, _keep_vectors_and_data
+
+
+@pytest.fixture
+def axes():
+    figure, axes = plt.subplots()
+    yield axes
+    plt.close(figure)
+
+
+def test_points_lines_intervals_bands_and_bars(axes):
+    axes.set(xlabel="MACs (millions)", ylabel="top-1 (%)", title="left")
+    axes.scatter([1, 2], [0.1, 0.25], c=[5.0, 6.5], label="models")
+    axes.plot([1, 3], [0.2, 0.3], label="fit")
+    axes.errorbar([1], [0.5], yerr=[[0.1], [0.2]], fmt="o", label="mean")
+    axes.fill_between([0, 1], [0, 0], [1, 1])
+    axes.axhline(0.7)
+    axes.axvline(2, label="guide")
+    axes.bar([4], [2.5], width=1, label="share")
+    frame = plotted(axes.figure)
+    assert set(frame.panel) == {"left"}
+    assert set(frame.x_label) == {"MACs (millions)"}
+    of = dict(iter(frame.groupby("drawn_as")))
+    assert set(of) == {"points", "line", "interval", "outline of a band", "bar"}
+    models = of["points"][of["points"].series == "models"]
+    assert models[["x", "y", "colour_value"]].to_numpy().tolist() == [[1, 0.1, 5], [2, 0.25, 6.5]]
+    assert of["line"][["series", "x", "y"]].to_numpy().tolist() == [["fit", 1, 0.2], ["fit", 3, 0.3]]
+    assert of["interval"][["x", "y", "x_end", "y_end"]].to_numpy().tolist() == [[1, 0.4, 1, 0.7]]
+    assert of["bar"][["series", "x", "y", "x_end", "y_end"]].to_numpy().tolist() == [["share", 3.5, 0, 4.5, 2.5]]
+    corners = of["outline of a band"][["x", "y"]].drop_duplicates().to_numpy().tolist()
+    assert {(0, 0), (1, 0), (1, 1), (0, 1)} <= set(map(tuple, corners))
+
+
+def test_a_named_position_is_its_name(axes):
+    axes.barh(["TinyNet-A", "TinyNet-B"], [75.5, 70.25])
+    frame = plotted(axes.figure)
+    assert frame[["y", "x_end"]].to_numpy().tolist() == [["TinyNet-A", 75.5], ["TinyNet-B", 70.25]]
+
+
+def test_a_figure_of_the_book_gives_back_its_data():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"model": ["a"] * 3 + ["b"] * 3, "macs": 1e6, "status": "done", "top1": rng.uniform(0.2, 0.8, 6)}
+    )
+    figure = compared_models(frame, 1000)
+    found = plotted(figure)
+    plt.close(figure)
+    shown = pd.to_numeric(found[["x", "y"]].stack(), errors="coerce").to_numpy()
+    assert all(np.isclose(shown, 100 * value).any() for value in frame.top1)
+
+
+def test_a_figure_without_numbers_gives_an_empty_table(axes):
+    axes.imshow(np.zeros((2, 2)))
+    axes.text(0.1, 0.2, "text")
+    assert plotted(axes.figure).empty
+
+
+def test_a_notebook_keeps_the_numbers_of_its_figures(axes, monkeypatch):
+    shell = InteractiveShell()
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    _keep_vectors_and_data()
+    axes.plot([1, 2], [3, 4], label="x")
+    data, _ = shell.display_formatter.format(axes.figure)
+    frame = pd.read_csv(io.StringIO(data[FIGURE_DATA]))
+    assert frame[["x", "y"]].to_numpy().tolist() == [[1, 3], [2, 4]]

@@ -1,0 +1,93 @@
+"""The numbers that a figure shows, read off its drawing, so that no figure is without its data."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+
+COLUMNS = ("panel", "x_label", "y_label", "drawn_as", "series", "x", "y", "x_end", "y_end", "colour_value")
+"""``x_end`` and ``y_end``: the other end of an interval or the far corner of a bar. ``colour_value``: what a point's
+colour stands for, where it stands for a number."""
+_DIGITS = 10
+
+
+def plotted(figure: Figure) -> pd.DataFrame:
+    """Points, lines, intervals, bands and bars of ``figure``, a row each, in the units of its axes.
+
+    Guide lines over a whole panel, pictures and text are left out. A position with a name, such as a bar of a network,
+    is given by that name.
+    """
+    rows = [
+        {"panel": axes.get_title() or str(i), "x_label": axes.get_xlabel(), "y_label": axes.get_ylabel(), **row}
+        for i, axes in enumerate(figure.axes, 1)
+        for row in _rows(axes)
+    ]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame.dropna(axis="columns", how="all")
+
+
+def _rows(axes: Axes) -> Iterator[dict[str, Any]]:
+    name_x, name_y = _Names(axes.xaxis), _Names(axes.yaxis)
+
+    def row(kind: str, artist: Any, x: Any, y: Any, **more: Any) -> dict[str, Any]:
+        label = str(artist.get_label())
+        series = "" if label.startswith("_") else label
+        return {"drawn_as": kind, "series": series, "x": name_x(x), "y": name_y(y), **more}
+
+    for line in axes.get_lines():
+        if line.get_transform() == axes.transData:
+            kind = "line" if line.get_linestyle() != "None" else "points"
+            yield from (row(kind, line, x, y) for x, y in np.asarray(line.get_xydata()))
+    for found in axes.collections:
+        if isinstance(found, PathCollection) and found.get_offset_transform() == axes.transData:
+            offsets, values = np.asarray(found.get_offsets()), found.get_array()
+            colours = [None] * len(offsets) if values is None else np.asarray(values).tolist()
+            for (x, y), colour in zip(offsets, colours, strict=False):
+                yield row("points", found, x, y, colour_value=colour)
+        elif isinstance(found, LineCollection) and found.get_transform() == axes.transData:
+            for segment in found.get_segments():
+                if len(segment) == 2:
+                    (x, y), (x_end, y_end) = np.asarray(segment)
+                    yield row("interval", found, x, y, x_end=_short(x_end), y_end=_short(y_end))
+        elif isinstance(found, PolyCollection):
+            for path in found.get_paths():
+                yield from (row("outline of a band", found, x, y) for x, y in np.asarray(path.vertices))
+    for bars in axes.containers:
+        if isinstance(bars, BarContainer):
+            for bar in bars.patches:
+                yield row("bar", bars, *_corner(bar, name_x, name_y), **_far(bar))
+
+
+def _corner(bar: Any, name_x: "_Names", name_y: "_Names") -> tuple[float, float]:
+    """Where a bar begins, along a named axis at its middle, which is where the name stands."""
+    x = bar.get_x() + (bar.get_width() / 2 if name_x.named else 0)
+    y = bar.get_y() + (bar.get_height() / 2 if name_y.named else 0)
+    return x, y
+
+
+def _far(bar: Any) -> dict[str, float]:
+    return {"x_end": _short(bar.get_x() + bar.get_width()), "y_end": _short(bar.get_y() + bar.get_height())}
+
+
+class _Names:
+    """What a position on an axis is called: the text of its tick where ticks are named, itself elsewhere."""
+
+    def __init__(self, axis: Axis) -> None:
+        formatter = type(axis.get_major_formatter()).__name__
+        self.named: dict[float, str] = {}
+        if formatter in ("FixedFormatter", "StrCategoryFormatter"):
+            texts = [text.get_text() for text in axis.get_ticklabels()]
+            self.named = {_short(at): text for at, text in zip(axis.get_ticklocs(), texts, strict=False) if text}
+
+    def __call__(self, at: float) -> float | str:
+        return self.named.get(_short(at), _short(at))
+
+
+def _short(value: Any) -> float:
+    return float(f"{float(value):.{_DIGITS}g}")
