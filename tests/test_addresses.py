@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from tinynet_core.book import stage
+from tinynet_core.book import site, stage
 from tinynet_core.book.addresses import REPOSITORY, SITE, repository_url, site_url
 from tinynet_core.errors import UserError
 
@@ -49,3 +49,9 @@ def test_a_page_links_its_source_where_the_repository_is_known():
     assert "[notebooks/01_x.ipynb](https://example.org/o/p/blob/main/notebooks/01_x.ipynb)" in line
     assert "[edit it](https://example.org/o/p/edit/main/notebooks/01_x.ipynb)" in line
     assert stage._source("", "notebooks/01_x.ipynb") == ""
+
+
+def test_the_picture_of_a_link_has_its_whole_address_where_it_is_known():
+    page = '<head><meta property="og:image" content="_static/card.png"/></head>'
+    assert site._finished(page, "") == page
+    assert 'content="https://example.org/b/_static/card.png"' in site._finished(page, "https://example.org/b")

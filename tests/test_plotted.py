@@ -74,3 +74,4 @@ def test_a_notebook_keeps_the_numbers_of_its_figures(axes, monkeypatch):
     data, _ = shell.display_formatter.format(axes.figure)
     frame = pd.read_csv(io.StringIO(data[FIGURE_DATA]))
     assert frame[["x", "y"]].to_numpy().tolist() == [[1, 3], [2, 4]]
+    assert FIGURE_DATA not in shell.display_formatter.format("no figure")[0]

@@ -47,6 +47,8 @@ def _keep_vectors_and_data() -> None:
         from tinynet_core.figures import plotted
 
         set_matplotlib_formats("png", "svg")
-        formatter = BaseFormatter(parent=shell.display_formatter, format_type=FIGURE_DATA)
+        formatter = BaseFormatter(
+            parent=shell.display_formatter, format_type=FIGURE_DATA, print_method="_repr_figure_data_"
+        )
         formatter.for_type(Figure, lambda figure: plotted(figure).to_csv(index=False))
         shell.display_formatter.formatters[FIGURE_DATA] = formatter

@@ -177,6 +177,7 @@ class Study:
     def _series(self, page: str, sample: Sample | None) -> Series:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BudgetWarning)
+            warnings.simplefilter("ignore", ExtrapolationWarning)
             if page in KNOWN:
                 return KNOWN[page](self.preset)
             assert sample is not None
@@ -307,9 +308,7 @@ class Study:
 
     def behind(self, page: str = "") -> list[Record]:
         """The records in the store that a page needs; all that this preset can have where it is left out."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExtrapolationWarning)  # said where the networks were made
-            tasks = dict.fromkeys(task for stage in self.stages([page] if page else []) for task in stage)
+        tasks = dict.fromkeys(task for stage in self.stages([page] if page else []) for task in stage)
         return [record for task in tasks if (record := self.store.get(task)) is not None]
 
     def make_records(self) -> None:

@@ -1,7 +1,7 @@
 """What a visitor does with the site, and what must hold of every page for all of them."""
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pandas as pd
 import pytest
@@ -41,7 +41,7 @@ def test_from_the_first_page_to_a_claim_its_page_and_its_data(browser, address, 
     shown = [row.get_attribute("id") for row in rows.all()]
     assert set(shown) >= {f"claim-{key}" for key in wanted} != set()
     assert view.locator("#ledger-count").inner_text() == f"{len(shown)} of {len(claims())} claims"
-    view.locator("#claim-table3-e-gain a").click()
+    view.locator("#claim-table3-e-gain a[href^=notebooks]").click()
     view.wait_for_url("**/notebooks/12_table3_imagenet.html")
     note = view.locator("details.origin", has_text="Table 12.1: files").first
     note.locator("summary").click()
@@ -64,6 +64,18 @@ def test_the_ledger_is_sorted_and_filtered_from_its_address(browser, address, st
     head.focus()
     view.keyboard.press("Enter")
     assert view.locator("#ledger th[aria-sort=ascending]").inner_text().strip().startswith("paper")
+    texts = [
+        re.match(r"-?[\d.]+", x) for x in view.locator("#ledger tbody tr:visible td:nth-child(4)").all_inner_texts()
+    ]
+    numbers = [float(text[0]) for text in texts if text]
+    assert numbers == sorted(numbers)
+    assert len(numbers) > 5
+    assert not any(texts[len(numbers) :])  # what is no number comes behind
+    view.locator("#ledger-search").fill("equation")
+    assert parse_qs(urlsplit(view.url).query) == {"verdict": ["differs"], "search": ["equation"]}
+    view.goto(f"{address}/claims.html#claim-table3-e-gain")
+    row, header = (view.locator(x).bounding_box() for x in ("#claim-table3-e-gain", "#ledger thead tr"))
+    assert row["y"] >= header["y"] + header["height"] - 1
     view.close()
 
 
@@ -100,6 +112,20 @@ def test_every_figure_and_table_has_a_number_a_caption_and_its_origin(pages):
         links = [x.a["href"] for x in page.select(".numbered")]
         assert links == [f"#{text.split(' .')[0].lower().replace(' ', '-').replace('.', '-')}" for text in shown]
         assert all(page.find(id=link[1:]) for link in links)
+
+
+def test_the_numbers_of_a_figure_can_be_had_but_of_pictures(pages):
+    without = []
+    for path, page in pages.items():
+        for note in page.select("details.origin"):
+            name = note.summary.get_text(strip=True).partition(":")[0]
+            links = [link["href"] for link in note.select('a[href$=".csv"]') if "records" not in link["href"]]
+            if not links:
+                without.append(name)
+            for link in links:
+                assert pd.read_csv((path.parent / unquote(link)).resolve()).size
+    assert [name for name in without if name.startswith("Table")] == []
+    assert {"Figure 14.1", "Figure 16.1", "Figure 22.1"} >= set(without)  # two of pictures, one empty with one seed
 
 
 def test_a_printed_number_in_a_table_is_in_the_ledger(pages):

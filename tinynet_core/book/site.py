@@ -106,11 +106,16 @@ def _jupyter_book(root: Path, sources: Path, build: Path, address: str) -> None:
         ]
         raise BookError("\n".join([*wrong[:20], f"the site was not built, see {log}"]))
     for page in (work / "_build" / "html").rglob("*.html"):
-        text = _EMPTY_LIST.sub("", _ICON_SCRIPT.sub("", page.read_text()))
-        page.write_text(text.replace(_CARD, f'content="{address}/{_CARD[9:]}') if address else text)
+        page.write_text(_finished(page.read_text(), address))
     shutil.rmtree(build / "html", ignore_errors=True)
     shutil.move(work / "_build" / "html", build / "html")
     shutil.rmtree(work)
+
+
+def _finished(page: str, address: str) -> str:
+    """A page without what the theme puts there in vain, and with the whole address of its picture where there is one."""
+    page = _EMPTY_LIST.sub("", _ICON_SCRIPT.sub("", page))
+    return page.replace(_CARD, _CARD.replace("_static", f"{address}/_static")) if address else page
 
 
 def _inputs_digest(root: Path, executed: list[Path], study: Study, stale: dict[str, list[str]], published: str) -> str:

@@ -1,6 +1,5 @@
 """The trained models of the cube explorer."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import pandas as pd
 
 from tinynet_core.experiments import Experiment
 from tinynet_core.figures.style import binomial_half_width
-from tinynet_core.formula import ExtrapolationWarning, TinyFormula
+from tinynet_core.formula import TinyFormula
 from tinynet_core.presets import BASELINE
 from tinynet_core.series import AFTER_SAMPLE, KNOWN
 from tinynet_core.study import MissingRecords, Study
@@ -59,9 +58,7 @@ def _baselines(study: Study, pages: Sequence[str]) -> list[Experiment]:
     """What ``pages`` compare of the baseline's scaled networks, each once, trained as the random sample is."""
     preset = study.preset
     alike = (BASELINE, preset.base, preset.recipe, preset.dataset)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExtrapolationWarning)  # said on the pages of those networks
-        every = [e for page in pages for e in study.series(page).all()]
+    every = (e for page in pages for e in study.series(page).all())
     return list(dict.fromkeys(e for e in every if (e.network, e.base, e.recipe, e.dataset) == alike))
 
 
