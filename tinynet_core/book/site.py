@@ -113,7 +113,7 @@ def _jupyter_book(root: Path, sources: Path, build: Path, address: str) -> None:
 
 
 def _finished(page: str, address: str) -> str:
-    """A page without what the theme puts there in vain, and with the whole address of its picture where there is one."""
+    """A page without what the theme puts there in vain, and with the whole address of its picture where it is known."""
     page = _EMPTY_LIST.sub("", _ICON_SCRIPT.sub("", page))
     return page.replace(_CARD, _CARD.replace("_static", f"{address}/_static")) if address else page
 
