@@ -37,7 +37,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests --ignore=tests/book --ignore=tests/test_ray.py -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/test_ray.py
 	$(BIN)/tinynet book smoke
-	$(BIN)/pytest tests/book
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/book -n 2
 	OMP_NUM_THREADS=1 $(BIN)/pytest --nbmake --nbmake-timeout=900 -n 2 notebooks
 	$(BIN)/tinynet verify smoke --records 2
 

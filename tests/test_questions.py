@@ -1,10 +1,13 @@
+import re
 from collections import Counter
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from tinynet_core import Store
-from tinynet_core.book.conclusions import QUOTED_HOURS, conclusions, next_steps, page_link
+from tinynet_core.book.conclusions import QUOTED_HOURS, conclusions, how_to_check, next_steps, page_link, standing
+from tinynet_core.cli import tinynet
 from tinynet_core.paper.cells import TABLES, cells
 from tinynet_core.paper.claims import Finding, claims, ledger, write_claims
 from tinynet_core.paper.questions import Question, answer, answered, questions
@@ -102,3 +105,18 @@ def test_the_next_steps_rest_on_the_quoted_hours():
     fig1, fig2 = (float(frame.loc[f"`tinynet sweep imagenet100 --page {p}`", "hours"]) for p in ("fig1", "fig2"))
     assert fig1 == pytest.approx(hours * (sum(random) + giants), abs=1)
     assert fig2 == pytest.approx(hours * (sum(equal) + giants), abs=1)
+
+
+def test_the_first_page_counts_what_agrees_and_names_the_preset():
+    rows = [("recomputed", "matches"), ("quoted", "differs"), ("recomputed", "within tolerance")]
+    rows += [("proxy", "not attempted"), ("", "not attempted"), ("measured", "differs"), ("proxy", "matches")]
+    text = standing(load_preset("smoke"), pd.DataFrame(rows, columns=["evidence", "verdict"]))
+    assert "Of 3 claims about costs, arithmetic and printed numbers, 2 agree." in text
+    assert "Of the 4 that need a training or a clock, 2 could be decided here: 1 agree, 1 do not." in text
+    assert "preset `smoke`: a proxy of the study" in text
+
+
+def test_the_commands_on_the_first_page_are_of_this_tool():
+    commands = re.findall("`([^`]+)`", how_to_check(load_preset("reduced")))
+    assert commands == ["make book PRESET=reduced", "tinynet verify reduced"]
+    assert CliRunner().invoke(tinynet, [*commands[1].split()[1:], "--help"]).exit_code == 0

@@ -49,6 +49,15 @@ def standing(preset: Preset, table: pd.DataFrame) -> str:
     )
 
 
+def how_to_check(preset: Preset) -> str:
+    """Which commands build a site of ``preset`` again and compare it, and where the rest is found."""
+    return (
+        f"`make book PRESET={preset.name}` builds this site again; `tinynet verify {preset.name}` trains some of its "
+        "networks again and compares them, bit by bit on the same kind of machine. Below each figure and table are its "
+        "numbers, its notebook, and the command that makes it."
+    )
+
+
 def at_a_glance(found: list[tuple[Question, str, pd.DataFrame]]) -> str:
     """Every question of ``questions.answered`` with its answer, as a Markdown table."""
     return "\n".join(["| question | answer here | pages |", "|---|---|---|", *(_line(*entry) for entry in found)])

@@ -9,7 +9,7 @@ import nbformat
 import pandas as pd
 
 from tinynet_core.book import provenance
-from tinynet_core.book.conclusions import at_a_glance, conclusions, next_steps, page_name, standing
+from tinynet_core.book.conclusions import at_a_glance, conclusions, how_to_check, next_steps, page_name, standing
 from tinynet_core.book.explorer import write_explorer
 from tinynet_core.book.ledger_page import ledger_html
 from tinynet_core.book.performance import fill_performance
@@ -62,7 +62,7 @@ def stage(
     _fill(folder / "claims.md", mark + _claims_page(table, folder))
     _fill(folder / "intro.md", mark + _verdict_picture(table, folder), "verdicts")
     _fill(folder / "intro.md", standing(preset, table), "standing")
-    _fill(folder / "intro.md", preset.name, "preset")
+    _fill(folder / "intro.md", how_to_check(preset), "check")
     _fill(folder / "intro.md", at_a_glance(answered(table)), "answers")
     _fill(folder / "intro.md", files, "files")
     _fill(folder / "conclusions.md", mark + conclusions(preset, store))
