@@ -124,7 +124,7 @@ def test_failed_runs_are_named_until_they_are_tried_again(preset, tmp_path):
 def test_a_plan_for_gpus_on_a_machine_without(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     path = tmp_path / "gpu.yaml"
-    path.write_text(yaml.safe_dump({**TINY, "resources": {"gpus": 0.5, "cpus": 2}}))
+    path.write_text(yaml.safe_dump({**TINY, "resources": {"gpus": 0.5, "cpus": 1}}))
     result = run("sweep", str(path), "--store", str(tmp_path / "store"), "--dry-run", "--page", "fig1")
     assert (
         "resources.gpus is 0.5, but this machine has no GPU that torch can use: the time is that of its"

@@ -61,7 +61,7 @@ def _history(sections: dict[str, Section]) -> str:
         machine = section["machine"]
         now = {"date": section["date"], "commit": machine["commit"], "processor": machine["processor"]}
         latest = now | {"rows": [row for row in section["rows"] if _target(row)]}
-        runs += [latest, *(run for run in section.get("history", []) if run["rows"] != latest["rows"])]
+        runs += [*(run for run in section.get("history", []) if run["rows"] != latest["rows"]), latest]
     lines = ["| date | commit | processor | what | target | measured | spread |", "|---|---|---|---|---|---|---|"]
     for run in sorted(runs, key=lambda run: run["date"], reverse=True):
         for row in run["rows"]:
