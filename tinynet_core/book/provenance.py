@@ -25,7 +25,7 @@ FOLDER = "files"
 """Beside the pages: a folder of files for each."""
 _SHOWN = 3
 """Commits and hashes that a note names."""
-_LARGE = 200_000
+_LARGE = 100_000
 """Bytes of a picture above which the page shows a lighter one than its file is."""
 _MARKDOWN_TABLE = re.compile(r"(?:^\|.*\n)\|[-:| ]+\|(?:\n\|.*)*", re.M)
 _CELL_ENDS = re.compile(r"(?<!\\)\|")
