@@ -89,7 +89,7 @@ def test_a_number_that_differs_is_told_from_a_sentence_that_does_not_hold(tmp_pa
         ("21_heads", "[Is the head what wins?](notebooks/21_heads.ipynb)"),
     ],
 )
-def test_pages_are_called_as_in_the_paper(notebook, link):
+def test_pages_are_called_by_their_titles(notebook, link):
     assert page_link(notebook) == link
 
 

@@ -7,6 +7,7 @@ from typing import get_args
 import nbformat
 import pandas as pd
 
+from tinynet_core.book.provenance import EXACT
 from tinynet_core.experiments import Experiment
 from tinynet_core.paper.cells import TABLES, cells
 from tinynet_core.paper.claims import Verdict, ledger
@@ -36,7 +37,7 @@ def conclusions(preset: Preset, store: Store) -> str:
 
 def standing(preset: Preset, table: pd.DataFrame) -> str:
     """In a few sentences, what held on a site of ``preset``: of the counted and quoted claims, and of the others."""
-    counted = table.evidence.isin(["recomputed", "quoted"])
+    counted = table.evidence.isin(EXACT)
     told = table.verdict != "not attempted"
     agree = table.verdict.isin(["matches", "within tolerance"])
     trained = told & ~counted
