@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -65,6 +66,14 @@ def test_tracing_takes_no_memory_and_leaves_the_default_device():
     assert torch.zeros(1).device.type == "cpu"
 
 
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "mobilenetv2_035", "repvgg_a0", "resnet18"])
+def test_what_is_left_out_without_memory_changes_no_shape(name):
+    module = timm.create_model(name, num_classes=10)
+    with torch.device("meta"):
+        shapes = timm.create_model(name, num_classes=10)
+    assert trace(shapes, 64) == trace(module, 64)
+
+
 def test_one_channel():
     family = traced(lambda scale: nn.Conv2d(1, 8, 3), resolution=28, name="grey", channels=1)
     assert family(Scale()).complexity().macs == 8 * 9 * 26 * 26
@@ -79,6 +88,10 @@ def test_one_channel():
         (lambda: shrink(traced(lambda s: 3, 8, "three"), 1e6), "three must build a torch.nn.Module, got int"),
         (lambda: shrink(traced(lambda s: nn.ReLU(), 8, "relu"), 1e6), "relu .*fails|no convolution"),
         (lambda: shrink(traced(lambda s: nn.Conv2d(5, 2, 3), 8, "five"), 1e6), "five at .* fails on an image of 8 px"),
+        (
+            lambda: shrink(traced(lambda s: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(5)), 8, "norm"), 1e6),
+            "norm at .* fails on an image of 8 px with 3 channels: RuntimeError",
+        ),
         (
             lambda: shrink(traced(lambda s: 1 / 0, 8, "zero"), 1e6),
             "zero at .* cannot be built .*: ZeroDivisionError",

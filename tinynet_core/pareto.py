@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from tinynet_core.networks import network
 from tinynet_core.scale import PAPER_BASE, Base
+from tinynet_core.screening import screen
 from tinynet_core.sweeps import sample_scales
 
 
@@ -204,8 +204,9 @@ def null_correlations(
 def _random_models(net_name, pool, window, seed, base, num_classes) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """r, d and w of ``pool`` accepted models, and their MACs."""
     scales = sample_scales(net_name, pool, window, seed, base, num_classes)
-    macs = np.array([network(net_name, s, num_classes, base=base).complexity().macs for s in scales], dtype=float)
-    return {name: np.array([getattr(s, name) for s in scales]) for name in ("r", "d", "w")}, macs
+    values = {name: np.array([getattr(s, name) for s in scales]) for name in ("r", "d", "w")}
+    cost = screen(net_name, values["r"], values["d"], values["w"], num_classes, base=base)
+    return values, cost.macs.astype(float)
 
 
 def null_p_value(rho: float, null: ArrayLike) -> float:

@@ -1,9 +1,12 @@
 """Random candidates: scales drawn as the paper draws them."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from tinynet_core.networks import network
 from tinynet_core.scale import Base, Scale
+from tinynet_core.screening import CHUNK, screen
 from tinynet_core.shrinking import UnreachableBudget, solve_width
 
 RANGE = (0.35, 2.8)
@@ -47,18 +50,25 @@ def sample_scales(
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
-    if not 0 < window[0] < window[1]:
+    low, high = window
+    if not 0 < low < high:
         raise ValueError(f"window must satisfy 0 < low < high, got {window}")
+    return [*_within(net_name, n, (low, high), seed, base, num_classes)]
+
+
+@lru_cache(maxsize=32)
+def _within(net_name, n, window, seed, base, num_classes) -> tuple[Scale, ...]:
     c0 = network(net_name, num_classes=num_classes, base=base).complexity().macs
-    rng = np.random.default_rng(seed)
+    rng, most, block = np.random.default_rng(seed), 2000 * n, min(20 * n, CHUNK)
     scales: list[Scale] = []
-    for _ in range(2000 * n):
-        scale = Scale(*(float(x) for x in rng.uniform(*RANGE, 3)))
-        macs = network(net_name, scale, num_classes, base=base).complexity().macs
-        if window[0] * c0 <= macs <= window[1] * c0:
-            scales.append(scale)
-            if len(scales) == n:
-                return scales
+    for start in range(0, most, block):
+        drawn = rng.uniform(*RANGE, (min(block, most - start), 3))
+        r, d, w = drawn.T
+        macs = screen(net_name, r, d, w, num_classes, base=base).macs
+        inside = (window[0] * c0 <= macs) & (macs <= window[1] * c0)
+        scales += [Scale(*x) for x in drawn[inside].tolist()]
+        if len(scales) >= n:
+            return tuple(scales[:n])
     raise ValueError(f"window {window} accepts too few scales of {net_name}: {len(scales)} of {n} found")
 
 
@@ -101,6 +111,11 @@ def sample_scales_at(
     ValueError
         Too few of 2,000 n draws meet the cost.
     """
+    return [*_at(net_name, n, c, tolerance, seed, base, num_classes)]
+
+
+@lru_cache(maxsize=32)
+def _at(net_name, n, c, tolerance, seed, base, num_classes) -> tuple[Scale, ...]:
     c0 = network(net_name, num_classes=num_classes, base=base).complexity().macs
     rng = np.random.default_rng(seed)
     scales: list[Scale] = []
@@ -113,5 +128,5 @@ def sample_scales_at(
         if abs(width.error) <= tolerance and RANGE[0] <= width.x <= RANGE[1]:
             scales.append(Scale(r, d, width.x))
             if len(scales) == n:
-                return scales
+                return tuple(scales)
     raise ValueError(f"c = {c:g} accepts too few scales of {net_name}: {len(scales)} of {n} found")

@@ -4,12 +4,13 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache
 from typing import Literal
 
 import numpy as np
 
 from tinynet_core.budget import Solution, UnreachableBudget, check_budget, solve
+from tinynet_core.complexity import Complexity
 from tinynet_core.errors import UserError
 from tinynet_core.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.networks import SCALABLE, Head, check_scalable, network
@@ -253,6 +254,7 @@ class _Target:
     """
 
     at: Family
+    counted: Callable[[Scale], Complexity]
     name: str
     resolution: int
     packaged: bool
@@ -266,7 +268,7 @@ class _Target:
         return 65 if self.packaged else 9
 
     def cost(self, scale: Scale, budget: Budget = "macs") -> int:
-        return getattr(self.at(scale).complexity(), budget)
+        return getattr(self.counted(scale), budget)
 
 
 def _target(net: str | Family, head: Head | None, base: Base | None, num_classes: int) -> _Target:
@@ -274,14 +276,25 @@ def _target(net: str | Family, head: Head | None, base: Base | None, num_classes
         if net not in SCALABLE:
             network(net)
             check_scalable(net)
-        at = partial(network, net, num_classes=num_classes, head=head, base=base)
-        return _Target(lambda scale: at(scale), net, (base or SCALABLE[net]).resolution, True)
+        return _Target(
+            lambda scale: network(net, scale, num_classes, head, base),
+            lambda scale: _counted(net, scale, num_classes, head, base),
+            net,
+            (base or SCALABLE[net]).resolution,
+            True,
+        )
     if (head, base, num_classes) != (None, None, 1000):
         raise ValueError("head, base and num_classes belong to a network of this package, not to a family of your own")
     spec = net(Scale())
     if not isinstance(spec, Specification):
         raise UserError(f"a family must give a specification for a Scale (see tinynet_core.traced), got {spec!r}")
-    return _Target(net, spec.name, spec.resolution, False)
+    return _Target(net, lambda scale: net(scale).complexity(), spec.name, spec.resolution, False)
+
+
+@lru_cache(maxsize=1 << 16)
+def _counted(name: str, scale: Scale, num_classes: int, head: Head | None, base: Base | None) -> Complexity:
+    """The cost of a network of this package: pages ask for the same budgets again, and so for the same scales."""
+    return network(name, scale, num_classes, head, base).complexity()
 
 
 def _solve_width(target: _Target, macs: float, r: float, d: float) -> Solution:

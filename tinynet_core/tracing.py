@@ -1,9 +1,14 @@
 """Cost of any torch module, counted while an image passes; what counts is said in ``tinynet_core.complexity``."""
 
 import warnings
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from tinynet_core.complexity import Complexity
 
@@ -11,8 +16,24 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, *TRANSPOSED)
 
 
+ACTIVATIONS = {torch.relu, F.relu, F.relu6, F.hardtanh, F.hardswish, F.hardsigmoid}
+
+
 class TraceWarning(UserWarning):
     """Weights of a traced module whose multiply-adds could not be counted."""
+
+
+class _Shapes(TorchFunctionMode):
+    """Leaves out what changes no shape and on the meta device takes most of the time: activations and batch norms."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in ACTIVATIONS and args:
+            return args[0]
+        if func is F.batch_norm and len(args) > 1 and args[1] is not None and args[0].shape[1:2] == args[1].shape:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
@@ -39,7 +60,7 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
     device = next(module.parameters()).device
     was_training = module.training
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _Shapes() if device.type == "meta" else nullcontext():
             module.eval()(torch.zeros(1, channels, resolution, resolution, device=device))
     finally:
         module.train(was_training)

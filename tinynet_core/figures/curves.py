@@ -28,10 +28,14 @@ def averaging_curves(curves: pd.DataFrame, images: int) -> Figure:
 
 
 def initial_shares(shares: dict[str, np.ndarray], marks: dict[str, int]) -> Figure:
-    """How much of an average of weights is the initial weights, against the number of steps; ``marks`` are lengths."""
+    """How much of an average of weights is the initial weights, against the number of steps; ``marks`` are lengths.
+
+    ``shares`` are those after 0, 1, ... steps; drawn are 400 of them, at even distances on the logarithmic axis.
+    """
     figure, axes = plt.subplots(figsize=(8, 4.5))
     for (name, share), colour in zip(shares.items(), (RED, BLUE, GREEN), strict=False):
-        axes.plot(np.arange(1, len(share)), 100 * share[1:], color=colour, label=name)
+        drawn = np.unique(np.geomspace(1, len(share) - 1, 400).round().astype(int))
+        axes.plot(drawn, 100 * share[drawn], color=colour, label=name)
     for name, steps in marks.items():
         axes.axvline(steps, color=GREY, linestyle=":", linewidth=1)
         axes.annotate(name, (steps, 101), ha="center", fontsize="small", color="0.35", annotation_clip=False)

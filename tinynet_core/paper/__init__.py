@@ -30,16 +30,13 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 
 def table(name: str) -> pd.DataFrame:
-    """A table as the paper prints it, with our exact ``real_macs`` beside its ``macs``.
+    """A table as the paper prints it.
 
     ``params`` and ``macs`` are in millions, ``top1``, ``top5`` and average precisions in percent, ``latency_ms`` in
-    milliseconds; what is not printed is missing. Table 7, an architecture, has rows as printed and no ``real_macs``.
+    milliseconds; what is not printed is missing. Table 7 is an architecture.
     """
     frame = pd.DataFrame(rows(name)).drop(columns=["network", "scale", "note"], errors="ignore")
-    if name == "table7":
-        return frame.convert_dtypes()  # whole numbers stay whole beside what is missing
-    frame.insert(int(frame.columns.get_loc("macs")) + 1, "real_macs", [_spec(x).complexity().macs for x in rows(name)])
-    return frame
+    return frame.convert_dtypes() if name == "table7" else frame  # whole numbers stay whole beside what is missing
 
 
 def costs(name: str) -> pd.DataFrame:
