@@ -175,6 +175,18 @@ def test_a_network_of_ours_that_never_finished_leaves_the_sentence_undecided():
     assert (found.value, found.note) == (None, "no run finished of ours 0.25")
 
 
+def test_a_sentence_about_several_budgets_is_not_decided_by_one():
+    ours = {c: [80, 81, 82] for c in (0.5, 0.25, 0.125)}
+    theirs = {0.5: [70, 71, 72], 0.25: [60, 61, 62], 0.125: [60, 61, 62]}
+    pairs = [(f"ours {c}", f"rival {c}") for c in theirs]
+    off = {"rival 0.25": 3e5, "rival 0.125": 3e5}
+    assert duels(ours, theirs).compared.better(pairs).value is True
+    assert duels(ours, theirs, {"rival 0.25": 3e5}).compared.better(pairs).value is True
+    one = duels(ours, theirs, off).compared.better(pairs)
+    assert one.value is None
+    assert one.note.startswith("+10.0 points on average of 1")
+
+
 def test_one_seed_decides_nothing():
     found = duels({0.5: [80]}, {0.5: [20]}).compared.better([("ours 0.5", "rival 0.5")])
     assert found.value is None

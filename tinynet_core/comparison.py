@@ -216,8 +216,8 @@ class Comparison:
     def better(self, pairs: Pairs) -> Finding:
         """Whether ours is ahead in the average of the pairs that count, decided by its interval and not by the mean.
 
-        Undecided where the interval holds zero, where no pair counts, where a network has too few seeds, and where one
-        of ours was trained and never finished: leaving it out would flatter ours.
+        Undecided where the interval holds zero, where fewer than half of the pairs count, where a network has too few
+        seeds, and where one of ours was trained and never finished: leaving it out would flatter ours.
         """
         kept = self.kept(pairs)
         if failed := [ours for ours, _ in pairs if ours in self.networks.index and ours not in self.top1]:
@@ -225,7 +225,7 @@ class Comparison:
         if not kept:
             return self._finding(None, self._lacking([pairs], set()).removeprefix("; "))
         gap, used = self.average(kept), {name for pair in kept for name in pair}
-        told = self.told(used)
+        told = self.told(used) and 2 * len(kept) >= len(pairs)
         value = {"better": True, "worse": False}.get(gap.verdict) if told else None
         note = f"{gap.value:+.1f} points on average of {len(kept)}, 95% {gap.limits}"
         note += f", {gap.detectable:.1f} points would have been seen" if told and value is None else ""
