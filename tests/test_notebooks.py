@@ -5,7 +5,7 @@ import papermill
 import pytest
 import yaml
 
-from tinynet_core.book.execute import NotebookError, execute, execute_all
+from tinynet_core.book.execute import NotebookError, NotebookFailed, execute, execute_all
 from tinynet_core.presets import project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
@@ -100,13 +100,22 @@ def test_a_misspelt_parameter_is_refused_before_the_run(tmp_path):
 def test_a_failing_notebook_leaves_no_output_and_is_kept_apart(tmp_path):
     path = tmp_path / "x.ipynb"
     nbformat.write(new(["1 / 0"]), path)
-    with pytest.raises(NotebookError, match=r"x\.ipynb failed: ZeroDivisionError: division by zero"):
+    with pytest.raises(NotebookFailed, match=r"x\.ipynb failed: ZeroDivisionError: division by zero\nthe failed run"):
         execute(path, tmp_path / "out.ipynb", {"preset": 2}, tmp_path / "failed")
     assert sorted(p.name for p in tmp_path.rglob("*.ipynb")) == ["x.ipynb", "x.ipynb"]
     execute_good = tmp_path / "good.ipynb"
     nbformat.write(new(["preset + 1"]), execute_good)
     execute(execute_good, tmp_path / "out.ipynb", {"preset": 2}, tmp_path / "failed")
     assert nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].data["text/plain"] == "3"
+
+
+@pytest.mark.parametrize("error", ["MissingRecords", "SweepStopped"])
+def test_what_all_notebooks_would_fail_of_ends_the_build(tmp_path, error):
+    path = tmp_path / "x.ipynb"
+    nbformat.write(new([f"class {error}(Exception): pass", f"raise {error}('no records')"]), path)
+    with pytest.raises(NotebookError, match=f"x.ipynb failed: {error}: no records") as raised:
+        execute(path, tmp_path / "out.ipynb", {"preset": 2}, tmp_path / "failed")
+    assert not isinstance(raised.value, NotebookFailed)
 
 
 def test_a_book_that_failed_half_way_does_not_take_what_it_overwrote_for_good(tmp_path, monkeypatch):
@@ -122,13 +131,14 @@ def test_a_book_that_failed_half_way_does_not_take_what_it_overwrote_for_good(tm
             nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
 
     def shown():
-        paths = execute_all("smoke", tmp_path / "store", True, tmp_path / "build")
-        return [nbformat.read(p, as_version=4).cells[-1].outputs[0].data["text/plain"] for p in paths]
+        paths, failed = execute_all("smoke", tmp_path / "store", True, tmp_path / "build")
+        assert [p.parent.name for p in paths if p.name in failed] == ["failed"] * len(failed)
+        outputs = [nbformat.read(p, as_version=4).cells[-1].outputs[0] for p in paths]
+        return [failed.get(p.name) or o.data["text/plain"] for p, o in zip(paths, outputs, strict=True)]
 
     write("1", "2")
     assert shown() == ["1", "2"]
-    write("3", "1 / 0")
-    with pytest.raises(NotebookError, match=r"02_b\.ipynb failed: ZeroDivisionError"):
-        shown()
+    write("1 / 0", "3")
+    assert shown() == ["ZeroDivisionError: division by zero", "3"]
     write("1", "2")
     assert shown() == ["1", "2"]

@@ -31,7 +31,7 @@ def executed(tmp_path):
 
 
 def test_every_notebook_has_its_last_run(executed, tiny, tmp_path):
-    text = status(executed, Study(tiny, tmp_path / "store"), {})
+    text = status(executed, Study(tiny, tmp_path / "store"), {}, {})
     link = "[Figure 1: random sampling against the inverse giant formula](notebooks/01_fig1_random_sampling.ipynb)"
     assert f"| {link} | 2026-01-02 03:04 | 0:01:01 | up to date |" in text
     assert f"torch {version('torch')}" in text
@@ -40,10 +40,19 @@ def test_every_notebook_has_its_last_run(executed, tiny, tmp_path):
 
 def test_what_is_stale_is_in_plain_sight(executed, tiny, tmp_path):
     stale = {"": ["3 records: old"], "fig1": ["2 records: old"], "table3": ["1 record: old"]}
-    lines = status(executed, Study(tiny, tmp_path / "store"), stale).splitlines()
+    lines = status(executed, Study(tiny, tmp_path / "store"), stale, {}).splitlines()
     assert [line.split(" | ")[-1] for line in lines if "ipynb" in line] == [
         "**stale**: 2 records: old |",
         "up to date |",
+    ]
+
+
+def test_what_failed_is_in_plain_sight(executed, tiny, tmp_path):
+    failed = {"06_table3_costs.ipynb": "ValueError: no\nfurther lines"}
+    lines = status(executed, Study(tiny, tmp_path / "store"), {"fig1": ["1 record: old"]}, failed).splitlines()
+    assert [line.split(" | ")[-1] for line in lines if "ipynb" in line] == [
+        "**stale**: 1 record: old |",
+        "**failed**: `ValueError: no` |",
     ]
 
 
@@ -51,7 +60,7 @@ def test_records_are_counted(executed, tiny, tmp_path):
     study = Study(tiny, tmp_path / "store")
     for experiment in study.preset.random_experiments()[:2]:
         run(experiment, study.store)
-    text = status(executed, study, {})
+    text = status(executed, study, {}, {})
     assert re.search(r"Records: 2, of which 0 failed\. Training time: \d:\d\d:\d\d in all", text)
 
 

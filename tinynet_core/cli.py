@@ -208,22 +208,24 @@ def export(name: str, file: Path, r, d, w, head, classes: int, weights: str | No
 def book(preset: str, store: str, train: bool | None, build: Path | None, pdf: bool, archive: Path | None) -> None:
     """Execute the notebooks under PRESET and build the website; only what changed is done again.
 
-    Stale records are marked on their pages, and the exit status is then 1.
+    Stale records and notebooks that fail are marked on their pages, and the exit status is then 1.
     """
     from tinynet_core.book import make_book
 
-    index, stale = make_book(preset, store, train, build, pdf)
-    click.echo(index)
-    if stale:
-        lines = ["error: stale records, marked on their pages:", *(f"  {line}" for line in stale)]
-        click.echo("\n".join(lines), err=True)
+    built = make_book(preset, store, train, build, pdf)
+    click.echo(built.index)
+    for what, lines in (("stale records", built.stale), ("failed notebooks", built.failed)):
+        if lines:
+            click.echo("\n  ".join([f"error: {what}, marked on their pages:", *lines]), err=True)
+    if built.stale:
         where = f" --store {store}" if store else ""
         click.echo(f"make them anew with: tinynet sweep {preset}{where} --retry-stale", err=True)
+    if built.stale or built.failed:
         sys.exit(1)
     if archive:
         from tinynet_core.book.bundle import bundle
 
-        click.echo(bundle(index.parent, archive))
+        click.echo(bundle(built.index.parent, archive))
 
 
 @tinynet.command()

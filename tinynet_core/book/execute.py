@@ -29,7 +29,22 @@ AT_A_TIME = 2
 
 
 class NotebookError(UserError):
-    """A notebook that failed or was given a parameter it does not have."""
+    """A notebook that cannot be run, or was given a parameter it does not have."""
+
+
+class NotebookFailed(NotebookError):
+    """A notebook with an error in one of its cells: its ``name``, the ``reason``, and where the run is ``kept``."""
+
+    def __init__(self, name: str, reason: str, kept: Path) -> None:
+        super().__init__(name, reason, kept)
+        self.name, self.reason, self.kept = name, reason, kept
+
+    def __str__(self) -> str:
+        return f"{self.name} failed: {self.reason}\nthe failed run is kept as {self.kept}"
+
+
+ENDS_ALL = {"MissingRecords", "SweepStopped", "KeyboardInterrupt"}
+"""Errors in a notebook that the others would have too."""
 
 
 def notebooks(root: Path) -> list[Path]:
@@ -40,8 +55,11 @@ def notebooks(root: Path) -> list[Path]:
     return found
 
 
-def execute_all(preset: str, store: Path, train: bool, build: Path) -> list[Path]:
-    """Executed copies of all notebooks, one folder per preset; those whose inputs did not change stay as they are."""
+def execute_all(preset: str, store: Path, train: bool, build: Path) -> tuple[list[Path], dict[str, str]]:
+    """Executed copies of all notebooks, and by name why some failed, whose copies go as far as they got.
+
+    There is one folder per preset. Copies whose inputs did not change stay as they are.
+    """
     root, folder = project_root(), build / "executed" / load_preset(preset).name
     folder.mkdir(parents=True, exist_ok=True)
     ledger = folder / "inputs.json"
@@ -52,24 +70,36 @@ def execute_all(preset: str, store: Path, train: bool, build: Path) -> list[Path
     fresh = {n.name for n, out in pairs.items() if out.exists() and before.get(n.name) == _digest(shared, seen, n)}
     todo = [(notebook, out) for notebook, out in pairs.items() if notebook.name not in fresh]
     _write_ledger(ledger, {name: before[name] for name in fresh})  # no longer true of those that are now overwritten
+    failed: dict[str, NotebookFailed] = {}
     try:
-        for notebook in _execute_together(todo, parameters, build / "failed"):
-            fresh.add(notebook.name)
+        for notebook, failure in _execute_together(todo, parameters, build / "failed"):
+            if failure:
+                failed[notebook.name] = failure
+            else:
+                fresh.add(notebook.name)
     finally:  # notebooks may add records, so what each one saw is only settled now
         seen = store_digest(store)
         _write_ledger(ledger, {n.name: _digest(shared, seen, n) for n in pairs if n.name in fresh})
-    return list(pairs.values())
+    paths = [failed[n.name].kept if n.name in failed else out for n, out in pairs.items()]
+    return paths, {name: failure.reason for name, failure in failed.items()}
 
 
-def _execute_together(todo: list[tuple[Path, Path]], parameters: dict, failed: Path) -> Iterator[Path]:
-    """Run notebooks two at a time, each in a kernel of its own, and yield them; the first that fails is raised."""
+def _execute_together(
+    todo: list[tuple[Path, Path]], parameters: dict, failed: Path
+) -> Iterator[tuple[Path, NotebookFailed | None]]:
+    """Run notebooks two at a time, each in a kernel of its own, and yield them with what went wrong in it."""
     with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), _one_thread) as pool:
         running = [pool.submit(execute, notebook, out, parameters, failed) for notebook, out in todo]
         try:
             for (notebook, _), future in zip(todo, running, strict=True):
-                future.result()
-                print(f"executed {notebook.name}", file=sys.stderr)
-                yield notebook
+                failure = None
+                try:
+                    future.result()
+                    print(f"executed {notebook.name}", file=sys.stderr)
+                except NotebookFailed as error:
+                    failure = error
+                    print(f"failed {notebook.name}: {error.reason}", file=sys.stderr)
+                yield notebook, failure
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -113,9 +143,8 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
     except PapermillExecutionError as error:
         failed.mkdir(parents=True, exist_ok=True)
         scratch.rename(failed / notebook.name)
-        raise NotebookError(
-            f"{notebook.name} failed: {error.ename}: {error.evalue}\nthe failed run is kept as {failed / notebook.name}"
-        ) from None
+        failure = NotebookFailed(notebook.name, f"{error.ename}: {error.evalue}", failed / notebook.name)
+        raise (NotebookError(str(failure)) if error.ename in ENDS_ALL else failure) from None
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from tinynet_core.book.addresses import repository_url, site_url
@@ -14,7 +15,7 @@ from tinynet_core.book.pdf import FILE, chromium, write_pdf
 from tinynet_core.book.sitemap import write_sitemap
 from tinynet_core.book.stage import stage
 from tinynet_core.errors import UserError
-from tinynet_core.paper.claims import ledger
+from tinynet_core.paper.claims import findings_path, ledger
 from tinynet_core.presets import load_preset, project_root
 from tinynet_core.resources import cores
 from tinynet_core.staleness import summary
@@ -30,18 +31,29 @@ _CARD = 'content="_static/card.png'
 PDF_LINK = f'```{{raw}} html\n<p><a href="{FILE}">The whole book as one PDF.</a></p>\n```'
 
 
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A site: its ``index`` page, and what of its records is ``stale`` and which notebooks ``failed``, line by line.
+
+    One with any of the two is not to be published.
+    """
+
+    index: Path
+    stale: list[str]
+    failed: list[str]
+
+
 class BookError(UserError):
     """The site could not be built; the log says why."""
 
 
 def make_book(
     preset: str, store: str = "", train: bool | None = None, build: Path | None = None, pdf: bool = False
-) -> tuple[Path, list[str]]:
+) -> Built:
     """Train what is missing, execute the notebooks under ``preset`` and build the site.
 
     ``train`` left out is true but for published records. ``build`` is the folder of everything made on the way,
-    ``_build`` of the checkout by default. Returns the site's index.html, and what of the records is stale, line by
-    line: a site with any is not to be published.
+    ``_build`` of the checkout by default.
     """
     root, address, repository = project_root(), site_url(), repository_url()
     if pdf:
@@ -53,19 +65,21 @@ def make_book(
     if train:
         study.make_records()
     stale = stale_pages(study)
-    executed = execute_all(study.preset_argument, study.store.root, train, build)
+    executed, failed = execute_all(study.preset_argument, study.store.root, train, build)
+    for name in failed:  # what it found before does not count
+        findings_path(study.store, Path(name).stem).unlink(missing_ok=True)
     index, stamp = build / "html" / "index.html", build / "html.sha256"
-    now = _inputs_digest(root, executed, study, stale, f"{address} {repository} {pdf}")
+    now = _inputs_digest(root, executed, study, stale, f"{address} {repository} {pdf} {failed}")
     if not (index.exists() and stamp.exists() and stamp.read_text() == now):
         sources = build / "src"
-        stage(root, executed, study, sources, stale, PDF_LINK if pdf else "", repository)
+        stage(root, executed, study, sources, stale, failed, PDF_LINK if pdf else "", repository)
         stamp.unlink(missing_ok=True)
-        _jupyter_book(root, sources, build, address)
+        _jupyter_book(root, sources, build, address, whole=not failed)
         if pdf:
             write_pdf(index.parent, index.with_name(FILE), address)
         write_sitemap(index.parent, address)
         stamp.write_text(now)
-    return index, stale.get("", [])
+    return Built(index, stale.get("", []), [f"{name}: {reason}" for name, reason in failed.items()])
 
 
 def stale_pages(study: Study) -> dict[str, list[str]]:
@@ -77,8 +91,11 @@ def stale_pages(study: Study) -> dict[str, list[str]]:
     return {"": summary(everything)} | {page: lines for page, lines in pages.items() if lines}
 
 
-def _jupyter_book(root: Path, sources: Path, build: Path, address: str) -> None:
-    """A full build, so that no warning hides behind a cache; the old site is replaced only by a good one."""
+def _jupyter_book(root: Path, sources: Path, build: Path, address: str, whole: bool) -> None:
+    """A full build, so that no warning hides behind a cache; the old site is replaced only by a good one.
+
+    Not ``whole`` is a site with pages of notebooks that failed: links to what they lack lead nowhere.
+    """
     work, log = build / "jupyter-book", build / "jupyter-book.log"
     shutil.rmtree(work, ignore_errors=True)
     print("building the site", file=sys.stderr)
@@ -91,9 +108,7 @@ def _jupyter_book(root: Path, sources: Path, build: Path, address: str) -> None:
             str(root / "_config.yml"),
             "--toc",
             str(sources / "_toc.yml"),
-            "-W",
-            "-n",
-            "--keep-going",
+            *(("-W", "-n", "--keep-going") if whole else ()),
         ),
     ]
     with log.open("w") as out:

@@ -34,13 +34,15 @@ def stage(
     study: Study,
     folder: Path,
     stale: Mapping[str, list[str]],
+    failed: Mapping[str, str],
     files: str = "",
     repository: str = "",
 ) -> None:
     """Write the sources of the site to ``folder``, which is emptied first.
 
-    ``stale``: what is stale by page, as ``tinynet_core.book.site.stale_pages`` gives it. ``files``: what the first page
-    says of the book in other forms. ``repository``: where the sources are published, for the links that edit a page.
+    ``stale``: what is stale by page, as ``tinynet_core.book.site.stale_pages`` gives it. ``failed``: why a notebook
+    did, by its file's name. ``files``: what the first page says of the book in other forms. ``repository``: where the
+    sources are published, for the links that edit a page.
     """
     preset, store = study.preset, study.store
     shutil.rmtree(folder, ignore_errors=True)
@@ -50,7 +52,7 @@ def stage(
     (folder / "notebooks").mkdir()
     for path in executed:
         page = folder / "notebooks" / path.name
-        notebook = _page(path, preset, stale)
+        notebook = _page(path, preset, stale, failed.get(path.name, ""))
         if source := _source(repository, f"notebooks/{path.name}"):
             notebook.cells.append(nbformat.v4.new_markdown_cell(source, id="source"))
         provenance.attach(notebook, page, root / "notebooks" / path.name, _origin(path, study))
@@ -75,7 +77,7 @@ def stage(
     write_explorer(study, folder / EXTRA / "explorer")
     _fill(folder / "explorer.md", mark)
     fill_performance(folder / "performance.md", root / "book" / "benchmarks.json")
-    _fill(folder / "runs.md", mark + status(executed, study, stale))
+    _fill(folder / "runs.md", mark + status(executed, study, stale, failed))
 
 
 def _source(repository: str, path: str) -> str:
@@ -91,9 +93,10 @@ def _fill(page: Path, content: str, where: str = "generated") -> None:
     page.write_text(page.read_text().replace(f"<!-- {where} -->", content))
 
 
-def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]]) -> nbformat.NotebookNode:
+def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]], failure: str) -> nbformat.NotebookNode:
     """An executed notebook as a page: code folded, parameters and progress bars away, its origin under the title."""
     notebook = nbformat.read(path, as_version=4)
+    notebook.cells = [c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
@@ -102,7 +105,7 @@ def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]]) -> nbforma
         tags.append("remove-cell" if injected else "hide-input")
         if injected:
             cell.source = cell.source.replace(f"{project_root()}/", "")
-        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" and o.output_type != "error"]
         for data in (o.data for o in cell.outputs if "text/html" in o.get("data", {})):
             if "<th>verdict</th>" in data["text/html"]:  # of sentences, which need room: see custom.css
                 data["text/html"] = data["text/html"].replace('class="dataframe"', 'class="dataframe claims"')
@@ -112,7 +115,7 @@ def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]]) -> nbforma
     about = notebook.metadata.get("tinynet", {})
     worth = UNTRAINED[about["evidence"]] if "evidence" in about else _trained(preset, about.get("part", "preset"))
     mark = _stale_mark(stale.get(page_of(path), [])) if provenance.rests_on_records(notebook) else ""
-    origin = f"{mark}{worth}\n\nRun it yourself: `{_command(path, preset)}`\n:::"
+    origin = f"{_failed_mark(failure)}{mark}{worth}\n\nRun it yourself: `{_command(path, preset)}`\n:::"
     notebook.cells.insert(1, nbformat.v4.new_markdown_cell(origin, id="origin"))
     return notebook
 
@@ -151,6 +154,16 @@ def _stale_mark(reasons: list[str]) -> str:
     return (
         ":::{admonition} Stale: these numbers are not what the present code, preset and data give\n:class: danger\n"
         f"{lines}\n:::\n\n"
+    )
+
+
+def _failed_mark(reason: str) -> str:
+    """A warning at the top of a page whose notebook failed, or nothing."""
+    if not reason:
+        return ""
+    return (
+        ":::{admonition} Failed: this notebook ended with an error, and the page with it\n:class: danger\n"
+        f"`{reason.splitlines()[0]}`\n:::\n\n"
     )
 
 

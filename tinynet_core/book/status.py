@@ -19,10 +19,10 @@ _RANDOM_SAMPLE = "fig3"
 """The page that rests on the random sample alone, as those of the formula and of the cost of the study do."""
 
 
-def status(executed: list[Path], study: Study, stale: Mapping[str, list[str]]) -> str:
-    """The generated part of the page, in Markdown; ``stale`` as ``site.stale_pages`` gives it."""
+def status(executed: list[Path], study: Study, stale: Mapping[str, list[str]], failed: Mapping[str, str]) -> str:
+    """The generated part of the page, in Markdown; ``stale`` and ``failed`` as ``stage`` takes them."""
     preset = study.preset
-    parts = [f"Preset `{preset.name}`: {preset.about}", _machine(), _notebooks(executed, stale)]
+    parts = [f"Preset `{preset.name}`: {preset.about}", _machine(), _notebooks(executed, stale, failed)]
     records = study.store.frame()
     return "\n\n".join(parts if records.empty else [*parts, _records(records)])
 
@@ -44,12 +44,14 @@ def _machine() -> str:
     )
 
 
-def _notebooks(executed: list[Path], stale: Mapping[str, list[str]]) -> str:
+def _notebooks(executed: list[Path], stale: Mapping[str, list[str]], failed: Mapping[str, str]) -> str:
     lines = ["| page | last run (UTC) | time (h:mm:ss) | state |", "|---|---|---|---|"]
     for path in executed:
         notebook = nbformat.read(path, as_version=4)
         reasons = stale.get(page_of(path), []) if rests_on_records(notebook) else []
         state = f"**stale**: {'; '.join(reasons)}" if reasons else "up to date"
+        if failure := failed.get(path.name):
+            state = f"**failed**: `{failure.splitlines()[0]}`"
         link = f"[{page_name(path.stem)}](notebooks/{path.name})"
         spent = timedelta(seconds=round(notebook.metadata.papermill.duration))
         lines.append(f"| {link} | {last_run(notebook)} | {spent} | {state} |")

@@ -95,13 +95,18 @@ def write_claims(store: Store, notebook: str, findings: dict[str, Finding]) -> p
         )
     for key, finding in findings.items():
         verdict(claims()[key], finding.value)
-    path = store.root / "claims" / f"{notebook}.json"
+    path = findings_path(store, notebook)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(f".{os.getpid()}.tmp")
     scratch.write_text(json.dumps({key: f.model_dump() for key, f in findings.items()}, indent=1) + "\n")
     scratch.rename(path)
     mine = ledger(store).query("notebook == @notebook").set_index("source")
     return mine[["statement", "verdict", "paper", "ours", "interval", "evidence", "note"]]
+
+
+def findings_path(store: Store, notebook: str) -> Path:
+    """The file of the findings of a notebook, given by its name without the suffix."""
+    return store.root / "claims" / f"{notebook}.json"
 
 
 def ledger(store: Store) -> pd.DataFrame:
