@@ -23,7 +23,7 @@ class TraceWarning(UserWarning):
     """Weights of a traced module whose multiply-adds could not be counted."""
 
 
-class _Shapes(TorchFunctionMode):
+class ShapesOnly(TorchFunctionMode):
     """Leaves out what changes no shape and on the meta device takes most of the time: activations and batch norms."""
 
     def __torch_function__(
@@ -60,7 +60,7 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
     device = next(module.parameters()).device
     was_training = module.training
     try:
-        with torch.no_grad(), _Shapes() if device.type == "meta" else nullcontext():
+        with torch.no_grad(), ShapesOnly() if device.type == "meta" else nullcontext():
             module.eval()(torch.zeros(1, channels, resolution, resolution, device=device))
     finally:
         module.train(was_training)

@@ -5,6 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tinynet_core.networks import Network, network
+from tinynet_core.tracing import ShapesOnly
 
 
 def recount(spec: Network) -> tuple[int, int]:
@@ -16,7 +17,7 @@ def recount(spec: Network) -> tuple[int, int]:
     with torch.device("meta"):
         module = spec.module(0.0).eval()
         image = torch.empty(1, 3, spec.resolution, spec.resolution)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), ShapesOnly():
         module(image)
     return counter.get_total_flops() // 2, sum(p.numel() for p in module.parameters())
 
