@@ -5,7 +5,9 @@ import papermill
 import pytest
 import yaml
 
+from tinynet_core import load_preset
 from tinynet_core.book.execute import NotebookError, NotebookFailed, execute, execute_all
+from tinynet_core.book.stage import _page
 from tinynet_core.presets import project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
@@ -116,6 +118,22 @@ def test_what_all_notebooks_would_fail_of_ends_the_build(tmp_path, error):
     with pytest.raises(NotebookError, match=f"x.ipynb failed: {error}: no records") as raised:
         execute(path, tmp_path / "out.ipynb", {"preset": 2}, tmp_path / "failed")
     assert not isinstance(raised.value, NotebookFailed)
+
+
+def test_the_page_of_a_failed_notebook_says_so_and_shows_no_traceback(tmp_path):
+    path = tmp_path / "11_scale.ipynb"
+    notebook = new(["2 + 2", "import json; json.loads('')"])
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell("# Title"))
+    nbformat.write(notebook, path)
+    with pytest.raises(NotebookFailed) as failed:
+        execute(path, tmp_path / "out.ipynb", {"preset": 2}, tmp_path / "failed")
+    page = _page(failed.value.kept, load_preset("smoke"), {}, failed.value.reason)
+    assert page.cells[0].source == "# Title"
+    assert page.cells[1].source.startswith(":::{admonition} Failed")
+    assert "`JSONDecodeError: Expecting value" in page.cells[1].source
+    assert str(tmp_path) not in str(page)
+    assert "Traceback" not in str(page)
+    assert "'text/plain': '4'" in str(page)
 
 
 def test_a_book_that_failed_half_way_does_not_take_what_it_overwrote_for_good(tmp_path, monkeypatch):

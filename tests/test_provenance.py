@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from tinynet_core.book.provenance import Origin, about, attach, rests_on_records
+from tinynet_core.book.provenance import Origin, about, attach, outside_note, rests_on_records
 from tinynet_core.notebook import FIGURE_DATA
 from tinynet_core.record import Record, failed
 
@@ -149,3 +149,10 @@ def test_whether_a_page_rests_on_records(whole, cell, rests):
     for part, evidence in ((notebook, whole), (notebook.cells[1], cell)):
         part.metadata["tinynet"] = {"evidence": evidence} if evidence else {}
     assert rests_on_records(notebook) is rests
+
+
+def test_a_picture_that_no_notebook_drew_says_where_it_is_from():
+    note = outside_note(["a.png", "a.csv"], "that of each claim", "tinynet claims")
+    assert "- files: {download}`a.png <a.png>`, {download}`a.csv <a.csv>`" in note
+    assert "- evidence: that of each claim\n- page made at commit `" in note
+    assert note.endswith("- command: `tinynet claims`\n:::")

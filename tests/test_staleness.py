@@ -172,11 +172,19 @@ def test_stale_records_by_page(preset, filled):
     assert "table4" not in pages
 
 
+def test_the_command_that_lists_the_claims_says_what_is_stale(preset, filled):
+    store = filled(training_version=TRAINING_VERSION - 1)
+    result = CliRunner().invoke(tinynet, ["claims", "--preset", preset(), "--store", str(store.root)])
+    assert result.exit_code == 0
+    reason = f"training version was {TRAINING_VERSION - 1}, is {TRAINING_VERSION}"
+    assert result.stderr == f"warning: {len(store.records())} records in {store.root} are stale: {reason}\n"
+
+
 def test_the_mark_stands_on_the_pages_of_stale_records_only(preset):
     names = ["01_fig1_random_sampling", "03_fig3_frontier", "06_table3_costs"]
     paths = [project_root() / "notebooks" / f"{name}.ipynb" for name in names]
     stale = {"": ["9 records: recipe.lr was 1, is 2"], "fig1": ["5 records: recipe.lr was 1, is 2"]}
-    pages = [_page(path, Study(preset()).preset, stale).cells[1].source for path in paths]
+    pages = [_page(path, Study(preset()).preset, stale, "").cells[1].source for path in paths]
     assert "class: danger\n- 5 records: recipe.lr was 1, is 2\n:::" in pages[0]
     assert [":class: danger" in page for page in pages] == [True, False, False]
     assert all("Evidence: " in page for page in pages)

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections import Counter
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -235,9 +236,15 @@ def book(preset: str, store: str, train: bool | None, build: Path | None, pdf: b
 def claims(preset: str, store: str, form: str) -> None:
     """The paper's claims, what was measured for them, and whether the two agree."""
     from tinynet_core.paper.claims import ledger
+    from tinynet_core.resources import cores
+    from tinynet_core.staleness import outdated
     from tinynet_core.study import Study
 
-    table = ledger(Study(preset, store).store)
+    kept = Study(preset, store).store
+    table = ledger(kept)
+    stale = Counter(reason for record in kept.records() if (reason := outdated(record, cores())))
+    for reason, n in stale.most_common():
+        click.echo(f"warning: {n} records in {kept.root} are stale: {reason}", err=True)
     if form == "csv":
         click.echo(table.to_csv(index=False), nl=False)
     else:

@@ -167,8 +167,19 @@ def about(evidence: str, command: str, records: Sequence[Record], run: str) -> l
         lines.append(f"made at commit {_several(map(_commit, made))}")
         if hashes := [str(x["dataset_sha256"])[:12] for x in made if "dataset_sha256" in x]:
             lines.append(f"SHA-256 of the data: {_several(hashes)}")
-    lines.append(f"notebook run on {run} (UTC), page made at commit {_several([_commit(commit())])}")
+    lines.append(f"notebook run on {run} (UTC), {_page()}")
     return [*lines, f"command: `{command}`"]
+
+
+def outside_note(files: Sequence[str], evidence: str, command: str) -> str:
+    """What is behind a picture that no notebook drew: its ``files`` beside the page, its worth, and the ``command``."""
+    links = ", ".join(f"{{download}}`{name} <{name}>`" for name in files)
+    items = "\n".join(f"- {x}" for x in (f"files: {links}", f"evidence: {evidence}", _page(), f"command: `{command}`"))
+    return f":::{{dropdown}} Files and origin\n:class-container: origin\n{items}\n:::"
+
+
+def _page() -> str:
+    return f"page made at commit {_several([_commit(commit())])}"
 
 
 def _commit(made: dict) -> str:

@@ -21,7 +21,9 @@ from tinynet_core.paper.claims import Verdict, ledger
 from tinynet_core.paper.questions import answered
 from tinynet_core.presets import Preset, load_preset, project_root
 from tinynet_core.release import CARD, release
+from tinynet_core.resources import cores
 from tinynet_core.spread import seed_spread
+from tinynet_core.staleness import drawn_hash
 from tinynet_core.study import Study
 
 EXTRA = "_extra"
@@ -60,9 +62,10 @@ def stage(
     set_style()
     drawn = preset.dataset if isinstance(preset.dataset, GlyphDataset) else GlyphDataset()
     glyph_sheet(drawn).savefig(folder / "glyphs.png", metadata={"Software": None})
+    _fill(folder / "data.md", _glyphs_note(drawn, preset))
     table, mark = ledger(store), _stale_mark(stale.get("", []))
-    _fill(folder / "claims.md", mark + _claims_page(table, folder))
-    _fill(folder / "intro.md", mark + _verdict_picture(table, folder), "verdicts")
+    _fill(folder / "claims.md", mark + _claims_page(table, folder, preset))
+    _fill(folder / "intro.md", mark + _verdict_picture(table, folder, preset), "verdicts")
     _fill(folder / "intro.md", standing(preset, table), "standing")
     _fill(folder / "intro.md", how_to_check(preset), "check")
     _fill(folder / "intro.md", at_a_glance(answered(table)), "answers")
@@ -232,15 +235,27 @@ def _detectors(preset: Preset) -> str:
     )
 
 
-def _claims_page(table: pd.DataFrame, folder: Path) -> str:
+def _glyphs_note(drawn: GlyphDataset, preset: Preset) -> str:
+    """What is behind the picture of the images."""
+    data = f"tn.load_preset({preset.name!r}).dataset" if drawn == preset.dataset else "tn.GlyphDataset()"
+    command = (
+        'python -c "import tinynet_core as tn; from tinynet_core.figures import glyph_sheet; '
+        f"glyph_sheet({data}).savefig('glyphs.png')\""
+    )
+    said = f"drawn by the package, seed {drawn.seed}, SHA-256 of the data `{drawn_hash(drawn, cores())[:12]}`"
+    return provenance.outside_note(["glyphs.png"], said, command)
+
+
+def _claims_page(table: pd.DataFrame, folder: Path, preset: Preset) -> str:
     """What became of all claims as a picture, as a file, and as a table with filters."""
     table.to_csv(folder / "claims.csv", index=False)
     names = {notebook: page_name(notebook) for notebook in table.notebook.unique()}
     html = f"```{{raw}} html\n{ledger_html(table, names)}\n```"
-    return f"{_verdict_picture(table, folder)}\n\nThe whole table as a file: {{download}}`claims.csv`.\n\n{html}"
+    picture = _verdict_picture(table, folder, preset)
+    return f"{picture}\n\nThe whole table as a file: {{download}}`claims.csv`.\n\n{html}"
 
 
-def _verdict_picture(table: pd.DataFrame, folder: Path) -> str:
+def _verdict_picture(table: pd.DataFrame, folder: Path, preset: Preset) -> str:
     """The figure of verdicts by evidence, drawn into ``folder``, with what it shows as its alternative text."""
     figure = verdicts_by_evidence(table)
     figure.savefig(folder / "verdicts.png", metadata={"Software": None})
@@ -248,7 +263,12 @@ def _verdict_picture(table: pd.DataFrame, folder: Path) -> str:
     summary = ", ".join(f"{count.get(v, 0)} {v}" for v in get_args(Verdict))
     return (
         f"![Bars of the claims by kind of evidence and verdict. Of {len(table)} claims: {summary}.](verdicts.png)\n\n"
-        f"{len(table)} claims: {summary}."
+        f"{len(table)} claims: {summary}.\n\n"
+        + provenance.outside_note(
+            ["verdicts.png", "claims.csv"],
+            f"that of each claim, preset `{preset.name}`",
+            f"tinynet claims --preset {preset.name} --format csv",
+        )
     )
 
 
