@@ -159,24 +159,25 @@ def test_an_effect_leaves_out_groups_that_do_not_count():
     assert compared.effects({"1": ["a", "missing"]}, {"gap": (1, -1)}).empty
 
 
-def test_a_sentence_is_decided_by_means():
+def test_a_sentence_is_decided_by_intervals():
     compared = compare({"a": A, "b": B, "c": C})
     found = compared.beats(one_each("a", ["b", "c"]))
     assert (found.value, found.evidence) == (True, "proxy")
-    assert found.note == "ahead of 2 of 2, clearly of 2"
+    assert found.note == "ahead of 2 of 2, clearly of 2, clearly behind 0"
     assert found.records == tuple(compared.frame.key)
-    assert compared.beats(one_each("b", ["a", "c"])).value is False
+    behind = compared.beats(one_each("b", ["a", "c"]))
+    assert (behind.value, behind.note) == (False, "ahead of 1 of 2, clearly of 1, clearly behind 1")
     close = compare({"a": [0.5, 0.6, 0.7], "b": [0.49, 0.59, 0.69]}).beats(one_each("a", ["b"]))
-    assert (close.value, close.note) == (True, "ahead of 1 of 1, clearly of 0")
+    assert (close.value, close.note) == (None, "ahead of 1 of 1, clearly of 0, clearly behind 0")
 
 
 @pytest.mark.parametrize(
     ("compared", "note"),
     [
-        (compare({"a": A, "b": [0.7, 0.7]}), "ahead of 1 of 1, clearly of 1; too few seeds to tell"),
-        (compare({"a": A, "b": C}, {"b": 2e6}), "ahead of 0 of 0, clearly of 0; not at this cost: b"),
-        (compare({"a": A}), "ahead of 0 of 0, clearly of 0; not at this cost: b"),
-        (compare({"a": [None], "b": A}), "ahead of 0 of 0, clearly of 0; not at this cost: a"),
+        (compare({"a": A, "b": [0.7, 0.7]}), "ahead of 1 of 1, clearly of 1, clearly behind 0; too few seeds to tell"),
+        (compare({"a": A, "b": C}, {"b": 2e6}), "ahead of 0 of 0, clearly of 0, clearly behind 0; not at this cost: b"),
+        (compare({"a": A}), "ahead of 0 of 0, clearly of 0, clearly behind 0; not at this cost: b"),
+        (compare({"a": [None], "b": A}), "ahead of 0 of 0, clearly of 0, clearly behind 0; not at this cost: a"),
     ],
 )
 def test_a_sentence_is_left_open(compared, note):
@@ -189,7 +190,7 @@ def test_a_budget_that_cannot_be_reached_leaves_the_others():
     compared = compare({"a": A, "b": C})
     found = compared.beats({"depth": [("a", "b"), ("a2", "b2")]})
     assert found.value is True
-    assert found.note == "ahead of 1 of 1, clearly of 1; not at this cost: a2, b2"
+    assert found.note == "ahead of 1 of 1, clearly of 1, clearly behind 0; not at this cost: a2, b2"
 
 
 @pytest.mark.parametrize(("margin", "value"), [(30, True), (25, True), (20.3, None), (18, None), (15, False)])

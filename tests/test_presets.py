@@ -109,7 +109,7 @@ def test_series_cost_what_they_should():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         giants = study.series("fig1")
-    for phi, (name, (experiment,)) in enumerate(giants.items()):
+    for phi, (name, (experiment, *_)) in enumerate(giants.items()):
         c = experiment.spec().complexity().macs / study.preset.c0
         assert c == pytest.approx(2.0**-phi, rel=0.09), name
     tiny = study.preset.released_tinynet("tinynet_b", 0.5)

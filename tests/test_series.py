@@ -75,7 +75,7 @@ def check(preset: str, row: str, macs: int, wanted: float, near: float) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_rows_are_distinct_and_have_their_seeds(page, name):
     series = made(page, name)
-    seeds = 1 if page in ("fig1", "fig2") else load_preset(name).compared_seeds
+    seeds = load_preset(name).compared_seeds
     assert series
     for experiments in series.values():
         assert experiments == seeded(experiments[0], seeds)

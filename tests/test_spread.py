@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import expit, logit
 
 from tinynet_core import frontier
 from tinynet_core.spread import (
@@ -10,7 +11,9 @@ from tinynet_core.spread import (
     binomial_sd,
     expected_maximum,
     kept_share,
+    log_odds,
     network_spreads,
+    passing,
     power,
     ranked_right,
     reliability,
@@ -161,17 +164,49 @@ def test_the_expected_maximum_of_normals(n, known):
 
 
 def test_the_winners_curse():
-    equal = winners_curse(np.full(100, 0.7), 0.01)
-    assert equal.overestimate == pytest.approx(0.01 * expected_maximum(100), rel=0.01)
+    """In log odds a standard deviation of 0.01 is 0.0021 of accuracy at 70%, times 0.7 * 0.3."""
+    equal = winners_curse(np.full(100, logit(0.7)), 0.01)
+    assert equal.overestimate == pytest.approx(0.0021 * expected_maximum(100), rel=0.02)
     assert (equal.regret, equal.right) == (0, 1)
-    apart = winners_curse([0.1, 0.5, 0.9], 0.01)
+    wild = winners_curse(np.full(100, logit(0.95)), 2.0)
+    assert wild.overestimate < 0.05
+    apart = winners_curse(logit([0.1, 0.5, 0.9]), 0.01)
     assert apart.overestimate == pytest.approx(0, abs=3e-4)
     assert (apart.regret, apart.right) == (0, 1)
-    two = winners_curse([0.70, 0.71], 0.01)
+    two = winners_curse([0.0, 0.01], 0.01)
     assert two.right == pytest.approx(float(ranked_right(0.01, 0.01)), abs=0.01)
-    assert two.regret == pytest.approx(0.01 * (1 - two.right), abs=1e-9)
-    with pytest.raises(ValueError, match="true accuracies must be"):
+    assert two.regret == pytest.approx((expit(0.01) - 0.5) * (1 - two.right), abs=1e-9)
+    with pytest.raises(ValueError, match="true log odds must be"):
         winners_curse([], 0.01)
+
+
+def test_log_odds():
+    x = log_odds([0.0, 0.2, 0.5, 1.0], 100)
+    np.testing.assert_allclose(x, [np.log(0.005 / 0.995), np.log(0.25), 0, np.log(0.995 / 0.005)])
+    spread = seed_spread({"a": log_odds([0.90, 0.91], 1000), "b": log_odds([0.905, 0.895], 1000)})
+    assert spread.at(0.9).sd == pytest.approx(np.sqrt(0.5) * 0.01, rel=0.03)
+    assert (spread.at(0.9).freedom, spread.at(0.5).sd) == (2, pytest.approx(0.25 * spread.sd))
+    assert spread.at(0.5).low < spread.at(0.5).sd < spread.at(0.5).high
+
+
+@pytest.mark.parametrize(("n", "k"), [(40, 1), (40, 3), (5, 3)])
+def test_equal_models_pass_by_luck_in_at_most_5_percent_of_studies(n, k):
+    rng = np.random.default_rng(0)
+    found = [passing(rng.normal(0, 0.5, n), rng.normal(0, 0.5, k), 0.5) for _ in range(4000)]
+    share = np.mean([x.verdict is True for x in found])
+    assert 0.005 < share < 0.06
+    fewer = np.mean([x.clearly > x.luck - 1 for x in found])
+    assert fewer > 0.05
+    assert {(x.n, x.luck) for x in found} == {(n, found[0].luck)}
+
+
+def test_passing_by_hand():
+    found = passing([0.5, 2.0, 3.0, -1.0], [0.0, 0.0, 0.0], 1.0)  # the margin is 1.96 * sqrt(4 / 3) = 2.26
+    assert (found.ahead, found.clearly, found.verdict) == (3, 1, None)
+    assert passing([-0.1, -2.0], [0.0], 1.0).verdict is False
+    assert passing([5.0, 6.0, 7.0], [0.0], 1.0).verdict is True
+    assert passing([], [0.0], 1.0).verdict is None
+    assert str(found) == f"3 of 4 ahead, 1 clearly, by luck up to {found.luck}"
 
 
 def test_models_trained_again():
@@ -188,9 +223,9 @@ def test_models_trained_again():
 def test_frontiers_under_other_seeds():
     rng = np.random.default_rng(0)
     macs = np.sort(rng.uniform(1, 10, 60))
-    top1 = 0.5 + 0.03 * macs + rng.normal(0, 0.02, 60)
-    kept = frontier(macs, top1)
-    still, little, much = (kept_share(kept, retrained_frontiers(macs, top1, sd, 0.2, 30)) for sd in (0, 1e-3, 0.05))
+    top1 = 0.2 * macs + rng.normal(0, 0.1, 60)
+    kept = frontier(macs, expit(top1))
+    still, little, much = (kept_share(kept, retrained_frontiers(macs, top1, sd, 0.2, 30)) for sd in (0, 5e-3, 0.3))
     assert (still == 1).all()
     assert still.mean() > little.mean() > much.mean() > 0.05
     np.testing.assert_allclose(kept_share([1, 2, 3, 4], [np.array([1, 4, 9]), np.array([2])]), [0.5, 0.25])

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
+from scipy.special import logit
 
 from tinynet_core import Store, UserError, run, verification
 from tinynet_core.cli import main, tinynet
@@ -100,7 +101,7 @@ def test_records_are_repeated_by_a_sweep_elsewhere_and_found_the_same(records, f
     assert result.exit_code == 0, result.output
     assert "trained 2/2 models, 0 failed: 100%" in result.stderr
     _, *lines, judged, last = result.stdout.splitlines()
-    assert judged.startswith("within seed spread: |difference of top-1| <= ")
+    assert judged.startswith("within seed spread: |difference of log odds of top-1| <= ")
     for line, record in zip(lines, choose(records, 2, 5), strict=True):
         top1, commit = f"{record.metrics['top1']:.2%}", record.provenance["commit"][:7]
         assert re.match(rf"{record.key[:12]} +efficientnet_b0 +0.120 +0.500 +0.200 +{record.experiment.seed} ", line)
@@ -128,8 +129,9 @@ def test_one_altered_metric_fails_and_is_named(records, filled, in_this_process)
 
 
 def test_other_bits_beyond_the_spread_of_seeds_fail(records):
-    far = changed(records[1], top1=records[1].metrics["top1"] + 500)
-    check = compare(far, records[1], pooled_spread(records))
+    close = [changed(r, top1=0.5 + i / 1000) for i, r in enumerate(records)]
+    far = changed(records[1], top1=0.95)
+    check = compare(far, close[1], pooled_spread(close))
     assert check.verdict == "differs"
     assert check.detail.endswith("now, beyond the seeds' spread")
 
@@ -154,16 +156,18 @@ def test_the_curve_comes_before_the_metrics(records):
 def test_another_kind_of_machine_is_judged_by_the_spread_of_seeds(records, filled, in_this_process, provenance):
     foreign = [changed(r, provenance, raw_loss=1.0 + i) for i, r in enumerate(records)]
     found = verify(filled(foreign), 3)
-    sd = statistics.stdev(r.metrics["top1"] for r in records)
+    sd = statistics.stdev(logit(r.metrics["top1"]) for r in records)
     assert found.spread.sd == pytest.approx(sd)
     assert reach(found.spread) == pytest.approx(9.92484 * math.sqrt(2) * sd, rel=1e-5)  # t of .995 and 2, from a table
     assert [c.verdict for c in found.checks] == ["within seed spread"] * 3
-    assert f"|difference of top-1| <= {100 * reach(found.spread):.2f} points = t(0.995, 2)" in verification_text(found)
+    text = verification_text(found)
+    assert f"|difference of log odds of top-1| <= {reach(found.spread):.2f} = t(0.995, 2)" in text
+    assert "90% may come out as " in text
 
 
 def test_elsewhere_a_difference_beyond_the_spread_fails(records, filled, in_this_process):
     """Two pairs of seeds that hardly differ, and one record that is far from what is trained now."""
-    foreign = [changed(r, {"device": ELSEWHERE}, top1=0.5 * (i + 1) / 1e3) for i, r in enumerate(records)]
+    foreign = [changed(r, {"device": ELSEWHERE}, top1=0.95 + i / 1e3) for i, r in enumerate(records)]
     found = verify(filled(foreign), 3)
     assert [c.verdict for c in found.checks] == ["differs"] * 3
     first = found.checks[0]
@@ -185,7 +189,8 @@ def test_the_spread_pools_groups_that_differ_only_in_seed(records, make_experime
     b = [changed(other, top1=0.5), changed(twin, top1=0.7)]
     alone = changed(other, {"dataset_sha256": "of other images"}, top1=0.0)
     found = pooled_spread([*a, *b, alone])
-    assert (found.sd, found.freedom) == (pytest.approx(math.sqrt((0.04 + 0.04 + 0.02) / 3)), 3)
+    squares = [statistics.variance(logit(x)) * (len(x) - 1) for x in ((0.2, 0.4, 0.6), (0.5, 0.7))]
+    assert (found.sd, found.freedom) == (pytest.approx(math.sqrt(sum(squares) / 3)), 3)
 
 
 def test_without_seeds_to_compare_nothing_is_trained(records, filled, in_this_process):

@@ -201,17 +201,20 @@ class Comparison:
         return pd.DataFrame(lines, columns=["effect", "group", "value", "half"])
 
     def beats(self, rivals: Mapping[str, Pairs]) -> Finding:
-        """Whether ours is ahead of every one of ``rivals`` in the average of its pairs that count.
+        """Whether ours is ahead of every one of ``rivals`` in the average of its pairs that count, by its interval.
 
-        Undecided where a rival has no such pair, or a network fewer than ``ENOUGH_SEEDS`` finished seeds.
+        It is not where it is clearly behind one. Undecided elsewhere, where a rival has no pair that counts, and where
+        a network has fewer than ``ENOUGH_SEEDS`` finished seeds.
         """
         kept = {label: self.kept(pairs) for label, pairs in rivals.items()}
         gaps = [self.average(pairs) for pairs in kept.values() if pairs]
         used = {name for pairs in kept.values() for pair in pairs for name in pair}
         ahead, clear = sum(gap.value > 0 for gap in gaps), sum(gap.clear for gap in gaps)
-        decided = all(kept.values()) and self.told(used)
-        note = f"ahead of {ahead} of {len(gaps)}, clearly of {clear}" + self._lacking(rivals.values(), used)
-        return self._finding(ahead == len(gaps) if decided else None, note)
+        behind = sum(gap.verdict == "worse" for gap in gaps)
+        enough = self.told(used) and all(kept.values())
+        value = True if clear == len(rivals) else False if behind else None
+        note = f"ahead of {ahead} of {len(gaps)}, clearly of {clear}, clearly behind {behind}"
+        return self._finding(value if enough else None, note + self._lacking(rivals.values(), used))
 
     def better(self, pairs: Pairs) -> Finding:
         """Whether ours is ahead in the average of the pairs that count, decided by its interval and not by the mean.

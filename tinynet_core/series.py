@@ -91,11 +91,11 @@ def tinynet(preset: Preset, name: str, c: float | None = None, head: Head | None
 
 
 def giants(preset: Preset) -> Series:
-    """The baseline and EfficientNet-B^-1 ... B^-4 (Figure 1): one seed, as for the random sample."""
-    series = Series()
-    series.add("EfficientNet-B0", lambda: preset.experiment(Scale()), 1)
+    """The baseline and EfficientNet-B^-1 ... B^-4 (Figures 1 and 2)."""
+    series, seeds = Series(), preset.compared_seeds
+    series.add("EfficientNet-B0", lambda: preset.experiment(Scale()), seeds)
     for phi in TINY_OF_PHI:
-        series.add(f"EfficientNet-B^-{phi}", partial(giant, preset, phi), 1)
+        series.add(f"EfficientNet-B^-{phi}", partial(giant, preset, phi), seeds)
     return series
 
 

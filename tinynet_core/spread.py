@@ -1,7 +1,13 @@
-"""The spread of accuracy between seeds, and what can be told apart in spite of it. Accuracies are fractions."""
+"""The spread of accuracy between seeds, and what can be told apart in spite of it.
+
+Accuracies are fractions. In points, networks of low accuracy differ far more between seeds than those near the ceiling;
+in log odds, log(p / (1 - p)), about as much as the others. So ``log_odds`` is the scale on which spreads are pooled and
+noise is drawn, and ``Spread.at`` says what a pooled spread is at some accuracy. The functions take either scale where
+they name none.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isnan, nan, sqrt
 
 import numpy as np
@@ -10,6 +16,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.integrate import quad
 from scipy.optimize import brentq
+from scipy.special import expit, logit
 
 from tinynet_core.pareto import frontier
 
@@ -33,14 +40,25 @@ class Spread:
     def known(self) -> bool:
         return self.freedom > 0
 
+    def at(self, top1: float) -> "Spread":
+        """A spread of log odds in accuracy, at accuracy ``top1``: times the slope there, p (1 - p)."""
+        slope = top1 * (1 - top1)
+        return replace(self, sd=self.sd * slope, low=self.low * slope, high=self.high * slope)
+
     def __str__(self) -> str:
         if not self.known:
             return "unknown: no network has two seeds"
         return f"{100 * self.sd:.2f} points [{100 * self.low:.2f}, {100 * self.high:.2f}]"
 
 
+def log_odds(top1: ArrayLike, images: int) -> np.ndarray:
+    """log(p / (1 - p)) of accuracies on so many ``images``, kept half an image away from 0 and 1."""
+    half = 0.5 / images
+    return logit(np.clip(np.asarray(top1, dtype=float), half, 1 - half))
+
+
 def seed_spread(groups: Mapping[str, ArrayLike]) -> Spread:
-    """The pooled standard deviation over ``groups``, the accuracies of each network, one for each seed.
+    """The pooled standard deviation over ``groups``, the accuracies or log odds of each network, one for each seed.
 
     The interval is the exact one of normal deviations, by the chi-square distribution; it takes the spread to be the
     same for all networks, which ``spread_trend`` looks into. Networks with one run are left out.
@@ -177,30 +195,71 @@ class WinnersCurse:
 
 
 def winners_curse(true: ArrayLike, sd: float, draws: int = 20_000, seed: int = 0) -> WinnersCurse:
-    """Simulate one run each of models of ``true`` accuracies (n,), with normal spread ``sd``, and pick the best."""
+    """Simulate one run each of models of ``true`` log odds (n,), with normal spread ``sd``, and pick the best.
+
+    What comes back is in accuracy.
+    """
     truth = np.asarray(true, dtype=float)
     if truth.ndim != 1 or not len(truth) or not np.isfinite(truth).all():
-        raise ValueError(f"true accuracies must be one-dimensional, finite and not empty, got shape {truth.shape}")
+        raise ValueError(f"true log odds must be one-dimensional, finite and not empty, got shape {truth.shape}")
     seen = truth + np.random.default_rng(seed).normal(0, sd, (draws, len(truth)))
     picked = seen.argmax(axis=1)
     return WinnersCurse(
-        float((seen.max(axis=1) - truth[picked]).mean()),
-        float((truth.max() - truth[picked]).mean()),
+        float((expit(seen.max(axis=1)) - expit(truth[picked])).mean()),
+        float((expit(truth.max()) - expit(truth[picked])).mean()),
         float((truth[picked] == truth.max()).mean()),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """Of ``n`` models with one run each, ``ahead`` were above the mean of a rival, and ``clearly`` above by the spread.
+
+    ``luck``: as many as that pass clearly in 5% of studies where all n are as good as the rival.
+    """
+
+    n: int
+    ahead: int
+    clearly: int
+    luck: int
+
+    @property
+    def verdict(self) -> bool | None:
+        """Whether some are better: more pass clearly than by luck, or none is ahead at all; None where it is open."""
+        return True if self.clearly > self.luck else False if self.n and not self.ahead else None
+
+    def __str__(self) -> str:
+        return f"{self.ahead} of {self.n} ahead, {self.clearly} clearly, by luck up to {self.luck}"
+
+
+def passing(runs: ArrayLike, rival: ArrayLike, sd: float) -> Passing:
+    """Which of many models, one run each (n,), are better than a ``rival`` with its runs (k,), all in log odds.
+
+    One passes clearly where it leads the rival's mean by more than the 95% interval of such a difference at spread
+    ``sd``. Each of n equal models does with probability 2.5%, and all together when the rival was unlucky:
+    ``luck`` is the 95% quantile of the number, by numerical integration over the rival's luck.
+    """
+    x, other = np.asarray(runs, dtype=float), np.asarray(rival, dtype=float)
+    margin = stats.norm.ppf(0.975) * sqrt(1 + 1 / other.size)
+    lead = x - other.mean()
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    each = stats.norm.sf(margin + nodes / sqrt(other.size))
+    share = stats.binom.cdf(np.arange(x.size + 1)[:, None], x.size, each) @ (weights / weights.sum())
+    luck = int(np.argmax(share >= 0.95))
+    return Passing(x.size, int((lead > 0).sum()), int((lead > margin * sd).sum()), luck)
+
+
 def shrunken(top1: ArrayLike, sd: float) -> np.ndarray:
-    """Accuracies (n,) drawn towards their mean until their variance is that without seed noise ``sd``."""
+    """Log odds (n,) drawn towards their mean until their variance is that without seed noise ``sd``."""
     x = np.asarray(top1, dtype=float)
     return x.mean() + sqrt(reliability(x, sd)) * (x - x.mean())
 
 
 def retrained(top1: ArrayLike, sd: float, draws: int, seed: int = 0) -> np.ndarray:
-    """Accuracies (draws, n) that the models of ``top1`` (n,), one run each, would have with other seeds.
+    """Log odds (draws, n) that the models of log odds ``top1`` (n,), one run each, would have with other seeds.
 
     Given one run, the next is normal with mean m + q (top1 - m) and variance sd^2 (1 + q), with m the mean over the
-    models and q their ``reliability``: true accuracies are taken to be normal over the models, and seeds too.
+    models and q their ``reliability``: true log odds are taken to be normal over the models, and seeds too.
     """
     x = np.asarray(top1, dtype=float)
     share = reliability(x, sd)
@@ -211,8 +270,11 @@ def retrained(top1: ArrayLike, sd: float, draws: int, seed: int = 0) -> np.ndarr
 def retrained_frontiers(
     macs: ArrayLike, top1: ArrayLike, sd: float, fraction: float = 0.2, draws: int = 200, seed: int = 0
 ) -> list[np.ndarray]:
-    """Models that ``pareto.frontier`` would keep with other seeds, ``draws`` times, as indices; see ``retrained``."""
-    return [frontier(macs, drawn, fraction) for drawn in retrained(top1, sd, draws, seed)]
+    """Models that ``pareto.frontier`` would keep with other seeds, ``draws`` times, as indices.
+
+    ``top1`` (n,) are log odds, one run each, see ``retrained``.
+    """
+    return [frontier(macs, expit(drawn), fraction) for drawn in retrained(top1, sd, draws, seed)]
 
 
 def kept_share(kept: ArrayLike, others: list[np.ndarray]) -> np.ndarray:

@@ -19,7 +19,7 @@ from tinynet_core.errors import UserError
 from tinynet_core.experiments import Experiment
 from tinynet_core.record import Record, provenance
 from tinynet_core.resources import Resources, cores
-from tinynet_core.spread import Spread, seed_spread
+from tinynet_core.spread import Spread, log_odds, seed_spread
 from tinynet_core.staleness import outdated
 from tinynet_core.store import FILE, Store
 from tinynet_core.sweeps import SweepStopped, sweep
@@ -40,7 +40,7 @@ class VerificationStopped(UserError):
 
 
 def reach(spread: Spread) -> float:
-    """The difference of top-1, a fraction, that 99% of pairs of seeds stay within."""
+    """The difference of the log odds of top-1 that 99% of pairs of seeds stay within."""
     return float(t.ppf(LEVEL, spread.freedom)) * math.sqrt(2) * spread.sd
 
 
@@ -116,12 +116,12 @@ def choose(records: Sequence[Record], n: int, seed: int) -> list[Record]:
 
 
 def pooled_spread(records: Sequence[Record]) -> Spread:
-    """The spread of top-1 over the groups of records that differ in nothing but the seed."""
+    """The spread of the log odds of top-1 over the groups of records that differ in nothing but the seed."""
     groups: dict[str, list[float]] = defaultdict(list)
     for record in records:
         same = record.experiment.model_dump(mode="json", exclude={"seed"})
         made = [record.provenance.get(name) for name in ("training_version", "dataset_sha256")]
-        groups[json.dumps([same, made], sort_keys=True)].append(record.metrics["top1"])
+        groups[json.dumps([same, made], sort_keys=True)].append(_log_odds(record))
     return seed_spread(groups)
 
 
@@ -138,11 +138,16 @@ def compare(record: Record, now: Record, spread: Spread) -> Check:
     if record.cost != now.cost or not spread.known:
         return Check(record, now, "differs", difference)
     was, is_now = record.metrics["top1"], now.metrics["top1"]
-    if abs(was - is_now) > reach(spread):
+    if abs(_log_odds(record) - _log_odds(now)) > reach(spread):
         return Check(record, now, "differs", f"top1 {was!r} recorded, {is_now!r} now, beyond the seeds' spread")
     if _made_like(record, now.provenance):
         return Check(record, now, "other bits, within seed spread", difference)
     return Check(record, now, "within seed spread")
+
+
+def _log_odds(record: Record) -> float:
+    assert isinstance(record.experiment, Experiment)
+    return float(log_odds(record.metrics["top1"], record.experiment.dataset.val_images))
 
 
 def first_difference(record: Record, now: Record) -> str:

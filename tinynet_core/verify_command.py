@@ -38,6 +38,8 @@ def verify_command(preset: str, store: str, records: int, seed: int, workers: in
 
 def verification_text(found: "Verification") -> str:
     """A table with one line a record, and by what those with other bits are judged."""
+    from scipy.special import expit, logit
+
     from tinynet_core.verification import LEVEL, reach
 
     lines = [
@@ -48,9 +50,9 @@ def verification_text(found: "Verification") -> str:
     if found.spread.known:
         spread = found.spread
         lines.append(
-            f"within seed spread: |difference of top-1| <= {100 * reach(spread):.2f} points = "
-            f"t({LEVEL}, {spread.freedom}) * sqrt(2) * {100 * spread.sd:.2f}, the pooled "
-            "standard deviation between seeds"
+            f"within seed spread: |difference of log odds of top-1| <= {reach(spread):.2f} = "
+            f"t({LEVEL}, {spread.freedom}) * sqrt(2) * {spread.sd:.2f}, the pooled standard deviation between seeds; "
+            f"90% may come out as {expit(logit(0.9) - reach(spread)):.0%} to {expit(logit(0.9) + reach(spread)):.0%}"
         )
     return "\n".join(lines)
 
