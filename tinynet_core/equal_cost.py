@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import log, nan
+from math import log, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -98,3 +98,20 @@ def lead(compared: Comparison, ours: str, rivals: Sequence[str], costs: Mapping[
                 between = tuple(name for name in used if name != ours)
                 return Lead(ours, cost, between, compared.weighted(used), compared.told(set(used)))
     return Lead(ours, cost, (), None)
+
+
+def over_line(
+    macs: ArrayLike, top1: ArrayLike, line_macs: ArrayLike, line_top1: ArrayLike, line_errors: ArrayLike
+) -> tuple[np.ndarray, Interval]:
+    """How far models lie above a line of rivals at their own cost, in points: each of them (n,), and their mean.
+
+    The line is straight between neighbours over the logarithm of the cost; ``line_macs`` (k,) grow. The interval has
+    the variance of a mean of n models and that of the rivals' mean accuracies, by their standard errors ``line_errors``
+    (k,): an error in one rival moves many models together.
+    """
+    x, line = np.log(np.asarray(macs, dtype=float)), np.log(np.asarray(line_macs, dtype=float))
+    shares = np.column_stack([np.interp(x, line, part) for part in np.eye(len(line))])
+    each = np.asarray(top1, dtype=float) - shares @ np.asarray(line_top1, dtype=float)
+    between = each.var(ddof=1) / len(each) if len(each) > 1 else nan
+    rivals = (shares.mean(axis=0) * np.asarray(line_errors, dtype=float)) ** 2
+    return 100 * each, Interval(100 * float(each.mean()), 100 * 1.96 * sqrt(between + rivals.sum()))

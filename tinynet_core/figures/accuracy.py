@@ -12,7 +12,7 @@ from tinynet_core.figures.style import BLUE, DIMENSIONS, GREEN, GREY, RED, binom
 
 
 def accuracy_against_macs(sample: pd.DataFrame, giants: pd.DataFrame, images: int) -> Figure:
-    """Figure 1: the random sample with its frontier, and the inverse giant formula as a line."""
+    """Figure 1: the random sample with its frontier, and the inverse giant formula as a line through means of seeds."""
     figure, axes = plt.subplots(figsize=(8, 5))
     done = sample[sample.status == "done"]
     rest, kept = done[~done.frontier], done[done.frontier]
@@ -21,10 +21,11 @@ def accuracy_against_macs(sample: pd.DataFrame, giants: pd.DataFrame, images: in
         (kept, RED, f"their frontier, NSGA-III (n = {len(kept)})"),
     ):
         points(axes, group.macs / 1e6, group.top1, images, color=colour, label=label)
-    line = giants[giants.status == "done"].sort_values("macs")
-    points(
-        axes, line.macs / 1e6, line.top1, images, color=GREEN, label="inverse giant formula", linestyle="-", marker="s"
-    )
+    finished = giants[giants.status == "done"].sort_values("macs").groupby("macs").top1
+    mean, seeds = 100 * finished.mean(), int(finished.size().max())
+    half = [100 * mean_half_width(top1.reset_index(drop=True), images) for _, top1 in finished]
+    label = f"inverse giant formula, {seeds} seed{'s' * (seeds > 1)} each"
+    axes.errorbar(mean.index / 1e6, mean, half, color=GREEN, label=label, marker="s", markersize=5, elinewidth=0.8)
     axes.set(xlabel="MACs (millions)", ylabel=f"top-1 (%), {images:,} validation images")
     axes.legend(loc="lower right")
     return figure
