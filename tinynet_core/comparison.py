@@ -6,7 +6,7 @@ images, which leaves the spread between seeds out and is too narrow.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isnan, nan, sqrt
@@ -24,6 +24,8 @@ from tinynet_core.series import Series
 
 NEAR = 0.1
 """Relative distance from its budget within which a network counts as one of that cost."""
+LEARNED = 3
+"""Times chance below which a run has hardly learned anything."""
 ENOUGH_SEEDS = 3
 """Seeds of each network below which no claim is decided."""
 OFTEN_SEEN = 1 + float(norm.ppf(0.8) / norm.ppf(0.975))
@@ -98,7 +100,8 @@ class Comparison:
     """The networks of one page: a ``frame`` of ``Study.named_frame`` with one row for each run, failed ones included.
 
     ``images``: validation images. ``evidence``: what its accuracies are worth. ``budgets``: the ``cost`` (MACs or
-    parameters) that each network was to have; one that is further than ``NEAR`` from it is shown, and decides nothing.
+    parameters) that each network was to have; one that is further than ``NEAR`` from it is shown, and decides nothing,
+    and so are the ``extrapolated``: those of a formula outside the range that it was fitted on.
     """
 
     frame: pd.DataFrame
@@ -106,6 +109,7 @@ class Comparison:
     evidence: Evidence
     budgets: Mapping[str, float] = field(default_factory=dict)
     cost: Literal["macs", "params"] = "macs"
+    extrapolated: Collection[str] = ()
 
     @cached_property
     def top1(self) -> dict[str, np.ndarray]:
@@ -123,8 +127,9 @@ class Comparison:
         return float(self.networks[self.cost].get(name, nan)) / self.budgets.get(name, nan) - 1
 
     def counts(self, name: str) -> bool:
-        """Whether a run of the network finished and the network costs what it should."""
-        return name in self.top1 and (name not in self.budgets or abs(self.off(name)) <= NEAR)
+        """Whether a run of the network finished, it costs what it should, and no formula was stretched for it."""
+        near = name not in self.budgets or abs(self.off(name)) <= NEAR
+        return name in self.top1 and near and name not in self.extrapolated
 
     def difference(self, ours: str, rival: str) -> Interval:
         """Mean top-1 of ``ours`` less that of ``rival``, in points."""
@@ -301,9 +306,11 @@ class Comparison:
     def _lacking(self, rivals, used: set[str]) -> str:
         """What of a comparison is missing, as the end of a note."""
         wanted = dict.fromkeys(name for pairs in rivals for pair in pairs for name in pair)
-        absent = [name for name in wanted if not self.counts(name)]
+        beyond = [name for name in wanted if name in self.extrapolated]
+        absent = [name for name in wanted if not self.counts(name) and name not in beyond]
         few = "; too few seeds to tell" if used and not self.told(used) else ""
-        return (f"; not at this cost: {', '.join(absent)}" if absent else "") + few
+        stretched = f"; outside the fitted range: {', '.join(beyond)}" if beyond else ""
+        return (f"; not at this cost: {', '.join(absent)}" if absent else "") + stretched + few
 
     def _finding(self, value: bool | float | None, note: str, gap: Interval | None = None) -> Finding:
         ends: dict[str, float | None] = {}
@@ -319,11 +326,25 @@ def one_each(ours: str, rivals: Sequence[str]) -> dict[str, Pairs]:
 
 
 def absences(series: Series, frame: pd.DataFrame) -> str:
-    """Networks that cannot be had and runs that failed, each with its reason, as a Markdown list or one sentence."""
+    """What is missing or hardly learned, each with its reason, as a Markdown list or one sentence.
+
+    Networks that cannot be had, runs that failed, and what ``hardly_learned``.
+    """
     lines = [f"- *{name}* cannot be had: {why}" for name, why in series.unreachable.items()]
     failures = frame[frame.status == "failed"]
     lines += [f"- *{x.model}*, seed {x.seed}, failed: {x.reason}" for x in failures.itertuples()]
-    return "\n".join(lines) or "Every network could be built, and every run finished."
+    lines += hardly_learned(series, frame)
+    return "\n".join(lines) or "Every network could be built, every run finished, and all are above three times chance."
+
+
+def hardly_learned(series: Series, frame: pd.DataFrame) -> list[str]:
+    """The finished runs, which count, that end below ``LEARNED`` times chance, as lines of a Markdown list."""
+    chance = {experiment.key: 1 / experiment.dataset.classes for experiment in series.all()}
+    done = frame[frame.status == "done"]
+    return [
+        f"- *{x.model}*, seed {x.seed}, counts, but hardly learned: {x.top1:.1%}, guessing {chance[x.key]:.1%}"
+        for x in done[done.top1 < LEARNED * done.key.map(chance)].itertuples()
+    ]
 
 
 def _text(value: float, form: str) -> str:

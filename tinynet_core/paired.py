@@ -191,4 +191,6 @@ class Duels:
             return f"cannot be had: {series.unreachable[name]}"
         if name not in self.compared.top1:
             return "has no finished run"
+        if name in self.compared.extrapolated:
+            return "is of the formula outside the range that it was fitted on"
         return f"is {self.compared.off(name):+.1%} off its budget"

@@ -14,26 +14,30 @@ from tinynet_core.spread import Spread, ranked_right
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 
 
-def seed_spreads(each: pd.DataFrame, pooled: Spread, binomial: float, images: int) -> Figure:
-    """Standard deviation between seeds of each network (columns mean, sd, seeds) against its mean top-1.
+def seed_spreads(each: pd.DataFrame, pooled: Spread, images: int) -> Figure:
+    """Standard deviation between seeds of each network (columns mean, sd, seeds, fractions) against its mean top-1.
 
-    The line is the ``pooled`` one with its 95% interval; ``binomial``, a fraction, is that of ``images`` drawn anew.
+    The line is the ``pooled`` one of log odds with its 95% interval; the dashed one is that of ``images`` drawn anew.
     """
     figure, axes = plt.subplots(figsize=(7, 4.2))
     axes.plot(100 * each["mean"], 100 * each.sd, "o", color=BLUE, label=f"one network (n = {len(each)})")
     if each.empty:
         axes.text(0.5, 0.3, "no network has two seeds", transform=axes.transAxes, ha="center", color=RED)
         axes.set(xlim=(0, 100))
+    top1 = np.linspace(0, 1, 101)
+    slope = 100 * top1 * (1 - top1)
     if pooled.known:
-        axes.axhspan(100 * pooled.low, 100 * pooled.high, color=RED, alpha=0.15, linewidth=0)
-        axes.axhline(100 * pooled.sd, color=RED, label=f"pooled, {pooled.freedom} degrees of freedom, 95% interval")
-    axes.axhline(100 * binomial, color=GREY, linestyle="--", label=f"binomial, {images:,} images drawn anew")
+        axes.fill_between(100 * top1, slope * pooled.low, slope * pooled.high, color=RED, alpha=0.15, linewidth=0)
+        label = f"pooled in log odds, {pooled.freedom} degrees of freedom, 95% interval"
+        axes.plot(100 * top1, slope * pooled.sd, color=RED, label=label)
+    binomial = 100 * np.sqrt(top1 * (1 - top1) / images)
+    axes.plot(100 * top1, binomial, color=GREY, linestyle="--", label=f"binomial, {images:,} images drawn anew")
     seeds = sorted(set(each.seeds))
     axes.set(
         xlabel="mean top-1 (%) over seeds",
         ylabel="standard deviation between seeds\n(points of top-1)",
         title=f"{' or '.join(map(str, seeds)) or 'one'} seed{'s' if seeds else ''} a network",
-        ylim=(0, 140 * max(binomial, each.sd.max() if len(each) else 0)),
+        ylim=(0, max(2 * binomial.max(), 120 * each.sd.max() if len(each) else 0)),
     )
     axes.legend(fontsize="small", loc="upper right")
     return figure
