@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import t, ttest_1samp, ttest_ind
 
 from tinynet_core import figures
-from tinynet_core.comparison import Comparison, Interval, absences, contrast, one_each
+from tinynet_core.comparison import Comparison, Interval, absences, contrast, hardly_learned, one_each
 from tinynet_core.paper.cells import cells
 from tinynet_core.series import Series
 
@@ -223,12 +223,31 @@ def test_a_gain_is_the_difference():
 
 def test_what_is_absent_is_named():
     series = Series()
-    assert absences(series, runs({"a": A})) == "Every network could be built, and every run finished."
+    whole = "Every network could be built, every run finished, and all are above three times chance."
+    assert absences(series, runs({"a": A})) == whole
     series.unreachable["depth only"] = "below the smallest"
     assert absences(series, runs({"a": [0.5, None]})).splitlines() == [
         "- *depth only* cannot be had: below the smallest",
         "- *a*, seed 1, failed: diverged",
     ]
+
+
+def test_runs_that_hardly_learned_are_named(make_experiment):
+    """Four classes: below 75% is below three times chance."""
+    series = Series()
+    series["a"] = [make_experiment(seed=seed) for seed in range(3)]
+    frame = runs({"a": [0.26, 0.8, None]}).assign(key=[e.key for e in series["a"]])
+    assert hardly_learned(series, frame) == ["- *a*, seed 0, counts, but hardly learned: 26.0%, guessing 25.0%"]
+    assert absences(series, frame).splitlines()[-1] == hardly_learned(series, frame)[0]
+
+
+def test_what_a_formula_was_stretched_for_is_shown_and_does_not_count():
+    tops = {"a": A, "b": C, "a2": C, "b2": A}
+    frame, pairs = runs(tops), [("a", "b"), ("a2", "b2")]
+    compared = Comparison(frame, 1000, "proxy", extrapolated=["a2"])
+    assert compared.better(pairs).note.startswith("+20.3 points on average of 1")
+    assert compared.better(pairs).note.endswith("; outside the fitted range: a2")
+    assert compared.differences({"all": pairs}).counts.tolist() == ["yes", "no"]
 
 
 def test_curves_run_along_the_cost_and_show_the_minimum():

@@ -96,15 +96,15 @@ def test_pages_are_called_by_their_titles(notebook, link):
 def test_the_next_steps_rest_on_the_quoted_hours():
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in next_steps().splitlines()[2:]]
     frame = pd.DataFrame(table, columns=["what", "command", "trainings", "hours"]).set_index("command")
-    assert frame.loc["`tinynet sweep imagenet100 --page fig1`", "trainings"] == "105"
+    assert frame.loc["`tinynet sweep imagenet100 --page fig1`", "trainings"] == "115"
     preset = load_preset("imagenet100")
     random = [e.spec().complexity().macs for e in preset.random_experiments()]
     equal = [e.spec().complexity().macs for e in preset.equal_cost_experiments()]
-    giants = preset.c0 * (1 + 0.5 + 0.25 + 0.125 + 0.0625)  # to a few percent
+    giants = 3 * preset.c0 * (1 + 0.5 + 0.25 + 0.125 + 0.0625)  # of three seeds, to a few percent
     hours = QUOTED_HOURS * 100 / sum(random)
     fig1, fig2 = (float(frame.loc[f"`tinynet sweep imagenet100 --page {p}`", "hours"]) for p in ("fig1", "fig2"))
-    assert fig1 == pytest.approx(hours * (sum(random) + giants), abs=1)
-    assert fig2 == pytest.approx(hours * (sum(equal) + giants), abs=1)
+    assert fig1 == pytest.approx(hours * (sum(random) + giants), abs=3)
+    assert fig2 == pytest.approx(hours * (sum(equal) + giants), abs=3)
 
 
 def test_the_first_page_counts_what_agrees_and_names_the_preset():

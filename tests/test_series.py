@@ -328,6 +328,6 @@ def test_a_duel_under_a_preset_that_is_sampled_on_another(monkeypatch):
     assert (first.dataset, first.scale.r) == (study.preset.dataset, 0.8)
     page = [e for stage in study.stages(["duel"]) for e in stage]
     assert {e.dataset for e in page} == {small.dataset}
-    assert sum(e.scale.r == 0.8 for e in page) == len(small.budgets)
+    assert sum(e.scale.r == 0.8 for e in page) == len(small.budgets) * small.compared_seeds
     assert len(page) > small.random_sample.models + small.equal_cost_sample.models
     assert not set(mine.all()) & set(page)

@@ -1,0 +1,52 @@
+"""What a study can tell at all: how far seeds differ, and what the tiny formula knows of models it has not seen."""
+
+from tinynet_core.book.conclusions import page_link
+from tinynet_core.comparison import ENOUGH_SEEDS
+from tinynet_core.figures import DIMENSIONS
+from tinynet_core.formula import TinyFormula
+from tinynet_core.robustness import FEWEST, coverage, leave_one_out, prediction_errors
+from tinynet_core.spread import log_odds, resolvable, seed_spread
+from tinynet_core.study import Study
+
+NEAR = 0.8
+"""Accuracy at which the smallest difference is named."""
+
+
+def firmness(study: Study) -> str:
+    """A Markdown list for the page of conclusions."""
+    if study.sampled.preset.random_sample is None:
+        return "This preset has no random sample, so there is no formula to test."
+    return "\n".join([_seeds(study.sampled), *_formula(study.sampled)])
+
+
+def _seeds(study: Study) -> str:
+    runs = study.named_frame(study.repeated())
+    done, images = runs[runs.status == "done"], study.preset.dataset.val_images
+    spread = seed_spread({name: log_odds(x, images) for name, x in done.groupby("model", sort=False).top1})
+    if not spread.known:
+        return "- *Seeds:* every network has one, so nothing can be told of the luck in an accuracy."
+    smallest = 100 * resolvable(spread.at(NEAR).sd, ENOUGH_SEEDS, spread.freedom)
+    return (
+        f"- *Seeds:* the standard deviation between the seeds of one network is {spread.at(0.5)} at 50% top-1, "
+        f"{spread.at(0.8)} at 80% and {spread.at(0.95)} at 95% ({spread.runs} runs of {spread.networks} networks). "
+        f"Two networks near {NEAR:.0%}, {ENOUGH_SEEDS} seeds each, must truly differ by {smallest:.1f} points to be "
+        f"told apart in four of five studies ({page_link('22_spread_of_seeds')})."
+    )
+
+
+def _formula(study: Study) -> list[str]:
+    models = study.random_sample()
+    kept = models[models.frontier].sort_values("macs")
+    if len(kept) <= FEWEST:
+        return [f"- *The formula:* {len(kept)} frontier models are too few to leave one out."]
+    left = leave_one_out(kept, TinyFormula(restarts=1))
+    errors, bands = prediction_errors(left), coverage(left, (0.95,)).set_index("dimension").inside
+    lines = []
+    for x in "rd":
+        gain = 1 - (errors[x]["formula"] / errors[x]["mean of the others"]) ** 2
+        lines.append(
+            f"- *The formula, {DIMENSIONS[x]}:* for a frontier model left out of the fit it explains {gain:+.0%} of "
+            f"the squared error that the mean of the others makes (below zero, the mean is the better guess); "
+            f"{bands[x]} of {len(left)} lie in its 95% band ({page_link('23_robustness_of_the_formula')})."
+        )
+    return lines
