@@ -6,7 +6,7 @@ from scipy.stats import linregress
 
 from tinynet_core import figures
 from tinynet_core.comparison import Comparison
-from tinynet_core.equal_cost import Lead, explained_share, lead
+from tinynet_core.equal_cost import Lead, explained_share, lead, over_line
 
 IMAGES = 1000
 
@@ -155,3 +155,26 @@ def test_figures_of_correlations_and_leads():
     assert [t.get_text() for t in axes.get_yticklabels()] == ["TinyNet-A", "TinyNet-B"]
     assert axes.get_xlabel().endswith("3 seeds a network")
     plt.close("all")
+
+
+def test_distances_from_a_line_and_their_interval():
+    """The line has 20% at 1, 40% at 2 and 60% at 4; two models at 2 are 10 and 30 points above, one at 4 is on it."""
+    each, mean = over_line([2, 2, 4], [0.5, 0.7, 0.6], [1, 4], [0.2, 0.6], [0.01, 0.02])
+    assert each == pytest.approx([10, 30, 0])
+    between = np.var([10, 30, 0], ddof=1) / 3
+    rivals = (1 / 3 * 1) ** 2 + (2 / 3 * 2) ** 2  # the mean shares of the two ends, times their errors in points
+    assert (mean.value, mean.half) == (pytest.approx(40 / 3), pytest.approx(1.96 * np.sqrt(between + rivals)))
+    _, alone = over_line([2], [0.5], [1, 4], [0.2, 0.6], [0.01, 0.02])
+    assert np.isnan(alone.half)
+
+
+def test_the_interval_of_distances_from_a_line_covers():
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(500):
+        macs = np.exp(rng.uniform(0, np.log(16), 20))
+        line = rng.normal([0.2, 0.6], 0.03)
+        _, mean = over_line(
+            macs, 0.2 + 0.4 * np.log(macs) / np.log(16) + rng.normal(0, 0.1, 20), [1, 16], line, [0.03, 0.03]
+        )
+        covered += abs(mean.value) <= mean.half
+    assert 0.91 < covered / 500 < 0.975
