@@ -37,7 +37,7 @@ def seed_spreads(each: pd.DataFrame, pooled: Spread, images: int) -> Figure:
         xlabel="mean top-1 (%) over seeds",
         ylabel="standard deviation between seeds\n(points of top-1)",
         title=f"{' or '.join(map(str, seeds)) or 'one'} seed{'s' if seeds else ''} a network",
-        ylim=(0, max(2 * binomial.max(), 120 * each.sd.max() if len(each) else 0)),
+        ylim=(0, max(2 * binomial.max(), 150 * each.sd.max() if len(each) else 0)),
     )
     axes.legend(fontsize="small", loc="upper right")
     return figure
