@@ -155,6 +155,8 @@ def test_a_warning_of_the_site_builder_is_an_error(site, tmp_path):
     (sources / "_static").mkdir()
     (sources / "intro.md").write_text("# Title\n\n[nowhere](nowhere.md)\n")
     with pytest.raises(BookError, match="nowhere"):
-        _jupyter_book(ROOT, sources, tmp_path, "")
+        _jupyter_book(ROOT, sources, tmp_path, "", whole=True)
     assert not (tmp_path / "html").exists()
     assert "WARNING" in (tmp_path / "jupyter-book.log").read_text()
+    _jupyter_book(ROOT, sources, tmp_path, "", whole=False)
+    assert (tmp_path / "html" / "intro.html").exists()
