@@ -7,6 +7,7 @@ from scipy.special import expit, logit
 
 from tinynet_core import frontier
 from tinynet_core.spread import (
+    Spread,
     beyond_cost,
     binomial_sd,
     expected_maximum,
@@ -189,24 +190,29 @@ def test_log_odds():
     assert spread.at(0.5).low < spread.at(0.5).sd < spread.at(0.5).high
 
 
-@pytest.mark.parametrize(("n", "k"), [(40, 1), (40, 3), (5, 3)])
-def test_equal_models_pass_by_luck_in_at_most_5_percent_of_studies(n, k):
+@pytest.mark.parametrize(("n", "k", "networks"), [(40, 1, 5), (40, 3, 5), (5, 3, 30)])
+def test_equal_models_pass_by_luck_in_at_most_5_percent_of_studies(n, k, networks):
     rng = np.random.default_rng(0)
-    found = [passing(rng.normal(0, 0.5, n), rng.normal(0, 0.5, k), 0.5) for _ in range(4000)]
-    share = np.mean([x.verdict is True for x in found])
-    assert 0.005 < share < 0.06
-    fewer = np.mean([x.clearly > x.luck - 1 for x in found])
-    assert fewer > 0.05
-    assert {(x.n, x.luck) for x in found} == {(n, found[0].luck)}
+    counts = []
+    for _ in range(1500):
+        spread = seed_spread(dict(enumerate(rng.normal(0, 0.5, (networks, 3)))))
+        counts.append(passing(rng.normal(0, 0.5, n), rng.normal(0, 0.5, k), spread))
+    assert np.mean([x.verdict is True for x in counts]) < 0.065
+    assert np.mean([x.clearly > x.luck - 1 for x in counts]) > 0.045
+    assert {(x.n, x.luck) for x in counts} == {(n, counts[0].luck)}
 
 
 def test_passing_by_hand():
-    found = passing([0.5, 2.0, 3.0, -1.0], [0.0, 0.0, 0.0], 1.0)  # the margin is 1.96 * sqrt(4 / 3) = 2.26
+    """With so many degrees of freedom the margin is 1.96 * sqrt(4 / 3) = 2.26."""
+    spread = Spread(1.0, 0.9, 1.1, 10**6, 10, 10)
+    found = passing([0.5, 2.0, 3.0, -1.0], [0.0, 0.0, 0.0], spread)
     assert (found.ahead, found.clearly, found.verdict) == (3, 1, None)
-    assert passing([-0.1, -2.0], [0.0], 1.0).verdict is False
-    assert passing([5.0, 6.0, 7.0], [0.0], 1.0).verdict is True
-    assert passing([], [0.0], 1.0).verdict is None
+    assert passing([-0.1, -2.0], [0.0], spread).verdict is False
+    assert passing([5.0, 6.0, 7.0], [0.0], spread).verdict is True
+    assert passing([], [0.0], spread).verdict is None
     assert str(found) == f"3 of 4 ahead, 1 clearly, by luck up to {found.luck}"
+    unknown = passing([-0.1, -2.0], [0.0], seed_spread({}))
+    assert (unknown.verdict, str(unknown)) == (None, "0 of 2 ahead, how clearly is unknown")
 
 
 def test_models_trained_again():

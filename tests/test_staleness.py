@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -174,10 +175,14 @@ def test_stale_records_by_page(preset, filled):
 
 def test_the_command_that_lists_the_claims_says_what_is_stale(preset, filled):
     store = filled(training_version=TRAINING_VERSION - 1)
+    keys = [record.key for record in store.records()][:2]
+    (store.root / "claims").mkdir()
+    found = {"fig1-beats-b0": {"value": True, "evidence": "proxy", "records": keys}}
+    (store.root / "claims" / "01_fig1_random_sampling.json").write_text(json.dumps(found))
     result = CliRunner().invoke(tinynet, ["claims", "--preset", preset(), "--store", str(store.root)])
     assert result.exit_code == 0
     reason = f"training version was {TRAINING_VERSION - 1}, is {TRAINING_VERSION}"
-    assert result.stderr == f"warning: {len(store.records())} records in {store.root} are stale: {reason}\n"
+    assert result.stderr == f"warning: 2 of the records behind these findings are stale: {reason}\n"
 
 
 def test_the_mark_stands_on_the_pages_of_stale_records_only(preset):

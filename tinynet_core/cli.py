@@ -242,9 +242,10 @@ def claims(preset: str, store: str, form: str) -> None:
 
     kept = Study(preset, store).store
     table = ledger(kept)
-    stale = Counter(reason for record in kept.records() if (reason := outdated(record, cores())))
-    for reason, n in stale.most_common():
-        click.echo(f"warning: {n} records in {kept.root} are stale: {reason}", err=True)
+    behind = {*" ".join(table.records).split()}
+    found = (outdated(record, cores()) for record in kept.records() if record.key in behind)
+    for reason, n in Counter(filter(None, found)).most_common():
+        click.echo(f"warning: {n} of the records behind these findings are stale: {reason}", err=True)
     if form == "csv":
         click.echo(table.to_csv(index=False), nl=False)
     else:

@@ -208,15 +208,19 @@ class Comparison:
     def beats(self, rivals: Mapping[str, Pairs]) -> Finding:
         """Whether ours is ahead of every one of ``rivals`` in the average of its pairs that count, by its interval.
 
-        It is not where it is clearly behind one. Undecided elsewhere, where a rival has no pair that counts, and where
-        a network has fewer than ``ENOUGH_SEEDS`` finished seeds.
+        It is not where it is clearly behind one. Undecided elsewhere, where fewer than half of a rival's trained pairs
+        count, where a network has fewer than ``ENOUGH_SEEDS`` finished seeds, and where one of ours was trained and
+        never finished.
         """
+        if failed := self._failed([pair for pairs in rivals.values() for pair in pairs]):
+            return self._finding(None, failed)
         kept = {label: self.kept(pairs) for label, pairs in rivals.items()}
         gaps = [self.average(pairs) for pairs in kept.values() if pairs]
         used = {name for pairs in kept.values() for pair in pairs for name in pair}
         ahead, clear = sum(gap.value > 0 for gap in gaps), sum(gap.clear for gap in gaps)
         behind = sum(gap.verdict == "worse" for gap in gaps)
-        enough = self.told(used) and all(kept.values())
+        trained = {label: sum({*pair} <= {*self.networks.index} for pair in x) for label, x in rivals.items()}
+        enough = self.told(used) and all(x and 2 * len(x) >= trained[label] for label, x in kept.items())
         value = True if clear == len(rivals) else False if behind else None
         note = f"ahead of {ahead} of {len(gaps)}, clearly of {clear}, clearly behind {behind}"
         return self._finding(value if enough else None, note + self._lacking(rivals.values(), used))
@@ -228,8 +232,8 @@ class Comparison:
         seeds, and where one of ours was trained and never finished: leaving it out would flatter ours.
         """
         kept = self.kept(pairs)
-        if failed := [ours for ours, _ in pairs if ours in self.networks.index and ours not in self.top1]:
-            return self._finding(None, f"no run finished of {', '.join(failed)}")
+        if failed := self._failed(pairs):
+            return self._finding(None, failed)
         if not kept:
             return self._finding(None, self._lacking([pairs], set()).removeprefix("; "))
         gap, used = self.average(kept), {name for pair in kept for name in pair}
@@ -299,6 +303,11 @@ class Comparison:
         """Those of ``pairs`` of which both networks count."""
         return [pair for pair in pairs if all(map(self.counts, pair))]
 
+    def _failed(self, pairs: Pairs) -> str:
+        """Which of ours were trained and never finished, as a note; leaving them out would flatter ours."""
+        names = dict.fromkeys(ours for ours, _ in pairs if ours in self.networks.index and ours not in self.top1)
+        return f"no run finished of {', '.join(names)}" if names else ""
+
     def told(self, names: set[str]) -> bool:
         """Whether each of these networks has seeds enough to decide a claim."""
         return bool(names) and min(len(self.top1[name]) for name in names) >= ENOUGH_SEEDS
@@ -339,11 +348,11 @@ def absences(series: Series, frame: pd.DataFrame) -> str:
 
 def hardly_learned(series: Series, frame: pd.DataFrame) -> list[str]:
     """The finished runs, which count, that end below ``LEARNED`` times chance, as lines of a Markdown list."""
-    chance = {experiment.key: 1 / experiment.dataset.classes for experiment in series.all()}
+    chance = {name: 1 / experiments[0].dataset.classes for name, experiments in series.items()}
     done = frame[frame.status == "done"]
     return [
-        f"- *{x.model}*, seed {x.seed}, counts, but hardly learned: {x.top1:.1%}, guessing {chance[x.key]:.1%}"
-        for x in done[done.top1 < LEARNED * done.key.map(chance)].itertuples()
+        f"- *{x.model}*, seed {x.seed}, counts, but hardly learned: {x.top1:.1%}, guessing {chance[x.model]:.1%}"
+        for x in done[done.top1 < LEARNED * done.model.map(chance)].itertuples()
     ]
 
 

@@ -8,6 +8,7 @@ they name none.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import inf, isnan, nan, sqrt
 
 import numpy as np
@@ -215,38 +216,60 @@ def winners_curse(true: ArrayLike, sd: float, draws: int = 20_000, seed: int = 0
 class Passing:
     """Of ``n`` models with one run each, ``ahead`` were above the mean of a rival, and ``clearly`` above by the spread.
 
-    ``luck``: as many as that pass clearly in 5% of studies where all n are as good as the rival.
+    ``luck``: as many as that pass clearly in 5% of studies where all n are as good as the rival. ``known``: whether
+    there is a spread to tell it by.
     """
 
     n: int
     ahead: int
     clearly: int
     luck: int
+    known: bool = True
 
     @property
     def verdict(self) -> bool | None:
         """Whether some are better: more pass clearly than by luck, or none is ahead at all; None where it is open."""
-        return True if self.clearly > self.luck else False if self.n and not self.ahead else None
+        if not (self.known and self.n):
+            return None
+        return True if self.clearly > self.luck else None if self.ahead else False
 
     def __str__(self) -> str:
-        return f"{self.ahead} of {self.n} ahead, {self.clearly} clearly, by luck up to {self.luck}"
+        told = f"{self.clearly} clearly, by luck up to {self.luck}" if self.known else "how clearly is unknown"
+        return f"{self.ahead} of {self.n} ahead, {told}"
 
 
-def passing(runs: ArrayLike, rival: ArrayLike, sd: float) -> Passing:
+def passing(runs: ArrayLike, rival: ArrayLike, spread: Spread) -> Passing:
     """Which of many models, one run each (n,), are better than a ``rival`` with its runs (k,), all in log odds.
 
-    One passes clearly where it leads the rival's mean by more than the 95% interval of such a difference at spread
-    ``sd``. Each of n equal models does with probability 2.5%, and all together when the rival was unlucky:
-    ``luck`` is the 95% quantile of the number, by numerical integration over the rival's luck.
+    One passes clearly where it leads the rival's mean by more than the 95% interval of such a difference, Student's t
+    with the freedom of ``spread``. Each of n equal models does with probability 2.5%, and many at once where the rival
+    was unlucky or the spread came out too small: ``luck`` is the 95% quantile of their number, by numerical integration
+    over both.
     """
     x, other = np.asarray(runs, dtype=float), np.asarray(rival, dtype=float)
-    margin = stats.norm.ppf(0.975) * sqrt(1 + 1 / other.size)
     lead = x - other.mean()
+    ahead = int((lead > 0).sum())
+    if not spread.known:
+        return Passing(x.size, ahead, 0, 0, known=False)
+    margin = _margin(other.size, spread.freedom)
+    clearly = int((lead > margin * spread.sd).sum())
+    return Passing(x.size, ahead, clearly, _luck(x.size, other.size, spread.freedom))
+
+
+def _margin(k: int, freedom: int) -> float:
+    """The 95% reach, in standard deviations, of one run less the mean of k others."""
+    return float(stats.t.ppf(0.975, freedom)) * sqrt(1 + 1 / k)
+
+
+@lru_cache(maxsize=256)
+def _luck(n: int, k: int, freedom: int) -> int:
+    """``Passing.luck`` for n models against k runs, by the luck of the rival (Hermite nodes) and of the spread."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
-    each = stats.norm.sf(margin + nodes / sqrt(other.size))
-    share = stats.binom.cdf(np.arange(x.size + 1)[:, None], x.size, each) @ (weights / weights.sum())
-    luck = int(np.argmax(share >= 0.95))
-    return Passing(x.size, int((lead > 0).sum()), int((lead > margin * sd).sum()), luck)
+    estimates = np.sqrt(stats.chi2.ppf((np.arange(100) + 0.5) / 100, freedom) / freedom)
+    each = stats.norm.sf(_margin(k, freedom) * estimates[:, None] + nodes / sqrt(k))
+    numbers = np.arange(n + 1)[:, None, None]
+    share = stats.binom.cdf(numbers, n, each).mean(axis=1) @ (weights / weights.sum())
+    return int(np.argmax(share >= 0.95))
 
 
 def shrunken(top1: ArrayLike, sd: float) -> np.ndarray:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from tinynet_core.errors import UserError
+from tinynet_core.paper.claims import findings_path
 from tinynet_core.presets import load_preset, project_root
 from tinynet_core.record import processor
 from tinynet_core.store import FILE
@@ -75,6 +77,7 @@ def execute_all(preset: str, store: Path, train: bool, build: Path) -> tuple[lis
         for notebook, failure in _execute_together(todo, parameters, build / "failed"):
             if failure:
                 failed[notebook.name] = failure
+                findings_path(store, notebook.stem).unlink(missing_ok=True)  # what it found before does not count
             else:
                 fresh.add(notebook.name)
     finally:  # notebooks may add records, so what each one saw is only settled now
@@ -145,6 +148,10 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
         scratch.rename(failed / notebook.name)
         failure = NotebookFailed(notebook.name, f"{error.ename}: {error.evalue}", failed / notebook.name)
         raise (NotebookError(str(failure)) if error.ename in ENDS_ALL else failure) from None
+    except (DeadKernelError, CellTimeoutError) as error:
+        failed.mkdir(parents=True, exist_ok=True)
+        scratch.rename(failed / notebook.name)
+        raise NotebookFailed(notebook.name, f"{type(error).__name__}: {error}", failed / notebook.name) from None
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise

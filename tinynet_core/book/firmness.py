@@ -14,8 +14,6 @@ NEAR = 0.8
 
 def firmness(study: Study) -> str:
     """A Markdown list for the page of conclusions."""
-    if study.sampled.preset.random_sample is None:
-        return "This preset has no random sample, so there is no formula to test."
     return "\n".join([_seeds(study.sampled), *_formula(study.sampled)])
 
 
@@ -35,6 +33,8 @@ def _seeds(study: Study) -> str:
 
 
 def _formula(study: Study) -> list[str]:
+    if study.preset.random_sample is None:
+        return ["- *The formula:* this preset has no random sample to fit one on."]
     models = study.random_sample()
     kept = models[models.frontier].sort_values("macs")
     if len(kept) <= FEWEST:

@@ -15,7 +15,7 @@ from tinynet_core.book.pdf import FILE, chromium, write_pdf
 from tinynet_core.book.sitemap import write_sitemap
 from tinynet_core.book.stage import stage
 from tinynet_core.errors import UserError
-from tinynet_core.paper.claims import findings_path, ledger
+from tinynet_core.paper.claims import ledger
 from tinynet_core.presets import load_preset, project_root
 from tinynet_core.resources import cores
 from tinynet_core.staleness import summary
@@ -66,8 +66,6 @@ def make_book(
         study.make_records()
     stale = stale_pages(study)
     executed, failed = execute_all(study.preset_argument, study.store.root, train, build)
-    for name in failed:  # what it found before does not count
-        findings_path(study.store, Path(name).stem).unlink(missing_ok=True)
     index, stamp = build / "html" / "index.html", build / "html.sha256"
     now = _inputs_digest(root, executed, study, stale, f"{address} {repository} {pdf} {failed}")
     if not (index.exists() and stamp.exists() and stamp.read_text() == now):

@@ -72,7 +72,9 @@ def stage(
     _fill(folder / "intro.md", at_a_glance(answered(table)), "answers")
     _fill(folder / "intro.md", files, "files")
     _fill(folder / "conclusions.md", mark + conclusions(preset, store))
-    _fill(folder / "conclusions.md", firmness(study), "firmness")
+    behind = [name for name in failed if name.startswith(("22_", "23_"))]
+    firm = f"Not known: {' and '.join(behind)} failed." if behind else firmness(study)
+    _fill(folder / "conclusions.md", firm, "firmness")
     _fill(folder / "conclusions.md", next_steps(), "next steps")
     _fill(folder / "calibration.md", _calibration_table(root / "book" / "calibration.csv"))
     _fill(folder / "dataset.md", NO_RELEASE if stale else _dataset(study, folder / "dataset"))

@@ -77,6 +77,8 @@ def settled(claim: Claim, low: float, high: float) -> bool:
 
     It does where both ends agree with the paper, exactly or within tolerance, or where both differ on the same side.
     """
+    if math.isnan(low) or math.isnan(high):
+        return False
     differ = [verdict(claim, end) == "differs" for end in (low, high)]
     return not any(differ) or (all(differ) and not low <= claim.paper <= high)
 
@@ -95,7 +97,7 @@ def write_claims(store: Store, notebook: str, findings: dict[str, Finding]) -> p
         )
     for key, finding in findings.items():
         verdict(claims()[key], finding.value)
-    path = findings_path(store, notebook)
+    path = findings_path(store.root, notebook)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(f".{os.getpid()}.tmp")
     scratch.write_text(json.dumps({key: f.model_dump() for key, f in findings.items()}, indent=1) + "\n")
@@ -104,9 +106,9 @@ def write_claims(store: Store, notebook: str, findings: dict[str, Finding]) -> p
     return mine[["statement", "verdict", "paper", "ours", "interval", "evidence", "note"]]
 
 
-def findings_path(store: Store, notebook: str) -> Path:
-    """The file of the findings of a notebook, given by its name without the suffix."""
-    return store.root / "claims" / f"{notebook}.json"
+def findings_path(store: Path, notebook: str) -> Path:
+    """The file in the folder ``store`` of the findings of a notebook, given by its name without the suffix."""
+    return store / "claims" / f"{notebook}.json"
 
 
 def ledger(store: Store) -> pd.DataFrame:
