@@ -120,6 +120,14 @@ def test_what_all_notebooks_would_fail_of_ends_the_build(tmp_path, error):
     assert not isinstance(raised.value, NotebookFailed)
 
 
+def test_a_kernel_that_dies_is_a_failed_notebook_with_the_time_of_its_end(tmp_path):
+    path = tmp_path / "x.ipynb"
+    nbformat.write(new(["import os; os._exit(1)"]), path)
+    with pytest.raises(NotebookFailed, match=r"x\.ipynb failed: DeadKernelError: ") as failed:
+        execute(path, tmp_path / "out.ipynb", {"preset": 2}, tmp_path / "failed")
+    assert nbformat.read(failed.value.kept, as_version=4).metadata.papermill.end_time
+
+
 def test_the_page_of_a_failed_notebook_says_so_and_shows_no_traceback(tmp_path):
     path = tmp_path / "11_scale.ipynb"
     notebook = new(["2 + 2", "import json; json.loads('')"])

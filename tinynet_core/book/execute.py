@@ -143,15 +143,14 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
             log_output=False,
             execution_timeout=CELL_TIMEOUT_S,
         )
-    except PapermillExecutionError as error:
+    except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
         failed.mkdir(parents=True, exist_ok=True)
         scratch.rename(failed / notebook.name)
-        failure = NotebookFailed(notebook.name, f"{error.ename}: {error.evalue}", failed / notebook.name)
-        raise (NotebookError(str(failure)) if error.ename in ENDS_ALL else failure) from None
-    except (DeadKernelError, CellTimeoutError) as error:
-        failed.mkdir(parents=True, exist_ok=True)
-        scratch.rename(failed / notebook.name)
-        raise NotebookFailed(notebook.name, f"{type(error).__name__}: {error}", failed / notebook.name) from None
+        kind, text = type(error).__name__, str(error)
+        if isinstance(error, PapermillExecutionError):
+            kind, text = error.ename, error.evalue
+        failure = NotebookFailed(notebook.name, f"{kind}: {text}", failed / notebook.name)
+        raise (NotebookError(str(failure)) if kind in ENDS_ALL else failure) from None
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
