@@ -1,8 +1,9 @@
-# make book   the website, from a bare machine with Python >= 3.11 and make
+# make book   the website from the published records, from a bare machine with Python >= 3.11 and make
+# make smoke  a small study from nothing: trained, built, and some of it trained again
 # make test   lint, unit tests, notebooks and the site in a real browser
 # make soak   kill a sweep at random moments, many times, and compare every record
 # make bench  the performance claims, each beside a peer
-PRESET ?= smoke
+PRESET ?= reduced
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -31,15 +32,15 @@ smoke: $(READY)
 sweep: $(READY)
 	$(BIN)/tinynet sweep $(PRESET) --store runs/$(PRESET) $(if $(PAGE),--page $(PAGE))
 
-# The nodes of a simulated cluster need the machine to themselves. The notebooks train the smoke preset once, for the site;
-# nbmake then finds its records. Two of them are trained again and compared.
+# The nodes of a simulated cluster need the machine to themselves. The site and the notebooks rest on the published records,
+# of which two are trained again and compared; "make smoke" trains a whole study from nothing.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests --ignore=tests/book --ignore=tests/test_ray.py -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/test_ray.py
-	$(BIN)/tinynet book smoke
+	$(BIN)/tinynet book reduced
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/book -n 2
 	OMP_NUM_THREADS=1 $(BIN)/pytest --nbmake --nbmake-timeout=900 -n 2 notebooks
-	$(BIN)/tinynet verify smoke --records 2
+	$(BIN)/tinynet verify reduced --records 2
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -49,9 +49,9 @@ def test_no_outputs_and_the_plain_kernel(notebook):
     assert notebook.metadata.kernelspec.name == "python3"
 
 
-def test_one_parameters_cell_with_the_smoke_preset(notebook):
+def test_one_parameters_cell_with_the_published_preset(notebook):
     (cell,) = [c for c in code_cells(notebook) if "parameters" in c.metadata.get("tags", [])]
-    assert 'preset = "smoke"' in cell.source
+    assert 'preset = "reduced"' in cell.source
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

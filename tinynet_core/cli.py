@@ -230,7 +230,7 @@ def book(preset: str, store: str, train: bool | None, build: Path | None, pdf: b
 
 
 @tinynet.command()
-@click.option("--preset", default="smoke", show_default=True)
+@click.option("--preset", default="reduced", show_default=True)
 @store_option
 @click.option("--format", "form", type=click.Choice(["text", "csv"]), default="text", show_default=True)
 def claims(preset: str, store: str, form: str) -> None:

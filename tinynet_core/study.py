@@ -61,7 +61,7 @@ class Study:
         Whether to train what is missing; otherwise ``MissingRecords`` lists it.
     """
 
-    def __init__(self, preset: str = "smoke", store: str | Path = "", train: bool = True) -> None:
+    def __init__(self, preset: str = "reduced", store: str | Path = "", train: bool = True) -> None:
         self.preset: Preset = load_preset(preset)
         self.sampled: Study = self
         """The study with the random samples and Tables 1 and 2, which is this one or that of ``sampled_on``."""

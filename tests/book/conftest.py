@@ -12,7 +12,7 @@ from tinynet_core.book.pdf import PdfError, chromium
 from tinynet_core.presets import project_root
 
 ROOT = project_root()
-PRESET = "smoke"
+PRESET = "reduced"
 
 
 @pytest.fixture(scope="session")
