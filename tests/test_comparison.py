@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import t, ttest_1samp, ttest_ind
 
 from tinynet_core import figures
-from tinynet_core.comparison import Comparison, Interval, absences, contrast, hardly_learned, one_each
+from tinynet_core.comparison import Comparison, Interval, absences, contrast, one_each, troubled_runs
 from tinynet_core.paper.cells import cells
 from tinynet_core.series import Series
 
@@ -232,13 +232,16 @@ def test_what_is_absent_is_named():
     ]
 
 
-def test_runs_that_hardly_learned_are_named(make_experiment):
+def test_runs_that_failed_or_hardly_learned_are_named(make_experiment):
     """Four classes: below 75% is below three times chance."""
     series = Series()
     series["a"] = [make_experiment(seed=seed) for seed in range(3)]
     frame = runs({"a": [0.26, 0.8, None]}).assign(key=[e.key for e in series["a"]])
-    assert hardly_learned(series, frame) == ["- *a*, seed 0, counts, but hardly learned: 26.0%, guessing 25.0%"]
-    assert absences(series, frame).splitlines()[-1] == hardly_learned(series, frame)[0]
+    assert troubled_runs(series, frame) == [
+        "- *a*, seed 2, failed: diverged",
+        "- *a*, seed 0, counts, but hardly learned: 26.0%, guessing 25.0%",
+    ]
+    assert absences(series, frame).splitlines() == troubled_runs(series, frame)
 
 
 def test_what_a_formula_was_stretched_for_is_shown_and_does_not_count():

@@ -337,20 +337,18 @@ def one_each(ours: str, rivals: Sequence[str]) -> dict[str, Pairs]:
 def absences(series: Series, frame: pd.DataFrame) -> str:
     """What is missing or hardly learned, each with its reason, as a Markdown list or one sentence.
 
-    Networks that cannot be had, runs that failed, and what ``hardly_learned``.
+    Networks that cannot be had, and ``troubled_runs``.
     """
     lines = [f"- *{name}* cannot be had: {why}" for name, why in series.unreachable.items()]
-    failures = frame[frame.status == "failed"]
-    lines += [f"- *{x.model}*, seed {x.seed}, failed: {x.reason}" for x in failures.itertuples()]
-    lines += hardly_learned(series, frame)
+    lines += troubled_runs(series, frame)
     return "\n".join(lines) or "Every network could be built, every run finished, and all are above three times chance."
 
 
-def hardly_learned(series: Series, frame: pd.DataFrame) -> list[str]:
-    """The finished runs, which count, that end below ``LEARNED`` times chance, as lines of a Markdown list."""
+def troubled_runs(series: Series, frame: pd.DataFrame) -> list[str]:
+    """Failed runs, and finished ones below ``LEARNED`` times chance, which count, as lines of a Markdown list."""
     chance = {name: 1 / experiments[0].dataset.classes for name, experiments in series.items()}
-    done = frame[frame.status == "done"]
-    return [
+    failed, done = frame[frame.status == "failed"], frame[frame.status == "done"]
+    return [f"- *{x.model}*, seed {x.seed}, failed: {x.reason}" for x in failed.itertuples()] + [
         f"- *{x.model}*, seed {x.seed}, counts, but hardly learned: {x.top1:.1%}, guessing {chance[x.model]:.1%}"
         for x in done[done.top1 < LEARNED * done.model.map(chance)].itertuples()
     ]

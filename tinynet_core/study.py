@@ -23,6 +23,7 @@ from tinynet_core.record import Record
 from tinynet_core.scale import Base, eq5_width
 from tinynet_core.series import AFTER_SAMPLE, KNOWN, SAMPLED, Sample, Series
 from tinynet_core.shrinking import BudgetWarning, solve_width
+from tinynet_core.spread import Spread, log_odds, seed_spread
 from tinynet_core.staleness import Stale, StaleWarning, outdated, replaced, stand_in, summary
 from tinynet_core.store import FILE, Store, to_frame
 from tinynet_core.sweeps import SweepStopped, run, sweep
@@ -154,6 +155,12 @@ class Study:
                     found[f"{name} ({page})"] = experiments
                     seen.add(experiments[0].key)
         return found
+
+    def seed_spread(self) -> Spread:
+        """The spread of the log odds of top-1 between seeds, pooled over the networks of ``repeated``."""
+        runs = self.named_frame(self.repeated())
+        done, images = runs[runs.status == "done"], self.preset.dataset.val_images
+        return seed_spread({name: log_odds(x, images) for name, x in done.groupby("model", sort=False).top1})
 
     def curves(self, series: Mapping[str, Sequence[Experiment]]) -> pd.DataFrame:
         """One row per epoch of every finished training in ``series``, with columns model, seed and the curve's own."""

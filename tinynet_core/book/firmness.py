@@ -5,7 +5,7 @@ from tinynet_core.comparison import ENOUGH_SEEDS
 from tinynet_core.figures import DIMENSIONS
 from tinynet_core.formula import TinyFormula
 from tinynet_core.robustness import FEWEST, coverage, leave_one_out, prediction_errors
-from tinynet_core.spread import log_odds, resolvable, seed_spread
+from tinynet_core.spread import resolvable
 from tinynet_core.study import Study
 
 NEAR = 0.8
@@ -18,9 +18,7 @@ def firmness(study: Study) -> str:
 
 
 def _seeds(study: Study) -> str:
-    runs = study.named_frame(study.repeated())
-    done, images = runs[runs.status == "done"], study.preset.dataset.val_images
-    spread = seed_spread({name: log_odds(x, images) for name, x in done.groupby("model", sort=False).top1})
+    spread = study.seed_spread()
     if not spread.known:
         return "- *Seeds:* every network has one, so nothing can be told of the luck in an accuracy."
     smallest = 100 * resolvable(spread.at(NEAR).sd, ENOUGH_SEEDS, spread.freedom)
