@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from matplotlib.collections import LineCollection
 
 from tinynet_core.figures import compared_models, plotted
 from tinynet_core.notebook import FIGURE_DATA, _keep_vectors_and_data
@@ -40,6 +41,14 @@ def test_points_lines_intervals_bands_and_bars(axes):
     assert of["bar"][["series", "x", "y", "x_end", "y_end"]].to_numpy().tolist() == [["share", 3.5, 0, 4.5, 2.5]]
     corners = of["outline of a band"][["x", "y"]].drop_duplicates().to_numpy().tolist()
     assert {(0, 0), (1, 0), (1, 1), (0, 1)} <= set(map(tuple, corners))
+
+
+def test_each_part_of_a_line_with_gaps_is_an_interval(axes):
+    gap = [np.nan, np.nan]
+    axes.add_collection(LineCollection([[[1, 2], [1, 3], gap, [4, 5], [4, 6], gap], [[7, 8], [7, 9]], [[0, 1], gap]]))
+    frame = plotted(axes.figure)
+    assert set(frame.drawn_as) == {"interval"}
+    assert frame[["x", "y", "x_end", "y_end"]].to_numpy().tolist() == [[1, 2, 1, 3], [4, 5, 4, 6], [7, 8, 7, 9]]
 
 
 def test_a_named_position_is_its_name(axes):

@@ -211,7 +211,7 @@ def book(preset: str, store: str, train: bool | None, build: Path | None, pdf: b
 
     Stale records and notebooks that fail are marked on their pages, and the exit status is then 1.
     """
-    from tinynet_core.book import make_book
+    from tinynet_core.book.site import make_book
 
     built = make_book(preset, store, train, build, pdf)
     click.echo(built.index)

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -144,7 +145,7 @@ class Study:
         """The random sample with the tiny formula fitted on its frontier."""
         models = self.random_sample()
         kept = models[models.frontier]
-        return Sample(models, TinyFormula().fit(kept.c, kept.r, kept.d))
+        return Sample(models, _fitted(*(tuple(kept[name]) for name in ("c", "r", "d"))))
 
     def repeated(self, pages: Sequence[str] = REPEATED) -> Series:
         """The networks of ``pages`` under the preset's own recipe, each once with its seeds; empty with one seed."""
@@ -344,6 +345,11 @@ class Study:
         lacking = set() if sampled.random_sample else NEED_SAMPLE
         lacking = lacking | (set() if sampled.equal_cost_sample else NEED_EQUAL_COST)
         return set(PAGES) - lacking - (set() if self.preset.detection else {"table5"})
+
+
+@lru_cache(maxsize=4)
+def _fitted(c: tuple[float, ...], r: tuple[float, ...], d: tuple[float, ...]) -> TinyFormula:
+    return TinyFormula().fit(c, r, d)
 
 
 def default_store(preset: Preset) -> Path:

@@ -14,7 +14,9 @@ from typing import Any
 import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
+from tinynet_core.book import kernels
 from tinynet_core.errors import UserError
 from tinynet_core.paper.claims import findings_path
 from tinynet_core.presets import load_preset, project_root
@@ -45,6 +47,8 @@ class NotebookFailed(NotebookError):
         return f"{self.name} failed: {self.reason}\nthe failed run is kept as {self.kept}"
 
 
+ENCRYPTED = Config(KernelManager={"transport_encryption": "auto"})
+"""Other users of the machine cannot read what goes to and from a kernel."""
 ENDS_ALL = {"MissingRecords", "SweepStopped", "KeyboardInterrupt"}
 """Errors in a notebook that the others would have too."""
 
@@ -91,7 +95,7 @@ def _execute_together(
     todo: list[tuple[Path, Path]], parameters: dict, failed: Path
 ) -> Iterator[tuple[Path, NotebookFailed | None]]:
     """Run notebooks two at a time, each in a kernel of its own, and yield them with what went wrong in it."""
-    with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), _start) as pool:
         running = [pool.submit(execute, notebook, out, parameters, failed) for notebook, out in todo]
         try:
             for (notebook, _), future in zip(todo, running, strict=True):
@@ -107,9 +111,10 @@ def _execute_together(
             pool.shutdown(cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _start() -> None:
     """One thread a kernel, unless the user says otherwise: the small problems of notebooks get slower with more."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    kernels.offer()
 
 
 def _write_ledger(path: Path, entries: dict[str, str]) -> None:
@@ -142,6 +147,7 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
             progress_bar=False,
             log_output=False,
             execution_timeout=CELL_TIMEOUT_S,
+            config=ENCRYPTED,
         )
     except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
         failed.mkdir(parents=True, exist_ok=True)

@@ -111,10 +111,17 @@ def enumerated_scales(
 
 
 def _upright(axes: Axes, networks: pd.DataFrame, colours: np.ndarray) -> None:
-    """A bar over the depths of each network; told where they all are, the axes need not ask each of thousands."""
-    ends = [networks[["r", end]].to_numpy() for end in ("d_low", "d_high")]
-    bars = LineCollection([*np.stack(ends, axis=1)], colors=colours, linewidth=1.8, rasterized=True)
+    """A bar over the depths of each network.
+
+    Those of one colour are one line with gaps, and the axes are told where they all are: there are tens of thousands.
+    """
+    ends = np.stack([networks[["r", end]].to_numpy() for end in ("d_low", "d_high")], axis=1)
+    gapped = np.concatenate([ends, np.full((len(ends), 1, 2), np.nan)], axis=1)
+    found, alike = np.unique(colours, axis=0, return_inverse=True)
+    order = [*dict.fromkeys(alike)]  # that of the networks, which lie on top of each other
+    lines = [gapped[alike == i].reshape(-1, 2) for i in order]
+    bars = LineCollection(lines, colors=found[order], linewidth=1.8, rasterized=True)
     bars.set_in_layout(False)
     axes.add_collection(bars, autolim=False)
-    axes.update_datalim(np.concatenate(ends))
+    axes.update_datalim(ends.reshape(-1, 2))
     axes.autoscale_view()

@@ -51,10 +51,8 @@ def _rows(axes: Axes) -> Iterator[dict[str, Any]]:
             for (x, y), colour in zip(offsets, colours, strict=False):
                 yield row("points", found, x, y, colour_value=colour)
         elif isinstance(found, LineCollection) and found.get_transform() == axes.transData:
-            for segment in found.get_segments():
-                if len(segment) == 2:
-                    (x, y), (x_end, y_end) = np.asarray(segment)
-                    yield row("interval", found, x, y, x_end=_short(x_end), y_end=_short(y_end))
+            for (x, y), (x_end, y_end) in _intervals(found):
+                yield row("interval", found, x, y, x_end=_short(x_end), y_end=_short(y_end))
         elif isinstance(found, PolyCollection):
             for path in found.get_paths():
                 yield from (row("outline of a band", found, x, y) for x, y in np.asarray(path.vertices))
@@ -62,6 +60,17 @@ def _rows(axes: Axes) -> Iterator[dict[str, Any]]:
         if isinstance(bars, BarContainer):
             for bar in bars.patches:
                 yield row("bar", bars, *_corner(bar, name_x, name_y), **_far(bar))
+
+
+def _intervals(lines: LineCollection) -> Iterator[np.ndarray]:
+    """The two ends of each line that has two, and of each such part of a line with gaps."""
+    for path in lines.get_paths():
+        points = np.asarray(path.vertices)
+        gaps = np.isnan(points).any(axis=1)
+        for part in np.split(points, np.flatnonzero(gaps)):
+            ends = part[~np.isnan(part).any(axis=1)]
+            if len(ends) == 2:
+                yield ends
 
 
 def _corner(bar: Any, name_x: "_Names", name_y: "_Names") -> tuple[float, float]:

@@ -1,0 +1,79 @@
+"""Kernels for the notebooks that start with the imports done: importing is most of what a notebook of the book does."""
+
+import logging
+import os
+import sys
+from functools import cache
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.forkserver import set_forkserver_preload
+from typing import Any
+
+from ipykernel.kernelapp import IPKernelApp
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning import LocalProvisioner
+
+NAME = "tinynet-forked"
+"""Of the entry point in ``pyproject.toml``."""
+IMPORTED = (
+    *("torch", "torchvision", "timm", "sklearn.gaussian_process", "matplotlib.pyplot"),
+    *("tinynet_core.figures", "tinynet_core.study", "tinynet_core.cli", "tinynet_core.book.kernels"),
+)
+
+INTERRUPTED = "KeyboardInterrupt caught in kernel."
+"""What a kernel may say when it is shut down, as it is interrupted first."""
+
+
+def offer() -> None:
+    """Let Jupyter start the kernels of this process and its children in this way, where forking is safe."""
+    if sys.platform == "linux":
+        os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
+
+
+class ForkedKernels(LocalProvisioner):
+    """Forks each kernel off a server of this process, which has only imported ``IMPORTED`` and runs one thread."""
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Start a kernel; ``cmd`` is the command of its specification: [python, -m, ipykernel_launcher, ...]."""
+        arguments = cmd[cmd.index("ipykernel_launcher") + 1 :]
+        self.cwd = kwargs.get("cwd") or os.getcwd()
+        process = _server().Process(target=_kernel, args=(arguments, kwargs["env"], self.cwd))
+        process.start()
+        self.process = _Forked(process)  # type: ignore[assignment]
+        self.pid = self.pgid = process.pid
+        return self.connection_info
+
+
+class _Forked:
+    """A process of ``multiprocessing`` with as much of ``subprocess.Popen`` as Jupyter uses."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, process: ForkServerProcess) -> None:
+        self._process = process
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        self._process.join()
+        return self._process.exitcode
+
+    def send_signal(self, signum: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signum)
+
+
+@cache
+def _server() -> ForkServerContext:
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # a kernel sets it, too late for matplotlib
+    set_forkserver_preload([*IMPORTED])
+    return get_context("forkserver")
+
+
+def _kernel(arguments: list[str], env: dict[str, str], cwd: str) -> None:
+    os.setsid()
+    os.environ.update(env)
+    os.chdir(cwd)
+    logging.getLogger("IPKernelApp").addFilter(lambda record: record.getMessage() != INTERRUPTED)
+    IPKernelApp.launch_instance([*arguments, f"--IPKernelApp.parent_handle={os.getppid()}"])  # it ends with the server
