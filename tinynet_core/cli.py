@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from tinynet_core.dataset_command import dataset_command
 from tinynet_core.errors import UserError
 from tinynet_core.networks import SCALABLE, Network, network
-from tinynet_core.report import architecture, cost_lines, shrunk_json, shrunk_text
 from tinynet_core.scale import Scale
 from tinynet_core.store_commands import store
 from tinynet_core.train_commands import released_command, store_option, sweep_command, train_command
@@ -68,6 +67,8 @@ def cost(name: str | None, r: float | None, d: float | None, w: float | None, he
 
     Without NAME: every network of the paper's Tables 3 and 6 beside the numbers printed there.
     """
+    from tinynet_core.report import architecture, cost_lines
+
     if name is None:
         if (r, d, w, head) != (None,) * 4:
             raise click.UsageError("--r, --d, --w and --head go with NAME")
@@ -114,6 +115,7 @@ def shrink(
     NAME is a scalable network such as efficientnet_b0, resnet50 or ghostnet_a, or a function of your own that builds a
     torch module from a Scale: my_file.py:build or my_package.my_module:build.
     """
+    from tinynet_core.report import shrunk_json, shrunk_text
     from tinynet_core.shrinking import TOLERANCE, Budget, off_budget, released_formula, shrunk
 
     budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency}
