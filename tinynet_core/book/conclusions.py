@@ -1,6 +1,5 @@
 """The page of conclusions: the paper's claims as plain questions, each with its answer here and the evidence."""
 
-from datetime import timedelta
 from functools import cache
 from typing import get_args
 
@@ -92,11 +91,11 @@ def _basis(preset: Preset, records: pd.DataFrame) -> str:
     if records.empty:
         return "There are no records: nothing was trained for this site."
     failed = int((records.status == "failed").sum())
-    hours = timedelta(seconds=round(records.wall_s.sum()))
+    hours = records.wall_s.sum() / 3600
     trained = int(records.kind.isin(["training", "detection"]).sum())
     return (
         f"This site rests on {trained} trained networks of the preset `{preset.name}`, of which {failed} failed; one "
-        f"core needs {hours} (h:mm:ss) for them. What it says of accuracy is **{preset.evidence}** "
+        f"core needs {hours:.1f} hours for them. What it says of accuracy is **{preset.evidence}** "
         f"evidence: {preset.about}"
     )
 
@@ -126,11 +125,14 @@ def _printed() -> set[str]:
 
 def _item(row) -> str:
     """One claim: its verdict, what the paper says, and what was found."""
-    evidence, word = f" ({row.evidence})" if row.evidence else "", WORDS[row.verdict]
-    if row.paper != "holds":
-        evidence = f" Paper: {row.paper}; here: {row.ours or 'not decided'}{evidence}."
-        word = "Another number" if row.verdict == "differs" else word
-    return f"- *{word}:* {row.statement}{evidence} {row.note[:1].upper()}{row.note[1:]}."
+    here = f"here ({row.evidence})" if row.evidence else "here"
+    if row.paper == "holds":
+        found = f"H{here[1:]}: {row.note}." if row.note else ""
+        return f"- *{WORDS[row.verdict]}:* {row.statement} {found}".rstrip()
+    word = "Another number" if row.verdict == "differs" else WORDS[row.verdict]
+    ours = row.ours.strip("()") if row.verdict != "not attempted" else f"not decided {row.ours}".rstrip()
+    told = f"; {row.note}" if row.note else ""
+    return f"- *{word}:* {row.statement} Paper: {row.paper}; {here}: {ours}{told}."
 
 
 def _links(rows: pd.DataFrame) -> str:
