@@ -10,7 +10,7 @@ from tinynet_core.book.provenance import EXACT
 from tinynet_core.experiments import Experiment
 from tinynet_core.paper.cells import TABLES, cells
 from tinynet_core.paper.claims import Verdict, ledger
-from tinynet_core.paper.questions import Question, answered
+from tinynet_core.paper.questions import AGREE, Question, answered
 from tinynet_core.presets import Preset, project_root
 from tinynet_core.store import Store
 from tinynet_core.study import Study
@@ -38,7 +38,7 @@ def standing(preset: Preset, table: pd.DataFrame) -> str:
     """In a few sentences, what held on a site of ``preset``: of the counted and quoted claims, and of the others."""
     counted = table.evidence.isin(EXACT)
     told = table.verdict != "not attempted"
-    agree = table.verdict.isin(["matches", "within tolerance"])
+    agree = table.verdict.isin(AGREE)
     trained = told & ~counted
     return (
         f"Of {counted.sum()} claims about costs, arithmetic and printed numbers, {(counted & agree).sum()} agree. "
@@ -59,8 +59,9 @@ def how_to_check(preset: Preset) -> str:
 
 
 def at_a_glance(found: list[tuple[Question, str, pd.DataFrame]]) -> str:
-    """Every question of ``questions.answered`` with its answer, as a Markdown table."""
-    return "\n".join(["| question | answer here | pages |", "|---|---|---|", *(_line(*entry) for entry in found)])
+    """Every question of ``questions.answered`` with its answer and what became of its claims, as a Markdown table."""
+    head = ["| question | answer here | of its claims | pages |", "|---|---|---|---|"]
+    return "\n".join([*head, *(_line(*entry) for entry in found)])
 
 
 def next_steps() -> str:
@@ -101,7 +102,9 @@ def _basis(preset: Preset, records: pd.DataFrame) -> str:
 
 
 def _line(question: Question, answer: str, rows: pd.DataFrame) -> str:
-    return f"| {question.question} | **{answer}** | {_links(rows)} |"
+    agree, differ, left = (int(rows.verdict.isin(x).sum()) for x in (AGREE, ["differs"], ["not attempted"]))
+    claims = f"{agree} hold, {differ} do not, {left} open"
+    return f"| {question.question} | **{answer}** | {claims} | {_links(rows)} |"
 
 
 def _section(question: Question, answer: str, rows: pd.DataFrame) -> str:
