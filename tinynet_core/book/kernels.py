@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from functools import cache
+from importlib.metadata import EntryPoint
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.forkserver import set_forkserver_preload
@@ -11,10 +12,8 @@ from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
-NAME = "tinynet-forked"
-"""Of the entry point in ``pyproject.toml``."""
 IMPORTED = (
     *("torch", "torchvision", "timm", "sklearn.gaussian_process", "matplotlib.pyplot"),
     *("tinynet_core.figures", "tinynet_core.study", "tinynet_core.cli", "tinynet_core.book.kernels"),
@@ -25,9 +24,12 @@ INTERRUPTED = "KeyboardInterrupt caught in kernel."
 
 
 def offer() -> None:
-    """Let Jupyter start the kernels of this process and its children in this way, where forking is safe."""
+    """Let Jupyter start the kernels of this process in this way, where forking is safe."""
     if sys.platform == "linux":
-        os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
+        factory = KernelProvisionerFactory.instance()
+        name = "forked"
+        factory.provisioners[name] = EntryPoint(name, f"{__name__}:{ForkedKernels.__name__}", factory.GROUP_NAME)
+        factory.default_provisioner_name = name
 
 
 class ForkedKernels(LocalProvisioner):
