@@ -37,6 +37,15 @@ def test_a_single_mean_has_the_interval_that_the_figures_draw(top1):
     assert mean.half == pytest.approx(100 * figures.mean_half_width(pd.Series(top1), 500))
 
 
+def test_drawn_intervals_end_at_0_and_100():
+    assert figures.error_bars([50.0, 90.0, 5.0], [20.0, 30.0, 8.0]).tolist() == [[20, 30, 5], [20, 10, 8]]
+    drawn = figures.plotted(figures.compared_models(runs({"a": [0.99, 0.4, 0.98], "b": [0.02, 0.4]}), 500))
+    bars = drawn[drawn.drawn_as == "interval"]
+    assert bars.x_end.max() == 100
+    assert bars.x.min() == 0
+    plt.close("all")
+
+
 def test_a_difference_is_welchs():
     theirs = ttest_ind(A, B, equal_var=False).confidence_interval()
     ours = compare({"a": A, "b": B}).difference("a", "b")

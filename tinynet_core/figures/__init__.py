@@ -28,6 +28,7 @@ from tinynet_core.figures.style import (
     ORANGE,
     RED,
     binomial_half_width,
+    error_bars,
     mean_half_width,
     set_style,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "effects",
     "effects_beside_paper",
     "enumerated_scales",
+    "error_bars",
     "formula_band",
     "glyph_sheet",
     "head_shares",

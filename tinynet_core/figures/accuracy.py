@@ -8,7 +8,17 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from tinynet_core.figures.style import BLUE, DIMENSIONS, GREEN, GREY, RED, binomial_half_width, mean_half_width, points
+from tinynet_core.figures.style import (
+    BLUE,
+    DIMENSIONS,
+    GREEN,
+    GREY,
+    RED,
+    binomial_half_width,
+    error_bars,
+    mean_half_width,
+    points,
+)
 
 
 def accuracy_against_macs(sample: pd.DataFrame, giants: pd.DataFrame, images: int) -> Figure:
@@ -25,7 +35,8 @@ def accuracy_against_macs(sample: pd.DataFrame, giants: pd.DataFrame, images: in
     mean, seeds = 100 * finished.mean(), int(finished.size().max())
     half = [100 * mean_half_width(top1.reset_index(drop=True), images) for _, top1 in finished]
     label = f"inverse giant formula, {seeds} seed{'s' * (seeds > 1)} each"
-    axes.errorbar(mean.index / 1e6, mean, half, color=GREEN, label=label, marker="s", markersize=5, elinewidth=0.8)
+    bars = error_bars(mean, half)
+    axes.errorbar(mean.index / 1e6, mean, bars, color=GREEN, label=label, marker="s", markersize=5, elinewidth=0.8)
     axes.set(xlabel="MACs (millions)", ylabel=f"top-1 (%), {images:,} validation images")
     axes.legend(loc="lower right")
     return figure
@@ -60,9 +71,9 @@ def compared_models(frame: pd.DataFrame, images: int) -> Figure:
     figure, axes = plt.subplots(figsize=(8, 0.4 * len(names) + 1.2))
     for y, name in enumerate(names):
         top1 = done.top1[done.model == name]
-        axes.errorbar(
-            100 * top1.mean(), y, xerr=100 * mean_half_width(top1, images), marker="o", color=BLUE, capsize=3, zorder=2
-        )
+        mean = 100 * top1.mean()
+        error = error_bars(mean, [100 * mean_half_width(top1, images)])
+        axes.errorbar(mean, y, xerr=error, marker="o", color=BLUE, capsize=3, zorder=2)
         axes.plot(100 * top1, np.full(len(top1), y), "|", color="0.4", markersize=12, zorder=1)
     seeds = done.groupby("model").size().max()
     axes.set(xlabel=f"top-1 (%), {images:,} validation images, {seeds} seed{'s' if seeds > 1 else ''} a network")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tinynet_core.figures.style import BLUE, GREEN, GREY, ORANGE, RED, mean_half_width
+from tinynet_core.figures.style import BLUE, GREEN, GREY, ORANGE, RED, error_bars, mean_half_width
 
 MARKERS = (("o", BLUE), ("s", GREEN), ("^", ORANGE), ("D", RED), ("v", "0.3"), ("P", GREY))
 
@@ -24,10 +24,11 @@ def shrinking_curves(frame: pd.DataFrame, ways: Mapping[str, Sequence[str]], ima
     for (way, names), (marker, colour) in zip(ways.items(), MARKERS, strict=False):
         present = [name for name in names if name in runs.groups]
         line = sorted(((macs[name], runs.get_group(name)) for name in present), key=lambda point: point[0])
+        means = [100 * top1.mean() for _, top1 in line]
         axes.errorbar(
             [cost / 1e6 for cost, _ in line],
-            [100 * top1.mean() for _, top1 in line],
-            [100 * mean_half_width(top1, images) for _, top1 in line],
+            means,
+            error_bars(means, [100 * mean_half_width(top1, images) for _, top1 in line]),
             marker=marker,
             color=colour,
             capsize=3,

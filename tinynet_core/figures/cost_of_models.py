@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from tinynet_core.equal_cost import COSTS, UNITS, Lead
-from tinynet_core.figures.style import BLUE, GREEN, GREY, ORANGE, RED, points
+from tinynet_core.figures.style import BLUE, GREEN, GREY, ORANGE, RED, error_bars, points
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 COLOURS = {"macs": BLUE, "params": ORANGE, "activations": GREEN, "latency_ms": RED}
@@ -37,8 +37,8 @@ def accuracy_against_costs(
         tiny = named.name.str.startswith("TinyNet")
         for group, colour, what, side in ((named[tiny], BLUE, "TinyNet", -6), (named[~tiny], GREEN, "EfficientNet", 6)):
             group = group.sort_values(cost)
-            error = [half[name] for name in group.name]
             x, y = group[cost] / unit, 100 * group.top1_mean
+            error = error_bars(y, [half[name] for name in group.name])
             axes.errorbar(x, y, error, fmt="s-", color=colour, capsize=3, markersize=6, label=what, zorder=3)
             for name, at, top1 in zip(group.name, x, y, strict=True):
                 short = name.removeprefix("Baseline ").removeprefix("TinyNet-").removeprefix("EfficientNet-")

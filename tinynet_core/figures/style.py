@@ -33,6 +33,12 @@ def mean_half_width(top1: pd.Series, images: int) -> float:
     return float(t.ppf(0.975, len(top1) - 1) * top1.std(ddof=1) / np.sqrt(len(top1)))
 
 
+def error_bars(percent: ArrayLike, half: ArrayLike) -> np.ndarray:
+    """How far the intervals of percentages (n,) go down and up, (2, n): no further than to 0 and 100."""
+    middle, reach = np.atleast_1d(np.asarray(percent, dtype=float)), np.asarray(half, dtype=float)
+    return np.stack([np.minimum(reach, middle), np.minimum(reach, 100 - middle)])
+
+
 def points(axes, x, top1, images: int, linestyle: str = "none", marker: str = "o", **style) -> None:
     error = 100 * binomial_half_width(top1, images)
     axes.errorbar(x, 100 * top1, error, linestyle=linestyle, marker=marker, elinewidth=0.8, markersize=5, **style)

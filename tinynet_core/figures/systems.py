@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import ArrayLike
 
-from tinynet_core.figures.style import BLUE, RED, mean_half_width
+from tinynet_core.figures.style import BLUE, RED, error_bars, mean_half_width
 from tinynet_core.paper.systems import TINY_FORMULA
 
 COLOURS = {
@@ -104,10 +104,10 @@ def trained_systems(frame: pd.DataFrame, images: int) -> Figure:
         groups = line.groupby("model", sort=False)
         macs = groups.macs.first() / 1e6
         order = macs.sort_values().index
-        half = groups.top1.apply(mean_half_width, images)
-        mean = groups.top1.mean()
+        mean, half = 100 * groups.top1.mean(), 100 * groups.top1.apply(mean_half_width, images)
         look = _look(str(name)) | {"elinewidth": 0.8, "capsize": 2}
-        axes.errorbar(macs[order], 100 * mean[order], 100 * half[order], label=f"{name} (n = {len(order)})", **look)
+        error = error_bars(mean[order], half[order])
+        axes.errorbar(macs[order], mean[order], error, label=f"{name} (n = {len(order)})", **look)
     _cost_axis(axes)
     seeds = done.groupby("model").size().max()
     axes.set(ylabel=f"top-1 (%), {images:,} validation images, {seeds} seed{'s' if seeds > 1 else ''} a network")
