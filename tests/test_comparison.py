@@ -221,6 +221,12 @@ def test_a_gain_too_uncertain_to_compare_with_the_papers_is_left_open():
     assert found.note.endswith("], too wide to compare with the paper's number")
 
 
+def test_a_gain_that_the_rival_leaves_no_room_for_is_left_open():
+    found = compare({"a": [0.995, 0.996, 0.994], "b": [0.99, 0.991, 0.989]}).gain("table1-half-gain", "a", "b")
+    assert found.value is None
+    assert found.note.endswith("], the rival is 1.0 points below 100%: no room for the paper's number")
+
+
 def test_a_gain_is_the_difference():
     found = compare({"a": A, "b": C}).gain("table1-half-gain", "a", "b")
     assert found.value == pytest.approx(20.333, abs=1e-3)
@@ -304,7 +310,7 @@ def test_a_number_of_imagenet_is_only_answered_at_full_scale():
     proxy = Comparison(frame, 1500, "proxy").printed("table6")
     assert len(proxy) == sum(cell.column in ("top1", "top5") for cell in cells("table6"))
     assert {finding.value for finding in proxy.values()} == {None}
-    assert proxy["table6-ghostnet_a-top1"].note == "no number of ImageNet: here 81.3 ± 3.8%, 3 seeds"
+    assert proxy["table6-ghostnet_a-top1"].note == "no number of ImageNet: here 81.3% [77.5, 85.1], 3 seeds"
     assert proxy["table6-ghostnet_d-top1"].note == "no network of this row was trained here"
     whole = Comparison(frame, 1500, "trained").printed("table6")["table6-ghostnet_a-top1"]
     assert whole.value == pytest.approx(100 * np.mean(A))

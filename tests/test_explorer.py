@@ -18,6 +18,7 @@ import tinynet_core as tn
 from tinynet_core import Base, Scale, Study, TinyFormula
 from tinynet_core.book.explorer import budgets as explorer_budgets
 from tinynet_core.book.explorer import trained_models, write_explorer
+from tinynet_core.book.explorer.page import MARKERS, TEMPLATES
 from tinynet_core.book.explorer.slider import Size, command, sizes
 from tinynet_core.cli import tinynet
 from tinynet_core.presets import project_root
@@ -292,3 +293,12 @@ def test_the_same_records_give_the_same_bytes(made_up_study, tmp_path, monkeypat
     assert {n: (tmp_path / "a" / n).read_bytes() for n in FILES} == {
         n: (tmp_path / "b" / n).read_bytes() for n in FILES
     }
+
+
+def test_every_marker_has_its_sign_in_the_legend():
+    """And is drawn as a shape: for others plotly takes a character that not every font has."""
+    script = (TEMPLATES / "explorer.js").read_text()
+    signs = re.search(r"SIGNS = \{(.*?)\}", script)[1]
+    for symbol, _ in MARKERS.values():
+        assert re.fullmatch("(circle|square|diamond)(-open)?", symbol)
+        assert re.search(rf'(^|[ "]){symbol}"?: "', signs), symbol

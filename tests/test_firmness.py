@@ -3,9 +3,11 @@
 import re
 
 import numpy as np
+import pytest
 
 from tinynet_core import TinyFormula
 from tinynet_core.book.firmness import firmness
+from tinynet_core.spread import power, seed_spread
 
 
 def test_a_study_with_one_seed(made_up_study):
@@ -26,10 +28,12 @@ def test_a_study_with_one_seed(made_up_study):
 
 def test_a_study_with_seeds(made_up_study, monkeypatch):
     """Two networks with log odds one standard deviation of 0.2 either side of 80%: 0.2 * 0.8 * 0.2 is 3.2 points."""
-    runs = made_up_study.named_frame(made_up_study.series("table3"))
-    tops = 1 / (1 + np.exp(-(np.log(4) + 0.2 * np.array([-1, 1]) / np.sqrt(2))))
-    two = runs.head(4).assign(model=["a", "a", "b", "b"], top1=[*tops, *tops], status="done")
-    monkeypatch.setattr(type(made_up_study), "named_frame", lambda self, series: two)
+    odds = np.log(4) + 0.2 * np.array([-1, 1]) / np.sqrt(2)
+    monkeypatch.setattr(type(made_up_study), "seed_spread", lambda self: seed_spread({"a": odds, "b": odds}))
     seeds, *_ = firmness(made_up_study).splitlines()
     assert "3.20 points [" in seeds
     assert "(4 runs of 2 networks)" in seeds
+    for word, sign in (("below", -1), ("above", 1)):
+        top1 = float(re.search(rf"{word} ([\d.]+)%", seeds)[1]) / 100
+        assert sign * (top1 - 0.8) > 0
+        assert power(np.log(top1 / (1 - top1)) - np.log(4), 0.2, 3, freedom=2) == pytest.approx(0.8, abs=0.01)

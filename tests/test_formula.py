@@ -8,6 +8,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from tinynet_core import ExtrapolationWarning, TinyFormula
+from tinynet_core.formula import FlatWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -52,6 +53,19 @@ def test_hyper_parameters_maximise_the_marginal_likelihood(frontier):
     assert all(
         process.log_marginal_likelihood(process.kernel_.theta + rng.normal(0, 0.1, 3)) <= best + 1e-6 for _ in range(50)
     )
+
+
+def test_a_curve_that_does_not_depend_on_the_cost_is_named(frontier):
+    c, r, _ = frontier
+    with pytest.warns(FlatWarning, match="the fitted depth hardly depends on c: .* up to its bound of 10") as warned:
+        flat = TinyFormula().fit(c, r, 0.8 + np.random.default_rng(1).normal(0, 0.1, len(c)))
+    assert [warning.category for warning in warned] == [FlatWarning]
+    assert flat.flat() == ["depth"]
+    assert np.ptp(flat.predict(np.linspace(c.min(), c.max(), 20))[:, 1]) < 0.1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FlatWarning)
+        bent = TinyFormula().fit(c, r, 0.8 + 0.3 * np.sin(8 * c))
+    assert "depth" not in bent.flat()
 
 
 def test_mean_falls_to_zero_far_outside_and_says_so(frontier):

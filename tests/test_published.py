@@ -1,8 +1,12 @@
 """The records that the checkout comes with: whole, from clean trees, and made by the training of now."""
 
+import json
 import re
 
-from tinynet_core import Store
+import numpy as np
+import pytest
+
+from tinynet_core import Store, Study
 from tinynet_core.presets import preset_names, project_root
 from tinynet_core.training.loop import TRAINING_VERSION
 
@@ -21,6 +25,25 @@ def test_the_records_come_from_clean_trees_and_the_present_training():
         assert re.fullmatch(r"[0-9a-f]{40}", record.provenance["commit"])
         assert record.provenance["training_version"] == TRAINING_VERSION
         assert record.done or record.reason
+
+
+def test_the_spread_between_seeds_is_that_of_the_records(tmp_path):
+    """Counted from the file; and where the giant formula's networks alone are trained, it is theirs."""
+    study = Study("reduced", train=False)
+    runs = [json.loads(line) for line in (study.store.root / "records.jsonl").read_text().splitlines()]
+    top1 = {run["key"]: run["metrics"].get("top1") for run in runs}
+    networks = {tuple(e.key for e in experiments) for experiments in study.repeated().values()}
+    runs_of = (np.array([top1[key] for key in keys]) for keys in networks)
+    odds = [np.log(x / (1 - x)) for x in runs_of]
+    squares = sum(((x - x.mean()) ** 2).sum() for x in odds)
+    freedom = sum(len(x) - 1 for x in odds)
+    assert study.seed_spread().sd == pytest.approx(np.sqrt(squares / freedom))
+    assert (study.seed_spread().networks, study.seed_spread().freedom) == (len(odds), freedom)
+    giants = {e.key for e in study.series("fig1").all()}
+    lines = (study.store.root / "records.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_text("".join(x for x in lines if json.loads(x)["key"] in giants))
+    alone = Study("reduced", tmp_path, train=False).seed_spread()
+    assert (alone.networks, alone.runs) == (5, len(giants))
 
 
 def test_no_path_of_a_machine_is_in_them():

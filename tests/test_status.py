@@ -61,7 +61,7 @@ def test_records_are_counted(executed, tiny, tmp_path):
     for experiment in study.preset.random_experiments()[:2]:
         run(experiment, study.store)
     text = status(executed, study, {}, {})
-    assert re.search(r"Records: 2, of which 0 failed\. Training time: \d:\d\d:\d\d in all", text)
+    assert re.search(r"Records: 2, of which 0 failed\. Training time, detectors included: \d:\d\d:\d\d in all", text)
 
 
 def test_pages_without_records_of_their_own():

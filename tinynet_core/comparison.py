@@ -262,7 +262,8 @@ class Comparison:
     def gain(self, claim: str, ours: str, rival: str) -> Finding:
         """The difference of two networks in points, for the number of the paper that the ``claim`` of this id holds.
 
-        Undecided as in ``beats``, and where the interval does not tell whether it is the paper's (``claims.settled``).
+        Undecided as in ``beats``, where the rival leaves no room for the paper's number below 100%, and where the
+        interval does not tell whether ours is it (``claims.settled``).
         """
         pairs = [(ours, rival)]
         if not self.kept(pairs):
@@ -271,7 +272,12 @@ class Comparison:
         told = self.told({ours, rival})
         clear = settled(claims()[claim], gap.value - gap.half, gap.value + gap.half)
         note = f"{gap.value:+.1f} points, 95% {gap.limits}"
-        note += ", too wide to compare with the paper's number" if told and not clear else ""
+        room = 100 * (1 - float(np.mean(self.top1[rival])))
+        if room < claims()[claim].paper:
+            clear = False
+            note += f", the rival is {room:.1f} points below 100%: no room for the paper's number"
+        elif told and not clear:
+            note += ", too wide to compare with the paper's number"
         note += self._lacking([pairs], {ours, rival})
         return self._finding(gap.value if told and clear else None, note, gap)
 
@@ -292,12 +298,12 @@ class Comparison:
         if runs.empty:
             return Finding(value=None, evidence="", note="no network of this row was trained here")
         mean = contrast([(1.0, runs[column].to_numpy(dtype=float))], self.images)
-        note = f"{mean.value:.1f} ± {mean.half:.1f}%, {len(runs)} seed{'s' * (len(runs) > 1)}"
+        low, high = max(0.0, mean.value - mean.half), min(100.0, mean.value + mean.half)
+        note = f"{mean.value:.1f}% [{low:.1f}, {high:.1f}], {len(runs)} seed{'s' * (len(runs) > 1)}"
         keys = tuple(runs.key)
         if self.evidence != "trained":
             return Finding(value=None, evidence=self.evidence, note=f"no number of ImageNet: here {note}", records=keys)
-        ends = {"low": mean.value - mean.half, "high": mean.value + mean.half}
-        return Finding(value=mean.value, evidence=self.evidence, note=note, records=keys, **ends)
+        return Finding(value=mean.value, evidence=self.evidence, note=note, records=keys, low=low, high=high)
 
     def kept(self, pairs: Pairs) -> Pairs:
         """Those of ``pairs`` of which both networks count."""

@@ -7,17 +7,19 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, Matern, RationalQuadratic, WhiteKernel
 
 KernelName = Literal["rbf", "matern32", "matern52", "rational_quadratic"]
 Mean = Literal["zero", "constant", "linear"]
+LONGEST = 10.0
+"""Upper bound of the length scale of c, which lies between 0 and about 1."""
 KERNELS: dict[str, Callable[[], Kernel]] = {
-    "rbf": lambda: RBF(0.5, (5e-2, 1e1)),
-    "matern32": lambda: Matern(0.5, (5e-2, 1e1), nu=1.5),
-    "matern52": lambda: Matern(0.5, (5e-2, 1e1), nu=2.5),
-    "rational_quadratic": lambda: RationalQuadratic(0.5, 1.0, (5e-2, 1e1), (1e-1, 1e3)),
+    "rbf": lambda: RBF(0.5, (5e-2, LONGEST)),
+    "matern32": lambda: Matern(0.5, (5e-2, LONGEST), nu=1.5),
+    "matern52": lambda: Matern(0.5, (5e-2, LONGEST), nu=2.5),
+    "rational_quadratic": lambda: RationalQuadratic(0.5, 1.0, (5e-2, LONGEST), (1e-1, 1e3)),
 }
 """Correlations of two fractions by their distance; ``rbf`` is the paper's."""
 OUTSIDE: dict[str, str] = {
@@ -32,6 +34,10 @@ VAGUE = 1e4
 
 class ExtrapolationWarning(UserWarning):
     """A prediction outside the fractions that the formula was fitted on."""
+
+
+class FlatWarning(ConvergenceWarning):
+    """A fitted curve that hardly depends on c: the likelihood grows with the length scale up to its bound."""
 
 
 class TinyFormula(BaseEstimator):
@@ -99,9 +105,20 @@ class TinyFormula(BaseEstimator):
             if not (np.isfinite(x).all() and (x > 0).all()):
                 raise ValueError(f"{name} must be finite and above 0, got {x[~(np.isfinite(x) & (x > 0))]}")
         self.c_ = columns["c"]
-        self.resolution_ = self._process().fit(self.c_[:, None], columns["r"])
-        self.depth_ = self._process().fit(self.c_[:, None], columns["d"])
+        self.resolution_, self.depth_ = (self._process(columns[x]) for x in "rd")
+        if flat := self.flat():
+            warnings.warn(
+                f"the fitted {' and '.join(flat)} hardly depends on c: the likelihood grows with the length scale up "
+                f"to its bound of {LONGEST:g}",
+                FlatWarning,
+                stacklevel=2,
+            )
         return self
+
+    def flat(self) -> list[str]:
+        """Which of resolution and depth hardly depend on c: their length scale is at its upper bound, ``LONGEST``."""
+        fitted = {"resolution": self.resolution_, "depth": self.depth_}
+        return [name for name, process in fitted.items() if _length_scale(process) > 0.999 * LONGEST]
 
     def predict(self, c: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Posterior of r and d at new fractions.
@@ -148,15 +165,24 @@ class TinyFormula(BaseEstimator):
         mean = np.column_stack([m for m, _ in pairs])
         return (mean, np.column_stack([s for _, s in pairs])) if return_std else mean
 
-    def _process(self) -> GaussianProcessRegressor:
+    def _process(self, multipliers: np.ndarray) -> GaussianProcessRegressor:
         plain = self.mean == "zero"
         amplitude = ConstantKernel(1.0, (1e-2, 1e2)) if plain else ConstantKernel(0.05, (1e-6, 1e2))
         kernel = amplitude * KERNELS[self.kernel]() + WhiteKernel(0.05, (1e-6, 1e1))
         if not plain:
             kernel = kernel + Trend(slope=self.mean == "linear")
-        return GaussianProcessRegressor(
+        process = GaussianProcessRegressor(
             kernel, alpha=1e-10, n_restarts_optimizer=self.restarts, random_state=self.random_state
         )
+        with warnings.catch_warnings():  # ``flat`` says what it means
+            warnings.filterwarnings("ignore", "(?s).*length_scale is close to the specified upper", ConvergenceWarning)
+            return process.fit(self.c_[:, None], multipliers)
+
+
+def _length_scale(process: GaussianProcessRegressor) -> float:
+    """That of the correlation of a fitted process."""
+    found = process.kernel_.get_params()
+    return float(next(value for name, value in found.items() if name.endswith("length_scale")))
 
 
 class Trend(Kernel):

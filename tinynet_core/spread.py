@@ -147,6 +147,17 @@ def resolvable(sd: float, seeds: int, freedom: int | None = None, level: float =
     return float(brentq(lambda x: power(x * step, sd, seeds, freedom, level) - wanted, 0, high, xtol=1e-10)) * step
 
 
+def told_apart(
+    top1: float, sd: float, seeds: int, freedom: int | None = None, level: float = 0.05, wanted: float = 0.8
+) -> tuple[float, float]:
+    """The accuracies below and above which a network is told from one of accuracy ``top1``, see ``resolvable``.
+
+    ``sd`` is in log odds: in points a gap of this size is wider towards 50% than towards the ends.
+    """
+    gap = resolvable(sd, seeds, freedom, level, wanted)
+    return float(expit(logit(top1) - gap)), float(expit(logit(top1) + gap))
+
+
 def reliability(top1: ArrayLike, sd: float, fitted: int = 1) -> float:
     """Share of the variance of ``top1`` (n,), one seed each, that lies between the models and is not seed noise.
 

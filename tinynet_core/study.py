@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 
@@ -145,7 +146,7 @@ class Study:
         """The random sample with the tiny formula fitted on its frontier."""
         models = self.random_sample()
         kept = models[models.frontier]
-        return Sample(models, _fitted(*(tuple(kept[name]) for name in ("c", "r", "d"))))
+        return Sample(models, deepcopy(_fitted(*(tuple(kept[name]) for name in ("c", "r", "d")))))
 
     def repeated(self, pages: Sequence[str] = REPEATED) -> Series:
         """The networks of ``pages`` under the preset's own recipe, each once with its seeds; empty with one seed."""
@@ -158,10 +159,16 @@ class Study:
         return found
 
     def seed_spread(self) -> Spread:
-        """The spread of the log odds of top-1 between seeds, pooled over the networks of ``repeated``."""
-        runs = self.named_frame(self.repeated())
-        done, images = runs[runs.status == "done"], self.preset.dataset.val_images
-        return seed_spread({name: log_odds(x, images) for name, x in done.groupby("model", sort=False).top1})
+        """The spread of the log odds of top-1 between seeds, pooled over the networks of ``repeated``.
+
+        Over those that are trained so far: nothing is trained for it.
+        """
+        sampled = self.preset.random_sample and not self.store.missing(self.preset.random_experiments())
+        images, groups = self.preset.dataset.val_images, {}
+        for name, experiments in self.repeated([p for p in REPEATED if sampled or p not in AFTER_SAMPLE]).items():
+            done = [record.metrics["top1"] for record in map(self.store.get, experiments) if record and record.done]
+            groups[name] = log_odds(done, images)
+        return seed_spread(groups)
 
     def curves(self, series: Mapping[str, Sequence[Experiment]]) -> pd.DataFrame:
         """One row per epoch of every finished training in ``series``, with columns model, seed and the curve's own."""

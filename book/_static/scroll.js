@@ -1,6 +1,10 @@
-// Whatever scrolls sideways can be reached and scrolled with the keyboard.
+// Whatever scrolls sideways can be reached and scrolled with the keyboard, and fades out where it goes on.
 addEventListener("load", () => {
   for (const part of document.querySelectorAll("article table, article .output, article .table-wrapper, article pre")) {
-    if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
+    if (part.scrollWidth <= part.clientWidth) continue;
+    part.tabIndex = 0;
+    const fade = () => part.classList.toggle("goes-on", part.scrollLeft + part.clientWidth < part.scrollWidth - 1);
+    part.addEventListener("scroll", fade, { passive: true });
+    fade();
   }
 });

@@ -91,12 +91,12 @@ def _hours(experiments: list[Experiment], rate: float) -> str:
 def _basis(preset: Preset, records: pd.DataFrame) -> str:
     if records.empty:
         return "There are no records: nothing was trained for this site."
-    failed = int((records.status == "failed").sum())
-    hours = records.wall_s.sum() / 3600
-    trained = int(records.kind.isin(["training", "detection"]).sum())
+    trained = records[records.kind.isin(["training", "detection"])]
+    failed = int((trained.status == "failed").sum())
+    hours = trained.wall_s.sum() / 3600
     return (
-        f"This site rests on {trained} trained networks of the preset `{preset.name}`, of which {failed} failed; one "
-        f"core needs {hours:.1f} hours for them. What it says of accuracy is **{preset.evidence}** "
+        f"This site rests on {len(trained)} trained networks of the preset `{preset.name}`, of which {failed} failed; "
+        f"one core needs {hours:.1f} hours for them. What it says of accuracy is **{preset.evidence}** "
         f"evidence: {preset.about}"
     )
 
@@ -104,7 +104,8 @@ def _basis(preset: Preset, records: pd.DataFrame) -> str:
 def _line(question: Question, answer: str, rows: pd.DataFrame) -> str:
     agree, differ, left = (int(rows.verdict.isin(x).sum()) for x in (AGREE, ["differs"], ["not attempted"]))
     claims = f"{agree} hold, {differ} do not, {left} open"
-    return f"| {question.question} | **{answer}** | {claims} | {_links(rows)} |"
+    links = ", ".join(f"[{page_name(x).partition(':')[0]}](notebooks/{x}.ipynb)" for x in dict.fromkeys(rows.notebook))
+    return f"| {question.question} | **{answer}** | {claims} | {links} |"
 
 
 def _section(question: Question, answer: str, rows: pd.DataFrame) -> str:

@@ -5,11 +5,11 @@ from tinynet_core.comparison import ENOUGH_SEEDS
 from tinynet_core.figures import DIMENSIONS
 from tinynet_core.formula import TinyFormula
 from tinynet_core.robustness import FEWEST, coverage, leave_one_out, prediction_errors
-from tinynet_core.spread import resolvable
+from tinynet_core.spread import told_apart
 from tinynet_core.study import Study
 
 NEAR = 0.8
-"""Accuracy at which the smallest difference is named."""
+"""Accuracy of the network that another is to be told from."""
 
 
 def firmness(study: Study) -> str:
@@ -21,12 +21,12 @@ def _seeds(study: Study) -> str:
     spread = study.seed_spread()
     if not spread.known:
         return "- *Seeds:* every network has one, so nothing can be told of the luck in an accuracy."
-    smallest = 100 * resolvable(spread.at(NEAR).sd, ENOUGH_SEEDS, spread.freedom)
+    below, above = told_apart(NEAR, spread.sd, ENOUGH_SEEDS, spread.freedom)
     return (
         f"- *Seeds:* the standard deviation between the seeds of one network is {spread.at(0.5)} at 50% top-1, "
         f"{spread.at(0.8)} at 80% and {spread.at(0.95)} at 95% ({spread.runs} runs of {spread.networks} networks). "
-        f"Two networks near {NEAR:.0%}, {ENOUGH_SEEDS} seeds each, must truly differ by {smallest:.1f} points to be "
-        f"told apart in four of five studies ({page_link('22_spread_of_seeds')})."
+        f"With {ENOUGH_SEEDS} seeds each, a network is told from one at {NEAR:.0%} in four of five studies where it is "
+        f"truly below {below:.1%} or above {above:.1%} ({page_link('22_spread_of_seeds')})."
     )
 
 

@@ -26,6 +26,7 @@ INTERRUPTED = "KeyboardInterrupt caught in kernel."
 def offer() -> None:
     """Let Jupyter start the kernels of this process in this way, where forking is safe."""
     if sys.platform == "linux":
+        os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # a kernel sets it too late
         factory = KernelProvisionerFactory.instance()
         name = "forked"
         factory.provisioners[name] = EntryPoint(name, f"{__name__}:{ForkedKernels.__name__}", factory.GROUP_NAME)
@@ -36,8 +37,10 @@ class ForkedKernels(LocalProvisioner):
     """Forks each kernel off a server of this process, which has only imported ``IMPORTED`` and runs one thread."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Start a kernel; ``cmd`` is the command of its specification: [python, -m, ipykernel_launcher, ...]."""
-        arguments = cmd[cmd.index("ipykernel_launcher") + 1 :]
+        """Start a kernel by the command of its specification; forked where that is this Python's ipykernel_launcher."""
+        if cmd[:3] != [sys.executable, "-m", "ipykernel_launcher"]:
+            return await super().launch_kernel(cmd, **kwargs)
+        arguments = cmd[3:]
         self.cwd = kwargs.get("cwd") or os.getcwd()
         process = _server().Process(target=_kernel, args=(arguments, kwargs["env"], self.cwd))
         process.start()
@@ -68,7 +71,6 @@ class _Forked:
 
 @cache
 def _server() -> ForkServerContext:
-    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # a kernel sets it, too late for matplotlib
     set_forkserver_preload([*IMPORTED])
     return get_context("forkserver")
 

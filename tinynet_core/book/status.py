@@ -66,12 +66,13 @@ def last_run(notebook: nbformat.NotebookNode) -> str:
 def _records(records: pd.DataFrame) -> str:
     """How many there are, what they cost, and which code made them."""
     failed = int((records.status == "failed").sum())
+    spent = records.wall_s[records.kind.isin(["training", "detection"])]
     clean = records["clean"].map({True: "clean", False: "changed"}).fillna("unknown")
     commits = ", ".join(
         f"`{str(c)[:10]}` ({s})" for c, s in sorted({*zip(records.commit, clean, strict=True)}, key=str)
     )
     return (
-        f"Records: {len(records)}, of which {failed} failed. Training time: "
-        f"{timedelta(seconds=round(records.wall_s.sum()))} in all, median {records.wall_s.median():.0f} s a "
-        f"model. Devices: {', '.join(sorted(records.device.unique()))}. Commits (state of the tree): {commits}."
+        f"Records: {len(records)}, of which {failed} failed. Training time, detectors included: "
+        f"{timedelta(seconds=round(spent.sum()))} in all, median {spent.median():.0f} s. "
+        f"Devices: {', '.join(sorted(records.device.unique()))}. Commits (state of the tree): {commits}."
     )

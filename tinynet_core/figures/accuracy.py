@@ -38,7 +38,7 @@ def accuracy_against_macs(sample: pd.DataFrame, giants: pd.DataFrame, images: in
     bars = error_bars(mean, half)
     axes.errorbar(mean.index / 1e6, mean, bars, color=GREEN, label=label, marker="s", markersize=5, elinewidth=0.8)
     axes.set(xlabel="MACs (millions)", ylabel=f"top-1 (%), {images:,} validation images")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize="small")
     return figure
 
 

@@ -45,7 +45,10 @@ def shrinking_curves(frame: pd.DataFrame, ways: Mapping[str, Sequence[str]], ima
 
 
 def effects(frame: pd.DataFrame, seeds: int) -> Figure:
-    """Effects in points with 95% intervals (columns effect, group, value, half): a line an effect, groups by colour."""
+    """Effects in points with 95% intervals (columns effect, group, value, half): a line an effect, groups by colour.
+
+    An interval of more than 100 points to either side, which every difference lies in, is left out.
+    """
     groups = list(dict.fromkeys(frame.group))
     names = list(dict.fromkeys(frame.effect))
     figure, axes = plt.subplots(figsize=(8, 0.6 * len(names) + 1.4))
@@ -53,7 +56,8 @@ def effects(frame: pd.DataFrame, seeds: int) -> Figure:
     for group, (marker, colour), dy in zip(groups, MARKERS, shift, strict=False):
         some = frame[frame.group == group]
         y = [names.index(effect) + dy for effect in some.effect]
-        axes.errorbar(some.value, y, xerr=some.half, fmt=marker, color=colour, capsize=3, label=group)
+        half = some.half.where(some.half <= 100)
+        axes.errorbar(some.value, y, xerr=half, fmt=marker, color=colour, capsize=3, label=group)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.special import logit
 
 from tinynet_core.figures.style import BLUE, DIMENSIONS, GREEN, GREY, ORANGE, RED
 from tinynet_core.pareto import Correlation
@@ -43,32 +44,40 @@ def seed_spreads(each: pd.DataFrame, pooled: Spread, images: int) -> Figure:
     return figure
 
 
-def what_seeds_resolve(smallest: pd.DataFrame, sd: float, seeds: Sequence[int], what: str) -> Figure:
-    """Left: the smallest difference resolved, a line a column of ``smallest`` over its index, the seeds of a network.
+def what_seeds_resolve(
+    apart: Mapping[float, pd.DataFrame], better: float, sd: float, seeds: Sequence[int], what: str
+) -> Figure:
+    """Left: where a network is told from another, whose accuracies are the keys of ``apart``.
 
-    Right: how often the better of two networks ranks first, by their true difference, for ``seeds`` runs each. ``sd``,
-    a fraction, is the spread, named ``what``.
+    Its frames have the accuracies ``below`` and ``above`` which it is, over the seeds of each. Right: how often a
+    network of accuracy ``better`` ranks above one that is lower, for ``seeds`` runs each; ``sd`` is the spread in log
+    odds, named ``what``.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    for name, colour in zip(smallest, COLOURS, strict=False):
-        left.plot(smallest.index, 100 * smallest[name], "o-", color=colour, label=str(name))
+    for (top1, ends), colour in zip(apart.items(), COLOURS, strict=False):
+        for name, label in (("below", f"from one at {top1:.0%}"), ("above", None)):
+            left.plot(ends.index, 100 * ends[name], "o-", color=colour, label=label)
+        left.axhline(100 * top1, color=colour, linestyle=":", linewidth=1)
+        left.set_xticks(ends.index)
     left.set(
         xlabel="seeds of each of two networks",
-        ylabel="difference resolved (points of top-1)",
+        ylabel="told apart below and above (top-1, %)",
         title="5% two-sided, power 80%",
-        ylim=(0, None),
+        ylim=(0, 100),
     )
-    left.set_xticks(smallest.index)
-    left.legend(fontsize="small")
-    gaps = np.linspace(0, 6 * sd, 100)
+    left.legend(fontsize="small", loc="center right")
+    lower = np.linspace(better, 0.01, 100)
     for runs, colour in zip(seeds, COLOURS, strict=False):
         right.plot(
-            100 * gaps, 100 * ranked_right(gaps, sd, runs), color=colour, label=f"{runs} run{'s'[: runs > 1]} each"
+            100 * (better - lower),
+            100 * ranked_right(logit(better) - logit(lower), sd, runs),
+            color=colour,
+            label=f"{runs} run{'s'[: runs > 1]} each",
         )
     right.set(
-        xlabel="true difference (points of top-1)",
+        xlabel=f"true accuracy of the other below {better:.0%} (points)",
         ylabel="better network ranked first (%)",
-        title=f"standard deviation {100 * sd:.2f} points: {what}",
+        title=f"standard deviation {sd:.2f} in log odds: {what}",
     )
     right.legend(fontsize="small")
     return figure

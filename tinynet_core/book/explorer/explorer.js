@@ -5,7 +5,7 @@
   const plot = $$("plot"), model = $$("model"), budget = $$("budget");
   const FORMULA = "#d55e00", DROP = -0.14, HOME = { turn: -0.9, lift: 1.15, away: plot.clientWidth < 560 ? 2.5 : 2.3 };
   const FACES = { rd: [-Math.PI / 2, 0.001], rw: [-Math.PI / 2, Math.PI / 2], dw: [0, Math.PI / 2] };
-  const SIGNS = { circle: "●", square: "■", "circle-open": "○", diamond: "◆" };
+  const SIGNS = { circle: "●", square: "■", "circle-open": "○", "square-open": "□", diamond: "◆" };
   const off = new Set(); // what the legend hides
   let view = { ...HOME }, drawn = false;
 

@@ -20,7 +20,7 @@ TEMPLATES = Path(__file__).parent
 MARKERS = {
     SAMPLE: ("circle", 5),
     EQUAL_COST: ("square", 4),
-    COMPARED: ("x", 3),
+    COMPARED: ("square-open", 4),
     GIANTS: ("circle-open", 5),
     FRONTIER: ("diamond", 8),
 }
