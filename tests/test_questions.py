@@ -40,7 +40,7 @@ def test_a_pattern_that_fits_nothing_is_refused():
         (["differs", "differs"], "no"),
         (["not attempted"] * 3, "cannot be told"),
         ([], "cannot be told"),
-        (["matches", "differs", "not attempted"], "in part: of its main claims 1 hold, 1 do not"),
+        (["matches", "differs", "not attempted"], "in part: 1 of 2 decided main claims hold"),
         (["matches", "not attempted", "not attempted"], "yes, as far as it could be decided (2 of 3 could not)"),
         (["differs", "not attempted"], "no, as far as it could be decided (1 of 2 could not)"),
     ],

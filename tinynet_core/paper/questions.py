@@ -50,7 +50,7 @@ def answer(verdicts: Iterable[str]) -> str:
     if not agree and not differ:
         return "cannot be told"
     if agree and differ:
-        return f"in part: of its main claims {agree} hold, {differ} do not"
+        return f"in part: {agree} of {agree + differ} decided main claims hold"
     whole = "yes" if agree else "no"
     return f"{whole}, as far as it could be decided ({left} of {agree + differ + left} could not)" if left else whole
 
