@@ -184,8 +184,11 @@ def test_a_sentence_is_decided_by_intervals():
     ("compared", "note"),
     [
         (compare({"a": A, "b": [0.7, 0.7]}), "ahead of 1 of 1, clearly of 1, clearly behind 0; too few seeds to tell"),
-        (compare({"a": A, "b": C}, {"b": 2e6}), "ahead of 0 of 0, clearly of 0, clearly behind 0; not at this cost: b"),
-        (compare({"a": A}), "ahead of 0 of 0, clearly of 0, clearly behind 0; not at this cost: b"),
+        (
+            compare({"a": A, "b": C}, {"b": 2e6}),
+            "ahead of 0 of 0, clearly of 0, clearly behind 0; left out, not at this cost: b",
+        ),
+        (compare({"a": A}), "ahead of 0 of 0, clearly of 0, clearly behind 0; left out, not at this cost: b"),
         (compare({"a": [None], "b": A}), "no run finished of a"),
     ],
 )
@@ -199,7 +202,7 @@ def test_a_budget_that_cannot_be_reached_leaves_the_others():
     compared = compare({"a": A, "b": C})
     found = compared.beats({"depth": [("a", "b"), ("a2", "b2")]})
     assert found.value is True
-    assert found.note == "ahead of 1 of 1, clearly of 1, clearly behind 0; not at this cost: a2, b2"
+    assert found.note == "ahead of 1 of 1, clearly of 1, clearly behind 0; left out, not at this cost: a2, b2"
 
 
 @pytest.mark.parametrize(("margin", "value"), [(30, True), (25, True), (20.3, None), (18, None), (15, False)])
@@ -207,12 +210,12 @@ def test_no_worse_by_the_whole_interval(margin, value):
     """C is 20.3 points behind A, between 17.2 and 23.5."""
     found = compare({"a": A, "c": C}).no_worse("c", "a", margin)
     assert found.value is value
-    assert found.note == f"-20.3 points, 95% [-23.5, -17.2], as accurate: above {-margin:g}"
+    assert found.note == f"-20.3 points, 95% [-23.5, -17.2], as accurate would be above {-margin:g}"
 
 
 def test_one_seed_tells_nothing_of_no_worse():
     assert compare({"a": [0.5], "c": A}).no_worse("c", "a", 1).value is None
-    assert compare({"c": A}).no_worse("c", "a", 1).note == "not at this cost: a"
+    assert compare({"c": A}).no_worse("c", "a", 1).note == "left out, not at this cost: a"
 
 
 def test_a_gain_too_uncertain_to_compare_with_the_papers_is_left_open():
@@ -264,7 +267,7 @@ def test_what_a_formula_was_stretched_for_is_shown_and_does_not_count():
     frame, pairs = runs(tops), [("a", "b"), ("a2", "b2")]
     compared = Comparison(frame, 1000, "proxy", extrapolated=["a2"])
     assert compared.better(pairs).note.startswith("+20.3 points on average of 1")
-    assert compared.better(pairs).note.endswith("; outside the fitted range: a2")
+    assert compared.better(pairs).note.endswith("; left out, outside the range of the fit: a2")
     assert compared.differences({"all": pairs}).counts.tolist() == ["yes", "no"]
 
 

@@ -22,7 +22,7 @@ def test_a_study_with_one_seed(made_up_study):
             by_formula.append(predicted["rd".index(x)] - kept[x].iloc[i])
             by_mean.append(others[x].mean() - kept[x].iloc[i])
         gain = 1 - np.square(by_formula).sum() / np.square(by_mean).sum()
-        assert f"explains {gain:+.0%} of the squared error" in line
+        assert f"its squared error is {abs(gain):.0%} {'less' if gain > 0 else 'more'} than that of" in line
         assert re.search(rf"\d of {len(kept)} lie in its 95% band", line)
 
 

@@ -159,8 +159,12 @@ def test_a_rival_without_a_budget_has_no_row():
     [
         ({0.5: [70, 71, 72]}, True, "+10.0 points on average of 1, 95% [+7.7, +12.3]"),
         ({0.5: [90, 91, 92]}, False, "-10.0 points on average of 1, 95% [-12.3, -7.7]"),
-        ({0.5: [79, 81, 81.5]}, None, "+0.5 points on average of 1, 95% [-2.2, +3.2], 3.9 points would have been seen"),
-        ({0.25: [70, 71, 72]}, None, "not at this cost: ours 0.25"),
+        (
+            {0.5: [79, 81, 81.5]},
+            None,
+            "+0.5 points on average of 1, 95% [-2.2, +3.2], 3.9 points would be found in 4 of 5 studies",
+        ),
+        ({0.25: [70, 71, 72]}, None, "left out, not at this cost: ours 0.25"),
     ],
 )
 def test_a_sentence_is_decided_by_the_interval(theirs, value, note):

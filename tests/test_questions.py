@@ -68,7 +68,7 @@ def test_the_page_without_any_record_says_so(tmp_path):
     for line in text.splitlines():
         assert not line.startswith("|") or line.count("|") == 5
     printed = {cell.id for name in TABLES for cell in cells(name)}
-    assert text.count("\n- *Open:*") == len(claims().keys() - printed)
+    assert text.count("\n- *Open:*") + text.count("\n- **Open:**") == len(claims().keys() - printed)
     assert text.count("numbers in the paper's tables: ") == 4
 
 
@@ -78,7 +78,7 @@ def test_a_number_that_differs_is_told_from_a_sentence_that_does_not_hold(tmp_pa
     write_claims(store, "03_fig3_frontier", {k: Finding(value=v, evidence="proxy") for k, v in found.items()})
     text = conclusions(load_preset("smoke"), store)
     assert "\n- *Another number:* Spearman's correlation of resolution with FLOPs on the frontier. Paper: 0.81" in text
-    assert "\n- *Does not hold:* On the frontier the correlations with FLOPs are ordered" in text
+    assert "\n- **Does not hold:** On the frontier the correlations with FLOPs are ordered" in text
     line = next(x for x in text.splitlines() if x.startswith("| Do resolution and depth matter more than width?"))
     behind = next(rows for q, _, rows in answered(ledger(store)) if q.question in line)
     assert f"| 0 hold, 2 do not, {len(behind) - 2} open |" in line
@@ -113,7 +113,11 @@ def test_the_next_steps_rest_on_the_quoted_hours():
 def test_the_first_page_counts_what_agrees_and_names_the_preset():
     rows = [("recomputed", "matches"), ("quoted", "differs"), ("recomputed", "within tolerance")]
     rows += [("proxy", "not attempted"), ("", "not attempted"), ("measured", "differs"), ("proxy", "matches")]
-    text = standing(load_preset("smoke"), pd.DataFrame(rows, columns=["evidence", "verdict"]))
+    table = pd.DataFrame(rows, columns=["evidence", "verdict"]).assign(id=["table3-tinynet_b-top1", *"abcdef"][::-1])
+    answers = [(question, "cannot be told", table) for question in questions()]
+    text = standing(load_preset("smoke"), table, answers)
+    assert text.startswith("*Do resolution and depth matter more than width?* Cannot be told. *Does the tiny formula")
+    assert text.count("Cannot be told.") == 2
     assert "Of 3 claims about costs, arithmetic and printed numbers, 2 agree." in text
     assert "Of the 4 that need a training or a clock, 2 could be decided here: 1 agree, 1 do not." in text
     assert "preset `smoke`: a proxy of the study" in text

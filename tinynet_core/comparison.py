@@ -240,7 +240,7 @@ class Comparison:
         told = self.told(used) and 2 * len(kept) >= len(pairs)
         value = {"better": True, "worse": False}.get(gap.verdict) if told else None
         note = f"{gap.value:+.1f} points on average of {len(kept)}, 95% {gap.limits}"
-        note += f", {gap.detectable:.1f} points would have been seen" if told and value is None else ""
+        note += f", {gap.detectable:.1f} points would be found in 4 of 5 studies" if told and value is None else ""
         return self._finding(value, note + self._lacking([pairs], used), gap)
 
     def no_worse(self, ours: str, rival: str, margin: float) -> Finding:
@@ -254,7 +254,7 @@ class Comparison:
             return self._finding(None, self._lacking([pairs], set()).removeprefix("; "))
         gap = self.difference(ours, rival)
         decided = self.told({ours, rival}) and abs(gap.value + margin) > gap.half
-        note = f"{gap.value:+.1f} points, 95% {gap.limits}, as accurate: above {-margin:g}"
+        note = f"{gap.value:+.1f} points, 95% {gap.limits}, as accurate would be above {-margin:g}"
         return self._finding(
             gap.value > -margin if decided else None, note + self._lacking([pairs], {ours, rival}), gap
         )
@@ -324,8 +324,8 @@ class Comparison:
         beyond = [name for name in wanted if name in self.extrapolated]
         absent = [name for name in wanted if not self.counts(name) and name not in beyond]
         few = "; too few seeds to tell" if used and not self.told(used) else ""
-        stretched = f"; outside the fitted range: {', '.join(beyond)}" if beyond else ""
-        return (f"; not at this cost: {', '.join(absent)}" if absent else "") + stretched + few
+        stretched = f"; left out, outside the range of the fit: {', '.join(beyond)}" if beyond else ""
+        return (f"; left out, not at this cost: {', '.join(absent)}" if absent else "") + stretched + few
 
     def _finding(self, value: bool | float | None, note: str, gap: Interval | None = None) -> Finding:
         ends: dict[str, float | None] = {}

@@ -245,7 +245,9 @@ class Passing:
         return True if self.clearly > self.luck else None if self.ahead else False
 
     def __str__(self) -> str:
-        told = f"{self.clearly} clearly, by luck up to {self.luck}" if self.known else "how clearly is unknown"
+        if not self.n:
+            return "no model to compare"
+        told = f"{self.clearly} clearly, where luck gives up to {self.luck}" if self.known else "how clearly is unknown"
         return f"{self.ahead} of {self.n} ahead, {told}"
 
 

@@ -34,17 +34,20 @@ def conclusions(preset: Preset, store: Store) -> str:
     return "\n\n".join(parts)
 
 
-def standing(preset: Preset, table: pd.DataFrame) -> str:
-    """In a few sentences, what held on a site of ``preset``: of the counted and quoted claims, and of the others."""
+def standing(preset: Preset, table: pd.DataFrame, found: list[tuple[Question, str, pd.DataFrame]]) -> str:
+    """In a few sentences, what held on a site of ``preset``: what the abstract claims (``found``), and in numbers."""
     counted = table.evidence.isin(EXACT)
     told = table.verdict != "not attempted"
     agree = table.verdict.isin(AGREE)
     trained = told & ~counted
+    printed = int((~told & table.id.isin(_printed())).sum())
+    headlines = [f"*{question.question}* {_sentence(answer)}" for question, answer, _ in found if question.headline]
     return (
-        f"Of {counted.sum()} claims about costs, arithmetic and printed numbers, {(counted & agree).sum()} agree. "
-        f"Of the {(~counted).sum()} that need a training or a clock, {trained.sum()} could be decided here: "
-        f"{(trained & agree).sum()} agree, {(trained & ~agree).sum()} do not. The others are open; most are accuracies "
-        f"on ImageNet, which nobody can check without its images. This site was made with the preset `{preset.name}`: "
+        f"{' '.join(headlines)} Of {counted.sum()} claims about costs, arithmetic and printed numbers, "
+        f"{(counted & agree).sum()} agree. Of the {(~counted).sum()} that need a training or a clock, {trained.sum()} "
+        f"could be decided here: {(trained & agree).sum()} agree, {(trained & ~agree).sum()} do not. The others are "
+        f"open: {printed} are numbers of the paper's tables, of ImageNet, COCO or a phone, and for the rest the "
+        f"trainings of this site do not tell. It was made with the preset `{preset.name}`: "
         f"{preset.about[0].lower()}{preset.about[1:]}"
     )
 
@@ -52,9 +55,10 @@ def standing(preset: Preset, table: pd.DataFrame) -> str:
 def how_to_check(preset: Preset) -> str:
     """Which commands build a site of ``preset`` again and compare it, and where the rest is found."""
     return (
-        f"`make book PRESET={preset.name}` builds this site again; `tinynet verify {preset.name}` trains some of its "
-        "networks again and compares them, bit by bit on the same kind of machine. Below each figure and table are its "
-        "numbers, its notebook, and the command that makes it."
+        f"In a checkout of the project, `make book PRESET={preset.name}` builds this site again from the records of "
+        f"its trainings, and trains what has none; `tinynet verify {preset.name}` trains some of its networks again "
+        "and compares them, bit by bit on the same kind of machine. Below each figure and table are its numbers, its "
+        "notebook, and the command that makes it."
     )
 
 
@@ -110,9 +114,9 @@ def _line(question: Question, answer: str, rows: pd.DataFrame) -> str:
 
 def _section(question: Question, answer: str, rows: pd.DataFrame) -> str:
     """The question, its answer, every sentence of the paper behind it, and what became of the numbers in its tables."""
-    head = f"## {question.question}\n\n{question.plain}\n\n**{answer[0].upper()}{answer[1:]}.**"
+    head = f"## {question.question}\n\n{question.plain}\n\n**{_sentence(answer)}**"
     printed = rows.id.isin(_printed())
-    parts = [head, "\n".join(map(_item, rows[~printed].itertuples()))]
+    parts = [head, "\n".join(_item(row, row.id in question.key) for row in rows[~printed].itertuples())]
     if printed.any():
         count = rows.verdict[printed].value_counts()
         counts = ", ".join(f"{count[v]} {v}" for v in get_args(Verdict) if v in count)
@@ -127,16 +131,21 @@ def _printed() -> set[str]:
     return {cell.id for name in TABLES for cell in cells(name)}
 
 
-def _item(row) -> str:
-    """One claim: its verdict, what the paper says, and what was found."""
+def _sentence(answer: str) -> str:
+    return f"{answer[0].upper()}{answer[1:]}."
+
+
+def _item(row, main: bool) -> str:
+    """One claim: its verdict, bold where it is a ``main`` one, what the paper says, and what was found."""
+    mark = "**" if main else "*"
     here = f"here ({row.evidence})" if row.evidence else "here"
     if row.paper == "holds":
         found = f"H{here[1:]}: {row.note}." if row.note else ""
-        return f"- *{WORDS[row.verdict]}:* {row.statement} {found}".rstrip()
+        return f"- {mark}{WORDS[row.verdict]}:{mark} {row.statement} {found}".rstrip()
     word = "Another number" if row.verdict == "differs" else WORDS[row.verdict]
     ours = row.ours.strip("()") if row.verdict != "not attempted" else f"not decided {row.ours}".rstrip()
     told = f"; {row.note}" if row.note else ""
-    return f"- *{word}:* {row.statement} Paper: {row.paper}; {here}: {ours}{told}."
+    return f"- {mark}{word}:{mark} {row.statement} Paper: {row.paper}; {here}: {ours}{told}."
 
 
 def _links(rows: pd.DataFrame) -> str:

@@ -25,8 +25,8 @@ def _seeds(study: Study) -> str:
     return (
         f"- *Seeds:* the standard deviation between the seeds of one network is {spread.at(0.5)} at 50% top-1, "
         f"{spread.at(0.8)} at 80% and {spread.at(0.95)} at 95% ({spread.runs} runs of {spread.networks} networks). "
-        f"With {ENOUGH_SEEDS} seeds each, a network is told from one at {NEAR:.0%} in four of five studies where it is "
-        f"truly below {below:.1%} or above {above:.1%} ({page_link('22_spread_of_seeds')})."
+        f"Beside a network at {NEAR:.0%}, {ENOUGH_SEEDS} seeds of each show a difference in four of five studies only "
+        f"where the other is truly below {below:.1%} or above {above:.1%} ({page_link('22_spread_of_seeds')})."
     )
 
 
@@ -43,8 +43,8 @@ def _formula(study: Study) -> list[str]:
     for x in "rd":
         gain = 1 - (errors[x]["formula"] / errors[x]["mean of the others"]) ** 2
         lines.append(
-            f"- *The formula, {DIMENSIONS[x]}:* for a frontier model left out of the fit it explains {gain:+.0%} of "
-            f"the squared error that the mean of the others makes (below zero, the mean is the better guess); "
+            f"- *The formula, {DIMENSIONS[x]}:* for a frontier model left out of the fit its squared error is "
+            f"{abs(gain):.0%} {'less' if gain > 0 else 'more'} than that of taking the mean of the others; "
             f"{bands[x]} of {len(left)} lie in its 95% band ({page_link('23_robustness_of_the_formula')})."
         )
     return lines

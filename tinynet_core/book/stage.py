@@ -67,7 +67,7 @@ def stage(
     table, mark = ledger(store), _stale_mark(stale.get("", []))
     _fill(folder / "claims.md", mark + _claims_page(table, folder, preset))
     _fill(folder / "intro.md", mark + _verdict_picture(table, folder, preset), "verdicts")
-    _fill(folder / "intro.md", standing(preset, table), "standing")
+    _fill(folder / "intro.md", standing(preset, table, answered(table)), "standing")
     _fill(folder / "intro.md", how_to_check(preset), "check")
     _fill(folder / "intro.md", at_a_glance(answered(table)), "answers")
     _fill(folder / "intro.md", files, "files")

@@ -18,7 +18,8 @@ AGREE = ("matches", "within tolerance")
 class Question(BaseModel):
     """A question, what it is about in plain words, and its claims, by id or by a pattern with ``*``.
 
-    ``key`` claims give the answer, all of them where it is empty; the others are evidence beside them.
+    ``key`` claims give the answer, all of them where it is empty; the others are evidence beside them. ``headline``
+    marks what the abstract of the paper claims.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,6 +28,7 @@ class Question(BaseModel):
     plain: str
     claims: tuple[str, ...]
     key: tuple[str, ...] = ()
+    headline: bool = False
 
     def ids(self) -> list[str]:
         """Ids of its claims, in the order of the ledger; raises ``ValueError`` for a pattern that fits none."""
