@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import papermill
@@ -47,8 +48,6 @@ class NotebookFailed(NotebookError):
         return f"{self.name} failed: {self.reason}\nthe failed run is kept as {self.kept}"
 
 
-ENCRYPTED = Config(KernelManager={"transport_encryption": "auto"})
-"""Other users of the machine cannot read what goes to and from a kernel."""
 ENDS_ALL = {"MissingRecords", "SweepStopped", "KeyboardInterrupt"}
 """Errors in a notebook that the others would have too."""
 
@@ -138,17 +137,18 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
         raise NotebookError(f"{notebook.name} has no parameter {unknown[0]!r}, known: {', '.join(sorted(known))}")
     scratch = out.with_suffix(".running.ipynb")
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(scratch),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(notebook.parent),
-            progress_bar=False,
-            log_output=False,
-            execution_timeout=CELL_TIMEOUT_S,
-            config=ENCRYPTED,
-        )
+        with TemporaryDirectory(prefix="tinynet-") as sockets:  # a TCP port may be taken before the kernel has it
+            papermill.execute_notebook(
+                str(notebook),
+                str(scratch),
+                parameters=parameters,
+                kernel_name="python3",
+                cwd=str(notebook.parent),
+                progress_bar=False,
+                log_output=False,
+                execution_timeout=CELL_TIMEOUT_S,
+                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
+            )
     except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
         failed.mkdir(parents=True, exist_ok=True)
         scratch.rename(failed / notebook.name)
