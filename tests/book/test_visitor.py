@@ -29,6 +29,7 @@ def test_from_the_first_page_to_a_claim_its_page_and_its_data(browser, address, 
     )
     assert f"Of {len(claims())} claims" in view.locator('img[src*="verdicts"]').get_attribute("alt")
     view.get_by_role("link", name="the ledger").click()
+    view.wait_for_url("**/claims.html")
     rows = view.locator("#ledger tbody tr:visible")
     assert rows.count() == len(claims())
     view.locator("#ledger-search").fill("tinynet-e gain")
