@@ -55,9 +55,9 @@ def standing(preset: Preset, table: pd.DataFrame, found: list[tuple[Question, st
 def how_to_check(preset: Preset) -> str:
     """Which commands build a site of ``preset`` again and compare it, and where the rest is found."""
     return (
-        f"In a checkout of the project, `make book PRESET={preset.name}` builds this site again, without "
-        f"training where the checkout has its records; `tinynet verify {preset.name}` trains some of its networks again "
-        "and compares them, bit by bit on the same kind of machine. Below each figure and table are its numbers, its "
+        f"In a checkout of the project, `make book PRESET={preset.name}` builds this site again, without training "
+        f"where the checkout has its records; `tinynet verify {preset.name}` trains some of its networks again and "
+        "compares them, bit by bit on the same kind of machine. Below each figure and table are its numbers, its "
         "notebook, and the command that makes it."
     )
 
