@@ -1,3 +1,4 @@
+import itertools
 import os
 import signal
 import sys
@@ -60,12 +61,16 @@ def killed_at_once(experiment, device, root, should_stop, compiled):
     return execute(experiment, device, root, should_stop, compiled)
 
 
+ASKED_AN_EPOCH = 9  # eight steps and one batch of the evaluation
+
+
 def slowly(experiment, device, root, should_stop, compiled):
-    """Training that is sure to be under way on both nodes at once."""
+    """Training that is sure to be under way on both nodes at once, and that stops within an epoch, not between two."""
+    asked = itertools.count()
 
     def paced():
         time.sleep(0.1)
-        return should_stop()
+        return next(asked) % ASKED_AN_EPOCH != 0 and should_stop()
 
     return execute(experiment, device, root, paced, compiled)
 
@@ -102,7 +107,7 @@ def test_a_lost_node_and_a_signal_change_no_record(cluster, make_experiment, mon
             sweep(experiments, store, **how)
         assert signal.getsignal(signal.SIGTERM) is handler
         before = {c: c.stat().st_mtime_ns for c in checkpoints(store)}
-        assert any(saved.load(c, TRAINING_VERSION)["step"] for c in before)  # in mid-epoch; one may be between two
+        assert all(saved.load(c, TRAINING_VERSION)["step"] for c in before)  # stopped in mid-epoch
         node = next(iter(cluster.worker_nodes))
         removal = when(
             lambda: all(c.exists() and c.stat().st_mtime_ns != t for c, t in before.items()),
