@@ -238,14 +238,13 @@ def book(preset: str, store: str, train: bool | None, build: Path | None, pdf: b
 def claims(preset: str, store: str, form: str) -> None:
     """The paper's claims, what was measured for them, and whether the two agree."""
     from tinynet_core.paper.claims import ledger
-    from tinynet_core.resources import cores
     from tinynet_core.staleness import outdated
     from tinynet_core.study import Study
 
     kept = Study(preset, store).store
     table = ledger(kept)
     behind = {*" ".join(table.records).split()}
-    found = (outdated(record, cores()) for record in kept.records() if record.key in behind)
+    found = (outdated(record) for record in kept.records() if record.key in behind)
     for reason, n in Counter(filter(None, found)).most_common():
         click.echo(f"warning: {n} of the records behind these findings are stale: {reason}", err=True)
     if form == "csv":

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tinynet_core.data.probe import probe_hash
 from tinynet_core.experiments import AnyTask, Task
 
 
@@ -18,12 +19,13 @@ class Record(BaseModel):
     """What one task gave: ``metrics`` by name, ``curve`` row by row (epochs of a training), nested lists in ``arrays``.
 
     The class of ``experiment`` says which metrics, rows and arrays there are. A failed run is a record too: ``status``
-    "failed", its ``reason``, and no metrics.
+    "failed", its ``reason``, and no metrics. The names and scales in ``experiment`` are those that it was first asked
+    for under. ``migrated`` says what a migration found of a record that it moved, such as its key before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     experiment: AnyTask
     status: Literal["done", "failed"]
     reason: str | None = None
@@ -33,6 +35,7 @@ class Record(BaseModel):
     cost: dict[str, int]
     wall_s: float
     provenance: dict[str, Any]
+    migrated: dict[str, Any] = {}
 
     @property
     def key(self) -> str:
@@ -78,7 +81,7 @@ def execute(
         arrays=result.arrays,
         cost=task.cost(),
         wall_s=round(result.wall_s, 3),
-        provenance=provenance(device) | result.sources,
+        provenance=provenance(device) | {"probe_sha256": [probe_hash(data) for data in task.data]} | result.sources,
     )
 
 

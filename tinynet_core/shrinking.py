@@ -16,7 +16,7 @@ from tinynet_core.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.networks import SCALABLE, Head, check_scalable, network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.networks.traced import Family, Specification
-from tinynet_core.scale import GIANT, Base, Scale, giant
+from tinynet_core.scale import FITTED_DECIMALS, GIANT, Base, Scale, giant
 
 __all__ = ["Budget", "BudgetWarning", "Method", "Shrunk", "UnreachableBudget", "released_formula", "shrink", "shrunk"]
 
@@ -239,8 +239,8 @@ def solve_width(
 
 
 def formula_scale(formula: TinyFormula, c: float) -> tuple[float, float]:
-    """r and d of ``formula`` at fraction ``c``; ``UnreachableBudget`` where it predicts no network at all."""
-    r, d = (float(x) for x in np.asarray(formula.predict([c]))[0])
+    """r and d of ``formula`` at fraction ``c``, to three decimals; ``UnreachableBudget`` where that is no network."""
+    r, d = (round(float(x), FITTED_DECIMALS) for x in np.asarray(formula.predict([c]))[0])
     if min(r, d) <= 0:
         raise UnreachableBudget(f"the formula predicts r = {r:.3g}, d = {d:.3g} at c = {c:.3g}: not a network")
     return r, d

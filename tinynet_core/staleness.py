@@ -3,20 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from tinynet_core.data import GlyphDataset, SceneDataset, load_detection, load_images
+from tinynet_core.data.probe import probe_hash
 from tinynet_core.experiments import Detection, Experiment, Task
 from tinynet_core.record import Record
 
 _NAMED = 3
 """Differences that a reason names."""
-_SUBJECT = ("kind", "network", "networks", "scale", "head", "base", "seed")
-"""Fields that say what is trained or timed; the others say how."""
-
-_HASHES, _HASHED = ("dataset_sha256", "pretraining_dataset_sha256"), ("data", "data of the pretraining")
-"""Where the provenance holds the hashes of a task's ``data``, in their order, and what they are called."""
+_SUBJECT = ("kind", "network", "networks", "seed")
+"""Parts of the identity that say what is trained or timed; the others say how."""
+_DATA = ("data", "data of the pretraining")
+"""What the members of a task's ``data`` are called, in their order."""
 
 
 class StaleWarning(UserWarning):
@@ -32,11 +30,11 @@ class Stale:
     reason: str
 
 
-def outdated(record: Record, workers: int = 1) -> str:
+def outdated(record: Record) -> str:
     """Why ``record`` does not belong to its own task any more, or nothing.
 
-    Its training version and, where the package draws the images, their hash must be those of now. The images are
-    rendered in ``workers`` processes where no cache has them. Photographs belong to their reader and are not checked.
+    Its training version and, where the package draws the images, the hash of its probe images must be those of now.
+    Photographs belong to their reader and are not checked.
     """
     from tinynet_core.training.loop import TRAINING_VERSION
 
@@ -47,20 +45,11 @@ def outdated(record: Record, workers: int = 1) -> str:
         return f"training version was {version}, is {TRAINING_VERSION}"
     if not record.done:
         return ""  # a failed run does not name its data
-    for dataset, name, what in zip(task.data, _HASHES, _HASHED, strict=False):
-        if isinstance(dataset, GlyphDataset | SceneDataset):
-            was, now = str(about.get(name)), drawn_hash(dataset, workers)
-            if was != now:
-                return f"hash of the {what} was {was[:12]}, is {now[:12]}"
+    recorded = about.get("probe_sha256") or record.migrated.get("probe_sha256") or [""] * len(task.data)
+    for dataset, was, what in zip(task.data, recorded, _DATA, strict=False):
+        if was != (now := probe_hash(dataset)):
+            return f"hash of the probe images of the {what} was {was[:12] or 'not recorded'}, is {now[:12]}"
     return ""
-
-
-@cache
-def drawn_hash(dataset: GlyphDataset | SceneDataset, workers: int = 1) -> str:
-    """Content hash of a data set as the package draws it now."""
-    if isinstance(dataset, SceneDataset):
-        return load_detection(dataset, workers, progress=True).content_hash
-    return load_images(dataset, workers, progress=True).content_hash
 
 
 def stand_in(task: Task, records: Iterable[Record]) -> Record | None:
@@ -84,7 +73,7 @@ def replaced(missing: Iterable[Task], older: Mapping[str, Record]) -> list[Stale
 
 def changes(old: Task, new: Task) -> list[str]:
     """What differs between two tasks, as ``recipe.lr was 0.02, is 0.01``."""
-    before, after = (dict(_leaves(task.model_dump(mode="json"))) for task in (old, new))
+    before, after = (dict(_leaves(task.identity)) for task in (old, new))
     keys = sorted(before.keys() | after.keys())
     differing = [key for key in keys if before.get(key, "absent") != after.get(key, "absent")]
     return [f"{key} was {before.get(key, 'absent')}, is {after.get(key, 'absent')}" for key in differing]
@@ -97,7 +86,8 @@ def summary(stale: Sequence[Stale]) -> list[str]:
 
 
 def _subject(task: Task) -> dict[str, Any]:
-    return {name: getattr(task, name) for name in _SUBJECT if hasattr(task, name)}
+    identity = task.identity
+    return {name: identity[name] for name in _SUBJECT if name in identity}
 
 
 def _leaves(content: Any, path: str = "") -> Iterable[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """Where records live: a line each in ``records.jsonl``, written whole or not at all and never rewritten."""
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -16,7 +17,7 @@ from tinynet_core.errors import UserError
 from tinynet_core.experiments import AnyTask, Task
 from tinynet_core.experiments.task import checkpoint_file, weights_file
 from tinynet_core.experiments.training import METRICS
-from tinynet_core.journal import Journal, unseal
+from tinynet_core.journal import Journal, seal, unseal
 from tinynet_core.networks import NAMES, network
 from tinynet_core.record import Record
 
@@ -76,8 +77,9 @@ class Store:
         return not self.missing([experiment])
 
     def get(self, experiment: Task) -> Record | None:
-        """The record of ``experiment``, or None."""
-        return dict(self._taken(_record, [experiment.key])).get(experiment.key)
+        """The record of ``experiment``, under the names and the scale that ``experiment`` has; or None."""
+        found = dict(self._taken(_record, [experiment.key])).get(experiment.key)
+        return found and found.model_copy(update={"experiment": experiment})
 
     def put(self, record: Record) -> None:
         """Add ``record``, on disk when this returns; one that is there already stays.
@@ -175,9 +177,19 @@ class Store:
     @contextmanager
     def _failing_as(self, what: str) -> Iterator[None]:
         try:
+            if first := next(_lines(self._journal.path), b""):
+                self._refuse_old(first)
             yield
         except OSError as error:
             raise StoreError(f"store {self.root} cannot be {what}: {error.strerror or error}") from error
+
+
+    def _refuse_old(self, line: bytes) -> None:
+        if b',"format":1,' in line[: len(seal("0" * 64, b"{}")) + 20]:
+            raise StoreError(
+                f"store {self.root} has records of an earlier format; move them to their new keys, without training, "
+                f"with: tinynet store migrate {shlex.quote(str(self.root))}"
+            )
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:

@@ -80,6 +80,25 @@ def export(folder: Path, file: Path) -> None:
     click.echo(f"{len(frame)} records written to {file}")
 
 
+@store.command("migrate")
+@folder_argument
+def migrate_records(folder: Path) -> None:
+    """Give the records of the store DIR, made before keys belonged to networks, their new keys; nothing is trained.
+
+    The exit status is 1, and the store stays as it was, where the present code would make a record otherwise.
+    """
+    from tinynet_core.migration import migrate
+
+    with _one_line():
+        done = migrate(folder)
+    for what, lines in (("left out, equal to another", done.repeated), ("refused", done.refused)):
+        if lines:
+            click.echo("\n  ".join([f"{len(lines)} {what}:", *lines]))
+    if done.refused:
+        raise _Refusal(f"{folder} was not changed; leave the refused records out, or train them again")
+    click.echo(f"{done.moved} records have the keys of their networks")
+
+
 @contextmanager
 def _one_line() -> Iterator[None]:
     """Show a mistake in one line, with status 2, however the command was called."""

@@ -7,6 +7,7 @@ from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tinynet_core.data import ImageNetDataset, check_source
@@ -22,7 +23,7 @@ from tinynet_core.paper.released import released
 from tinynet_core.pareto import frontier
 from tinynet_core.presets import Preset, PresetError, load_preset, project_root
 from tinynet_core.record import Record
-from tinynet_core.scale import Base, eq5_width
+from tinynet_core.scale import FITTED_DECIMALS, Base, eq5_width
 from tinynet_core.series import AFTER_SAMPLE, KNOWN, SAMPLED, Sample, Series
 from tinynet_core.shrinking import BudgetWarning, solve_width
 from tinynet_core.spread import Spread, log_odds, seed_spread
@@ -105,15 +106,12 @@ class Study:
         found = {task.key: stand_in(task, unused) for task in missing}
         return {key: record for key, record in found.items() if record is not None}
 
-    def stale(self, pages: Sequence[str] = (), workers: int = 1) -> list[Stale]:
-        """What of the records that ``pages`` need is stale; without ``pages``, of all that this preset can have.
-
-        Data sets that the package draws are rendered in ``workers`` processes where no cache has them.
-        """
+    def stale(self, pages: Sequence[str] = ()) -> list[Stale]:
+        """What of the records that ``pages`` need is stale; without ``pages``, of all that this preset can have."""
         tasks = list(dict.fromkeys(task for stage in self.stages(pages) for task in stage))
         records = {record.key: record for record in self.store.records()}
         missing = [task for task in tasks if task.key not in records]
-        reasons = [(task, outdated(records[task.key], workers)) for task in tasks if task.key in records]
+        reasons = [(task, outdated(records[task.key])) for task in tasks if task.key in records]
         old = [Stale(task, task.key, reason) for task, reason in reasons if reason]
         return old + replaced(missing, self._stand_ins(missing))
 
@@ -435,7 +433,7 @@ def formula_tinynets(
         warnings.simplefilter("ignore", ExtrapolationWarning)
         mean, std = formula.predict(fractions, return_std=True)
     rows = []
-    for c, (r, d), (r_std, d_std) in zip(fractions, mean, std, strict=True):
+    for c, (r, d), (r_std, d_std) in zip(fractions, np.round(mean, FITTED_DECIMALS), std, strict=True):
         row = {"c": c, "r": r, "r_std": r_std, "d": d, "d_std": d_std, "extrapolated": not low <= c <= high}
         try:
             width = solve_width("efficientnet_b0", c * c0, r, d, base=base, num_classes=num_classes)

@@ -79,11 +79,10 @@ def sweep_command(
 
 def _outdated_keys(study, stage) -> list[str]:
     """Keys of the records of ``stage`` that do not belong to their tasks any more."""
-    from tinynet_core.resources import cores
     from tinynet_core.staleness import outdated
 
     records = (study.store.get(task) for task in stage)
-    return [record.key for record in records if record and outdated(record, cores())]
+    return [record.key for record in records if record and outdated(record)]
 
 
 def _list_failed(frame) -> None:

@@ -18,7 +18,7 @@ from tinynet_core.data import check_source
 from tinynet_core.errors import UserError
 from tinynet_core.experiments import Experiment
 from tinynet_core.record import Record, provenance
-from tinynet_core.resources import Resources, cores
+from tinynet_core.resources import Resources
 from tinynet_core.spread import Spread, log_odds, seed_spread
 from tinynet_core.staleness import outdated
 from tinynet_core.store import FILE, Store
@@ -165,7 +165,7 @@ def first_difference(record: Record, now: Record) -> str:
 
 
 def _outdated(record: Record) -> Check | None:
-    reason = outdated(record, cores())
+    reason = outdated(record)
     return Check(record, None, "stale", reason) if reason else None
 
 

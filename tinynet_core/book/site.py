@@ -17,7 +17,6 @@ from tinynet_core.book.stage import stage
 from tinynet_core.errors import UserError
 from tinynet_core.paper.claims import ledger
 from tinynet_core.presets import load_preset, project_root
-from tinynet_core.resources import cores
 from tinynet_core.staleness import summary
 from tinynet_core.study import Study, is_published
 
@@ -82,7 +81,7 @@ def make_book(
 
 def stale_pages(study: Study) -> dict[str, list[str]]:
     """What is stale of the records of each page, and under the empty name of all of them; a line for each reason."""
-    everything = study.stale(workers=cores())
+    everything = study.stale()
     if not everything:
         return {}
     pages = {page: summary(study.stale([page])) for page in study.pages}

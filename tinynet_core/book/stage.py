@@ -17,14 +17,13 @@ from tinynet_core.book.performance import fill_performance
 from tinynet_core.book.reference import citation, preset_schema, public_names
 from tinynet_core.book.status import last_run, page_of, status
 from tinynet_core.data import CocoDataset, GlyphDataset
+from tinynet_core.data.probe import probe_hash
 from tinynet_core.figures import glyph_sheet, set_style, verdicts_by_evidence
 from tinynet_core.paper.claims import Verdict, ledger
 from tinynet_core.paper.questions import answered
 from tinynet_core.presets import Preset, load_preset, project_root
 from tinynet_core.release import CARD, release
-from tinynet_core.resources import cores
 from tinynet_core.spread import seed_spread
-from tinynet_core.staleness import drawn_hash
 from tinynet_core.study import Study
 
 EXTRA = "_extra"
@@ -246,7 +245,7 @@ def _glyphs_note(drawn: GlyphDataset, preset: Preset) -> str:
         'python -c "import tinynet_core as tn; from tinynet_core.figures import glyph_sheet; '
         f"glyph_sheet({data}).savefig('glyphs.png')\""
     )
-    said = f"drawn by the package, seed {drawn.seed}, SHA-256 of the data `{drawn_hash(drawn, cores())[:12]}`"
+    said = f"drawn by the package, seed {drawn.seed}, SHA-256 of its probe images `{probe_hash(drawn)[:12]}`"
     return provenance.outside_note(["glyphs.png"], said, command)
 
 

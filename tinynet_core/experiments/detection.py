@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tinynet_core.data import DetectionDataset, load_detection, load_images
 from tinynet_core.detection.taps import tapped_stage
-from tinynet_core.experiments.task import Result, Task, checkpoint_file, weights_file, weights_source
+from tinynet_core.experiments.task import LABELS, Result, Task, checkpoint_file, weights_file, weights_source
 from tinynet_core.experiments.training import Experiment
 from tinynet_core.networks import SCALABLE, Head, base_of, network
 from tinynet_core.networks.efficientnet import EfficientNet
@@ -94,6 +94,8 @@ class Detection(_Setting, Task):
     seed: int = Field(0, ge=0, strict=True)
     pretraining: Experiment | None = None
 
+    __hash__ = Task.__hash__  # _Setting brings one of its own
+
     @model_validator(mode="after")
     def _consistent(self) -> "Detection":
         if self.scale is None and self.network in SCALABLE:
@@ -117,6 +119,12 @@ class Detection(_Setting, Task):
         tapped_stage(spec)
         assert isinstance(spec, EfficientNet)
         return spec
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        content = self.model_dump(mode="json", exclude=LABELS)
+        pretraining = self.pretraining and self.pretraining.identity
+        return {**content, "network": self.spec().identity(), "pretraining": pretraining}
 
     @property
     def label(self) -> str:

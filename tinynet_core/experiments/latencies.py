@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -70,6 +70,10 @@ class ModelLatencies(Task):
                 raise ValueError(f"{spec.name} {spec.scale or ''} is listed twice")
             seen.add(spec)
         return value
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {**self.model_dump(mode="json"), "networks": [timed.spec().identity() for timed in self.networks]}
 
     @property
     def label(self) -> str:

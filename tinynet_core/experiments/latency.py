@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -44,6 +44,11 @@ class LatencyRun(Task):
         for name in value:
             network(name)
         return value
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Names stay in it: the times are kept under them."""
+        return {**self.model_dump(mode="json"), "networks": [[x, network(x).identity()] for x in self.networks]}
 
     @property
     def label(self) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import field_validator
 
@@ -29,6 +29,11 @@ class ReleasedEvaluation(Task):
     def _known(cls, value: str) -> str:
         network(value)
         return value
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The name stays in it: the weights were released under it."""
+        return {**self.model_dump(mode="json"), "resolved": network(self.network).identity()}
 
     @property
     def label(self) -> str:

@@ -3,14 +3,18 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from tinynet_core.networks import Network
+
+LABELS = {"network", "scale", "head", "base"}
+"""Fields that say how a network was asked for; the resolved network stands for them in the identity."""
 
 
 @dataclass
@@ -28,15 +32,32 @@ class Result:
 
 
 class Task(BaseModel, ABC):
-    """Something to compute once and keep a record of. Two equal tasks have one record."""
+    """Something to compute once and keep a record of. Tasks are equal when their keys are: they have one record."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @property
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What is computed, as JSON data: resolved networks instead of the names and scales that ask for them."""
+
+    @cached_property
     def key(self) -> str:
-        """SHA-256 over canonical JSON, the name under which the record is stored."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        """SHA-256 over canonical JSON of the identity, the name under which the record is stored."""
+        canonical = json.dumps(_rounded(self.identity), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return self.key == other.key if isinstance(other, Task) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with the fields of ``update``, and its own key."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("key", None)
+        return copied
 
     @property
     @abstractmethod
@@ -74,6 +95,15 @@ class Task(BaseModel, ABC):
         Raises ``Interrupted`` when ``should_stop`` ended it, with its state kept, and ``TrainingFailed`` for what
         belongs into a failed record.
         """
+
+
+def _rounded(content: Any) -> Any:
+    """The same JSON data with nine significant digits of each number: processors differ beyond in ``pow``."""
+    if isinstance(content, float):
+        return float(f"{content:.9g}")
+    if isinstance(content, dict):
+        return {key: _rounded(value) for key, value in content.items()}
+    return [_rounded(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def cost_of(spec: Network) -> dict[str, int]:

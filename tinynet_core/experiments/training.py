@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from tinynet_core.claiming import claim
 from tinynet_core.data import Dataset, load_images
-from tinynet_core.experiments.task import Result, Task, checkpoint_file, cost_of, weights_file
+from tinynet_core.experiments.task import LABELS, Result, Task, checkpoint_file, cost_of, weights_file
 from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
 from tinynet_core.networks.peers import PeerNetwork
 from tinynet_core.scale import Base, Scale
@@ -62,6 +62,10 @@ class Experiment(Task):
     def spec(self) -> Network:
         """The network's specification, with one output per class of the data set."""
         return network(self.network, self.scale, self.dataset.classes, self.head, self.base)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {**self.model_dump(mode="json", exclude=LABELS), "network": self.spec().identity()}
 
     @property
     def label(self) -> str:

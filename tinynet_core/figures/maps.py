@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tinynet_core.data import GlyphDataset, load_images
-from tinynet_core.data.glyphs import CLASSES, glyph_region
+from tinynet_core.data.glyphs import CLASSES, glyph_region, render_image
 from tinynet_core.experiments import ActivationMaps
 from tinynet_core.figures.style import BLUE, GREY, RED
 from tinynet_core.record import Record
@@ -68,11 +68,16 @@ def _pictures(record: Record) -> tuple[np.ndarray, list[np.ndarray]]:
     from tinynet_core.cam import seen_part
 
     task, index = _task(record), record.arrays["index"]
-    stored = load_images(task.dataset)
-    pixels = torch.from_numpy(np.stack([stored.val_images[i] for i in index])).permute(0, 3, 1, 2)
-    aspects = None if stored.val_aspects is None else torch.from_numpy(stored.val_aspects[index])
+    drawn, aspects = isinstance(task.dataset, GlyphDataset), None
+    if drawn:
+        shown = [render_image(task.dataset, "val", i) for i in index]
+    else:
+        stored = load_images(task.dataset)
+        shown = [stored.val_images[i] for i in index]
+        aspects = None if stored.val_aspects is None else torch.from_numpy(stored.val_aspects[index])
+    pixels = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2)
     images = seen_part(pixels / 255, SIDE, task.recipe, aspects).permute(0, 2, 3, 1).numpy()
-    if not isinstance(task.dataset, GlyphDataset):
+    if not drawn:
         return images, []
     regions = np.stack([glyph_region(task.dataset, "val", i) for i in index])
     return images, [*seen_part(torch.from_numpy(regions)[:, None].float(), SIDE, task.recipe)[:, 0].numpy()]

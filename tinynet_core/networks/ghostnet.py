@@ -8,7 +8,7 @@ channels; blocks added behind the last one repeat it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -99,7 +99,8 @@ BASES = {**SCALABLE, **{name + suffix: SCALABLE["ghostnet_a"] for name in SHRUNK
 NAMES = tuple(BASES)
 
 
-class GhostRun(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class GhostRun:
     """``times`` equal ghost bottlenecks: ``c_in`` to ``inner`` to ``c_out`` channels, ``reduced`` 0 for no gate."""
 
     times: Any

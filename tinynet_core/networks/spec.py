@@ -1,7 +1,7 @@
 """What every network specification can do: tell its cost without a tensor, and become a torch module."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,11 @@ class Network(Walkable):
     scale: Scale | None
     resolution: Any
     num_classes: int
+
+    def identity(self) -> dict[str, Any]:
+        """What decides how the network computes, as JSON data; its name and its scale are labels and left out."""
+        content = {key: value for key, value in asdict(self).items() if key not in ("name", "scale")}
+        return {"family": type(self).__name__.lower(), **content}
 
     @abstractmethod
     def module(self, dropout: float) -> "nn.Module":
