@@ -220,9 +220,8 @@ def book(preset: str, store: str, train: bool | None, build: Path | None, pdf: b
     for what, lines in (("stale records", built.stale), ("failed notebooks", built.failed)):
         if lines:
             click.echo("\n  ".join([f"error: {what}, marked on their pages:", *lines]), err=True)
-    if built.stale:
-        where = f" --store {store}" if store else ""
-        click.echo(f"make them anew with: tinynet sweep {preset}{where} --retry-stale", err=True)
+    if built.remedy:
+        click.echo(f"make the records with: {built.remedy}", err=True)
     if built.stale or built.failed:
         sys.exit(1)
     if archive:

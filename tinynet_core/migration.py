@@ -1,4 +1,4 @@
-"""Moves a store of format 1, whose keys were of the multipliers, to keys of the networks (``tinynet store migrate``)."""
+"""Moves a store of format 1, with keys of multipliers, to keys of networks (``tinynet store migrate``)."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from tinynet_core.data import Dataset, DetectionDataset, load_detection, load_images
+from tinynet_core.data import CocoDataset, Dataset, DetectionDataset, load_detection, load_images
 from tinynet_core.data.probe import probe_hash
 from tinynet_core.data.scenes import SceneDataset
 from tinynet_core.errors import UserError
@@ -64,7 +64,7 @@ def migrate(root: Path) -> Migration:
 
 
 def _old_records(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Key and content of each record; ``UserError`` for a damaged one, one of another format, and one of another key."""
+    """Key and content of each record; ``UserError`` for one that is damaged, of another format or of another key."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
@@ -93,8 +93,9 @@ def _changed(record: Record) -> str:
 
 @cache
 def _drawn_hash(data: Dataset | DetectionDataset) -> str:
-    load = load_detection if isinstance(data, SceneDataset) else load_images
-    return load(data, cores(), progress=True).content_hash
+    if isinstance(data, SceneDataset | CocoDataset):
+        return load_detection(data, cores(), progress=True).content_hash
+    return load_images(data, cores(), progress=True).content_hash
 
 
 def _result(record: Record) -> tuple[Any, ...]:

@@ -25,7 +25,8 @@ FILE = "records.jsonl"
 COST = ("resolution", "macs", "params", "activations")
 PROVENANCE = ("commit", "clean", "device", "training_version", "dataset_sha256")
 COLUMNS = (
-    *("key", "kind", "network", "r", "d", "w", "seed", "precision", "status", "reason"),
+    *("key", "kind", "network", "r", "d", "w", "head", "base_resolution", "base_width", "base_divisor"),
+    *("seed", "precision", "status", "reason"),
     *(*COST, *METRICS, "wall_s", *PROVENANCE),
 )
 """What every table of records has; one with further costs or metrics has columns for them too."""
@@ -183,7 +184,6 @@ class Store:
         except OSError as error:
             raise StoreError(f"store {self.root} cannot be {what}: {error.strerror or error}") from error
 
-
     def _refuse_old(self, line: bytes) -> None:
         if b',"format":1,' in line[: len(seal("0" * 64, b"{}")) + 20]:
             raise StoreError(
@@ -223,6 +223,7 @@ def _columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
     experiment, provenance = content["experiment"], content["provenance"]
     name = experiment.get("network", "")
     scale = experiment.get("scale") or _own_scale(name)
+    base = experiment.get("base") or {}
     return {
         "key": key,
         "kind": experiment["kind"],
@@ -230,6 +231,8 @@ def _columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
         "r": scale["r"],
         "d": scale["d"],
         "w": scale["w"],
+        "head": experiment.get("head"),
+        **{f"base_{x}": base.get(x, nan) for x in ("resolution", "width", "divisor")},
         "seed": experiment.get("seed"),
         "precision": experiment.get("recipe", {}).get("precision", ""),
         "status": content["status"],

@@ -1,8 +1,10 @@
 """A preset with its store of records: what a notebook asks for."""
 
 import math
+import shlex
 import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -46,6 +48,8 @@ NEED_SAMPLE = {"fig1", "fig3", "cost", *NEED_SEEDS, *AFTER_SAMPLE}
 NEED_EQUAL_COST = {"fig2", "duel"}
 """Those that rest on the random sample at one cost of Figure 2."""
 IMAGENET_CLASSES = 1000
+NAMED = 12
+"""Missing records that a message names."""
 
 
 class MissingRecords(UserError):
@@ -75,6 +79,13 @@ class Study:
         if self.preset.sampled_on:
             self.sampled = Study(self.preset.sampled_on, self.store.root, train)
 
+    @property
+    def command(self) -> str:
+        """The command that makes the records that are missing."""
+        elsewhere = self.store.root != default_store(self.preset).resolve()
+        where = ["--store", str(self.store.root)] if elsewhere else []
+        return shlex.join(["tinynet", "sweep", self.preset_argument, *where])
+
     def records(self, experiments: Sequence[Task]) -> list[Record]:
         """Records in the order of ``experiments``, trained now where missing, or ``MissingRecords``.
 
@@ -89,10 +100,11 @@ class Study:
                 found = {record.key: record for record in self.store.records()}
                 return [older.get(e.key) or found[e.key] for e in experiments]
             lines = [f"  {e.label}: {e.key[:12]}" for e in missing if e.key not in older]
+            more = [f"  and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
             raise MissingRecords(
                 f"{len(lines)} of {len(experiments)} records are not in {self.store.root} and train is false:\n"
-                + "\n".join(lines)
-                + f"\nmake them with: tinynet sweep {self.preset_argument} --store {self.store.root}"
+                + "\n".join([*lines[:NAMED], *more])
+                + f"\nmake them with: {self.command}"
             )
         if needed := dict.fromkeys(needed for task in missing for needed in task.needs):
             self.records([*needed])
@@ -108,7 +120,7 @@ class Study:
 
     def stale(self, pages: Sequence[str] = ()) -> list[Stale]:
         """What of the records that ``pages`` need is stale; without ``pages``, of all that this preset can have."""
-        tasks = list(dict.fromkeys(task for stage in self.stages(pages) for task in stage))
+        tasks = self._known(pages)
         records = {record.key: record for record in self.store.records()}
         missing = [task for task in tasks if task.key not in records]
         reasons = [(task, outdated(records[task.key])) for task in tasks if task.key in records]
@@ -321,8 +333,16 @@ class Study:
 
     def behind(self, page: str = "") -> list[Record]:
         """The records in the store that a page needs; all that this preset can have where it is left out."""
-        tasks = dict.fromkeys(task for stage in self.stages([page] if page else []) for task in stage)
+        tasks = self._known([page] if page else [])
         return [record for task in tasks if (record := self.store.get(task)) is not None]
+
+    def _known(self, pages: Sequence[str]) -> list[Task]:
+        """What ``pages`` need, as far as the records that are there tell: each task once."""
+        tasks: list[Task] = []
+        with suppress(MissingRecords):  # what follows from the random sample is known when the sample is whole
+            for stage in self.stages(pages):
+                tasks += stage
+        return list(dict.fromkeys(tasks))
 
     def make_records(self) -> None:
         """Train and measure everything that the pages need and that is not in the store."""

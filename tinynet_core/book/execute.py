@@ -48,7 +48,7 @@ class NotebookFailed(NotebookError):
         return f"{self.name} failed: {self.reason}\nthe failed run is kept as {self.kept}"
 
 
-ENDS_ALL = {"MissingRecords", "SweepStopped", "KeyboardInterrupt"}
+ENDS_ALL = {"SweepStopped", "KeyboardInterrupt"}
 """Errors in a notebook that the others would have too."""
 
 

@@ -85,6 +85,7 @@ DESCRIBED = {
     "Record.cost": "resolution in pixels; MACs, parameters and activations for one image",
     "Record.wall_s": "seconds that it took",
     "Record.provenance": "commit, training version, hash of the data, device, threads, versions of packages",
+    "Record.migrated": "what a migration found of a record that it moved: its key before, hash of the probe images",
     "Finding.value": "truth value or number, in the unit of the claim; none where it could not be had",
     "Finding.evidence": "its level, empty where nothing was measured",
     "Finding.note": "what a reader should know of it",

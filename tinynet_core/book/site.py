@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tinynet_core.errors import UserError
 from tinynet_core.paper.claims import ledger
 from tinynet_core.presets import load_preset, project_root
 from tinynet_core.staleness import summary
-from tinynet_core.study import Study, is_published
+from tinynet_core.study import MissingRecords, Study, is_published
 
 _ICON_SCRIPT = re.compile(r"<script[^>]*/fontawesome\.js[^>]*></script>")
 """Draws every icon of the theme, which its font has drawn already, once more: 1.5 MB on every page."""
@@ -34,12 +35,13 @@ PDF_LINK = f'```{{raw}} html\n<p><a href="{FILE}">The whole book as one PDF.</a>
 class Built:
     """A site: its ``index`` page, and what of its records is ``stale`` and which notebooks ``failed``, line by line.
 
-    One with any of the two is not to be published.
+    One with any of the two is not to be published; ``remedy`` is the command that makes the records that it lacks.
     """
 
     index: Path
     stale: list[str]
     failed: list[str]
+    remedy: str = ""
 
 
 class BookError(UserError):
@@ -76,7 +78,13 @@ def make_book(
             write_pdf(index.parent, index.with_name(FILE), address)
         write_sitemap(index.parent, address)
         stamp.write_text(now)
-    return Built(index, stale.get("", []), [f"{name}: {reason}" for name, reason in failed.items()])
+    remedy = f"{study.command} --retry-stale" if stale else study.command if _lacking(failed) else ""
+    return Built(index, stale.get("", []), [f"{name}: {reason}" for name, reason in failed.items()], remedy)
+
+
+def _lacking(failed: Mapping[str, str]) -> bool:
+    """Whether a notebook failed because a record is missing."""
+    return any(reason.startswith(MissingRecords.__name__) for reason in failed.values())
 
 
 def stale_pages(study: Study) -> dict[str, list[str]]:

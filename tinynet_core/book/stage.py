@@ -76,7 +76,7 @@ def stage(
     _fill(folder / "conclusions.md", firm, "firmness")
     _fill(folder / "conclusions.md", next_steps(), "next steps")
     _fill(folder / "calibration.md", _calibration_table(root / "book" / "calibration.csv"))
-    _fill(folder / "dataset.md", NO_RELEASE if stale else _dataset(study, folder / "dataset"))
+    _fill(folder / "dataset.md", NO_RELEASE if stale or failed else _dataset(study, folder / "dataset"))
     _fill(folder / "api.md", public_names())
     _fill(folder / "preset_schema.md", preset_schema())
     _fill(folder / "citing.md", citation(root))
@@ -139,7 +139,7 @@ def _command(path: Path, preset: Preset) -> str:
     return f"papermill notebooks/{path.name} out.ipynb -p preset {preset.name}"
 
 
-NO_RELEASE = "Some records are stale, so there is no release of these tables with this site."
+NO_RELEASE = "Some records are stale or missing, so there is no release of these tables with this site."
 
 
 def _dataset(study: Study, folder: Path) -> str:
@@ -169,7 +169,7 @@ def _failed_mark(reason: str) -> str:
         return ""
     return (
         ":::{admonition} Failed: this notebook ended with an error, and the page with it\n:class: danger\n"
-        f"`{reason.splitlines()[0]}`\n:::\n\n"
+        f"```text\n{reason.replace(f'{project_root()}/', '')}\n```\n:::\n\n"
     )
 
 

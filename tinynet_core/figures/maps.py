@@ -68,19 +68,17 @@ def _pictures(record: Record) -> tuple[np.ndarray, list[np.ndarray]]:
     from tinynet_core.cam import seen_part
 
     task, index = _task(record), record.arrays["index"]
-    drawn, aspects = isinstance(task.dataset, GlyphDataset), None
-    if drawn:
-        shown = [render_image(task.dataset, "val", i) for i in index]
+    if isinstance(task.dataset, GlyphDataset):
+        shown, aspects = [render_image(task.dataset, "val", i) for i in index], None
+        regions = np.stack([glyph_region(task.dataset, "val", i) for i in index])
+        outlined = seen_part(torch.from_numpy(regions)[:, None].float(), SIDE, task.recipe)[:, 0].numpy()
     else:
         stored = load_images(task.dataset)
-        shown = [stored.val_images[i] for i in index]
+        shown, outlined = [stored.val_images[i] for i in index], np.empty(0)
         aspects = None if stored.val_aspects is None else torch.from_numpy(stored.val_aspects[index])
     pixels = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2)
     images = seen_part(pixels / 255, SIDE, task.recipe, aspects).permute(0, 2, 3, 1).numpy()
-    if not drawn:
-        return images, []
-    regions = np.stack([glyph_region(task.dataset, "val", i) for i in index])
-    return images, [*seen_part(torch.from_numpy(regions)[:, None].float(), SIDE, task.recipe)[:, 0].numpy()]
+    return images, [*outlined]
 
 
 def _task(record: Record) -> ActivationMaps:

@@ -42,7 +42,7 @@ class PeerNetwork(Network):
     def identity(self) -> dict[str, Any]:
         """The library, its name of the network and the arguments, with input and classes."""
         _, entry, _, options = PEERS[self.name]
-        return super().identity() | {"entry": entry, "options": options}
+        return Network.identity(self) | {"entry": entry, "options": options}
 
     def walk(self, tally: Tally) -> Iterator[Row]:
         """Nothing to yield: the library keeps the architecture to itself."""

@@ -1,0 +1,70 @@
+"""Prints, as JSON, what must be the same on every machine: run by ``test_machines.py`` in processes of its own."""
+
+import json
+import sys
+import warnings
+
+from tinynet_core import Study, shrink
+from tinynet_core.data.probe import probe_hash
+from tinynet_core.networks import SCALABLE, network
+from tinynet_core.shrinking import UnreachableBudget
+
+SHARES = (0.03, 0.05, 0.08, 0.125, 0.2, 0.25, 0.4, 0.5, 0.7, 0.9)
+
+
+def plans():
+    """The ordered keys of all that every preset plans; what follows from a formula is planned on published records."""
+    keys = {}
+    for name in ("smoke", "imagenet100", "imagenet1k"):
+        first, after = Study(name).plan()
+        keys[name] = [task.key for task in (*first, *after)]
+    keys["reduced"] = [task.key for stage in Study("reduced").stages() for task in stage]
+    return keys
+
+
+def triples():
+    """The sampled scales of each preset that has a sample of its own."""
+    presets = [Study(name).preset for name in ("smoke", "reduced", "imagenet100")]
+    samples = [(preset.random_experiments(), preset.equal_cost_experiments()) for preset in presets]
+    return [[(e.scale.r, e.scale.d, e.scale.w) for e in sample] for pair in samples for sample in pair]
+
+
+def chosen():
+    """The frontier of the published sample, and r and d of its formula as they name networks."""
+    study = Study("reduced")
+    sample = study.sample()
+    rows = [row for row, kept in enumerate(sample.models.frontier) if kept]
+    return {"frontier": rows, "formula": [str(study.preset.shrunk(c, "formula", sample.formula)) for c in SHARES]}
+
+
+def shrunken():
+    """Every family at ten budgets by the methods that a fit or a power is behind: the scale, and its network's cost."""
+    found = {}
+    for name in SCALABLE:
+        whole = network(name).complexity().macs
+        for method in ("formula", "giant"):
+            for share in SHARES:
+                try:
+                    scale = shrink(name, round(share * whole), method)
+                except UnreachableBudget as refusal:
+                    found[f"{name} {method} {share}"] = str(refusal)
+                else:
+                    macs = network(name, scale).complexity().macs
+                    found[f"{name} {method} {share}"] = [scale.r, scale.d, scale.w, macs]
+    return found
+
+
+def images():
+    """Hashes of the probe images of every data set that the package draws for a preset."""
+    presets = [Study(name).preset for name in ("smoke", "reduced")]
+    return [
+        probe_hash(dataset)
+        for preset in presets
+        for dataset in (preset.dataset, preset.close.dataset, preset.detection.dataset)
+    ]
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    facts = {found.__name__: found() for found in (plans, triples, chosen, shrunken, images)}
+    json.dump(facts, sys.stdout, sort_keys=True, indent=0)
