@@ -28,7 +28,7 @@ def trained(experiment):
         curve=curve,
         cost=cost,
         wall_s=round(float(rng.uniform(1, 9)), 3),
-        provenance=ABOUT | {"dataset_sha256": experiment.dataset.key},
+        provenance=ABOUT | {"dataset_sha256": experiment.dataset.key, "probe_sha256": [experiment.dataset.key]},
     )
 
 

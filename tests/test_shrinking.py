@@ -66,10 +66,10 @@ def test_each_method_moves_only_what_it_says(formula):
     assert (depth.r, depth.w) == (1.0, 1.0)
     s = shrink("efficientnet_b0", 0.5 * C0, "giant")
     assert np.log((s.r, s.d, s.w)) / np.log((giant(1).r, giant(1).d, giant(1).w)) == pytest.approx(
-        [np.log(s.r) / np.log(1.15)] * 3
+        [np.log(s.r) / np.log(1.15)] * 3, abs=1e-3
     )
     f = shrink("efficientnet_b0", 0.5 * C0, "formula", formula)
-    assert (f.r, f.d) == pytest.approx(tuple(formula.predict([0.5])[0]))
+    assert (f.r, f.d) == tuple(formula.predict([0.5])[0].round(3))
 
 
 def test_depth_underflow_is_the_papers():
@@ -127,7 +127,7 @@ def test_the_default_formula_is_that_of_the_released_networks(net, macs):
         scale = shrink(net, macs)
     assert network(net, scale).complexity().macs == pytest.approx(macs, rel=0.01)
     c0 = network(net).complexity().macs
-    assert (scale.r, scale.d) == pytest.approx(tuple(formula.predict([macs / c0])[0]))
+    assert (scale.r, scale.d) == tuple(formula.predict([macs / c0])[0].round(3))
 
 
 def test_the_released_formula_is_near_what_it_was_fitted_on():

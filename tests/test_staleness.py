@@ -10,16 +10,17 @@ from tinynet_core import Store, Study
 from tinynet_core.book.site import stale_pages
 from tinynet_core.book.stage import _page
 from tinynet_core.cli import tinynet
+from tinynet_core.data.probe import probe_hash
 from tinynet_core.presets import project_root
 from tinynet_core.record import Record, failed
-from tinynet_core.staleness import StaleWarning, changes, drawn_hash, outdated, stand_in, summary
+from tinynet_core.staleness import StaleWarning, changes, outdated, stand_in, summary
 from tinynet_core.study import MissingRecords, default_store, is_published, latency_run
 from tinynet_core.training.loop import TRAINING_VERSION
 
 
 def done(task, top1=0.5, **about):
     """A record as a training leaves it, without the training."""
-    known = {"training_version": TRAINING_VERSION, "dataset_sha256": drawn_hash(task.dataset)}
+    known = {"training_version": TRAINING_VERSION, "probe_sha256": [probe_hash(task.dataset)]}
     return Record(
         experiment=task,
         status="done",
@@ -76,17 +77,39 @@ def test_another_training_version_is_stale(preset, filled):
 
 
 def test_other_images_are_stale(preset, filled):
-    store = filled(dataset_sha256="ab" * 32)
+    store = filled(probe_sha256=["ab" * 32])
     stale = Study(preset(), store.root, train=False).stale(["fig1"])
-    now = drawn_hash(stale[0].task.dataset)
-    assert {x.reason for x in stale} == {f"hash of the data was {'ab' * 6}, is {now[:12]}"}
+    now = probe_hash(stale[0].task.dataset)
+    assert {x.reason for x in stale} == {f"hash of the probe images of the data was {'ab' * 6}, is {now[:12]}"}
+
+
+def test_a_record_without_probes_is_stale(preset, filled):
+    stale = Study(preset(), filled(probe_sha256=[]).root, train=False).stale(["fig1"])
+    assert all("probe images of the data was not recorded, is " in x.reason for x in stale)
+    assert stale
+
+
+def test_reading_renders_no_data_set(monkeypatch):
+    """Checking the published records draws a few probes of each data set, and a page the images that it shows."""
+    from tinynet_core.figures.maps import _pictures
+
+    def render(*_):
+        raise AssertionError("a whole data set is rendered")
+
+    for module in ("glyphs", "scenes"):
+        monkeypatch.setattr(f"tinynet_core.data.{module}.render", render)
+        monkeypatch.setattr(f"tinynet_core.data.{module}.cached", render)
+    study = Study("reduced", train=False)
+    assert study.stale() == []
+    maps = next(iter(study.maps().values()))
+    assert len(_pictures(study.records(maps)[0])[0]) == 8
 
 
 def test_the_hash_of_the_images_is_that_of_a_real_record(tiny_dataset, make_experiment, tmp_path):
     from tinynet_core import run
 
     record = run(make_experiment(), Store(tmp_path / "real"))
-    assert record.provenance["dataset_sha256"] == drawn_hash(tiny_dataset)
+    assert record.provenance["probe_sha256"] == [probe_hash(tiny_dataset)]
     assert outdated(record) == ""
 
 

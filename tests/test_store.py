@@ -275,7 +275,7 @@ def test_a_damaged_line_is_set_aside_by_its_number_and_reason(filled, records, h
 
 
 OTHER_FORMATS = [
-    ({"format": 2}, "format: Input should be 1"),
+    ({"format": 3}, "format: Input should be 2"),
     ({"mood": "good"}, "mood: Extra inputs are not permitted"),
     ({"cost": None}, "cost: Input should be an object"),
     ({"experiment": {"kind": "training", "network": "tinynet_z"}}, "experiment.dataset: Field required"),
@@ -585,7 +585,7 @@ def test_a_read_only_store_can_be_read(filled, records, make_experiment, monkeyp
 def test_damage_in_a_read_only_store_is_ignored_and_said_so(filled, records, monkeypatch):
     lines = lines_of(filled)
     lines[1] = b"damaged\n"
-    lines[3] = seal(records[3].key, b'{"format":2}')
+    lines[3] = seal(records[3].key, b'{"format":3}')
     file_of(filled).write_bytes(b"".join(lines))
     forbid_writing(monkeypatch)
     store = Store(filled.root)

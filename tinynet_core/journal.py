@@ -43,7 +43,7 @@ def seal(key: str, body: bytes) -> bytes:
 
 def unseal(line: bytes) -> tuple[str, bytes]:
     """Key and body of a line with its newline; raises ``ValueError`` when it was cut off or edited."""
-    return _checked_key(line), _body(line)
+    return _checked_key(line), body_of(line)
 
 
 def _checked_key(line: bytes) -> str:
@@ -54,7 +54,8 @@ def _checked_key(line: bytes) -> str:
     return line[_KEY].decode()
 
 
-def _body(line: bytes) -> bytes:
+def body_of(line: bytes) -> bytes:
+    """The body of a line, unchecked."""
     return b"{" + line[_CONTENT:-1]
 
 
@@ -96,7 +97,7 @@ class Journal:
             for key, (offset, length) in places:
                 line = os.pread(file.fileno(), length, offset)
                 if _holds(line, key):
-                    yield key, _body(line), line
+                    yield key, body_of(line), line
                 else:
                     lost.append(key)
         if lost:  # the file was edited in place
@@ -109,7 +110,7 @@ class Journal:
         if file := self._unread():
             with file:
                 for key, line in self._take_new(file, damaged):
-                    yield key, _body(line), line
+                    yield key, body_of(line), line
         if damaged:
             self.set_aside({})
 

@@ -17,7 +17,7 @@ from tinynet_core.errors import UserError
 from tinynet_core.experiments import AnyTask, Task
 from tinynet_core.experiments.task import checkpoint_file, weights_file
 from tinynet_core.experiments.training import METRICS
-from tinynet_core.journal import Journal, seal, unseal
+from tinynet_core.journal import Journal, body_of, unseal
 from tinynet_core.networks import NAMES, network
 from tinynet_core.record import Record
 
@@ -185,7 +185,7 @@ class Store:
             raise StoreError(f"store {self.root} cannot be {what}: {error.strerror or error}") from error
 
     def _refuse_old(self, line: bytes) -> None:
-        if b',"format":1,' in line[: len(seal("0" * 64, b"{}")) + 20]:
+        if body_of(line).startswith(b'{"format":1,'):
             raise StoreError(
                 f"store {self.root} has records of an earlier format; move them to their new keys, without training, "
                 f"with: tinynet store migrate {shlex.quote(str(self.root))}"

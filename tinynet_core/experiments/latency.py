@@ -47,7 +47,7 @@ class LatencyRun(Task):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Names stay in it: the times are kept under them."""
+        """With the names, under which the times are kept."""
         return {**self.model_dump(mode="json"), "networks": [[x, network(x).identity()] for x in self.networks]}
 
     @property

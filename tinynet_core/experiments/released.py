@@ -32,7 +32,7 @@ class ReleasedEvaluation(Task):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The name stays in it: the weights were released under it."""
+        """With the name, under which the weights were released."""
         return {**self.model_dump(mode="json"), "resolved": network(self.network).identity()}
 
     @property

@@ -39,7 +39,7 @@ class Task(BaseModel, ABC):
     @property
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What is computed, as JSON data: resolved networks instead of the names and scales that ask for them."""
+        """What is computed, as JSON data, with resolved networks instead of the names and scales that ask for them."""
 
     @cached_property
     def key(self) -> str:
