@@ -137,17 +137,18 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
         raise NotebookError(f"{notebook.name} has no parameter {unknown[0]!r}, known: {', '.join(sorted(known))}")
     scratch = out.with_suffix(".running.ipynb")
     try:
-        with TemporaryDirectory(prefix="tinynet-") as sockets:  # a TCP port may be taken before the kernel has it
+        with TemporaryDirectory(prefix="tinynet-") as own:
+            connection = {"transport": "ipc", "ip": f"{own}/kernel", "connection_file": f"{own}/kernel.json"}
             papermill.execute_notebook(
                 str(notebook),
                 str(scratch),
                 parameters=parameters,
-                kernel_name="python3",
                 cwd=str(notebook.parent),
                 progress_bar=False,
                 log_output=False,
                 execution_timeout=CELL_TIMEOUT_S,
-                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
+                config=Config(KernelManager=connection),  # a TCP port may be taken before the kernel has it
+                **kernels.isolation(own),
             )
     except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
         failed.mkdir(parents=True, exist_ok=True)

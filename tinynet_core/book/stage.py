@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
+import matplotlib
 import nbformat
 import pandas as pd
 
@@ -60,6 +61,7 @@ def stage(
             notebook.cells.append(nbformat.v4.new_markdown_cell(source, id="source"))
         provenance.attach(notebook, page, root / "notebooks" / path.name, _origin(path, study))
         nbformat.write(notebook, page)
+    matplotlib.use("agg")
     set_style()
     drawn = preset.dataset if isinstance(preset.dataset, GlyphDataset) else GlyphDataset()
     glyph_sheet(drawn).savefig(folder / "glyphs.png", metadata={"Software": None})
