@@ -1,14 +1,18 @@
 """The kernels that the notebooks of the book run in."""
 
 import json
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from tinynet_core import UserError
 from tinynet_core.book.execute import _execute_together
+from tinynet_core.book.kernels import SOCKET_ROOM, folder_for_sockets
 
 STATE = """
 import os, sys
@@ -52,6 +56,13 @@ print(sys.executable, os.environ["MPLBACKEND"], matplotlib.rcParams["text.usetex
 """
 
 
+def long_folder(where: Path) -> Path:
+    """A folder whose path no socket can have."""
+    folder = where / ("x" * 110)
+    folder.mkdir(parents=True)
+    return folder
+
+
 def foreign_files(folder: Path) -> dict[str, str]:
     """What a user may have set up for Jupyter, IPython and Matplotlib, and the variables that name the files."""
     kernel = folder / "jupyter" / "kernels" / "python3"
@@ -81,12 +92,14 @@ def foreign_files(folder: Path) -> dict[str, str]:
         "MATPLOTLIBRC": str(folder / "matplotlibrc"),
         "MPLBACKEND": "tkagg",
         "HOME": "/proc/nowhere",
+        "TMPDIR": str(long_folder(folder)),
     }
 
 
 def test_the_users_configuration_is_none_of_the_books(tmp_path, monkeypatch):
     for name, value in foreign_files(tmp_path / "foreign").items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", None)  # look at TMPDIR anew
     path = notebook(tmp_path / "page.ipynb", STYLE, f"{DRAW}\naxes.set_title('$x$')\nfigure.get_size_inches()")
     found = dict(_execute_together([(path, tmp_path / "out.ipynb")], {"preset": 2}, tmp_path / "failed"))
     assert found == {path: None}
@@ -94,3 +107,19 @@ def test_the_users_configuration_is_none_of_the_books(tmp_path, monkeypatch):
     assert style[0].text.split() == [sys.executable, "module://matplotlib_inline.backend_inline", "False", "False"]
     assert drawn[0].data["text/plain"] == "array([6.4, 4.8])"
     assert "image/png" in drawn[1].data
+
+
+def test_sockets_lie_where_their_paths_are_short_enough(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    short = tempfile.mkdtemp(dir="/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", short)
+    assert folder_for_sockets() == short
+    os.rmdir(short)
+    long = str(long_folder(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", long)
+    assert len(folder_for_sockets()) <= SOCKET_ROOM
+    monkeypatch.setattr(os, "access", lambda path, mode: path == long)
+    with pytest.raises(
+        UserError, match=f"^TMPDIR: {long} is too long for the sockets of kernels, which allow 70 bytes"
+    ):
+        folder_for_sockets()

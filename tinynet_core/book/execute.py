@@ -4,12 +4,12 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import papermill
@@ -94,7 +94,8 @@ def _execute_together(
     todo: list[tuple[Path, Path]], parameters: dict, failed: Path
 ) -> Iterator[tuple[Path, NotebookFailed | None]]:
     """Run notebooks two at a time, each in a kernel of its own, and yield them with what went wrong in it."""
-    with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), _start) as pool:
+    scratch = kernels.folder_for_sockets()
+    with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), _start, (scratch,)) as pool:
         running = [pool.submit(execute, notebook, out, parameters, failed) for notebook, out in todo]
         try:
             for (notebook, _), future in zip(todo, running, strict=True):
@@ -110,9 +111,13 @@ def _execute_together(
             pool.shutdown(cancel_futures=True)
 
 
-def _start() -> None:
-    """One thread a kernel, unless the user says otherwise: the small problems of notebooks get slower with more."""
+def _start(scratch: str) -> None:
+    """One thread a kernel, unless the user says otherwise: the small problems of notebooks get slower with more.
+
+    ``scratch`` is where this process has its temporary files, sockets of kernels above all.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    tempfile.tempdir = scratch
     kernels.offer()
 
 
@@ -137,7 +142,7 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
         raise NotebookError(f"{notebook.name} has no parameter {unknown[0]!r}, known: {', '.join(sorted(known))}")
     scratch = out.with_suffix(".running.ipynb")
     try:
-        with TemporaryDirectory(prefix="tinynet-") as own:
+        with tempfile.TemporaryDirectory(prefix="tinynet-") as own:
             connection = {"transport": "ipc", "ip": f"{own}/kernel", "connection_file": f"{own}/kernel.json"}
             papermill.execute_notebook(
                 str(notebook),
