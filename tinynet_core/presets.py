@@ -310,7 +310,7 @@ def load_preset(name: str) -> Preset:
         raise PresetError(f"unknown preset {name!r}, known: {', '.join(preset_names())}, or a path to a .yaml file")
     path = Path(name) if is_file else project_root() / "presets" / f"{name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PresetError(f"preset {path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

@@ -115,7 +115,7 @@ def provenance(device: str = "auto") -> dict[str, Any]:
 def processor() -> str:
     """The processor's model where the system tells it, its architecture elsewhere."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -123,14 +123,14 @@ def _start(scratch: str) -> None:
 
 def _write_ledger(path: Path, entries: dict[str, str]) -> None:
     scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(entries, indent=1))
+    scratch.write_text(json.dumps(entries, indent=1), encoding="utf-8")
     scratch.rename(path)
 
 
 def _read_ledger(path: Path) -> dict[str, str]:
     """What the executed notebooks were made from; an unreadable file only means executing them again."""
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 
