@@ -2,6 +2,8 @@
 
 import math
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,6 +45,17 @@ class Resources(BaseModel):
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def user_folder(folder_of: Callable[[str], str], name: str, setting: str) -> Path:
+    """The folder that a function of platformdirs gives for ``name``; ``UserError`` for a user who has no home."""
+    try:
+        path = Path(folder_of(name))
+    except RuntimeError:  # of platformdirs 4.14; older ones give a relative path
+        path = Path()
+    if not path.is_absolute():
+        raise UserError(f"this user has no home folder: name {setting}, or set HOME")
+    return path
 
 
 def launched() -> bool:
