@@ -1,7 +1,6 @@
 """The kernels that the notebooks of the book run in."""
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -10,9 +9,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from tinynet_core import UserError
 from tinynet_core.book.execute import _execute_together
-from tinynet_core.book.kernels import SOCKET_ROOM, folder_for_sockets
 
 STATE = """
 import os, sys
@@ -107,19 +104,3 @@ def test_the_users_configuration_is_none_of_the_books(tmp_path, monkeypatch):
     assert style[0].text.split() == [sys.executable, "module://matplotlib_inline.backend_inline", "False", "False"]
     assert drawn[0].data["text/plain"] == "array([6.4, 4.8])"
     assert "image/png" in drawn[1].data
-
-
-def test_sockets_lie_where_their_paths_are_short_enough(tmp_path, monkeypatch):
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    short = tempfile.mkdtemp(dir="/tmp")
-    monkeypatch.setattr(tempfile, "tempdir", short)
-    assert folder_for_sockets() == short
-    os.rmdir(short)
-    long = str(long_folder(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", long)
-    assert len(folder_for_sockets()) <= SOCKET_ROOM
-    monkeypatch.setattr(os, "access", lambda path, mode: path == long)
-    with pytest.raises(
-        UserError, match=f"^TMPDIR: {long} is too long for the sockets of kernels, which allow 70 bytes"
-    ):
-        folder_for_sockets()

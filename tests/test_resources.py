@@ -1,10 +1,12 @@
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from tinynet_core import UserError
-from tinynet_core.resources import Resources, cores
+from tinynet_core.resources import SOCKET_PATH, Resources, cores, folder_for_sockets
 
 
 @pytest.mark.parametrize(
@@ -74,3 +76,18 @@ def test_a_containers_quota_counts_as_cores(tmp_path, monkeypatch, groups, limit
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert cores(tmp_path) == expected
+
+
+def test_sockets_lie_where_their_paths_are_short_enough(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        assert folder_for_sockets(33) == short
+        assert folder_for_sockets(SOCKET_PATH - len(short) + 1) == "/tmp"
+    long = tmp_path / ("x" * 110)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert len(folder_for_sockets(33)) <= 70
+    monkeypatch.setattr(os, "access", lambda path, mode: path == str(long))
+    with pytest.raises(UserError, match=f"^TMPDIR: {long} is too long for sockets in it, which allow 70 bytes"):
+        folder_for_sockets(33)

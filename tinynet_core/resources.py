@@ -2,12 +2,16 @@
 
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinynet_core.errors import UserError
+
+SOCKET_PATH = 103
+"""Bytes of a socket's path at most, on macOS; Linux allows four more."""
 
 
 class Resources(BaseModel):
@@ -88,6 +92,18 @@ def user_folder(folder_of: Callable[[str], str], name: str, setting: str) -> Pat
     if not path.is_absolute():
         raise UserError(f"this user has no home folder: name {setting}, or set HOME")
     return path
+
+
+def folder_for_sockets(behind: int) -> str:
+    """A folder in which a socket's path has room for ``behind`` more bytes: that of temporary files where it has.
+
+    Raises ``UserError`` where neither that nor another one of the system will do.
+    """
+    usual, room = tempfile.gettempdir(), SOCKET_PATH - behind
+    for folder in (usual, os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"):
+        if folder and len(os.fsencode(folder)) <= room and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise UserError(f"TMPDIR: {usual} is too long for sockets in it, which allow {room} bytes")
 
 
 def launched() -> bool:

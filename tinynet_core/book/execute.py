@@ -22,6 +22,7 @@ from tinynet_core.errors import UserError
 from tinynet_core.paper.claims import findings_path
 from tinynet_core.presets import load_preset, project_root
 from tinynet_core.record import processor
+from tinynet_core.resources import folder_for_sockets
 from tinynet_core.store import FILE
 
 CELL_TIMEOUT_S = 12 * 3600
@@ -29,6 +30,8 @@ PACKAGES = (
     *("torch", "torchvision", "numpy", "pandas", "scikit-learn", "pymoo", "timm", "onnxruntime", "matplotlib"),
     *("papermill", "jupyter-book"),
 )
+_BEHIND = 33
+"""Bytes of a socket's path behind the folder: those of multiprocessing are longer than those of the kernels."""
 AT_A_TIME = 2
 """Notebooks under way at a time: starting a kernel and importing is most of what they do."""
 
@@ -94,7 +97,7 @@ def _execute_together(
     todo: list[tuple[Path, Path]], parameters: dict, failed: Path
 ) -> Iterator[tuple[Path, NotebookFailed | None]]:
     """Run notebooks two at a time, each in a kernel of its own, and yield them with what went wrong in it."""
-    scratch = kernels.folder_for_sockets()
+    scratch = folder_for_sockets(_BEHIND)
     with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), _start, (scratch,)) as pool:
         running = [pool.submit(execute, notebook, out, parameters, failed) for notebook, out in todo]
         try:

@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import tempfile
 from functools import cache
 from importlib.metadata import EntryPoint
 from multiprocessing import get_context
@@ -18,15 +17,10 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 from traitlets import default
 
-from tinynet_core.errors import UserError
-
 IMPORTED = (
     *("torch", "torchvision", "timm", "sklearn.gaussian_process", "matplotlib.pyplot"),
     *("tinynet_core.figures", "tinynet_core.study", "tinynet_core.cli", "tinynet_core.book.kernels"),
 )
-
-SOCKET_ROOM = 70
-"""Bytes that the path of a folder may have: a socket's takes 103 at most (macOS), and up to 32 are put behind it."""
 
 INTERRUPTED = "KeyboardInterrupt caught in kernel."
 """What a kernel may say when it is shut down, as it is interrupted first."""
@@ -40,18 +34,6 @@ def offer() -> None:
         name = "forked"
         factory.provisioners[name] = EntryPoint(name, f"{__name__}:{ForkedKernels.__name__}", factory.GROUP_NAME)
         factory.default_provisioner_name = name
-
-
-def folder_for_sockets() -> str:
-    """The folder of temporary files, or another one of the system where its path is too long for sockets.
-
-    Raises ``UserError`` where there is none.
-    """
-    usual = tempfile.gettempdir()
-    for folder in (usual, os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"):
-        if folder and len(os.fsencode(folder)) <= SOCKET_ROOM and os.access(folder, os.W_OK | os.X_OK):
-            return folder
-    raise UserError(f"TMPDIR: {usual} is too long for the sockets of kernels, which allow {SOCKET_ROOM} bytes")
 
 
 def isolation(folder: str) -> dict[str, Any]:
