@@ -46,7 +46,7 @@ def reading(processes: list[psutil.Process]) -> Reading:
 
 def torch_alone() -> Reading:
     """A process that imports torch and nothing else."""
-    done = subprocess.run([sys.executable, "-c", TORCH_ALONE], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", TORCH_ALONE], check=True, capture_output=True, encoding="utf-8")
     return Reading(*(int(x) / 2**20 for x in done.stdout.split()))
 
 

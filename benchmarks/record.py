@@ -75,7 +75,7 @@ class Recording:
         print(_line(self.rows[-1]), flush=True)
 
     def _write(self) -> None:
-        sections = json.loads(self.path.read_text()) if self.path.exists() else {}
+        sections = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
         about: dict[str, Any] = {"command": self.command, "date": datetime.now(UTC).date().isoformat()}
         about["machine"] = machine()
         load = self.quietly.worst
@@ -84,7 +84,7 @@ class Recording:
         about["history"] = _history(sections.get(self.script))
         sections[self.script] = about | {"rows": self.rows}
         scratch = self.path.with_suffix(".tmp")
-        scratch.write_text(json.dumps(dict(sorted(sections.items())), indent=1) + "\n")
+        scratch.write_text(json.dumps(dict(sorted(sections.items())), indent=1) + "\n", encoding="utf-8")
         scratch.rename(self.path)
 
 

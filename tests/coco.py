@@ -26,7 +26,7 @@ def write_coco(root: Path, train: int = 10, val: int = 4, seed: int = 0) -> Path
             Image.fromarray(pixels).save(root / split / name, quality=95)
             images.append({"id": image_id, "file_name": name, "width": width, "height": height})
         content = {"images": images, "annotations": annotations, "categories": list(CATEGORIES)}
-        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content), encoding="utf-8")
     return root
 
 

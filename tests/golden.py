@@ -162,13 +162,13 @@ def write(accept: bool) -> None:
     """Measure all runs and write the file; refused where that would hide that training changed."""
     runs = {name: measured(task) for name, task in RUNS.items()}
     if FILE.exists() and not accept:
-        golden = json.loads(FILE.read_text())
+        golden = json.loads(FILE.read_text(encoding="utf-8"))
         same = {name for name in runs if golden["runs"].get(name, {}).get("key") == runs[name]["key"]}
         if golden["training_version"] == TRAINING_VERSION:
             for message in filter(None, (problem(name, golden, runs[name]) for name in same)):
                 raise click.ClickException(message)
     content = {"training_version": TRAINING_VERSION, "packages": provenance("cpu")["packages"], "runs": runs}
-    FILE.write_text(json.dumps(content, indent=1) + "\n")
+    FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     click.echo(f"{len(runs)} runs of training version {TRAINING_VERSION} written to {FILE.name}")
 
 

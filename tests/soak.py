@@ -80,7 +80,9 @@ class Soak:
 
     def _complete(self, root):
         if status := start(root, self.log).wait():
-            raise RuntimeError(f"a sweep that nobody disturbed ended with status {status}:\n{self.log.read_text()}")
+            raise RuntimeError(
+                f"a sweep that nobody disturbed ended with status {status}:\n{self.log.read_text(encoding='utf-8')}"
+            )
         return results(root)
 
     def run(self, progress=True):
@@ -94,7 +96,9 @@ class Soak:
                     if status is not None:
                         process = start(root, self.log)
                 if status:
-                    self.violations.append(f"{root.name} ended with status {status}:\n{self.log.read_text()}")
+                    self.violations.append(
+                        f"{root.name} ended with status {status}:\n{self.log.read_text(encoding='utf-8')}"
+                    )
                     return
                 self._inspect(root)
 

@@ -1,6 +1,8 @@
 """The kernels that the notebooks of the book run in."""
 
+import json
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -40,3 +42,65 @@ def test_kernels_start_with_the_imports_done_and_fail_as_any_kernel(tmp_path, ca
     assert "executed good.ipynb" in said
     assert "KeyboardInterrupt" not in said
     assert "encryption" not in said
+
+
+STYLE = """
+import os, sys
+from tinynet_core.figures import set_style
+set_style()
+import matplotlib
+print(sys.executable, os.environ["MPLBACKEND"], matplotlib.rcParams["text.usetex"], hasattr(sys, "foreign"))
+"""
+
+
+def long_folder(where: Path) -> Path:
+    """A folder whose path no socket can have."""
+    folder = where / ("x" * 110)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def foreign_files(folder: Path) -> dict[str, str]:
+    """What a user may have set up for Jupyter, IPython and Matplotlib, and the variables that name the files."""
+    kernel = folder / "jupyter" / "kernels" / "python3"
+    startup = folder / "ipython" / "profile_default" / "startup"
+    for made in (kernel, startup, folder / "jupyter_config"):
+        made.mkdir(parents=True)
+    argv = ["/nowhere/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = {"argv": argv, "display_name": "other", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
+    for file in (startup / "a.py", folder / "startup.py"):
+        file.write_text("import sys\nsys.foreign = True\n", encoding="utf-8")
+    for name in ("ipython_config", "ipython_kernel_config"):
+        text = "c.InteractiveShell.ast_node_interactivity = 'none'"
+        (startup.parent / f"{name}.py").write_text(text, encoding="utf-8")
+    for name in ("jupyter_config", "jupyter_nbclient_config"):
+        text = "c.NotebookClient.timeout = 1\nc.KernelManager.transport = 'tcp'"
+        (folder / "jupyter_config" / f"{name}.py").write_text(text, encoding="utf-8")
+    (folder / "matplotlibrc").write_text("text.usetex: True\nbackend: tkagg\nfigure.figsize: 1, 1\n", encoding="utf-8")
+    return {
+        "JUPYTER_PATH": str(folder / "jupyter"),
+        "JUPYTER_DATA_DIR": str(folder / "jupyter"),
+        "JUPYTER_CONFIG_DIR": str(folder / "jupyter_config"),
+        "JUPYTER_RUNTIME_DIR": "/proc/nowhere",
+        "JUPYTER_PREFER_ENV_PATH": "0",
+        "IPYTHONDIR": str(folder / "ipython"),
+        "PYTHONSTARTUP": str(folder / "startup.py"),
+        "MATPLOTLIBRC": str(folder / "matplotlibrc"),
+        "MPLBACKEND": "tkagg",
+        "HOME": "/proc/nowhere",
+        "TMPDIR": str(long_folder(folder)),
+    }
+
+
+def test_the_users_configuration_is_none_of_the_books(tmp_path, monkeypatch):
+    for name, value in foreign_files(tmp_path / "foreign").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", None)  # look at TMPDIR anew
+    path = notebook(tmp_path / "page.ipynb", STYLE, f"{DRAW}\naxes.set_title('$x$')\nfigure.get_size_inches()")
+    found = dict(_execute_together([(path, tmp_path / "out.ipynb")], {"preset": 2}, tmp_path / "failed"))
+    assert found == {path: None}
+    style, drawn = (cell.outputs for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells[2:])
+    assert style[0].text.split() == [sys.executable, "module://matplotlib_inline.backend_inline", "False", "False"]
+    assert drawn[0].data["text/plain"] == "array([6.4, 4.8])"
+    assert "image/png" in drawn[1].data

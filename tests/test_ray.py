@@ -1,6 +1,7 @@
 import itertools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -148,3 +149,15 @@ def test_without_ray_one_line_says_what_to_install(make_experiment, monkeypatch,
 def test_a_cluster_that_is_not_there():
     with pytest.raises(ExecutorError, match=r"the Ray cluster at 127\.0\.0\.1:9 cannot be joined"):
         RayExecutor(Resources(), address="127.0.0.1:9")
+
+
+def test_a_cluster_starts_whatever_the_length_of_tmpdir(tmp_path):
+    long = tmp_path / ("x" * 110)
+    long.mkdir()
+    start = "from tinynet_core.executors.ray import RayExecutor as R, Resources; R(Resources(gpus=0)).close()"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", start]
+    done = subprocess.run(
+        command, env=environment | {"TMPDIR": str(long)}, capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stderr

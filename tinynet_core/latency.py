@@ -182,7 +182,7 @@ def median_interval(times: Sequence[float]) -> tuple[float, float]:
 def processor() -> str:
     """The name of this machine's processor, as exactly as the system tells it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -223,7 +223,7 @@ def conditions(threads: int, others: OtherPrograms) -> dict[str, Any]:
 def _processor_seconds() -> float | None:
     """What all programs but this process have used of all processors since the machine started."""
     try:
-        _, *ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+        _, *ticks = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()
         user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, ticks[:8])
     except (OSError, ValueError):
         return None

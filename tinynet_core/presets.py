@@ -275,10 +275,15 @@ class Preset(BaseModel):
         return self.named(whole, Scale(own.scale.r, own.scale.d, width.x), head=head)
 
 
+def in_checkout() -> bool:
+    """Whether the package runs from a checkout of the project; an installed one brings its presets in its folder."""
+    return not (Path(__file__).resolve().parent / "presets").is_dir()
+
+
 def project_root() -> Path:
     """The checkout that the package runs from, or the package's own folder where it is installed."""
     package = Path(__file__).resolve().parent
-    return package if (package / "presets").is_dir() else package.parent
+    return package.parent if in_checkout() else package
 
 
 def preset_names() -> list[str]:
@@ -310,7 +315,7 @@ def load_preset(name: str) -> Preset:
         raise PresetError(f"unknown preset {name!r}, known: {', '.join(preset_names())}, or a path to a .yaml file")
     path = Path(name) if is_file else project_root() / "presets" / f"{name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PresetError(f"preset {path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

@@ -1,6 +1,7 @@
 """What came out of a task (``Record``), with where and with what it was made."""
 
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Callable
@@ -117,7 +118,7 @@ def provenance(device: str = "auto") -> dict[str, Any]:
 def processor() -> str:
     """The processor's model where the system tells it, its architecture elsewhere."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -126,17 +127,26 @@ def processor() -> str:
 
 @cache
 def commit() -> dict[str, Any]:
-    """Commit of the checkout the package runs from and whether its tree was clean; None outside a checkout."""
-    here = Path(__file__).parent
+    """Commit of the checkout that holds this package, and whether its sources are those of that commit.
 
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(here), *arguments], check=False, capture_output=True, text=True, timeout=20
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
+    Both are None unless the package is tracked at the top of its repository. An untracked module is a change.
+    """
+    package = Path(__file__).resolve().parent
+    tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
+    if tracked is None or _git(package, "rev-parse", "--show-cdup") != "../":
+        return {"commit": None, "clean": None}
+    changes = _git(package, "status", "--porcelain", "--untracked-files=no")
+    added = _git(package, "ls-files", "--others", "--", "*.py")
+    clean = None if changes is None or added is None else not (changes or added)
+    return {"commit": _git(package, "rev-parse", "HEAD"), "clean": clean}
 
-    status = git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": git("rev-parse", "HEAD"), "clean": None if status is None else status == ""}
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says in ``folder``, whatever repository the environment names; None where the command fails."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, timeout=20, env=environment)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None

@@ -2,10 +2,16 @@
 
 import math
 import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinynet_core.errors import UserError
+
+SOCKET_PATH = 103
+"""Bytes of a socket's path at most, on macOS; Linux allows four more."""
 
 
 class Resources(BaseModel):
@@ -40,9 +46,64 @@ class Resources(BaseModel):
         return [f"cuda:{i % gpus}" for i in range(self.workers or on_one * gpus)]
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(root: Path = Path("/")) -> int:
+    """Cores that this process may use: those it may run on, and no more than a container's quota, rounded up.
+
+    ``root`` is where the system's files are.
+    """
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [quota for group in _control_groups(root) if (quota := _quota(group)) is not None]
+    return min([there, *(max(1, math.ceil(quota)) for quota in quotas)])
+
+
+def _control_groups(root: Path) -> Iterator[Path]:
+    """Folders of the control groups that this process is in, with those above them, of Linux's versions 1 and 2."""
+    for line in _text(root / "proc" / "self" / "cgroup").splitlines():
+        _, controllers, name = line.split(":", 2)  # version 2 names no controllers
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for mount in {"cpu", controllers} if controllers else {""}:
+            top = root / "sys" / "fs" / "cgroup" / mount
+            group = top / name.strip("/")
+            yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(top))
+
+
+def _quota(group: Path) -> float | None:
+    """Processors' worth of time that the control group at ``group`` may use; None without a limit."""
+    names = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")  # the first of version 2, the others of version 1
+    quota, *period = " ".join(_text(group / name) for name in names).split() or ["max"]
+    return None if quota in ("max", "-1") else int(quota) / int(period[0])
+
+
+def _text(path: Path) -> str:
+    """What a file of the system says; nothing where there is none, as on another system."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def user_folder(folder_of: Callable[[str], str], name: str, setting: str) -> Path:
+    """The folder that a function of platformdirs gives for ``name``; ``UserError`` for a user who has no home."""
+    try:
+        path = Path(folder_of(name))
+    except RuntimeError:  # of platformdirs 4.14; older ones give a relative path
+        path = Path()
+    if not path.is_absolute():
+        raise UserError(f"this user has no home folder: name {setting}, or set HOME")
+    return path
+
+
+def folder_for_sockets(behind: int) -> str:
+    """A folder in which a socket's path has room for ``behind`` more bytes: that of temporary files where it has.
+
+    Raises ``UserError`` where neither that nor another one of the system will do.
+    """
+    usual, room = tempfile.gettempdir(), SOCKET_PATH - behind
+    for folder in (usual, os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"):
+        if folder and len(os.fsencode(folder)) <= room and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise UserError(f"TMPDIR: {usual} is too long for sockets in it, which allow {room} bytes")
 
 
 def launched() -> bool:

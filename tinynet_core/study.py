@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from platformdirs import user_data_dir
 
 from tinynet_core.data import ImageNetDataset, check_source
 from tinynet_core.data.imagefolder import imagenet_root
@@ -23,8 +24,9 @@ from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.paper import rows
 from tinynet_core.paper.released import released
 from tinynet_core.pareto import frontier
-from tinynet_core.presets import Preset, PresetError, load_preset, project_root
+from tinynet_core.presets import Preset, PresetError, in_checkout, load_preset, project_root
 from tinynet_core.record import Record
+from tinynet_core.resources import user_folder
 from tinynet_core.scale import FITTED_DECIMALS, Base, eq5_width
 from tinynet_core.series import AFTER_SAMPLE, KNOWN, SAMPLED, Sample, Series
 from tinynet_core.shrinking import BudgetWarning, solve_width
@@ -378,9 +380,15 @@ def _fitted(c: tuple[float, ...], r: tuple[float, ...], d: tuple[float, ...]) ->
 
 
 def default_store(preset: Preset) -> Path:
-    """``results/<preset>`` of the checkout where its records are published there, ``runs/<preset>`` elsewhere."""
-    root = project_root()
-    return root / "results" / preset.name if is_published(preset) else root / "runs" / preset.name
+    """``results/<preset>`` of the checkout where its records are published there, ``runs/<preset>`` elsewhere.
+
+    ``runs`` is in the checkout, or in the user's data folder where the package is installed. Raises ``UserError`` for
+    a user without a home.
+    """
+    if is_published(preset):
+        return project_root() / "results" / preset.name
+    root = project_root() if in_checkout() else user_folder(user_data_dir, "tinynet", "the store")
+    return root / "runs" / preset.name
 
 
 def is_published(preset: Preset) -> bool:

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from tinynet_core.record import Record
 
 store_option = click.option(
-    "--store", default="", help="Folder of records; results/PRESET where it is published, runs/PRESET elsewhere."
+    "--store",
+    default="",
+    help="Folder of records; results/PRESET where it is published, else runs/PRESET, of the checkout or, where the "
+    "package is installed, of your data folder.",
 )
 
 
@@ -57,6 +60,7 @@ def sweep_command(
         click.echo(_plan(study, study.store.missing(first)[:limit], study.store.missing(after), workers))
         return
     study.check_sources(pages)
+    _say_where(study, store)
     wanted: list[Task] = []
     records: list[Record] = []
     for stage in study.stages(pages):
@@ -75,6 +79,11 @@ def sweep_command(
     failed = sum(not r.done for r in records)
     click.echo(f"{len(records)} models trained, {failed} of them failed, records in {study.store.root}")
     _list_failed(study.store.frame(dict.fromkeys(wanted)))
+
+
+def _say_where(study, store: str) -> None:
+    if not store:
+        click.echo(f"records go to {study.store.root}", err=True)
 
 
 def _outdated_keys(study, stage) -> list[str]:

@@ -22,7 +22,7 @@ def site():
         [sys.executable, "-m", "tinynet_core.cli", "book", PRESET],
         cwd=ROOT,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     index = done.stdout.strip().splitlines()[-1]

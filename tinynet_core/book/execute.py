@@ -4,12 +4,12 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import papermill
@@ -22,6 +22,7 @@ from tinynet_core.errors import UserError
 from tinynet_core.paper.claims import findings_path
 from tinynet_core.presets import load_preset, project_root
 from tinynet_core.record import processor
+from tinynet_core.resources import folder_for_sockets
 from tinynet_core.store import FILE
 
 CELL_TIMEOUT_S = 12 * 3600
@@ -29,6 +30,8 @@ PACKAGES = (
     *("torch", "torchvision", "numpy", "pandas", "scikit-learn", "pymoo", "timm", "onnxruntime", "matplotlib"),
     *("papermill", "jupyter-book"),
 )
+_BEHIND = 33
+"""Bytes of a socket's path behind the folder: those of multiprocessing are longer than those of the kernels."""
 AT_A_TIME = 2
 """Notebooks under way at a time: starting a kernel and importing is most of what they do."""
 
@@ -94,7 +97,8 @@ def _execute_together(
     todo: list[tuple[Path, Path]], parameters: dict, failed: Path
 ) -> Iterator[tuple[Path, NotebookFailed | None]]:
     """Run notebooks two at a time, each in a kernel of its own, and yield them with what went wrong in it."""
-    with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), _start) as pool:
+    scratch = folder_for_sockets(_BEHIND)
+    with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), _start, (scratch,)) as pool:
         running = [pool.submit(execute, notebook, out, parameters, failed) for notebook, out in todo]
         try:
             for (notebook, _), future in zip(todo, running, strict=True):
@@ -110,22 +114,26 @@ def _execute_together(
             pool.shutdown(cancel_futures=True)
 
 
-def _start() -> None:
-    """One thread a kernel, unless the user says otherwise: the small problems of notebooks get slower with more."""
+def _start(scratch: str) -> None:
+    """One thread a kernel, unless the user says otherwise: the small problems of notebooks get slower with more.
+
+    ``scratch`` is where this process has its temporary files, sockets of kernels above all.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    tempfile.tempdir = scratch
     kernels.offer()
 
 
 def _write_ledger(path: Path, entries: dict[str, str]) -> None:
     scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(entries, indent=1))
+    scratch.write_text(json.dumps(entries, indent=1), encoding="utf-8")
     scratch.rename(path)
 
 
 def _read_ledger(path: Path) -> dict[str, str]:
     """What the executed notebooks were made from; an unreadable file only means executing them again."""
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -137,17 +145,18 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
         raise NotebookError(f"{notebook.name} has no parameter {unknown[0]!r}, known: {', '.join(sorted(known))}")
     scratch = out.with_suffix(".running.ipynb")
     try:
-        with TemporaryDirectory(prefix="tinynet-") as sockets:  # a TCP port may be taken before the kernel has it
+        with tempfile.TemporaryDirectory(prefix="tinynet-") as own:
+            connection = {"transport": "ipc", "ip": f"{own}/kernel", "connection_file": f"{own}/kernel.json"}
             papermill.execute_notebook(
                 str(notebook),
                 str(scratch),
                 parameters=parameters,
-                kernel_name="python3",
                 cwd=str(notebook.parent),
                 progress_bar=False,
                 log_output=False,
                 execution_timeout=CELL_TIMEOUT_S,
-                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
+                config=Config(KernelManager=connection),  # a TCP port may be taken before the kernel has it
+                **kernels.isolation(own),
             )
     except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
         failed.mkdir(parents=True, exist_ok=True)

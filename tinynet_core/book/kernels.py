@@ -12,7 +12,10 @@ from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+from traitlets import default
 
 IMPORTED = (
     *("torch", "torchvision", "timm", "sklearn.gaussian_process", "matplotlib.pyplot"),
@@ -25,12 +28,29 @@ INTERRUPTED = "KeyboardInterrupt caught in kernel."
 
 def offer() -> None:
     """Let Jupyter start the kernels of this process in this way, where forking is safe."""
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # a kernel sets it too late
     if sys.platform == "linux":
-        os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # a kernel sets it too late
         factory = KernelProvisionerFactory.instance()
         name = "forked"
         factory.provisioners[name] = EntryPoint(name, f"{__name__}:{ForkedKernels.__name__}", factory.GROUP_NAME)
         factory.default_provisioner_name = name
+
+
+def isolation(folder: str) -> dict[str, Any]:
+    """Arguments of ``papermill.execute_notebook`` with which a kernel reads none of the user's configuration.
+
+    ``folder`` takes what IPython would keep in the user's.
+    """
+    ignored = [f"--ipython-dir={folder}", "--InteractiveShellApp.exec_PYTHONSTARTUP=False"]
+    return {"kernel_name": "python3", "kernel_manager_class": OwnKernels, "extra_arguments": ignored}
+
+
+class OwnKernels(AsyncKernelManager):
+    """Starts kernels of this Python, whatever kernel of that name is installed elsewhere."""
+
+    @default("kernel_spec_manager")
+    def _of_this_python(self) -> KernelSpecManager:
+        return KernelSpecManager(kernel_dirs=[])
 
 
 class ForkedKernels(LocalProvisioner):

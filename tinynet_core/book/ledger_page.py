@@ -34,7 +34,7 @@ def ledger_html(ledger: pd.DataFrame, page_names: dict[str, str]) -> str:
         f'<th scope="col" aria-sort="none"><button type="button">{name}</button></th>' for name in COLUMNS.values()
     )
     body = "\n".join(_row(row, page_names) for row in rows.to_dict("records"))
-    script = files("tinynet_core.book").joinpath("ledger.js").read_text()
+    script = files("tinynet_core.book").joinpath("ledger.js").read_text(encoding="utf-8")
     return (
         f'<div class="ledger-filters"><label>Search <input type="search" id="ledger-search"></label>{lists}'
         f'<output id="ledger-count" aria-live="polite">{len(rows)} of {len(rows)} claims</output></div>\n'

@@ -42,7 +42,7 @@ def write_pdf(site: Path, out: Path, address: str = "") -> Path:
 
     Raises ``PdfError`` where playwright or Chromium is missing, and for a page or a picture that is.
     """
-    script, style = (Path(__file__).with_name(f"print.{kind}").read_text() for kind in ("js", "css"))
+    script, style = (Path(__file__).with_name(f"print.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
     scratch = out.with_suffix(".tmp")
     print("printing the book", file=sys.stderr)
     with _opened(site) as page:
@@ -102,7 +102,9 @@ def _first_page(site: Path) -> str:
     index = site / "index.html"
     if not index.is_file():
         raise PdfError(f"{site} has no index.html: make book builds the site")
-    found = re.search(r'http-equiv="refresh" content="0; ?url=([^"]+)"', index.read_text(), re.IGNORECASE)
+    found = re.search(
+        r'http-equiv="refresh" content="0; ?url=([^"]+)"', index.read_text(encoding="utf-8"), re.IGNORECASE
+    )
     return found[1] if found else index.name
 
 

@@ -25,18 +25,18 @@ def fill_performance(page: Path, results: Path) -> None:
     ``<!-- results: targets -->`` is every row that has a target. A group without rows says that it was not measured.
     """
     sections = read_results(results)
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     if rows := _rows(sections, "growth"):
         growth_figure(rows, _rows(sections, "exponents")).savefig(
             page.with_name("growth.png"), metadata={"Software": None}
         )
-    page.write_text(_PLACE.sub(lambda place: performance_table(sections, place.group(1)), text))
+    page.write_text(_PLACE.sub(lambda place: performance_table(sections, place.group(1)), text), encoding="utf-8")
 
 
 def read_results(path: Path) -> dict[str, Section]:
     """Sections by the name of their script; raises ``UserError`` for a file that cannot be read."""
     try:
-        sections: dict[str, Section] = json.loads(path.read_text())
+        sections: dict[str, Section] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     return sections

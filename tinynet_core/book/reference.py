@@ -240,7 +240,7 @@ def public_names() -> str:
 
 def citation(root: Path) -> str:
     """What ``CITATION.cff`` in ``root`` says: for readers, and as BibTeX of this software and of the paper."""
-    cited = yaml.safe_load((root / "CITATION.cff").read_text())
+    cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     (paper,) = cited["references"]
     readable = f"{_people(cited)}: *{cited['title']}*, version {cited['version']}, {cited['license']}."
     software = {

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -69,7 +70,7 @@ def make_book(
     executed, failed = execute_all(study.preset_argument, study.store.root, train, build)
     index, stamp = build / "html" / "index.html", build / "html.sha256"
     now = _inputs_digest(root, executed, study, stale, f"{address} {repository} {pdf} {failed}")
-    if not (index.exists() and stamp.exists() and stamp.read_text() == now):
+    if not (index.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == now):
         sources = build / "src"
         stage(root, executed, study, sources, stale, failed, PDF_LINK if pdf else "", repository)
         stamp.unlink(missing_ok=True)
@@ -77,7 +78,7 @@ def make_book(
         if pdf:
             write_pdf(index.parent, index.with_name(FILE), address)
         write_sitemap(index.parent, address)
-        stamp.write_text(now)
+        stamp.write_text(now, encoding="utf-8")
     remedy = f"{study.command} --retry-stale" if stale else study.command if _lacking(failed) else ""
     return Built(index, stale.get("", []), [f"{name}: {reason}" for name, reason in failed.items()], remedy)
 
@@ -116,17 +117,18 @@ def _jupyter_book(root: Path, sources: Path, build: Path, address: str, whole: b
             *(("-W", "-n", "--keep-going") if whole else ()),
         ),
     ]
-    with log.open("w") as out:
-        done = subprocess.run(command, check=False, stdout=out, stderr=subprocess.STDOUT, cwd=root)
+    environment = os.environ | {"PYTHONUTF8": "1"}
+    with log.open("wb") as out:
+        done = subprocess.run(command, check=False, stdout=out, stderr=subprocess.STDOUT, cwd=root, env=environment)
     if done.returncode:
         wrong = [
             line
-            for line in log.read_text().splitlines()
+            for line in log.read_text(encoding="utf-8").splitlines()
             if any(word in line for word in ("WARNING", "ERROR", "Error:"))
         ]
         raise BookError("\n".join([*wrong[:20], f"the site was not built, see {log}"]))
     for page in (work / "_build" / "html").rglob("*.html"):
-        page.write_text(_finished(page.read_text(), address))
+        page.write_text(_finished(page.read_text(encoding="utf-8"), address), encoding="utf-8")
     shutil.rmtree(build / "html", ignore_errors=True)
     shutil.move(work / "_build" / "html", build / "html")
     shutil.rmtree(work)

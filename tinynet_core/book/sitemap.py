@@ -27,5 +27,5 @@ def write_sitemap(site: Path, address: str) -> list[Path]:
     ElementTree.indent(root)
     sitemap, robots = site / "sitemap.xml", site / "robots.txt"
     sitemap.write_bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
-    robots.write_text(f"User-agent: *\nAllow: /\nSitemap: {address}/{sitemap.name}\n")
+    robots.write_text(f"User-agent: *\nAllow: /\nSitemap: {address}/{sitemap.name}\n", encoding="utf-8")
     return [sitemap, robots]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
+import matplotlib
 import nbformat
 import pandas as pd
 
@@ -50,7 +51,10 @@ def stage(
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / "book", folder)
     for text in folder.rglob("*.md"):
-        text.write_text(text.read_text() + _source(repository, f"book/{text.relative_to(folder).as_posix()}"))
+        text.write_text(
+            text.read_text(encoding="utf-8") + _source(repository, f"book/{text.relative_to(folder).as_posix()}"),
+            encoding="utf-8",
+        )
     (folder / "notebooks").mkdir()
     for path in executed:
         page = folder / "notebooks" / path.name
@@ -59,6 +63,7 @@ def stage(
             notebook.cells.append(nbformat.v4.new_markdown_cell(source, id="source"))
         provenance.attach(notebook, page, root / "notebooks" / path.name, _origin(path, study))
         nbformat.write(notebook, page)
+    matplotlib.use("agg")
     set_style()
     drawn = preset.dataset if isinstance(preset.dataset, GlyphDataset) else GlyphDataset()
     glyph_sheet(drawn).savefig(folder / "glyphs.png", metadata={"Software": None})
@@ -96,7 +101,7 @@ def _source(repository: str, path: str) -> str:
 
 def _fill(page: Path, content: str, where: str = "generated") -> None:
     """Put generated ``content`` where the page says so."""
-    page.write_text(page.read_text().replace(f"<!-- {where} -->", content))
+    page.write_text(page.read_text(encoding="utf-8").replace(f"<!-- {where} -->", content), encoding="utf-8")
 
 
 def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]], failure: str) -> nbformat.NotebookNode:
@@ -147,7 +152,7 @@ def _dataset(study: Study, folder: Path) -> str:
     release(study, folder)
     names = sorted(path.name for path in folder.iterdir())
     links = ", ".join(f"{{download}}`{name} <{folder.name}/{name}>`" for name in names)
-    card = (folder / CARD).read_text().split("---\n", 2)[2].strip()
+    card = (folder / CARD).read_text(encoding="utf-8").split("---\n", 2)[2].strip()
     title, _, text = card.partition("\n")
     return f"**Files:** {links}.\n\n## {title.removeprefix('# ')}\n{text.replace(chr(10) + '## ', chr(10) + '### ')}"
 

@@ -55,12 +55,12 @@ def write_arrays(folder: Path, arrays: dict[str, np.ndarray], dataset: dict[str,
     """Write each array as a .npy file, and ``meta.json`` with the configuration that they are of and their hash."""
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    (folder / "meta.json").write_text(json.dumps({"dataset": dataset, "sha256": sha256}, indent=1))
+    (folder / "meta.json").write_text(json.dumps({"dataset": dataset, "sha256": sha256}, indent=1), encoding="utf-8")
 
 
 def read_arrays(folder: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], str]:
     """The arrays called ``names``, memory-mapped, and their hash; ``ValueError`` where it is not the recorded one."""
-    recorded = json.loads((folder / "meta.json").read_text())["sha256"]
+    recorded = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["sha256"]
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
     found = content_hash(arrays)
     if found != recorded:

@@ -93,7 +93,7 @@ def _fits(folder: Path, dataset: ImageNetDataset, selection: Selection) -> bool:
 
 
 def _meta(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "meta.json").read_text())
+    return json.loads((folder / "meta.json").read_text(encoding="utf-8"))
 
 
 def _read(folder: Path, dataset: ImageNetDataset, selection: Selection, verify: bool) -> ImageSet:
@@ -234,7 +234,7 @@ def _write(
         "listing_sha256": selection.listing_sha256,
         "content_sha256": _content_hash(dataset, indices),
     }
-    (scratch / "meta.json").write_text(json.dumps(meta, indent=1))
+    (scratch / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
     for path in [*scratch.iterdir(), scratch]:
         handle = os.open(path, os.O_RDONLY)
         os.fsync(handle)

@@ -8,6 +8,7 @@ import numpy as np
 import platformdirs
 
 from tinynet_core.data.jpegs import JpegImages
+from tinynet_core.resources import user_folder
 
 
 @dataclass(frozen=True)
@@ -30,4 +31,5 @@ class ImageSet:
 
 def cache_root() -> Path:
     """Where loaded sets live: ``$TINYNET_CACHE`` or the user's cache folder."""
-    return Path(os.environ.get("TINYNET_CACHE") or platformdirs.user_cache_dir("tinynet-core"))
+    named = os.environ.get("TINYNET_CACHE")
+    return Path(named) if named else user_folder(platformdirs.user_cache_dir, "tinynet-core", "TINYNET_CACHE")

@@ -115,7 +115,7 @@ def _load(dataset: SceneDataset, root: str, workers: int, progress: bool) -> Det
     def fill(scratch: Path) -> None:
         arrays = render(dataset, workers, progress)
         write_arrays(scratch, arrays, dataset.model_dump(), content_hash(arrays))
-        (scratch / "val.json").write_text(json.dumps(coco(dataset, arrays)))
+        (scratch / "val.json").write_text(json.dumps(coco(dataset, arrays)), encoding="utf-8")
 
     def read(folder: Path) -> DetectionSet:
         arrays, found = read_arrays(folder, _ARRAYS)

@@ -16,8 +16,10 @@ from typing import Any
 
 from tinynet_core.executors import ExecutorError, WorkerDied
 from tinynet_core.executors.attempt import NoRecord
-from tinynet_core.resources import Resources
+from tinynet_core.resources import Resources, folder_for_sockets
 
+_BEHIND = 70
+"""Bytes that Ray puts behind its folder in the path of a socket."""
 _PASSED_ON = ("TINYNET_CACHE", "TINYNET_IMAGENET", "TINYNET_COCO")
 
 
@@ -94,6 +96,8 @@ def _connect(address: str | None) -> None:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not (address or os.environ.get("RAY_ADDRESS")):
+        os.environ.setdefault("RAY_TMPDIR", folder_for_sockets(_BEHIND))
     handler = signal.getsignal(signal.SIGTERM)
     try:
         _knock(address or os.environ.get("RAY_ADDRESS", ""))

@@ -11,8 +11,12 @@ DIMENSIONS = {"r": "resolution r", "d": "depth d", "w": "width w"}
 
 
 def set_style() -> None:
-    """Seaborn's ticks theme with thin spines for all figures of the book, and whole sentences in its tables."""
+    """Seaborn's ticks theme with thin spines for all figures of the book, and whole sentences in its tables.
+
+    Starts from Matplotlib's own defaults: a ``matplotlibrc`` of the user does not count.
+    """
     pd.set_option("display.max_colwidth", None)
+    plt.rcdefaults()
     sns.set_theme(context="notebook", style="ticks", rc={"axes.spines.right": False, "axes.spines.top": False})
     plt.rcParams.update({"figure.dpi": 110, "savefig.bbox": "tight", "legend.frameon": False})
     plt.rcParams["svg.hashsalt"] = "tinynet"  # the same names inside a vector picture in every run

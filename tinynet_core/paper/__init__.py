@@ -19,7 +19,7 @@ TOLERANCE = 0.02
 
 @cache
 def _tables() -> dict[str, list[dict[str, Any]]]:
-    return yaml.safe_load((Path(__file__).parent / "tables.yaml").read_text())
+    return yaml.safe_load((Path(__file__).parent / "tables.yaml").read_text(encoding="utf-8"))
 
 
 def rows(name: str) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ class Finding(BaseModel):
 @cache
 def claims() -> dict[str, Claim]:
     """All claims by id: the sentences and derived numbers of ``claims.yaml``, and every cell of Tables 1 to 7."""
-    written = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text())
+    written = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text(encoding="utf-8"))
     return {claim.id: claim for claim in map(Claim.model_validate, [*written, *cell_claims()])}
 
 
@@ -100,7 +100,9 @@ def write_claims(store: Store, notebook: str, findings: dict[str, Finding]) -> p
     path = findings_path(store.root, notebook)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(f".{os.getpid()}.tmp")
-    scratch.write_text(json.dumps({key: f.model_dump() for key, f in findings.items()}, indent=1) + "\n")
+    scratch.write_text(
+        json.dumps({key: f.model_dump() for key, f in findings.items()}, indent=1) + "\n", encoding="utf-8"
+    )
     scratch.rename(path)
     mine = ledger(store).query("notebook == @notebook").set_index("source")
     return mine[["statement", "verdict", "paper", "ours", "interval", "evidence", "note"]]
@@ -116,7 +118,7 @@ def ledger(store: Store) -> pd.DataFrame:
     found: dict[str, Finding] = {}
     for path in sorted((store.root / "claims").glob("*.json")):
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             found |= {key: Finding.model_validate(value) for key, value in content.items()}
         except (ValueError, AttributeError) as error:
             reason = str(error).splitlines()[0]

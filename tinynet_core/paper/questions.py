@@ -42,7 +42,12 @@ class Question(BaseModel):
 @cache
 def questions() -> tuple[Question, ...]:
     """All questions, in the order of the page."""
-    return tuple(map(Question.model_validate, yaml.safe_load(Path(__file__).with_name("questions.yaml").read_text())))
+    return tuple(
+        map(
+            Question.model_validate,
+            yaml.safe_load(Path(__file__).with_name("questions.yaml").read_text(encoding="utf-8")),
+        )
+    )
 
 
 def answer(verdicts: Iterable[str]) -> str:

@@ -1,0 +1,92 @@
+"""Every text is read and written in UTF-8, whatever the locale of the machine says."""
+
+import ast
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tinynet_core.presets import project_root
+
+ROOT = project_root()
+SOURCES = [
+    path
+    for folder in ("tinynet_core", "benchmarks", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if not path.name.startswith("test_")
+]
+OTHERS_OPEN = {"os", "Image", "tarfile", "self"}
+"""What has a function ``open`` that is not for text."""
+OWN_PRESET = """
+name: own
+about: "Prüfung"
+base: {resolution: 48, width: 0.2, divisor: 4}
+dataset: {classes: 4, resolution: 48, train_images: 64, val_images: 32}
+recipe: {epochs: 2, batch_size: 32}
+"""
+
+
+def leaves_the_encoding_open(call: ast.Call) -> bool:
+    """Whether ``call`` reads or writes text, or the output of a program, in the encoding of the locale."""
+    function = call.func
+    name = getattr(function, "attr", getattr(function, "id", ""))
+    given = {keyword.arg: getattr(keyword.value, "value", None) for keyword in call.keywords}
+    if "encoding" in given:
+        return False
+    if name == "read_text":
+        return not call.args
+    if name == "write_text":
+        return isinstance(function, ast.Attribute) and len(call.args) < 2
+    if name in ("open", "fdopen"):
+        owner = getattr(getattr(function, "value", None), "id", "")
+        modes = [given.get("mode"), *(getattr(argument, "value", None) for argument in call.args)]
+        binary = any(isinstance(mode, str) and mode.strip("rwaxb+") == "" and "b" in mode for mode in modes)
+        return not (binary or (name == "open" and owner in OTHERS_OPEN))
+    return bool(given.get("text") or given.get("universal_newlines"))
+
+
+def calls(source: str) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("path.read_text()", True),
+        ("path.read_text('ascii')", False),
+        ("path.read_text(encoding='utf-8')", False),
+        ("path.write_text(text)", True),
+        ("write_text(text, path)", False),  # of tinynet_core.archive
+        ("open(path)", True),
+        ("open(path, 'rb')", False),
+        ("open(path, mode='w')", True),
+        ("path.open()", True),
+        ("path.open('ab', buffering=0)", False),
+        ("Image.open(path)", False),
+        ("os.fdopen(file, 'r')", True),
+        ("run(command, text=True)", True),
+        ("run(command, encoding='utf-8')", False),
+    ],
+)
+def test_what_leaves_the_encoding_open(source, found):
+    assert leaves_the_encoding_open(calls(source)[0]) is found
+
+
+def test_every_text_names_its_encoding():
+    assert len(SOURCES) > 100
+    read = {path: calls(path.read_text(encoding="utf-8")) for path in SOURCES}
+    found = [(path, call) for path in SOURCES for call in read[path] if leaves_the_encoding_open(call)]
+    assert [f"{path}:{call.lineno}: {ast.unparse(call)}" for path, call in found] == []
+
+
+def test_a_preset_that_is_not_ascii_in_a_locale_that_is(tmp_path):
+    (tmp_path / "own.yaml").write_text(OWN_PRESET, encoding="utf-8")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "tinynet_core.cli", "sweep", "own.yaml", "--dry-run"]
+    where = ["--store", str(tmp_path / "store")]
+    done = subprocess.run(
+        [*command, *where], cwd=tmp_path, env=os.environ | locale, capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "models" in done.stdout

@@ -1,0 +1,107 @@
+"""The commit that a record names: that of the checkout which holds the package, and of no other repository."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tinynet_core import record
+
+NONE = {"commit": None, "clean": None}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout.strip()
+
+
+def repository(folder: Path) -> Path:
+    folder.mkdir()
+    git(folder, "init", "--quiet")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "mine")
+    return folder
+
+
+def package(folder: Path) -> Path:
+    (folder / "tinynet_core").mkdir(parents=True)
+    for name in ("__init__", "record"):
+        (folder / "tinynet_core" / f"{name}.py").write_text("", encoding="utf-8")
+    return folder / "tinynet_core"
+
+
+def checkout(folder: Path) -> Path:
+    repository(folder)
+    (folder / ".gitignore").write_text("mine*.py\n", encoding="utf-8")
+    package(folder)
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "sources")
+    return folder
+
+
+def said(package: Path, monkeypatch) -> dict:
+    monkeypatch.setattr(record, "__file__", str(package / "record.py"))
+    return record.commit.__wrapped__()
+
+
+@pytest.fixture(autouse=True)
+def _no_repository_named(monkeypatch):
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_wheel_in_the_environment_of_another_project(tmp_path, monkeypatch):
+    project = repository(tmp_path / "project")
+    (project / ".gitignore").write_text(".venv\n", encoding="utf-8")
+    assert said(package(project / ".venv" / "lib" / "site-packages"), monkeypatch) == NONE
+
+
+def test_a_tarball_unpacked_below_another_repository(tmp_path, monkeypatch):
+    project = repository(tmp_path / "project")
+    assert said(package(project), monkeypatch) == NONE
+
+
+def test_a_copy_tracked_in_a_folder_of_another_project(tmp_path, monkeypatch):
+    project = repository(tmp_path / "project")
+    copied = package(project / "vendored")
+    git(project, "add", ".")
+    git(project, "commit", "--quiet", "--message", "vendored")
+    assert said(copied, monkeypatch) == NONE
+
+
+def test_no_repository_at_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_DIR", str(repository(tmp_path / "elsewhere") / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
+    assert said(package(tmp_path / "unpacked"), monkeypatch) == NONE
+
+
+def test_inside_a_hook_of_another_repository(tmp_path, monkeypatch):
+    own = checkout(tmp_path / "own")
+    head = git(own, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(repository(tmp_path / "elsewhere") / ".git"))
+    assert said(own / "tinynet_core", monkeypatch) == {"commit": head, "clean": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        ("tinynet_core/record.py", False),  # tracked
+        ("tinynet_core/more.py", False),
+        ("tinynet_core/mine.py", False),  # ignored by git, imported all the same
+        ("tinynet_core/part/more.py", False),
+        ("tinynet_core/__pycache__/record.pyc", True),
+        ("notes.txt", True),
+        ("script.py", True),
+    ],
+)
+def test_what_counts_as_a_change(tmp_path, monkeypatch, name, clean):
+    own = checkout(tmp_path / "own")
+    assert said(own / "tinynet_core", monkeypatch) == {"commit": git(own, "rev-parse", "HEAD"), "clean": True}
+    (own / name).parent.mkdir(exist_ok=True)
+    (own / name).write_text("changed = True\n", encoding="utf-8")
+    assert said(own / "tinynet_core", monkeypatch)["clean"] is clean
+
+
+def test_a_folder_whose_name_is_not_ascii(tmp_path, monkeypatch):
+    own = checkout(tmp_path / "prüfung")
+    assert said(own / "tinynet_core", monkeypatch)["clean"] is True
