@@ -1,6 +1,5 @@
 """Where batches come from: images that lie in memory, or files that are decoded on the way."""
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from tinynet_core.data import JpegImages
+from tinynet_core.resources import cores
 
 AHEAD = 2
 """Batches that are decoded before they are asked for."""
@@ -58,7 +58,7 @@ class Source:
             yield self.pixels[index.to(self.pixels.device)]
 
     def _decoded(self, indices: Sequence[torch.Tensor], files: JpegImages) -> Iterator[torch.Tensor]:
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 8) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             waiting: deque = deque()
             try:
                 for index in indices:
