@@ -106,7 +106,7 @@ def test_every_workflow_runs_what_it_is_for():
         "book": ["make archive PRESET=reduced"],
         "gpu": ["make sweep"],
         "test": ["make test", "make book"],
-        "weekly": ["make smoke", "make newest test"],
+        "weekly": ["make smoke", "make newest test NOTEBOOKS=notebooks"],
     }
     assert triggers("book")["push"] == triggers("test")["push"] == {"branches": ["main"]}
     assert set(triggers("test")) == {"push", "pull_request", "workflow_dispatch"}
