@@ -8,6 +8,7 @@ PATH it is run too; the schema, the targets, the labels, the permissions and the
 import re
 import shutil
 import subprocess
+import tomllib
 
 import pytest
 import yaml
@@ -25,6 +26,8 @@ ALLOWED = {
     ("book", "build"): {"contents": "read", "pages": "read"},
     ("book", "deploy"): {"pages": "write", "id-token": "write"},
     ("weekly", "smoke"): {"contents": "read"},
+    ("weekly", "newest"): {"contents": "read"},
+    ("test", "book"): {"contents": "read"},
     ("gpu", "sweep"): {"contents": "read"},
 }
 """What the token of each job may do, and no more."""
@@ -40,6 +43,12 @@ def triggers(name):
 
 def steps(name, key):
     return [step for job in workflow(name)["jobs"].values() for step in job["steps"] if key in step]
+
+
+def runners(job):
+    """What a job runs on: one machine, or those of its matrix."""
+    one = job["runs-on"]
+    return job["strategy"]["matrix"]["machine"] if one == "${{ matrix.machine }}" else [one]
 
 
 def check_schema(schema, *paths):
@@ -73,10 +82,10 @@ def test_updates_of_the_actions_fit_the_schema():
 
 def test_actionlint_knows_the_labels_and_finds_nothing_where_it_is_there():
     known = yaml.safe_load((ROOT / ".github" / "actionlint.yaml").read_text())["self-hosted-runner"]["labels"]
-    machines = [job["runs-on"] for path in FILES for job in workflow(path.stem)["jobs"].values()]
+    machines = [machine for path in FILES for job in workflow(path.stem)["jobs"].values() for machine in runners(job)]
     own = {label for labels in machines if isinstance(labels, list) for label in labels} - {"self-hosted", "linux"}
     assert own == set(known)
-    assert {label for label in machines if isinstance(label, str)} == {"ubuntu-24.04"}
+    assert {label for label in machines if isinstance(label, str)} == {"ubuntu-24.04", "ubuntu-24.04-arm", "macos-15"}
     if program := shutil.which("actionlint"):
         done = subprocess.run([program], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
@@ -96,8 +105,8 @@ def test_every_workflow_runs_what_it_is_for():
     assert run == {
         "book": ["make archive PRESET=reduced"],
         "gpu": ["make sweep"],
-        "test": ["make test"],
-        "weekly": ["make smoke"],
+        "test": ["make test", "make book"],
+        "weekly": ["make smoke", "make newest test NOTEBOOKS=notebooks"],
     }
     assert triggers("book")["push"] == triggers("test")["push"] == {"branches": ["main"]}
     assert set(triggers("test")) == {"push", "pull_request", "workflow_dispatch"}
@@ -116,7 +125,9 @@ def test_no_token_may_more_than_its_job_needs(name):
     assert "secrets." not in text
     assert "pull_request_target" not in text
     assert not [step for step in steps(name, "run") if "${{" in step["run"]]  # an input would be a part of the script
-    assert [s["with"]["persist-credentials"] for s in steps(name, "uses") if "checkout" in s["uses"]] == [False]
+    checkouts = [step["with"] for step in steps(name, "uses") if "checkout" in step["uses"]]
+    assert checkouts
+    assert not any(with_["persist-credentials"] for with_ in checkouts)
 
 
 def test_actions_are_githubs_own_pinned_to_one_commit_with_its_version():
@@ -127,11 +138,37 @@ def test_actions_are_githubs_own_pinned_to_one_commit_with_its_version():
     assert len({found.groups() for found in pinned}) == len({found[1] for found in pinned})
 
 
-def test_packages_are_cached_by_the_lock():
-    for name in ("book", "test", "weekly"):
-        (python,) = [step for step in steps(name, "uses") if "setup-python" in step["uses"]]
-        assert python["with"]["cache-dependency-path"] == "requirements.lock"
-        assert python["with"]["cache"] == "pip"
+def test_packages_are_cached_by_the_lock_where_they_come_from_it():
+    jobs = [job for path in FILES for job in workflow(path.stem)["jobs"].values()]
+    for job in jobs:
+        newest = any("newest" in step.get("run", "") for step in job["steps"])
+        cached = {} if newest else {"cache": "pip", "cache-dependency-path": "requirements.lock"}
+        for step in job["steps"]:
+            if "setup-python" in step.get("uses", ""):
+                assert step["with"] == {"python-version": "3.13" if newest else "3.11"} | cached
+
+
+def test_the_first_command_is_run_on_linux_and_macos_and_on_arm64():
+    job = workflow("test")["jobs"]["book"]
+    assert runners(job) == ["ubuntu-24.04", "ubuntu-24.04-arm", "macos-15"]
+    assert job["strategy"]["fail-fast"] is False  # one machine says nothing of another
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make book"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"^make book ", readme, re.M)
+    assert "**we have\nnot run it there**" in readme
+
+
+def test_the_newest_releases_are_those_of_pyproject_and_not_of_the_lock():
+    done = subprocess.run(
+        ["make", "--dry-run", "newest", "VENV=fresh"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "python3 -m venv --clear fresh",
+        'fresh/bin/python -m pip install --quiet -e ".[book,ray,test]"',
+        "touch fresh/.ready",
+    ]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert list(extras) == ["book", "ray", "test"]
 
 
 def test_the_site_is_built_for_the_address_it_gets_and_deployed_from_there():
