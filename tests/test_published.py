@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from tinynet_core import Store, Study
+from tinynet_core import MissingRecords, Store, Study
 from tinynet_core.presets import preset_names, project_root
 from tinynet_core.training.loop import TRAINING_VERSION
 
@@ -49,3 +49,21 @@ def test_the_spread_between_seeds_is_that_of_the_records(tmp_path):
 def test_no_path_of_a_machine_is_in_them():
     for path in STORES:
         assert not re.search(r"/(home|root|work|Users|tmp)/", path.read_text())
+
+
+def test_a_missing_record_ends_nothing_and_is_named(tmp_path):
+    """What rests on the record is not known; the rest of the published study is read as before."""
+    study = Study("reduced", train=False)
+    gone = study.preset.random_experiments()[7]
+    lines = (study.store.root / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_bytes(b"".join(x for x in lines if json.loads(x)["key"] != gone.key))
+    lacking = Study("reduced", tmp_path, train=False)
+    assert lacking.stale() == []
+    assert len(lacking.behind("table3")) == len(study.behind("table3"))
+    with pytest.raises(MissingRecords) as raised:
+        lacking.sample()
+    assert str(raised.value).splitlines()[0] == f"1 of 100 records are not in {tmp_path} and train is false:"
+    assert f"{gone.label}: {gone.key[:12]}" in str(raised.value)
+    assert str(raised.value).splitlines()[-1] == f"make them with: tinynet sweep reduced --store {tmp_path}"
+    assert lacking.command == f"tinynet sweep reduced --store {tmp_path}"
+    assert study.command == "tinynet sweep reduced"
