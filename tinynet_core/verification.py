@@ -1,34 +1,28 @@
 """Verifying records: a few trainings of a store, chosen by a seed, are repeated and held against what was recorded."""
 
 import hashlib
-import json
-import math
 import signal
 import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from scipy.stats import t
-
+from tinynet_core.agreement import Held, contradiction, held_to, repeated_on
 from tinynet_core.data import check_source
 from tinynet_core.errors import UserError
 from tinynet_core.experiments import Experiment
-from tinynet_core.record import Record, provenance
+from tinynet_core.record import Record
 from tinynet_core.resources import Resources
-from tinynet_core.spread import Spread, log_odds, seed_spread
 from tinynet_core.staleness import outdated
 from tinynet_core.store import FILE, Store
 from tinynet_core.sweeps import SweepStopped, sweep
 
-LEVEL = 0.995
-"""Quantile of t below which a difference between two seeds lies: 99% of them do, in either direction."""
 _KIND = ("device", "packages", "threads", "processes")
 
-Verdict = Literal["same bits", "other bits, within seed spread", "within seed spread", "differs", "stale"]
+Verdict = Literal["same bits", "agrees, with other bits", "agrees", "differs", "stale"]
 
 
 class VerificationStopped(UserError):
@@ -39,23 +33,22 @@ class VerificationStopped(UserError):
         self.exit_status = 128 + received
 
 
-def reach(spread: Spread) -> float:
-    """The difference of the log odds of top-1 that 99% of pairs of seeds stay within."""
-    return float(t.ppf(LEVEL, spread.freedom)) * math.sqrt(2) * spread.sd
-
-
 @dataclass(frozen=True)
 class Check:
-    """One record with the one made ``now``, which a stale record may lack; ``detail`` says what differs or is stale."""
+    """One record with the one made ``now``, where it was repeated; ``detail`` says what differs or is stale.
+
+    ``held`` are the numbers that a record with other bits is held to.
+    """
 
     record: Record
     now: Record | None
     verdict: Verdict
     detail: str = ""
+    held: list[Held] = field(default_factory=list)
 
     @property
     def agrees(self) -> bool:
-        return self.verdict in ("same bits", "other bits, within seed spread", "within seed spread")
+        return self.verdict not in ("differs", "stale")
 
     def __str__(self) -> str:
         return f"{self.verdict}: {self.detail}" if self.detail else self.verdict
@@ -63,14 +56,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of the checks; ``spread`` is that between the seeds of the store, unknown where it has none."""
+    """What came of the checks."""
 
     checks: list[Check]
-    spread: Spread
 
     def agreeing(self, strict: bool = False) -> int:
         """How many agree; ``strict`` counts other bits on a machine of the same name as a difference."""
-        return sum(check.agrees and not (strict and check.verdict.startswith("other")) for check in self.checks)
+        return sum(check.agrees and not (strict and check.verdict.endswith("other bits")) for check in self.checks)
 
 
 def verify(
@@ -79,26 +71,18 @@ def verify(
     """Repeat so many trainings of ``store``, chosen by ``seed``, in a temporary folder, and compare.
 
     On the same kind of machine (device, versions of Python and packages, threads, processes) all numbers are to be the
-    same bits; elsewhere top-1 must agree as two seeds do (``reach``). Two generations of processors may share a name,
-    so other bits on a machine of the same name are told and held to the spread too. The store is only read. Raises
-    ``UserError``
-    before any training where there are too few records, or no seeds to tell the spread from where it is needed, and
-    ``VerificationStopped`` on SIGINT and SIGTERM.
+    same bits. Elsewhere, and where a machine of the same name gives other bits, as two generations of a processor may,
+    ``compare`` says what a record is held to. The store is only read. Raises ``UserError`` before any training where
+    there are too few records, and ``VerificationStopped`` on SIGINT and SIGTERM.
     """
     finished = finished_trainings(store)
     chosen = choose(finished, records, seed)
-    checks = {record.key: check for record in chosen if (check := _outdated(record))}
+    checks = {record.key: check for record in chosen if (check := _unfit(record))}
     todo = [record for record in chosen if record.key not in checks]
-    foreign = [record for record in todo if not _made_like(record, provenance(_device(record)), ("threads",))]
-    spread = pooled_spread(finished)
-    if foreign and not spread.known:
-        raise UserError(
-            f"no two records in {store.root} differ only in their seed: how far seeds differ cannot be told, "
-            "and records of another kind of machine are compared by that"
-        )
-    again = _repeated(todo, workers, progress)
-    checks |= {record.key: compare(record, again[record.key], spread) for record in todo}
-    return Verification([checks[record.key] for record in chosen], spread)
+    with _heeding_signals():
+        again = _repeated(todo, workers, progress)
+        checks |= {record.key: compare(record, again[record.key], finished) for record in todo}
+    return Verification([checks[record.key] for record in chosen])
 
 
 def finished_trainings(store: Store) -> list[Record]:
@@ -115,18 +99,11 @@ def choose(records: Sequence[Record], n: int, seed: int) -> list[Record]:
     return sorted(records, key=lambda record: hashlib.sha256(f"{seed} {record.key}".encode()).digest())[:n]
 
 
-def pooled_spread(records: Sequence[Record]) -> Spread:
-    """The spread of the log odds of top-1 over the groups of records that differ in nothing but the seed."""
-    groups: dict[str, list[float]] = defaultdict(list)
-    for record in records:
-        same = record.experiment.model_dump(mode="json", exclude={"seed"})
-        made = [record.provenance.get(name) for name in ("training_version", "dataset_sha256")]
-        groups[json.dumps([same, made], sort_keys=True)].append(_log_odds(record))
-    return seed_spread(groups)
+def compare(record: Record, now: Record, finished: Sequence[Record]) -> Check:
+    """The verdict on ``record`` when the same training gave ``now``; ``finished`` are the trainings of its store.
 
-
-def compare(record: Record, now: Record, spread: Spread) -> Check:
-    """The verdict on ``record`` when the same training gave ``now``."""
+    With other bits it must agree in what ``tinynet_core.agreement`` holds it to.
+    """
     before, after = (x.provenance.get("dataset_sha256") for x in (record, now))
     if not now.done:
         return Check(record, now, "differs", f"training failed now, {now.reason}")
@@ -135,19 +112,14 @@ def compare(record: Record, now: Record, spread: Spread) -> Check:
     difference = first_difference(record, now)
     if not difference:
         return Check(record, now, "same bits")
-    if record.cost != now.cost or not spread.known:
+    if record.cost != now.cost or len(record.curve) != len(now.curve):
         return Check(record, now, "differs", difference)
-    was, is_now = record.metrics["top1"], now.metrics["top1"]
-    if abs(_log_odds(record) - _log_odds(now)) > reach(spread):
-        return Check(record, now, "differs", f"top1 {was!r} recorded, {is_now!r} now, beyond the seeds' spread")
+    held = held_to(record, now, finished)
+    if failing := next((x for x in held if not x.holds), None):
+        return Check(record, now, "differs", str(failing), held)
     if _made_like(record, now.provenance):
-        return Check(record, now, "other bits, within seed spread", difference)
-    return Check(record, now, "within seed spread")
-
-
-def _log_odds(record: Record) -> float:
-    assert isinstance(record.experiment, Experiment)
-    return float(log_odds(record.metrics["top1"], record.experiment.dataset.val_images))
+        return Check(record, now, "agrees, with other bits", difference, held)
+    return Check(record, now, "agrees", "", held)
 
 
 def first_difference(record: Record, now: Record) -> str:
@@ -164,21 +136,20 @@ def first_difference(record: Record, now: Record) -> str:
     return ""
 
 
-def _outdated(record: Record) -> Check | None:
-    reason = outdated(record)
-    return Check(record, None, "stale", reason) if reason else None
+def _unfit(record: Record) -> Check | None:
+    """What is to be said of a record without training."""
+    if reason := outdated(record):
+        return Check(record, None, "stale", reason)
+    if reason := contradiction(record):
+        return Check(record, None, "differs", reason)
+    return None
 
 
-def _made_like(record: Record, made: dict[str, Any], whatever: Sequence[str] = ()) -> bool:
+def _made_like(record: Record, made: dict[str, Any]) -> bool:
     """Whether ``record`` was made on the kind of machine that ``made``, a provenance, tells of."""
     minors = [str(source.get("python")).split(".")[:2] for source in (record.provenance, made)]
-    same = all(record.provenance.get(name) == made.get(name) for name in _KIND if name not in whatever)
+    same = all(record.provenance.get(name) == made.get(name) for name in _KIND)
     return same and minors[0] == minors[1]
-
-
-def _device(record: Record) -> str:
-    """The device to repeat it on: what was made on a processor never goes to a GPU."""
-    return "cpu" if str(record.provenance.get("device")).startswith("cpu") else "auto"
 
 
 def _repeated(records: Sequence[Record], workers: int | None, progress: bool) -> dict[str, Record]:
@@ -188,9 +159,9 @@ def _repeated(records: Sequence[Record], workers: int | None, progress: bool) ->
         assert isinstance(record.experiment, Experiment)
         check_source(record.experiment.dataset)
         made = record.provenance
-        groups[_device(record), made.get("threads", 1), made.get("compiled", False)].append(record.experiment)
+        groups[repeated_on(record), made.get("threads", 1), made.get("compiled", False)].append(record.experiment)
     found: list[Record] = []
-    with _heeding_sigterm(), tempfile.TemporaryDirectory(prefix="tinynet-verify-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tinynet-verify-") as folder:
         for (device, threads, compiled), experiments in groups.items():
             resources = Resources(workers=workers, cpus=threads, compiled=compiled)
             try:
@@ -201,20 +172,22 @@ def _repeated(records: Sequence[Record], workers: int | None, progress: bool) ->
 
 
 @contextmanager
-def _heeding_sigterm() -> Iterator[None]:
-    """While entered, SIGTERM ends the process as an exception does, so that temporary folders are removed."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+def _heeding_signals() -> Iterator[None]:
+    """While entered, SIGINT and SIGTERM raise ``VerificationStopped``, so that temporary folders are removed."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, _frame: object) -> None:
         raise VerificationStopped(signal.Signals(number))
 
-    before = signal.signal(signal.SIGTERM, leave)
+    heeded = [x for x in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(x) is not signal.SIG_IGN]
+    before = [(x, signal.signal(x, leave)) for x in heeded]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for number, handler in before:
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _short(digest: str | None) -> str:
