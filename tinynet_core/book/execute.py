@@ -25,6 +25,8 @@ from tinynet_core.record import processor
 from tinynet_core.store import FILE
 
 CELL_TIMEOUT_S = 12 * 3600
+ANSWER_TIMEOUT_S = 600
+"""How long a kernel may take to start, and to send what a cell left: on a busy machine more than Jupyter's 60 and 4."""
 PACKAGES = (
     *("torch", "torchvision", "numpy", "pandas", "scikit-learn", "pymoo", "timm", "onnxruntime", "matplotlib"),
     *("papermill", "jupyter-book"),
@@ -147,6 +149,8 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
                 progress_bar=False,
                 log_output=False,
                 execution_timeout=CELL_TIMEOUT_S,
+                start_timeout=ANSWER_TIMEOUT_S,
+                iopub_timeout=ANSWER_TIMEOUT_S,
                 config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
             )
     except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
