@@ -111,6 +111,21 @@ def test_a_failing_notebook_leaves_no_output_and_is_kept_apart(tmp_path):
     assert nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].data["text/plain"] == "3"
 
 
+def test_a_kernel_may_be_slow_to_say_that_it_is_done(tmp_path):
+    """As on a busy machine; Jupyter waits for four seconds."""
+    late = """
+    import time
+    kernel = get_ipython().kernel
+    def publish(status, *arguments, right=kernel._publish_status, **named):
+        time.sleep(5 * (status == "idle"))
+        right(status, *arguments, **named)
+    kernel._publish_status = publish"""
+    path = tmp_path / "x.ipynb"
+    nbformat.write(new([late, "preset + 1"]), path)
+    execute(path, tmp_path / "out.ipynb", {"preset": 2}, tmp_path / "failed")
+    assert nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].data["text/plain"] == "3"
+
+
 @pytest.mark.parametrize("error", ["SweepStopped", "KeyboardInterrupt"])
 def test_what_all_notebooks_would_fail_of_ends_the_build(tmp_path, error):
     path = tmp_path / "x.ipynb"

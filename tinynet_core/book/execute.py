@@ -26,6 +26,8 @@ from tinynet_core.resources import folder_for_sockets
 from tinynet_core.store import FILE
 
 CELL_TIMEOUT_S = 12 * 3600
+ANSWER_TIMEOUT_S = 600
+"""How long a kernel may take to start, and to send what a cell left: on a busy machine more than Jupyter's 60 and 4."""
 PACKAGES = (
     *("torch", "torchvision", "numpy", "pandas", "scikit-learn", "pymoo", "timm", "onnxruntime", "matplotlib"),
     *("papermill", "jupyter-book"),
@@ -155,6 +157,8 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
                 progress_bar=False,
                 log_output=False,
                 execution_timeout=CELL_TIMEOUT_S,
+                start_timeout=ANSWER_TIMEOUT_S,
+                iopub_timeout=ANSWER_TIMEOUT_S,
                 config=Config(KernelManager=connection),  # a TCP port may be taken before the kernel has it
                 **kernels.isolation(own),
             )
