@@ -37,6 +37,15 @@ def chosen():
     return {"frontier": rows, "formula": [str(study.preset.shrunk(c, "formula", sample.formula)) for c in SHARES]}
 
 
+def by_parameters():
+    """EfficientNet-B0 at four budgets of parameters, which the formula meets on a grid of fractions."""
+    return [
+        str(shrink("efficientnet_b0", params=params, method=method))
+        for method in ("formula", "giant")
+        for params in (2.2e6, 2.6e6, 3.5e6, 5e6)
+    ]
+
+
 def shrunken():
     """Every family at ten budgets by the methods that a fit or a power is behind: the scale, and its network's cost."""
     found = {}
@@ -66,5 +75,5 @@ def images():
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    facts = {found.__name__: found() for found in (plans, triples, chosen, shrunken, images)}
+    facts = {found.__name__: found() for found in (plans, triples, chosen, by_parameters, shrunken, images)}
     json.dump(facts, sys.stdout, sort_keys=True, indent=0)

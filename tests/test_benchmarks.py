@@ -42,7 +42,7 @@ def test_a_recording_replaces_its_own_section_and_no_other(tmp_path):
     for script, value in (("solve", 1.0), ("latency", 2.0), ("solve", 3.0)):
         with record.Recording(script, "--fast", path=path) as recording:
             recording.add("what", [value - 1, value, value + 4], "ms", at_most=50)
-    sections = json.loads(path.read_text())
+    sections = json.loads(path.read_text(encoding="utf-8"))
     assert list(sections) == ["latency", "solve"]
     (row,) = sections["solve"]["rows"]
     assert row == {
@@ -72,10 +72,10 @@ def test_a_script_that_fails_leaves_the_results_as_they_were(tmp_path):
     path = tmp_path / "benchmarks.json"
     with record.Recording("solve", path=path) as recording:
         recording.add("what", 1.0)
-    before = path.read_text()
+    before = path.read_text(encoding="utf-8")
     with pytest.raises(ZeroDivisionError), record.Recording("solve", path=path) as recording:
         recording.add("what", 1 / 0)
-    assert path.read_text() == before
+    assert path.read_text(encoding="utf-8") == before
     assert [p.name for p in tmp_path.iterdir()] == ["benchmarks.json"]
 
 
@@ -117,7 +117,7 @@ def test_the_load_that_is_recorded_is_that_of_the_runs_that_count(shares, tmp_pa
     shares += [0.5, 0.05, 0.02]
     with record.Recording("scaling", path=path, limit=0.1) as recording:
         recording.add("what", [recording.quietly(lambda: 1.0), recording.quietly(lambda: 2.0)])
-    section = json.loads(path.read_text())["scaling"]
+    section = json.loads(path.read_text(encoding="utf-8"))["scaling"]
     assert (section["others"], section["others_are"]) == (0.05, "most")
 
 
@@ -268,7 +268,7 @@ def test_growth_has_a_point_for_each_x_and_an_exponent_for_each_series(recording
 def test_without_a_gpu_its_script_says_so_in_a_line():
     hidden = {"CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, str(SCRIPTS / "gpu.py")]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **hidden}, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env={**os.environ, **hidden}, check=False)
     assert done.returncode == 2
     assert done.stderr == "benchmarks/gpu.py needs a CUDA device that torch can use, and there is none\n"
     assert not done.stdout
@@ -407,21 +407,21 @@ def test_a_group_without_rows_was_not_measured():
 
 def test_the_page_is_filled_from_the_results_and_holds_no_figure_of_its_own(tmp_path):
     page, results = tmp_path / "performance.md", ROOT / "book" / "benchmarks.json"
-    prose = (ROOT / "book" / "performance.md").read_text()
+    prose = (ROOT / "book" / "performance.md").read_text(encoding="utf-8")
     assert not re.search(r"\d[\d.,]*\s*(×|x\b|times|ms|µs|s\b|MiB|GiB|images/s|seconds)", prose)
-    page.write_text(prose)
+    page.write_text(prose, encoding="utf-8")
     fill_performance(page, results)
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert "<!-- results" not in text
     groups = re.findall("<!-- results: (.+?) -->", prose)
-    for name, part in json.loads(results.read_text()).items():
+    for name, part in json.loads(results.read_text(encoding="utf-8")).items():
         assert part["command"] in text
         assert {one["group"] for one in part["rows"]} <= {*groups, "growth"}, name
         for one in part["rows"]:
             assert one["what"] in text or one["group"] == "growth"
     assert text.count("met |") + text.count("**missed** |") == sum(
         "at_least" in one or "at_most" in one
-        for part in json.loads(results.read_text()).values()
+        for part in json.loads(results.read_text(encoding="utf-8")).values()
         for one in part["rows"]
     )
     assert (tmp_path / "growth.png").stat().st_size > 10_000
@@ -440,6 +440,6 @@ def test_the_figure_draws_every_point_and_the_fitted_power():
 
 def test_results_that_are_no_json_are_named(tmp_path):
     path = tmp_path / "benchmarks.json"
-    path.write_text("{")
+    path.write_text("{", encoding="utf-8")
     with pytest.raises(tn.UserError, match=r"benchmarks\.json: cannot be read: "):
         fill_performance(tmp_path / "performance.md", path)

@@ -54,7 +54,7 @@ def test_another_order_time_and_mode_give_the_same_bytes(make_site, tmp_path):
 
 def test_sha256sum_accepts_the_checksum_and_sees_a_changed_byte(make_site, tmp_path):
     archive = bundle(make_site("html"), tmp_path / "out")
-    line = (tmp_path / "out" / CHECKSUMS).read_text()
+    line = (tmp_path / "out" / CHECKSUMS).read_text(encoding="utf-8")
     assert line == f"{hashlib.sha256(archive.read_bytes()).hexdigest()}  {ARCHIVE}\n"
 
     def check():
@@ -84,6 +84,6 @@ def test_no_site_and_no_place_for_the_archive(make_site, tmp_path):
     site = make_site("html")
     with pytest.raises(UserError, match="which is part of the site"):
         bundle(site, site / "release")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="file cannot be made: File exists"):
         bundle(site, tmp_path / "file")

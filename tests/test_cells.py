@@ -11,7 +11,7 @@ from tinynet_core.paper.cells import TABLES, cells
 from tinynet_core.paper.claims import claims, verdict
 from tinynet_core.paper.counted import cost_findings, layout_findings
 
-PRINTED = yaml.safe_load((Path(tinynet_core.paper.__file__).parent / "tables.yaml").read_text())
+PRINTED = yaml.safe_load((Path(tinynet_core.paper.__file__).parent / "tables.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -9,7 +9,7 @@ from packaging.version import Version
 from tinynet_core.presets import project_root
 
 ROOT = project_root()
-TEXT = (ROOT / "CHANGELOG.md").read_text()
+TEXT = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 RELEASES = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - (\S+)$", TEXT, re.M)
 
 
@@ -28,7 +28,7 @@ def test_releases_go_back_in_version_and_time():
 
 
 def test_the_projects_version_is_the_newest_release_or_the_first_to_come():
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     if RELEASES:
         assert version == RELEASES[0][0]
     else:
@@ -38,8 +38,11 @@ def test_the_projects_version_is_the_newest_release_or_the_first_to_come():
 def test_commands_that_are_named_exist():
     from tinynet_core.cli import tinynet
 
-    named = set(re.findall(r"`tinynet (\w+)", TEXT + (ROOT / "RELEASING.md").read_text()))
+    named = set(re.findall(r"`tinynet (\w+)", TEXT + (ROOT / "RELEASING.md").read_text(encoding="utf-8")))
     assert len(named) > 5
     assert named <= set(tinynet.commands)
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"\bmake ([a-z]+)\b[` ,]", (ROOT / "RELEASING.md").read_text())) - {"to"} <= targets
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    assert (
+        set(re.findall(r"\bmake ([a-z]+)\b[` ,]", (ROOT / "RELEASING.md").read_text(encoding="utf-8"))) - {"to"}
+        <= targets
+    )

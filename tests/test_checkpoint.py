@@ -76,7 +76,7 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
     done = subprocess.run(
-        [sys.executable, "-c", script, str(path)], preexec_fn=limit, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script, str(path)], preexec_fn=limit, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 1
     assert f"CheckpointError: checkpoint {path} cannot be written: File too large" in done.stderr

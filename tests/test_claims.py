@@ -61,7 +61,7 @@ def test_no_gain_at_all_is_not_within_the_tolerance_of_a_gain():
 
 
 def test_every_claim_has_a_notebook_that_writes_it():
-    notebooks = {p.stem: p.read_text() for p in (project_root() / "notebooks").glob("*.ipynb")}
+    notebooks = {p.stem: p.read_text(encoding="utf-8") for p in (project_root() / "notebooks").glob("*.ipynb")}
     assert {c.notebook for c in claims().values()} == {
         name for name, text in notebooks.items() if "write_claims" in text
     }

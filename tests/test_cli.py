@@ -93,7 +93,8 @@ def test_shrink_a_network_of_your_own(tmp_path, monkeypatch):
         "from torch import nn\n"
         "def build(scale):\n"
         "    c = max(1, round(64 * scale.w))\n"
-        "    return nn.Sequential(nn.Conv2d(3, c, 3, 2, 1), nn.Conv2d(c, c, 3, 1, 1))\n"
+        "    return nn.Sequential(nn.Conv2d(3, c, 3, 2, 1), nn.Conv2d(c, c, 3, 1, 1))\n",
+        encoding="utf-8",
     )
     result = run("shrink", f"{tmp_path}/mine.py:build", "--resolution", "32", "--macs", "5M", "--method", "w", "--json")
     program = json.loads(result.stdout)
@@ -167,6 +168,6 @@ def test_mistakes_end_with_one_line_and_status_2(arguments, message, monkeypatch
 
 def test_the_command_is_installed():
     done = subprocess.run(
-        [sys.executable, "-m", "tinynet_core.cli", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tinynet_core.cli", "--version"], capture_output=True, encoding="utf-8", check=True
     )
     assert "0.1.0" in done.stdout

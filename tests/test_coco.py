@@ -18,11 +18,11 @@ def folder(tmp_path, monkeypatch):
 
 
 def content_of(folder, split="val"):
-    return json.loads((folder / "annotations" / f"instances_{split}2017.json").read_text())
+    return json.loads((folder / "annotations" / f"instances_{split}2017.json").read_text(encoding="utf-8"))
 
 
 def rewrite(folder, content, split="val"):
-    (folder / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
+    (folder / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def test_images_boxes_and_labels_belong_together(folder):
@@ -189,7 +189,7 @@ def test_other_annotations_that_pycocotools_would_misread(folder, change, messag
 
 
 def test_broken_json(folder):
-    (folder / "annotations" / "instances_train2017.json").write_text("{")
+    (folder / "annotations" / "instances_train2017.json").write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match=r"instances_train2017\.json cannot be read"):
         coco.load_coco(DATASET)
 

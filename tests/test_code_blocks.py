@@ -28,12 +28,12 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FENCE = re.compile(r"^(`{3,})(\w+)\n(.*?)^\1\s*$", re.M | re.S)
 OTHERS = {"accelerate", "echo", "export", "kubectl", "srun", "python", "papermill", "make", "tinynet", "conda", "ray"}
 """Commands that a block may begin with."""
-MAKEFILE = (ROOT / "Makefile").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def text_of(path):
     if path.suffix == ".md":
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     cells = nbformat.read(path, as_version=4).cells
     return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
 
@@ -135,7 +135,7 @@ def check_command(words):
 @written_in("sh", [*PAGES_OF_TEXT, *NOTEBOOKS])
 def test_commands_exist_with_their_options(path):
     for block in blocks(path, "sh"):
-        assert subprocess.run(["bash", "-n"], input=block, text=True, check=False).returncode == 0
+        assert subprocess.run(["bash", "-n"], input=block, encoding="utf-8", check=False).returncode == 0
     for words in commands(path):
         check_command(words)
 
@@ -203,7 +203,7 @@ def test_presets_validate(path, tmp_path):
             Resources(**content["resources"])
         else:
             file = tmp_path / f"{i}.yaml"
-            file.write_text(block)
+            file.write_text(block, encoding="utf-8")
             load_preset(str(file))
 
 

@@ -10,12 +10,7 @@ import pytest
 from tinynet_core.presets import project_root
 
 ROOT = project_root()
-SOURCES = [
-    path
-    for folder in ("tinynet_core", "benchmarks", "tests")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-    if not path.name.startswith("test_")
-]
+SOURCES = [path for folder in ("tinynet_core", "benchmarks", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
 OTHERS_OPEN = {"os", "Image", "tarfile", "self"}
 """What has a function ``open`` that is not for text."""
 OWN_PRESET = """

@@ -51,7 +51,7 @@ def partial(tmp_path_factory):
 
 
 def embedded(page):
-    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.S)[1])
+    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.S)[1])
 
 
 class Reader(HTMLParser):
@@ -198,11 +198,11 @@ def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monk
     assert "rows" in smallest[0]
     assert "below the smallest reachable cost" in smallest[1]["reason"]
     assert "command" in largest[1]
-    assert "below the smallest reachable cost" in Reader(page.read_text()).tables["budgets"][2][4]
+    assert "below the smallest reachable cost" in Reader(page.read_text(encoding="utf-8")).tables["budgets"][2][4]
 
 
 def test_all_models_are_in_the_table_and_in_the_cube(made_up_study, page, data):
-    preset, rows = made_up_study.preset, Reader(page.read_text()).tables["models"]
+    preset, rows = made_up_study.preset, Reader(page.read_text(encoding="utf-8")).tables["models"]
     sample = made_up_study.random_sample()
     wanted = {e.key for series in made_up_study.classifiers().values() for e in series.all()
               if e.network == "efficientnet_b0" and e.base == preset.base and e.recipe == preset.recipe}  # fmt: skip
@@ -226,20 +226,20 @@ def test_all_models_are_in_the_table_and_in_the_cube(made_up_study, page, data):
 
 
 def test_the_page_needs_nothing_from_elsewhere(page):
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert sorted(p.name for p in page.parent.iterdir()) == FILES
-    assert (page.parent / "plotly.min.js").read_text() == get_plotlyjs()
+    assert (page.parent / "plotly.min.js").read_text(encoding="utf-8") == get_plotlyjs()
     own = {*FILES, "data:,", "../explorer.html"}
     assert set(Reader(text).links) <= own
     for name in ("index.html", "explorer.js", "explorer.css"):
-        assert not re.search(r"https?:|//[a-z]+\.", (page.parent / name).read_text())
+        assert not re.search(r"https?:|//[a-z]+\.", (page.parent / name).read_text(encoding="utf-8"))
     assert "Evidence: proxy" in text
     assert "<noscript>" in text
 
 
 def test_without_all_models_there_is_no_formula_and_the_page_says_so(partial):
     study, page = partial
-    text, data = page.read_text(), embedded(page)
+    text, data = page.read_text(encoding="utf-8"), embedded(page)
     assert "No budget can be chosen here: 4 of the 12 models of the random sample have no record yet." in text
     assert '<div id="slider" hidden>' in text
     assert data["steps"] == []
@@ -257,23 +257,23 @@ def test_without_all_models_there_is_no_formula_and_the_page_says_so(partial):
 
 def test_a_failed_model_is_listed_with_its_reason_which_stays_text(partial):
     study, page = partial
-    reader = Reader(page.read_text())
+    reader = Reader(page.read_text(encoding="utf-8"))
     broken = study.preset.random_experiments()[0].key[:12]
     (row,) = (row for row in reader.tables["models"] if row[-1] == broken)
     assert row[7] == f"failed: {EVIL}"
     assert reader.scripts == 3
     assert broken not in {m["key"] for m in embedded(page)["models"]}
-    assert "1 of 8 models failed" in page.read_text()
+    assert "1 of 8 models failed" in page.read_text(encoding="utf-8")
 
 
 def test_a_study_without_samples_and_records_gives_a_page(tmp_path):
-    content = yaml.safe_load((project_root() / "presets" / "smoke.yaml").read_text())
+    content = yaml.safe_load((project_root() / "presets" / "smoke.yaml").read_text(encoding="utf-8"))
     del content["random_sample"], content["equal_cost_sample"]
     preset = tmp_path / "bare.yaml"
-    preset.write_text(yaml.safe_dump(content | {"name": "bare"}))
+    preset.write_text(yaml.safe_dump(content | {"name": "bare"}), encoding="utf-8")
     page = write_explorer(Study(str(preset), tmp_path / "none"), tmp_path / "explorer")
     assert embedded(page)["models"] == []
-    assert "the preset has no random sample" in page.read_text()
+    assert "the preset has no random sample" in page.read_text(encoding="utf-8")
 
 
 def test_too_few_usable_models_are_a_reason(tmp_path):
@@ -297,7 +297,7 @@ def test_the_same_records_give_the_same_bytes(made_up_study, tmp_path, monkeypat
 
 def test_every_marker_has_its_sign_in_the_legend():
     """And is drawn as a shape: for others plotly takes a character that not every font has."""
-    script = (TEMPLATES / "explorer.js").read_text()
+    script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
     signs = re.search(r"SIGNS = \{(.*?)\}", script)[1]
     for symbol, _ in MARKERS.values():
         assert re.fullmatch("(circle|square|diamond)(-open)?", symbol)

@@ -139,19 +139,19 @@ def test_a_check_that_fails_leaves_what_was_there(tmp_path, monkeypatch, tiny):
             return [1.001 * self.session.run(names, inputs)[0]]
 
     monkeypatch.setattr(exporting, "open_session", Wrong)
-    (tmp_path / "old.onnx").write_text("before")
+    (tmp_path / "old.onnx").write_text("before", encoding="utf-8")
     for file in ("old.onnx", "new.onnx"):
         with pytest.raises(
             ExportError, match=r"resnet18: logits of ONNX Runtime and torch differ by .*, allowed is 0.0001"
         ):
             export_onnx(tiny, tmp_path / file)
     assert [path.name for path in tmp_path.iterdir()] == ["old.onnx"]
-    assert (tmp_path / "old.onnx").read_text() == "before"
+    assert (tmp_path / "old.onnx").read_text(encoding="utf-8") == "before"
 
 
 def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch, tiny):
     def full(module, images, path, *args, **options):
-        path.write_text("half")
+        path.write_text("half", encoding="utf-8")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(exporting, "write_onnx", full)

@@ -106,7 +106,7 @@ def test_a_damaged_cache_is_rebuilt_and_said_so(cache, damage):
     elif damage == "no meta":
         meta.unlink()
     else:
-        meta.write_text("[]" if damage == "a list" else "{")
+        meta.write_text("[]" if damage == "a list" else "{", encoding="utf-8")
     with pytest.warns(UserWarning, match=r"dataset cache .* is damaged .* rebuilding it"):
         assert glyphs.load_glyphs(SMALL).content_hash == good
     assert not list(cache.glob(".rendering-*"))
@@ -119,7 +119,10 @@ def test_content_hash_is_that_of_the_bytes(cache):
         array = getattr(images, name)
         digest.update(f"{name}{array.shape}".encode() + array.tobytes())
     assert digest.hexdigest() == images.content_hash
-    assert json.loads((next(cache.glob("glyphs-*/")) / "meta.json").read_text())["sha256"] == images.content_hash
+    assert (
+        json.loads((next(cache.glob("glyphs-*/")) / "meta.json").read_text(encoding="utf-8"))["sha256"]
+        == images.content_hash
+    )
 
 
 def test_an_interrupted_rendering_leaves_nothing(cache, monkeypatch):

@@ -10,7 +10,7 @@ from golden import FILE, RUNS, TOLERANCES, measured, problem, worst
 from tinynet_core.training import augment, loop
 from tinynet_core.training.recipe import Recipe
 
-GOLDEN = json.loads(FILE.read_text())
+GOLDEN = json.loads(FILE.read_text(encoding="utf-8"))
 PRESETS, EFFICIENTNET, RESNET, GHOSTNET, DETECTOR = RUNS
 
 
@@ -174,7 +174,7 @@ def test_the_file_is_not_written_over_a_silent_change(as_recorded, monkeypatch, 
         return CliRunner().invoke(golden.golden, list(arguments))
 
     assert write().exit_code == 0
-    assert json.loads(file.read_text())["runs"] == {PRESETS: as_recorded}
+    assert json.loads(file.read_text(encoding="utf-8"))["runs"] == {PRESETS: as_recorded}
     before = file.read_bytes()
     changed = as_recorded | {
         "losses": as_recorded["losses"] | {"raw": [x + 0.01 for x in as_recorded["losses"]["raw"]]}
@@ -185,9 +185,9 @@ def test_the_file_is_not_written_over_a_silent_change(as_recorded, monkeypatch, 
     assert "raise TRAINING_VERSION in tinynet_core/training/loop.py" in refused.output
     assert file.read_bytes() == before
     assert write("--accept").exit_code == 0
-    assert json.loads(file.read_text())["runs"] == {PRESETS: changed}
+    assert json.loads(file.read_text(encoding="utf-8"))["runs"] == {PRESETS: changed}
     monkeypatch.setattr(golden, "measured", lambda _: as_recorded)
     assert write().exit_code == 1
     monkeypatch.setattr(golden, "TRAINING_VERSION", golden.TRAINING_VERSION + 1)
     assert write().exit_code == 0
-    assert json.loads(file.read_text())["training_version"] == golden.TRAINING_VERSION
+    assert json.loads(file.read_text(encoding="utf-8"))["training_version"] == golden.TRAINING_VERSION

@@ -67,8 +67,8 @@ def odd_root(root):
     elsewhere.mkdir()
     square.save(elsewhere / "linked.jpeg")
     (folder / "link").symlink_to(elsewhere)
-    (folder / "notes.txt").write_text("no image")
-    (root / "train" / "notes.txt").write_text("no class")
+    (folder / "notes.txt").write_text("no image", encoding="utf-8")
+    (root / "train" / "notes.txt").write_text("no class", encoding="utf-8")
     (root / "train" / ".hidden").mkdir()
     return root
 
@@ -204,7 +204,7 @@ def break_files(root: Path) -> dict[str, str]:
     a, b, v = root / "train" / wnid(0), root / "train" / wnid(2), root / "val" / wnid(2)
     (a / "0 empty.jpeg").write_bytes(b"")
     (a / "cut.JPEG").write_bytes(good.read_bytes()[:-200])
-    (a / "text.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
+    (a / "text.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", encoding="utf-8")
     (b / "cut.png").write_bytes(whole[: len(whole) // 2])
     Image.fromarray(np.full((30, 30), 9999, np.uint16)).save(b / "deep.png")
     Image.new("RGB", (9, 9)).save(b / "gif.jpg", "GIF")
@@ -237,10 +237,10 @@ def test_unreadable_images_are_left_out_counted_and_reported_once(root, cache, d
     assert [str(root / name) in message for name in broken] == [True] * 5 + [False] * 3
     report = next(cache.glob("imagenet-*/unreadable.txt"))
     assert str(report) in message
-    rows = dict(line.split("\t") for line in report.read_text().splitlines())
+    rows = dict(line.split("\t") for line in report.read_text(encoding="utf-8").splitlines())
     assert rows.keys() == broken.keys()
     assert all(reason in rows[name] for name, reason in broken.items())
-    assert json.loads(report.with_name("meta.json").read_text())["unreadable"] == {"train": 7, "val": 1}
+    assert json.loads(report.with_name("meta.json").read_text(encoding="utf-8"))["unreadable"] == {"train": 7, "val": 1}
     # what is left is what was there before
     assert {p.name: p.read_bytes() for p in cache.rglob("*.npy")} == clean_files
     assert images.content_hash == clean.content_hash
@@ -277,7 +277,7 @@ def test_small_classes_give_all_they_have_and_are_counted_in_one_warning(root, c
     assert "2 of 4 classes" in str(caught[0].message)
     assert f"{wnid(3)} the fewest with 2" in str(caught[0].message)
     assert np.bincount(images.train_labels).tolist() == [6, 5, 6, 2]
-    meta = json.loads(next(cache.glob("imagenet-*/meta.json")).read_text())
+    meta = json.loads(next(cache.glob("imagenet-*/meta.json")).read_text(encoding="utf-8"))
     assert meta["short_classes"] == {wnid(1): 5, wnid(3): 2}
     silent(load_imagenet, ALL.model_copy(update={"train_per_class": 6}))
 
@@ -315,7 +315,7 @@ def test_drawn_classes_and_images_follow_the_seeds_and_not_the_order_of_a_listin
 
 
 def test_classes_by_name_from_a_list_or_a_file(root, tmp_path, monkeypatch):
-    (tmp_path / "two.txt").write_text(f"# two classes\n{wnid(3)}\n\n  {wnid(1)}\n")
+    (tmp_path / "two.txt").write_text(f"# two classes\n{wnid(3)}\n\n  {wnid(1)}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     by_file = ImageNetDataset(classes=2, side=SIDE, wnids="two.txt")
     by_list = TypeAdapter(Dataset).validate_python(
@@ -468,7 +468,7 @@ def test_a_damaged_cache_is_rebuilt_and_said_so(root, cache, damage):
     elif damage == "no meta":
         meta.unlink()
     else:
-        meta.write_text("[]" if damage == "a list" else "{")
+        meta.write_text("[]" if damage == "a list" else "{", encoding="utf-8")
     with pytest.warns(UserWarning, match=r"dataset cache .* cannot be used .* rebuilding it"):
         again = load_imagenet(ALL)
     assert again.content_hash == good.content_hash
@@ -562,7 +562,8 @@ def run_script(tmp_path: Path, body: str, **options) -> subprocess.Popen:
     script.write_text(
         "import resource\n"
         "from tinynet_core.data import ImageNetDataset, load_imagenet\n"
-        f'if __name__ == "__main__":\n    {body}\n'
+        f'if __name__ == "__main__":\n    {body}\n',
+        encoding="utf-8",
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
@@ -581,7 +582,7 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_nothing(root, cache, tmp_path
 
 
 def test_a_cache_folder_that_cannot_be_written_is_told(root, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("TINYNET_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(UserError, match=r"the cache folder .* cannot be written .*: set TINYNET_CACHE"):
         load_imagenet(ALL)

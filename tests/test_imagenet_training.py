@@ -73,7 +73,7 @@ def test_the_choice_of_classes_is_part_of_the_experiment():
 
 def test_a_sweep_over_a_folder(folder, tmp_path):
     path = tmp_path / "folder.yaml"
-    path.write_text(yaml.safe_dump(PRESET))
+    path.write_text(yaml.safe_dump(PRESET), encoding="utf-8")
     store = str(tmp_path / "store")
     result = CliRunner().invoke(tinynet, ["sweep", str(path), "--store", store, "--limit", "1"], catch_exceptions=False)
     assert "1 models trained, 0 of them failed" in result.output
@@ -85,7 +85,7 @@ def test_a_sweep_over_a_folder(folder, tmp_path):
 def test_a_missing_folder_is_said_before_any_work(tmp_path, monkeypatch):
     monkeypatch.delenv("TINYNET_IMAGENET", raising=False)
     path = tmp_path / "folder.yaml"
-    path.write_text(yaml.safe_dump(PRESET))
+    path.write_text(yaml.safe_dump(PRESET), encoding="utf-8")
     result = CliRunner().invoke(tinynet, ["sweep", str(path), "--store", str(tmp_path / "store")])
     assert "TINYNET_IMAGENET" in str(result.exception)
     assert Store(tmp_path / "store").records() == []
@@ -94,8 +94,8 @@ def test_a_missing_folder_is_said_before_any_work(tmp_path, monkeypatch):
 def test_a_file_of_classes_is_read_beside_the_preset(tmp_path, monkeypatch):
     content = {**PRESET, "dataset": {"kind": "imagenet", "classes": 2, "wnids": "mine.txt", "side": 32}}
     content["recipe"] = {**content["recipe"], "batch_size": 16}
-    (tmp_path / "mine.txt").write_text(f"{wnid(3)}\n{wnid(1)}\n")
-    (tmp_path / "p.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "mine.txt").write_text(f"{wnid(3)}\n{wnid(1)}\n", encoding="utf-8")
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     assert load_preset(str(tmp_path / "p.yaml")).dataset.wnids == (wnid(1), wnid(3))
 
 
@@ -108,6 +108,6 @@ def test_a_page_that_needs_a_sample_says_so(tmp_path):
 
 def test_the_presets_keys_are_named_without_the_kind(tmp_path):
     content = {**PRESET, "dataset": {**PRESET["dataset"], "clases": 3}}
-    (tmp_path / "p.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises(PresetError, match=r"p\.yaml: unknown key 'dataset\.clases'"):
         load_preset(str(tmp_path / "p.yaml"))

@@ -101,6 +101,11 @@ def test_the_users_configuration_is_none_of_the_books(tmp_path, monkeypatch):
     found = dict(_execute_together([(path, tmp_path / "out.ipynb")], {"preset": 2}, tmp_path / "failed"))
     assert found == {path: None}
     style, drawn = (cell.outputs for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells[2:])
-    assert style[0].text.split() == [sys.executable, "module://matplotlib_inline.backend_inline", "False", "False"]
+    assert style[0].text.rsplit(maxsplit=3) == [
+        sys.executable,
+        "module://matplotlib_inline.backend_inline",
+        "False",
+        "False",
+    ]
     assert drawn[0].data["text/plain"] == "array([6.4, 4.8])"
     assert "image/png" in drawn[1].data

@@ -31,7 +31,7 @@ def test_sigterm_to_all_its_processes_ends_the_command_cleanly(fire, tmp_path):
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
-    lines = log.read_text().splitlines()
+    lines = log.read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1  # no traceback of anybody
     assert lines[0].startswith("stopped by SIGTERM: ")
     assert lines[0].endswith("the same command goes on from the checkpoints")

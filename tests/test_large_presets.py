@@ -34,7 +34,7 @@ SMALL = {
 
 def shrunk(name, **change):
     """The preset ``name`` with everything in it that costs time made small."""
-    content = yaml.safe_load((project_root() / "presets" / f"{name}.yaml").read_text())
+    content = yaml.safe_load((project_root() / "presets" / f"{name}.yaml").read_text(encoding="utf-8"))
     for key, value in {**SMALL, **change}.items():
         content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
     return content
@@ -53,12 +53,12 @@ def preset(tmp_path_factory):
         resnet_recipe={**SMALL["recipe"], "warmup_epochs": 0},
         dataset={"classes": 2, "side": 32, "train_per_class": 10},
     )
-    (folder / "imagenet100.yaml").write_text(yaml.safe_dump(hundred))
+    (folder / "imagenet100.yaml").write_text(yaml.safe_dump(hundred), encoding="utf-8")
     thousand = shrunk("imagenet1k", sampled_on="imagenet100.yaml", budgets=[0.5])
     detection = thousand["detection"]
     detection["recipe"] |= SMALL["recipe"] | {"batch_size": 4, "norm_batch": 2}
     thousand["detection"] = detection | {"resolution": 128, "dataset": {"kind": "coco", "side": 128, "classes": 3}}
-    (folder / "imagenet1k.yaml").write_text(yaml.safe_dump(thousand))
+    (folder / "imagenet1k.yaml").write_text(yaml.safe_dump(thousand), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINYNET_IMAGENET", str(folder / "imagenet"))
         patch.setenv("TINYNET_COCO", str(folder / "coco"))

@@ -195,7 +195,7 @@ def test_other_programs_are_noticed():
 
 
 def test_a_system_that_does_not_tell_its_load(monkeypatch):
-    monkeypatch.setattr(Path, "read_text", lambda self: "no numbers")
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: "no numbers")
     with OtherPrograms() as load:
         pass
     assert load.busy is None

@@ -49,7 +49,9 @@ def test_a_record_keeps_everything_but_its_key(made, tmp_path):
     key, after = unseal((tmp_path / "records.jsonl").read_bytes())
     assert key == made.key != old_key
     before, after = json.loads(before), json.loads(after)
-    assert after.pop("migrated") == {"key": old_key, "probe_sha256": [probe_hash(made.experiment.dataset)]}
+    probes = [probe_hash(made.experiment.dataset)]
+    assert after.pop("migrated") == {"key": old_key, "probe_sha256": probes, "twins": []}
+    assert (tmp_path / "records.format1.jsonl").read_bytes() == line
     assert (before.pop("format"), after.pop("format")) == (1, 2)
     assert json.dumps(after) == json.dumps(before)
     assert outdated(Store(tmp_path).get(made.experiment)) == ""
@@ -60,6 +62,10 @@ def test_of_two_triples_of_one_network_one_record_stays(made, tmp_path):
     (tmp_path / "records.jsonl").write_bytes(old_line(made) + old_line(twin))
     done = migrate(tmp_path)
     assert (done.moved, len(done.repeated), done.refused) == (1, 1, [])
+    (record,) = Store(tmp_path).records()
+    (left_out,) = record.migrated["twins"]
+    assert left_out["experiment"]["scale"] == {"r": 0.1201, "d": 0.51, "w": 0.2001}
+    assert left_out["provenance"].items() <= twin.provenance.items()
 
 
 @pytest.mark.parametrize(
@@ -92,6 +98,8 @@ def test_files_that_cannot_be_migrated_are_named(made, tmp_path):
     file.write_bytes(old_line(made)[:-9] + b"\n")
     with pytest.raises(UserError, match="line 1: its checksum does not match its content"):
         migrate(tmp_path)
+    file.write_bytes(old_line(made) + old_line(made)[:-9])  # as a killed process leaves it
+    assert migrate(tmp_path).moved == 1
     file.unlink()
     Store(tmp_path).put(made)
     with pytest.raises(UserError, match="line 1: format 2, only 1 can be migrated"):

@@ -39,7 +39,7 @@ def test_inverse_giant_formula_has_the_papers_weights_and_flops(phi, params, mac
     assert cost.macs / 1e6 == pytest.approx(macs, rel=0.04)
     if phi > 1:
         power = np.log((spec.scale.r, spec.scale.d, spec.scale.w)) / np.log((1.15, 1.2, 1.1))
-        assert power == pytest.approx(power[0])  # r : d : w moves along the formula
+        assert power == pytest.approx(power[0], abs=1e-3)  # r : d : w moves along the formula, to four digits
     assert network(f"efficientnet_b-{phi}", head="fixed").complexity().params > cost.params
 
 

@@ -29,7 +29,7 @@ def test_the_list_of_notebooks():
 
 
 def test_the_list_of_contents_has_every_notebook_once():
-    parts = yaml.safe_load((project_root() / "book" / "_toc.yml").read_text())["parts"]
+    parts = yaml.safe_load((project_root() / "book" / "_toc.yml").read_text(encoding="utf-8"))["parts"]
     files = [chapter["file"] for part in parts for chapter in part["chapters"]]
     assert sorted(f for f in files if f.startswith("notebooks/")) == [f"notebooks/{p.stem}" for p in NOTEBOOKS]
 
@@ -40,7 +40,7 @@ def test_notebooks_without_training_say_so():
     sampled = ["01", "02", "03", "04", "05", "10", "11", "17", "22", "23", "24"]
     assert [n for n, x in about.items() if x.get("part") == "sampled"] == sampled
     for path in NOTEBOOKS:
-        assert ("open_notebook(globals()).sampled" in path.read_text()) == (path.stem[:2] in sampled)
+        assert ("open_notebook(globals()).sampled" in path.read_text(encoding="utf-8")) == (path.stem[:2] in sampled)
 
 
 def test_no_outputs_and_the_plain_kernel(notebook):

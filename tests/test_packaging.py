@@ -14,10 +14,10 @@ from packaging.version import Version
 from tinynet_core.presets import project_root
 
 ROOT = project_root()
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DECLARED = [Requirement(r) for r in (*PROJECT["dependencies"], *(r for extra in EXTRAS.values() for r in extra))]
-LOCK = (ROOT / "requirements.lock").read_text()
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 PINNED = {canonicalize_name(n): Version(v) for n, v in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", LOCK, re.M)}
 
 
@@ -35,7 +35,7 @@ def test_the_lock_is_hashed_and_names_no_index():
 
 
 def test_conda_environment_has_the_same_ranges():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     (pip,) = (d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
     listed = {str(Requirement(r)) for r in pip if not r.startswith("-e")}
     assert listed == {str(r) for r in DECLARED}
@@ -60,15 +60,17 @@ def test_the_makefile_checks_for_the_python_that_the_project_needs():
 
 
 def test_citation_has_the_version():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == PROJECT["version"]
 
 
 def test_no_tracked_file_holds_a_path_of_a_machine():
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    ).stdout.split()
     pattern = re.compile(r"(?<![\w.])/(home|root|tmp|work|Users)/\w")
     for name in files:
         path = ROOT / name
         if path.suffix in (".png", ".lock") or not path.is_file():
             continue
-        assert not pattern.search(path.read_text(errors="replace")), name
+        assert not pattern.search(path.read_text(errors="replace", encoding="utf-8")), name

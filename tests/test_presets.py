@@ -14,10 +14,10 @@ from tinynet_core.training.recipe import RESNET_RECIPE
 
 
 def write(tmp_path, change):
-    content = yaml.safe_load((project_root() / "presets" / "smoke.yaml").read_text())
+    content = yaml.safe_load((project_root() / "presets" / "smoke.yaml").read_text(encoding="utf-8"))
     change(content)
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return str(path)
 
 
@@ -99,7 +99,7 @@ def test_unknown_presets(name, message):
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1\n", "!!python/object/apply:os.system [ls]\n"])
 def test_files_that_are_no_preset(tmp_path, text):
     path = tmp_path / "x.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(PresetError, match=r"x\.yaml"):
         load_preset(str(path))
 
@@ -144,7 +144,7 @@ def test_failed_runs_stay_in_the_table_and_out_of_the_frontier(tmp_path):
 
 
 def test_an_unwritable_store_is_refused_before_rendering(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(StoreError, match="cannot be written"):
         Study("smoke", tmp_path / "file" / "x").random_sample()
 
@@ -186,21 +186,21 @@ def test_baseline_is_c_one():
 
 
 def test_samples_may_be_those_of_another_preset(tmp_path):
-    content = yaml.safe_load((project_root() / "presets" / "smoke.yaml").read_text())
-    (tmp_path / "hundred.yaml").write_text(yaml.safe_dump(content))
+    content = yaml.safe_load((project_root() / "presets" / "smoke.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "hundred.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     thousand = {k: v for k, v in content.items() if k not in ("random_sample", "equal_cost_sample")}
     thousand |= {"name": "thousand", "sampled_on": "hundred.yaml"}
-    (tmp_path / "thousand.yaml").write_text(yaml.safe_dump(thousand))
+    (tmp_path / "thousand.yaml").write_text(yaml.safe_dump(thousand), encoding="utf-8")
     study = Study(str(tmp_path / "thousand.yaml"), tmp_path / "store")
     assert study.sampled.preset == load_preset("smoke")
     assert study.sampled.store.root == study.store.root
     assert study.sampled.sampled is study.sampled
     thousand["sampled_on"] = "thousand.yaml"
-    (tmp_path / "itself.yaml").write_text(yaml.safe_dump(thousand))
+    (tmp_path / "itself.yaml").write_text(yaml.safe_dump(thousand), encoding="utf-8")
     with pytest.raises(PresetError, match=r"sampled_on: preset thousand has no random_sample"):
         load_preset(str(tmp_path / "itself.yaml"))
     thousand["sampled_on"] = "nothing.yaml"
-    (tmp_path / "nobody.yaml").write_text(yaml.safe_dump(thousand))
+    (tmp_path / "nobody.yaml").write_text(yaml.safe_dump(thousand), encoding="utf-8")
     with pytest.raises(PresetError, match=r"sampled_on: preset .*nothing.yaml: cannot be read"):
         load_preset(str(tmp_path / "nobody.yaml"))
 
@@ -262,7 +262,7 @@ def test_less_than_the_papers_scale_is_a_proxy(change):
 
 def test_a_missing_folder_of_a_later_stage_is_said_before_any_training(tmp_path, monkeypatch):
     monkeypatch.delenv("TINYNET_COCO", raising=False)
-    coco = yaml.safe_load((project_root() / "presets" / "imagenet1k.yaml").read_text())["detection"]
+    coco = yaml.safe_load((project_root() / "presets" / "imagenet1k.yaml").read_text(encoding="utf-8"))["detection"]
     study = Study(write(tmp_path, lambda c: c.update(detection=coco)), tmp_path / "store")
     with pytest.raises(UserError, match="TINYNET_COCO is not set"):
         study.check_sources(["table5"])

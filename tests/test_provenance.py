@@ -41,7 +41,7 @@ def page(tmp_path):
             new_output("display_data", {"text/html": FRAME.to_html()})]),
     ])  # fmt: skip
     template = tmp_path / "24_fig.ipynb"
-    template.write_text("{}")
+    template.write_text("{}", encoding="utf-8")
     folder = tmp_path / "pages"
     folder.mkdir()
     return notebook, folder / "24_fig.ipynb", template
@@ -55,7 +55,7 @@ def test_every_figure_and_table_has_its_files_and_a_note_below_it(page):
     tables = [f"table-24-{i}.csv" for i in (1, 2, 3)]
     assert sorted(f.name for f in files.iterdir()) == ["figure-24-1.png", "figure-24-1.svg", *tables, "template.ipynb"]
     assert (files / "figure-24-1.png").read_bytes() == PNG
-    assert (files / "figure-24-1.svg").read_text() == SVG.replace("2026-01-02T03:04:05", "").replace(
+    assert (files / "figure-24-1.svg").read_text(encoding="utf-8") == SVG.replace("2026-01-02T03:04:05", "").replace(
         "<dc:date></dc:date>", ""
     )
     assert "image/svg+xml" not in notebook.cells[0].outputs[0].data
@@ -76,7 +76,7 @@ def test_every_figure_and_table_has_its_files_and_a_note_below_it(page):
 def test_a_table_as_a_file_has_what_the_page_shows(page):
     notebook, path, template = page
     attach(notebook, path, template, origin())
-    text = (path.parent / "files" / "24_fig" / "table-24-1.csv").read_text()
+    text = (path.parent / "files" / "24_fig" / "table-24-1.csv").read_text(encoding="utf-8")
     again = pd.read_csv(io.StringIO(text), header=[0, 1, 2], index_col=[0, 1])
     assert again.shape == FRAME.shape
     assert again.index.tolist() == FRAME.index.tolist()
@@ -89,8 +89,8 @@ def test_a_table_in_markdown_is_a_file_too(page):
     notebook, path, template = page
     attach(notebook, path, template, origin())
     files = path.parent / "files" / "24_fig"
-    assert (files / "table-24-2.csv").read_text() == 'a,`b`\n1,"2, or 3"\n,[x](y)\n'
-    assert (files / "table-24-3.csv").read_text() == "c\n4\n"
+    assert (files / "table-24-2.csv").read_text(encoding="utf-8") == 'a,`b`\n1,"2, or 3"\n,[x](y)\n'
+    assert (files / "table-24-3.csv").read_text(encoding="utf-8") == "c\n4\n"
 
 
 def test_what_a_note_says_of_the_records(make_experiment):
@@ -135,7 +135,7 @@ def test_the_numbers_of_a_figure_are_a_file_and_leave_the_page(page):
     notebook, path, template = page
     notebook.cells[0].outputs[0].data[FIGURE_DATA] = "x,y\n1,2\n"
     attach(notebook, path, template, origin())
-    assert (path.parent / "files" / "24_fig" / "figure-24-1.csv").read_text() == "x,y\n1,2\n"
+    assert (path.parent / "files" / "24_fig" / "figure-24-1.csv").read_text(encoding="utf-8") == "x,y\n1,2\n"
     assert FIGURE_DATA not in notebook.cells[0].outputs[0].data
 
 

@@ -30,7 +30,7 @@ def test_the_records_come_from_clean_trees_and_the_present_training():
 def test_the_spread_between_seeds_is_that_of_the_records(tmp_path):
     """Counted from the file; and where the giant formula's networks alone are trained, it is theirs."""
     study = Study("reduced", train=False)
-    runs = [json.loads(line) for line in (study.store.root / "records.jsonl").read_text().splitlines()]
+    runs = [json.loads(line) for line in (study.store.root / "records.jsonl").read_text(encoding="utf-8").splitlines()]
     top1 = {run["key"]: run["metrics"].get("top1") for run in runs}
     networks = {tuple(e.key for e in experiments) for experiments in study.repeated().values()}
     runs_of = (np.array([top1[key] for key in keys]) for keys in networks)
@@ -40,15 +40,17 @@ def test_the_spread_between_seeds_is_that_of_the_records(tmp_path):
     assert study.seed_spread().sd == pytest.approx(np.sqrt(squares / freedom))
     assert (study.seed_spread().networks, study.seed_spread().freedom) == (len(odds), freedom)
     giants = {e.key for e in study.series("fig1").all()}
-    lines = (study.store.root / "records.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "records.jsonl").write_text("".join(x for x in lines if json.loads(x)["key"] in giants))
+    lines = (study.store.root / "records.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_text(
+        "".join(x for x in lines if json.loads(x)["key"] in giants), encoding="utf-8"
+    )
     alone = Study("reduced", tmp_path, train=False).seed_spread()
     assert (alone.networks, alone.runs) == (5, len(giants))
 
 
 def test_no_path_of_a_machine_is_in_them():
     for path in STORES:
-        assert not re.search(r"/(home|root|work|Users|tmp)/", path.read_text())
+        assert not re.search(r"/(home|root|work|Users|tmp)/", path.read_text(encoding="utf-8"))
 
 
 def test_a_missing_record_ends_nothing_and_is_named(tmp_path):

@@ -40,7 +40,7 @@ def _add(part, found):
 def documented():
     """Full names of what the pages of the API describe."""
     for page in API:
-        for kind, target, members in DIRECTIVE.findall(page.read_text()):
+        for kind, target, members in DIRECTIVE.findall(page.read_text(encoding="utf-8")):
             if kind != "module":
                 yield target
             yield from (f"{target}.{name}" for name in members.split(", ") if members and kind == "module")
@@ -55,7 +55,7 @@ def named(full):
 def test_every_key_of_every_preset_has_a_row():
     table = reference.preset_schema()
     for name in preset_names():
-        content = yaml.safe_load((project_root() / "presets" / f"{name}.yaml").read_text())
+        content = yaml.safe_load((project_root() / "presets" / f"{name}.yaml").read_text(encoding="utf-8"))
         for path in paths(content):
             assert f"| `{path.split('.')[-1]}` |" in table, path
     assert len(re.findall("^## ", table, re.M)) == len(parts()) == 13
@@ -203,7 +203,7 @@ def test_citation_is_the_same_everywhere():
     assert "version 0.1.0" in text
     assert "doi" not in text.lower()
     assert field("author", text, "han2020model") == field(
-        "author", (BOOK / "references.bib").read_text(), "han2020model"
+        "author", (BOOK / "references.bib").read_text(encoding="utf-8"), "han2020model"
     )
     assert field("year", text, "han2020model") == "2020"
 
@@ -214,17 +214,19 @@ def field(key, bibtex, entry):
 
 
 def test_a_changed_citation_file_changes_the_page(tmp_path):
-    (tmp_path / "CITATION.cff").write_text((project_root() / "CITATION.cff").read_text().replace("0.1.0", "7.8.9"))
+    (tmp_path / "CITATION.cff").write_text(
+        (project_root() / "CITATION.cff").read_text(encoding="utf-8").replace("0.1.0", "7.8.9"), encoding="utf-8"
+    )
     assert reference.citation(tmp_path).count("7.8.9") == 2
 
 
 def test_pages_have_a_place_for_what_is_generated():
     for page in ("api", "preset_schema", "citing"):
-        assert (BOOK / f"{page}.md").read_text().count("<!-- generated -->") == 1
+        assert (BOOK / f"{page}.md").read_text(encoding="utf-8").count("<!-- generated -->") == 1
 
 
 def test_the_page_on_gpus_has_the_numbers_of_the_presets():
-    text = (BOOK / "gpu.md").read_text()
+    text = (BOOK / "gpu.md").read_text(encoding="utf-8")
     for name in ("imagenet100", "imagenet1k"):
         preset = load_preset(name)
         row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))

@@ -38,7 +38,7 @@ def released(study, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def card(released):
-    return (released[0] / "README.md").read_text()
+    return (released[0] / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_files(released):
@@ -91,7 +91,7 @@ def test_the_card_says_what_it_is_not(card):
     assert "drawn with the DejaVu fonts that matplotlib ships" in text
     assert "released under Apache-2.0" in text
     assert "$" not in text
-    paper = yaml.safe_load((project_root() / "CITATION.cff").read_text())["references"][0]
+    paper = yaml.safe_load((project_root() / "CITATION.cff").read_text(encoding="utf-8"))["references"][0]
     assert f"title     = {{{paper['title']}}}" in card
 
 
@@ -114,8 +114,8 @@ def test_the_code_of_the_card_runs(released, card, monkeypatch):
 
 
 def test_the_same_records_give_the_same_files_and_replace_others(study, released, tmp_path):
-    (tmp_path / "models.csv").write_text("other")
-    (tmp_path / "mine.txt").write_text("kept")
+    (tmp_path / "models.csv").write_text("other", encoding="utf-8")
+    (tmp_path / "mine.txt").write_text("kept", encoding="utf-8")
     release(study, tmp_path)
     for name in [*FILES, "README.md"]:
         if name.endswith(".parquet"):
@@ -145,7 +145,7 @@ def test_the_command(study, tmp_path):
 
 
 def test_a_file_in_the_place_of_the_folder(study, tmp_path):
-    (tmp_path / "x").write_text("")
+    (tmp_path / "x").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match=r"x is a file: the dataset needs a folder of its own$"):
         release(study, tmp_path / "x")
     with pytest.raises(UserError, match=r"x/y cannot be made: Not a directory$"):
@@ -167,8 +167,8 @@ def test_stale_records_are_refused(study, tmp_path, monkeypatch):
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     file = tmp_path / "README.md"
-    file.write_text("old")
+    file.write_text("old", encoding="utf-8")
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match=r"README\.md cannot be written: No space left on device"):
         write_text("new", file)
-    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
+    assert [p.read_text(encoding="utf-8") for p in tmp_path.iterdir()] == ["old"]

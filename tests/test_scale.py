@@ -44,9 +44,14 @@ def test_giant_formula_and_its_inverse():
     assert giant(0) == Scale()
     up, down = giant(3), giant(-3)
     assert up.r * down.r == pytest.approx(1, abs=2e-4)
-    assert (up.r, up.d, up.w) == (1.5209, 1.728, 1.331)  # 1.15^3 is 1.520875
+    assert (up.r, up.d, up.w) == (1.521, 1.728, 1.331)  # 1.15^3 is 1.520875
     cost = giant(1).d * giant(1).w ** 2 * giant(1).r ** 2
     assert cost == pytest.approx(2, rel=0.05)  # Tan and Le choose the bases so that a step about doubles the cost
+
+
+def test_the_giant_formula_shrinks_as_far_as_one_likes():
+    assert min(giant(-60).r, giant(-60).d, giant(-60).w) > 0
+    assert giant(-60).d == pytest.approx(1.2**-60, rel=1e-3)
 
 
 def test_eq5_gives_the_cost_it_assumes():

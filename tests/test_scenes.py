@@ -141,7 +141,7 @@ def test_the_annotations_are_cocos(cache):
         for annotation, (left, top, right, bottom) in zip(found, boxes.tolist(), strict=True):
             assert annotation["bbox"] == [left, top, right - left, bottom - top]
             assert annotation["area"] == (right - left) * (bottom - top)
-    content = json.loads(next(cache.glob("scenes-*/val.json")).read_text())
+    content = json.loads(next(cache.glob("scenes-*/val.json")).read_text(encoding="utf-8"))
     assert content == truth.dataset
     assert ground_truth(content).getAnnIds() == truth.getAnnIds()
 

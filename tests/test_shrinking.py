@@ -17,7 +17,9 @@ from tinynet_core import (
 )
 from tinynet_core.budget import UnreachableBudget
 from tinynet_core.latency import Latency
+from tinynet_core.networks import SCALABLE
 from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.shrinking import SMALLEST_INPUT, _path
 
 C0 = network("efficientnet_b0").complexity().macs
 
@@ -70,6 +72,12 @@ def test_each_method_moves_only_what_it_says(formula):
     )
     f = shrink("efficientnet_b0", 0.5 * C0, "formula", formula)
     assert (f.r, f.d) == tuple(formula.predict([0.5])[0].round(3))
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet18", "ghostnet_a"])
+def test_the_giant_formula_ends_at_the_smallest_input(name):
+    scale_at, low, _, _ = _path("giant", SCALABLE[name].resolution)
+    assert SCALABLE[name].pixels(scale_at(low).r) == SMALLEST_INPUT
 
 
 def test_depth_underflow_is_the_papers():

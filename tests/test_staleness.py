@@ -38,7 +38,7 @@ def preset(tmp_path):
     def write(**changed):
         path = tmp_path / "tiny.yaml"
         content = {**TINY, **{k: {**TINY[k], **v} for k, v in changed.items()}}
-        path.write_text(yaml.safe_dump(content))
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
         from tinynet_core.presets import load_preset
 
         load_preset.cache_clear()
@@ -146,6 +146,15 @@ def test_changed_data_are_named_too(preset, filled):
     assert {x.reason for x in stale} == {"dataset.difficulty was 0.0, is 0.5; dataset.seed was 0, is 7"}
 
 
+def test_a_record_of_other_classes_stands_in_as_well(make_experiment):
+    """The classifier has as many outputs as the data has classes: it is no other network for that."""
+    old = done(make_experiment())
+    fewer = old.experiment.dataset.model_copy(update={"classes": 3})
+    wanted = old.experiment.model_copy(update={"dataset": fewer})
+    assert stand_in(wanted, [old]) == old
+    assert "dataset.classes was 4, is 3" in changes(old.experiment, wanted)
+
+
 def test_other_networks_are_missing_and_not_stale(preset, filled):
     store = filled()
     study = Study(preset(base={"width": 0.5}), store.root, train=False)
@@ -201,7 +210,7 @@ def test_the_command_that_lists_the_claims_says_what_is_stale(preset, filled):
     keys = [record.key for record in store.records()][:2]
     (store.root / "claims").mkdir()
     found = {"fig1-beats-b0": {"value": True, "evidence": "proxy", "records": keys}}
-    (store.root / "claims" / "01_fig1_random_sampling.json").write_text(json.dumps(found))
+    (store.root / "claims" / "01_fig1_random_sampling.json").write_text(json.dumps(found), encoding="utf-8")
     result = CliRunner().invoke(tinynet, ["claims", "--preset", preset(), "--store", str(store.root)])
     assert result.exit_code == 0
     reason = f"training version was {TRAINING_VERSION - 1}, is {TRAINING_VERSION}"

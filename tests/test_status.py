@@ -15,7 +15,7 @@ from tinynet_core.book.status import page_of, status
 @pytest.fixture
 def tiny(tmp_path):
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY))
+    path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
     return str(path)
 
 

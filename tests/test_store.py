@@ -308,6 +308,16 @@ def test_a_record_of_another_format_is_reported_when_it_is_met(filled, records, 
     assert_sound(store, [records[0], *records[2:]])
 
 
+def test_a_record_of_the_first_format_among_newer_ones_is_named_and_stays(filled, records):
+    old = json.loads(records[1].to_json()) | {"format": 1}
+    lines = lines_of(filled)
+    lines[1] = seal(records[1].key, json.dumps(old, separators=(",", ":")).encode())
+    file_of(filled).write_bytes(b"".join(lines))
+    with pytest.raises(StoreError, match=f"record {records[1].key[:12]} is of an earlier format"):
+        Store(filled.root).records()
+    assert lines_of(filled) == lines
+
+
 def test_of_two_lines_with_one_key_the_first_counts(filled, records):
     """As when two branches that both trained an experiment are merged."""
     second = seal(records[2].key, records[2].model_copy(update={"wall_s": 99.0}).to_json().encode())
@@ -418,7 +428,7 @@ def in_child(work):
         finally:
             os._exit(status)
     os.close(write)
-    return child, os.fdopen(read, "r")
+    return child, os.fdopen(read, "r", encoding="utf-8")
 
 
 def ended(child):
@@ -599,12 +609,12 @@ def test_damage_in_a_read_only_store_is_ignored_and_said_so(filled, records, mon
 
 
 def test_a_store_that_cannot_be_written_says_so_before_any_training(make_experiment, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setattr("tinynet_core.sweeps.execute", None)
     for root in (tmp_path / "file", tmp_path / "file" / "store"):
         with pytest.raises(StoreError, match=f"store {root} cannot be written"):
             run(make_experiment(), Store(root))
-    assert (tmp_path / "file").read_text() == ""
+    assert (tmp_path / "file").read_text(encoding="utf-8") == ""
 
 
 def test_the_clock_plays_no_part(filled, records, make_experiment, monkeypatch):
@@ -648,11 +658,11 @@ def test_an_exported_table_is_the_table(varied, tmp_path):
 
 def test_an_export_is_whole_or_not_there(varied, tmp_path, monkeypatch):
     target = tmp_path / "table.parquet"
-    target.write_text("before")
+    target.write_text("before", encoding="utf-8")
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(UserError, match=f"export file {target} cannot be written: No space left on device"):
         write_table(varied.frame(), target)
-    assert target.read_text() == "before"
+    assert target.read_text(encoding="utf-8") == "before"
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["table.parquet"]
 
 

@@ -26,7 +26,7 @@ def trained(out, frozen, seed, together, *steps):
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(HERE.parent)}
     arguments = [str(HERE / "ddp.py"), str(out), str(int(frozen)), str(seed), *map(str, steps)]
     command = [*(LAUNCH if together else [sys.executable]), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return checkpoint.load(out, loop.TRAINING_VERSION)
 
@@ -78,12 +78,17 @@ def test_two_processes_train_one_network_from_the_shell_and_write_one_record(tmp
         "dataset": {"classes": 4, "resolution": 32, "train_images": 96, "val_images": 33, "difficulty": 0.0},
         "recipe": {"epochs": 2, "batch_size": 32, "warmup_epochs": 0.5},
     }
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(preset))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(preset), encoding="utf-8")
     store = tmp_path / "store"
     environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
     command = [*LAUNCH, "-m", "tinynet_core.cli", "train", str(tmp_path / "tiny.yaml"), "efficientnet_b0"]
     done = subprocess.run(
-        [*command, "--store", str(store)], env=environment, capture_output=True, text=True, timeout=300, check=False
+        [*command, "--store", str(store)],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     (record,) = Store(store).records()

@@ -21,7 +21,7 @@ def _threads():
 @pytest.fixture
 def preset(tmp_path):
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY))
+    path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
     return str(path)
 
 
@@ -56,9 +56,9 @@ def test_a_limited_sweep_and_the_rest_of_it(preset, tmp_path):
 
 
 def test_a_plan_has_a_table_for_each_data_set(preset, tmp_path):
-    content = yaml.safe_load(Path(preset).read_text())
+    content = yaml.safe_load(Path(preset).read_text(encoding="utf-8"))
     content["closeup"] = {"base": content["base"], "dataset": {**content["dataset"], "seed": 1}}
-    Path(preset).write_text(yaml.safe_dump(content))
+    Path(preset).write_text(yaml.safe_dump(content), encoding="utf-8")
     pages = ["--page", "fig4", "--page", "ema"]
     plan = run("sweep", preset, "--store", str(tmp_path / "store"), "--dry-run", *pages).output
     assert plan.count("2 models,") == 1
@@ -100,7 +100,7 @@ def test_one_network_by_name(preset, tmp_path):
 def test_a_failed_run_ends_with_status_1(preset, tmp_path):
     content = {**TINY, "recipe": {**TINY["recipe"], "lr": 1e30}}
     path = tmp_path / "diverges.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     result = CliRunner().invoke(tinynet, ["train", str(path), "efficientnet_b0", "--store", str(tmp_path / "s")])
     assert result.exit_code == 1
     assert "failed: diverged: training loss nan in epoch 1" in result.output
@@ -124,7 +124,7 @@ def test_failed_runs_are_named_until_they_are_tried_again(preset, tmp_path):
 def test_a_plan_for_gpus_on_a_machine_without(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     path = tmp_path / "gpu.yaml"
-    path.write_text(yaml.safe_dump({**TINY, "resources": {"gpus": 0.5, "cpus": 1}}))
+    path.write_text(yaml.safe_dump({**TINY, "resources": {"gpus": 0.5, "cpus": 1}}), encoding="utf-8")
     result = run("sweep", str(path), "--store", str(tmp_path / "store"), "--dry-run", "--page", "fig1")
     assert (
         "resources.gpus is 0.5, but this machine has no GPU that torch can use: the time is that of its"

@@ -288,7 +288,7 @@ def test_sigint_while_a_record_is_compared_ends_it_like_one_in_training(records,
 
 def test_an_unknown_preset_is_named(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({"name": "mine"}))
+    path.write_text(yaml.safe_dump({"name": "mine"}), encoding="utf-8")
     with pytest.raises(UserError, match="mine"):
         CliRunner().invoke(tinynet, ["verify", str(path)], catch_exceptions=False)
 

@@ -34,7 +34,7 @@ ALLOWED = {
 
 
 def workflow(name):
-    return yaml.safe_load((FOLDER / f"{name}.yml").read_text())
+    return yaml.safe_load((FOLDER / f"{name}.yml").read_text(encoding="utf-8"))
 
 
 def triggers(name):
@@ -68,10 +68,12 @@ def test_they_fit_the_schema(schema):
 def test_the_schema_refuses_a_workflow_without_a_timeout_and_one_that_is_none(tmp_path):
     job = {"runs-on": "ubuntu-24.04", "steps": [{"run": "make test"}]}
     path = tmp_path / "wrong.yml"
-    path.write_text(yaml.safe_dump({"on": "push", "jobs": {"test": job}}))
+    path.write_text(yaml.safe_dump({"on": "push", "jobs": {"test": job}}), encoding="utf-8")
     assert check_schema("vendor.github-workflows", path).exit_code == 0
     assert check_schema("custom.github-workflows-require-timeout", path).exit_code == 1
-    path.write_text(yaml.safe_dump({"on": "push", "jobs": {"test": job | {"steps": [{"runs": "make test"}]}}}))
+    path.write_text(
+        yaml.safe_dump({"on": "push", "jobs": {"test": job | {"steps": [{"runs": "make test"}]}}}), encoding="utf-8"
+    )
     assert check_schema("vendor.github-workflows", path).exit_code == 1
 
 
@@ -81,13 +83,15 @@ def test_updates_of_the_actions_fit_the_schema():
 
 
 def test_actionlint_knows_the_labels_and_finds_nothing_where_it_is_there():
-    known = yaml.safe_load((ROOT / ".github" / "actionlint.yaml").read_text())["self-hosted-runner"]["labels"]
+    known = yaml.safe_load((ROOT / ".github" / "actionlint.yaml").read_text(encoding="utf-8"))["self-hosted-runner"][
+        "labels"
+    ]
     machines = [machine for path in FILES for job in workflow(path.stem)["jobs"].values() for machine in runners(job)]
     own = {label for labels in machines if isinstance(labels, list) for label in labels} - {"self-hosted", "linux"}
     assert own == set(known)
     assert {label for label in machines if isinstance(label, str)} == {"ubuntu-24.04", "ubuntu-24.04-arm", "macos-15"}
     if program := shutil.which("actionlint"):
-        done = subprocess.run([program], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run([program], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
         assert done.returncode == 0, done.stdout
 
 
@@ -96,7 +100,7 @@ def test_only_make_targets_are_run_and_each_exists(name):
     for step in steps(name, "run"):
         assert re.fullmatch(r"make( [a-z]+)+( [A-Z]+=[a-z0-9]+)*", step["run"]), step["run"]
         command = [*step["run"].split(), "--dry-run"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
         assert done.returncode == 0, done.stderr
 
 
@@ -116,7 +120,7 @@ def test_every_workflow_runs_what_it_is_for():
 
 @pytest.mark.parametrize("name", [path.stem for path in FILES])
 def test_no_token_may_more_than_its_job_needs(name):
-    text = (FOLDER / f"{name}.yml").read_text()
+    text = (FOLDER / f"{name}.yml").read_text(encoding="utf-8")
     found = workflow(name)
     assert found["permissions"] == {"contents": "read"}
     for job, content in found["jobs"].items():
@@ -131,7 +135,7 @@ def test_no_token_may_more_than_its_job_needs(name):
 
 
 def test_actions_are_githubs_own_pinned_to_one_commit_with_its_version():
-    lines = [line for path in FILES for line in path.read_text().splitlines() if "uses:" in line]
+    lines = [line for path in FILES for line in path.read_text(encoding="utf-8").splitlines() if "uses:" in line]
     pinned = [re.fullmatch(r"\s+- uses: (actions/[a-z-]+)@([0-9a-f]{40})  # (v\d+\.\d+\.\d+)", line) for line in lines]
     assert len(lines) >= 14
     assert all(pinned), [line for line, found in zip(lines, pinned, strict=True) if not found]
@@ -160,7 +164,11 @@ def test_the_first_command_is_run_on_linux_and_macos_and_on_arm64():
 
 def test_the_newest_releases_are_those_of_pyproject_and_not_of_the_lock():
     done = subprocess.run(
-        ["make", "--dry-run", "newest", "VENV=fresh"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "--dry-run", "newest", "VENV=fresh"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     assert done.stdout.splitlines() == [
         "python3 -m venv --clear fresh",
@@ -192,8 +200,8 @@ def test_the_choices_of_the_gpu_run_are_the_presets_and_the_pages():
 
 @pytest.mark.parametrize(("page", "asked"), [("fig1", ["--page", "fig1"]), ("", [])])
 def test_the_gpu_run_hands_its_choices_to_the_sweep(page, asked):
-    command = ["make", "--dry-run", "sweep"]
+    command = ["make", "--no-print-directory", "--dry-run", "sweep"]
     environment = {"PATH": "/usr/bin:/bin", "PRESET": "imagenet100", "PAGE": page}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
     expected = [".venv/bin/tinynet", "sweep", "imagenet100", "--store", "runs/imagenet100", *asked]
     assert done.stdout.splitlines()[-1].split() == expected

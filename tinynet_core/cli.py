@@ -221,7 +221,7 @@ def book(preset: str, store: str, train: bool | None, build: Path | None, pdf: b
         if lines:
             click.echo("\n  ".join([f"error: {what}, marked on their pages:", *lines]), err=True)
     if built.remedy:
-        click.echo(f"make the records with: {built.remedy}", err=True)
+        click.echo(built.remedy, err=True)
     if built.stale or built.failed:
         sys.exit(1)
     if archive:

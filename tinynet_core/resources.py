@@ -72,7 +72,7 @@ def _quota(group: Path) -> float | None:
     """Processors' worth of time that the control group at ``group`` may use; None without a limit."""
     names = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")  # the first of version 2, the others of version 1
     quota, *period = " ".join(_text(group / name) for name in names).split() or ["max"]
-    return None if quota in ("max", "-1") else int(quota) / int(period[0])
+    return int(quota) / int(period[0]) if period and quota not in ("max", "-1") else None
 
 
 def _text(path: Path) -> str:

@@ -109,14 +109,17 @@ class Base:
 
 
 PAPER_BASE = Base()
-FITTED_DECIMALS, POWER_DECIMALS = 3, 4
-"""Of multipliers that a fit or a power gives, because processors differ in later digits; the paper prints three."""
+FITTED_DECIMALS, POWER_DIGITS = 3, 4
+"""Decimals of multipliers that a fit gives, as the paper prints them, and digits of those that a power gives.
+
+Processors differ in later digits.
+"""
 GIANT = Scale(r=1.15, d=1.2, w=1.1)
 """EfficientNet's compound scaling per step of phi (Tan and Le 2019, section 3.3)."""
 
 
 def giant(phi: float) -> Scale:
-    """The giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi of EfficientNet (paper, section 4.1), to four decimals.
+    """The giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi of EfficientNet (paper, section 4.1), to four digits.
 
     Parameters
     ----------
@@ -128,7 +131,7 @@ def giant(phi: float) -> Scale:
     Scale
         The three multipliers.
     """
-    return Scale(*(round(base**phi, POWER_DECIMALS) for base in (GIANT.r, GIANT.d, GIANT.w)))
+    return Scale(*(float(f"{base**phi:.{POWER_DIGITS}g}") for base in (GIANT.r, GIANT.d, GIANT.w)))
 
 
 def eq5_width(c: float, r: float, d: float) -> float:

@@ -107,7 +107,7 @@ def averages(preset: Preset) -> Series:
     """
     paper, recipe, series = EFFICIENTNET_RECIPE, preset.recipe, Series()
     steps = recipe.epochs * (preset.dataset.train_images // recipe.batch_size)
-    scaled = paper.ema_decay ** (paper.epochs * IMAGENET_IMAGES / paper.batch_size / steps)
+    scaled = float(f"{paper.ema_decay ** (paper.epochs * IMAGENET_IMAGES / paper.batch_size / steps):.9g}")
     variants = {
         f"decay {paper.ema_decay} as printed": (paper.ema_decay, False),
         f"decay {paper.ema_decay} with warm-up": (paper.ema_decay, True),

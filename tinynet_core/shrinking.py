@@ -16,7 +16,7 @@ from tinynet_core.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.networks import SCALABLE, Head, check_scalable, network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.networks.traced import Family, Specification
-from tinynet_core.scale import FITTED_DECIMALS, GIANT, Base, Scale, giant
+from tinynet_core.scale import FITTED_DECIMALS, GIANT, POWER_DIGITS, Base, Scale, giant
 
 __all__ = ["Budget", "BudgetWarning", "Method", "Shrunk", "UnreachableBudget", "released_formula", "shrink", "shrunk"]
 
@@ -376,8 +376,9 @@ def _path(method, resolution) -> tuple[Callable[[float], Scale], float, float, f
     The cost grows with x.
     """
     smallest_r = SMALLEST_INPUT / resolution
+    smallest_phi = math.log(smallest_r * (1 + 10.0 ** (1 - POWER_DIGITS))) / math.log(GIANT.r)
     paths: dict[str, tuple[Callable[[float], Scale], float, float, float]] = {
-        "giant": (giant, math.log(smallest_r) / math.log(GIANT.r), math.log(LARGEST) / math.log(GIANT.r), 0.0),
+        "giant": (giant, smallest_phi, math.log(LARGEST) / math.log(GIANT.r), 0.0),
         "r": (lambda r: Scale(r=r), smallest_r, LARGEST, 1.0),
         "d": (lambda d: Scale(d=d), NARROWEST, LARGEST, 1.0),
         "w": (lambda w: Scale(w=w), NARROWEST, LARGEST, 1.0),

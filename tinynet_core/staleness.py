@@ -45,8 +45,9 @@ def outdated(record: Record) -> str:
         return f"training version was {version}, is {TRAINING_VERSION}"
     if not record.done:
         return ""  # a failed run does not name its data
-    recorded = about.get("probe_sha256") or record.migrated.get("probe_sha256") or [""] * len(task.data)
-    for dataset, was, what in zip(task.data, recorded, _DATA, strict=False):
+    recorded = about.get("probe_sha256") or record.migrated.get("probe_sha256") or []
+    missing = [""] * (len(task.data) - len(recorded))
+    for dataset, was, what in zip(task.data, [*recorded, *missing], _DATA, strict=False):
         if was != (now := probe_hash(dataset)):
             return f"hash of the probe images of the {what} was {was[:12] or 'not recorded'}, is {now[:12]}"
     return ""
@@ -86,8 +87,10 @@ def summary(stale: Sequence[Stale]) -> list[str]:
 
 
 def _subject(task: Task) -> dict[str, Any]:
-    identity = task.identity
-    return {name: identity[name] for name in _SUBJECT if name in identity}
+    subject = {name: value for name, value in task.identity.items() if name in _SUBJECT}
+    if isinstance(subject.get("network"), dict):
+        del subject["network"]["num_classes"]  # of the data set
+    return subject
 
 
 def _leaves(content: Any, path: str = "") -> Iterable[tuple[str, Any]]:

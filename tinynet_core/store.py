@@ -1,7 +1,7 @@
 """Where records live: a line each in ``records.jsonl``, written whole or not at all and never rewritten."""
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -24,6 +24,8 @@ from tinynet_core.record import Record
 FILE = "records.jsonl"
 COST = ("resolution", "macs", "params", "activations")
 PROVENANCE = ("commit", "clean", "device", "training_version", "dataset_sha256")
+OLD = b'{"format":1,'
+"""How the content of a record from before keys belonged to networks begins."""
 COLUMNS = (
     *("key", "kind", "network", "r", "d", "w", "head", "base_resolution", "base_width", "base_divisor"),
     *("seed", "precision", "status", "reason"),
@@ -105,11 +107,13 @@ class Store:
         """All records, by key."""
         return [record for _, record in sorted(self._taken(_record), key=lambda pair: pair[0])]
 
-    def frame(self, experiments: Iterable[Task] | None = None) -> pd.DataFrame:
-        """One row per record of ``experiments`` (in their order), or of the whole store (by key)."""
+    def frame(self, experiments: Sequence[Task] | None = None) -> pd.DataFrame:
+        """One row per record of ``experiments``, in their order and with their labels, or of the whole store by key."""
         keys = None if experiments is None else [experiment.key for experiment in experiments]
         rows = dict(self._taken(_row, keys))
-        return _table([rows[key] for key in (sorted(rows) if keys is None else keys) if key in rows])
+        if experiments is None:
+            return _table([rows[key] for key in sorted(rows)])
+        return _table([{**rows[e.key], **_labels(e.model_dump())} for e in experiments if e.key in rows])
 
     def set_failed_aside(self, experiments: Iterable[Task]) -> None:
         """Move the failed records of ``experiments`` to ``records.damaged.jsonl``: they count as missing again."""
@@ -185,7 +189,7 @@ class Store:
             raise StoreError(f"store {self.root} cannot be {what}: {error.strerror or error}") from error
 
     def _refuse_old(self, line: bytes) -> None:
-        if body_of(line).startswith(b'{"format":1,'):
+        if body_of(line).startswith(OLD):
             raise StoreError(
                 f"store {self.root} has records of an earlier format; move them to their new keys, without training, "
                 f"with: tinynet store migrate {shlex.quote(str(self.root))}"
@@ -202,6 +206,8 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _record(key: str, body: bytes) -> Record:
+    if body.startswith(OLD):
+        raise StoreError(f"record {key[:12]} is of an earlier format, among newer ones: move it out of the file")
     record = Record.from_json(body)
     if record.key != key:
         raise ValueError(f"its key {key[:12]} is not the key of its experiment, {record.key[:12]}")
@@ -221,18 +227,10 @@ def _row(key: str, body: bytes) -> dict[str, Any]:
 
 def _columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
     experiment, provenance = content["experiment"], content["provenance"]
-    name = experiment.get("network", "")
-    scale = experiment.get("scale") or _own_scale(name)
-    base = experiment.get("base") or {}
     return {
         "key": key,
         "kind": experiment["kind"],
-        "network": name,
-        "r": scale["r"],
-        "d": scale["d"],
-        "w": scale["w"],
-        "head": experiment.get("head"),
-        **{f"base_{x}": base.get(x, nan) for x in ("resolution", "width", "divisor")},
+        **_labels(experiment),
         "seed": experiment.get("seed"),
         "precision": experiment.get("recipe", {}).get("precision", ""),
         "status": content["status"],
@@ -243,6 +241,19 @@ def _columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
         **content["metrics"],
         "wall_s": content["wall_s"],
         **{name: provenance.get(name) for name in PROVENANCE},
+    }
+
+
+def _labels(experiment: dict[str, Any]) -> dict[str, Any]:
+    """How the network was asked for; ``experiment`` is the content of a task."""
+    name = experiment.get("network", "")
+    scale = experiment.get("scale") or _own_scale(name)
+    base = experiment.get("base") or {}
+    return {
+        "network": name,
+        **{x: scale[x] for x in "rdw"},
+        "head": experiment.get("head"),
+        **{f"base_{x}": base.get(x, nan) for x in ("resolution", "width", "divisor")},
     }
 
 

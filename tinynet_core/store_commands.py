@@ -85,7 +85,8 @@ def export(folder: Path, file: Path) -> None:
 def migrate_records(folder: Path) -> None:
     """Give the records of the store DIR, made before keys belonged to networks, their new keys; nothing is trained.
 
-    The exit status is 1, and the store stays as it was, where the present code would make a record otherwise.
+    The file of before is kept as records.format1.jsonl. Weights, and checkpoints of runs that were stopped, are not
+    moved. The exit status is 2, and the store stays as it was, where the present code would make a record otherwise.
     """
     from tinynet_core.migration import migrate
 

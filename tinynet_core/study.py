@@ -100,7 +100,7 @@ class Study:
             if len(older) == len(missing):
                 warnings.warn("; ".join(summary(replaced(missing, older))), StaleWarning, stacklevel=2)
                 found = {record.key: record for record in self.store.records()}
-                return [older.get(e.key) or found[e.key] for e in experiments]
+                return [older.get(e.key) or found[e.key].model_copy(update={"experiment": e}) for e in experiments]
             lines = [f"  {e.label}: {e.key[:12]}" for e in missing if e.key not in older]
             more = [f"  and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
             raise MissingRecords(
@@ -337,6 +337,10 @@ class Study:
         """The records in the store that a page needs; all that this preset can have where it is left out."""
         tasks = self._known([page] if page else [])
         return [record for task in tasks if (record := self.store.get(task)) is not None]
+
+    def missing(self) -> list[Task]:
+        """What the pages need and the store does not have, as far as its records tell."""
+        return self.store.missing(self._known([]))
 
     def _known(self, pages: Sequence[str]) -> list[Task]:
         """What ``pages`` need, as far as the records that are there tell: each task once."""

@@ -78,7 +78,7 @@ def sweep_command(
             break
     failed = sum(not r.done for r in records)
     click.echo(f"{len(records)} models trained, {failed} of them failed, records in {study.store.root}")
-    _list_failed(study.store.frame(dict.fromkeys(wanted)))
+    _list_failed(study.store.frame([*dict.fromkeys(wanted)]))
 
 
 def _say_where(study, store: str) -> None:

@@ -147,7 +147,11 @@ def test_the_page_of_the_book_shows_it_in_its_own_theme(open_page, width):
 def test_no_other_page_loads_its_script(site):
     pages = [p for p in site.rglob("*.html") if p.parent.name != "explorer"]
     assert pages
-    assert not [p.name for p in pages if "plotly.min.js" in p.read_text() or "explorer.js" in p.read_text()]
+    assert not [
+        p.name
+        for p in pages
+        if "plotly.min.js" in p.read_text(encoding="utf-8") or "explorer.js" in p.read_text(encoding="utf-8")
+    ]
 
 
 def test_without_javascript_the_tables_are_there(open_page):

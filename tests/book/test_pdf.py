@@ -38,7 +38,7 @@ def print_site(browser, tmp_path):
         for name, text in pages.items():
             path = tmp_path / "site" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(write_pdf, tmp_path / "site", tmp_path / "book.pdf", address).result()
 
@@ -83,7 +83,7 @@ def test_the_book_has_the_pages_in_their_order_and_links_that_lead_on(print_site
 
 
 def test_without_an_address_data_are_no_links_and_the_old_file_goes(print_site, tmp_path):
-    (tmp_path / "book.pdf").write_text("old")
+    (tmp_path / "book.pdf").write_text("old", encoding="utf-8")
     text = "\n".join(objects(print_site(PAGES)).values())
     assert re.findall(r"/URI \((.*?)\)", text) == ["https://example.com/p"]
 
@@ -119,7 +119,7 @@ def test_no_chromium(monkeypatch, tmp_path):
     with pytest.raises(PdfError, match="CHROMIUM is /nowhere/chrome, which cannot be run"):
         chromium()
     program = tmp_path / "google-chrome"
-    program.write_text("#!/bin/sh\n")
+    program.write_text("#!/bin/sh\n", encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.delenv("CHROMIUM")
     assert chromium() == str(program)

@@ -18,7 +18,7 @@ NOTEBOOKS = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_every_notebook_has_a_page_with_its_evidence(site, name):
-    page = (site / "notebooks" / f"{name}.html").read_text()
+    page = (site / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     evidence = notebook.metadata.get("tinynet", {}).get("evidence", "proxy")
     assert f"Evidence: {evidence}" in page
@@ -66,18 +66,18 @@ def test_some_models_learn(study):
 
 def test_nothing_is_stale(study):
     assert study.stale() == []
-    assert ":class: danger" not in (ROOT / "_build" / "src" / "claims.md").read_text()
+    assert ":class: danger" not in (ROOT / "_build" / "src" / "claims.md").read_text(encoding="utf-8")
 
 
 def test_the_page_of_conclusions_answers_every_question_and_says_what_is_next(site):
-    page = html.unescape(re.sub("<[^>]+>", "", (site / "conclusions.html").read_text()))
+    page = html.unescape(re.sub("<[^>]+>", "", (site / "conclusions.html").read_text(encoding="utf-8")))
     for question in questions():
         assert question.question.replace("'", "’") in page
     assert "tinynet sweep imagenet100 --page fig1" in page
 
 
 def test_the_data_set_can_be_downloaded(site, study):
-    page = (site / "dataset.html").read_text()
+    page = (site / "dataset.html").read_text(encoding="utf-8")
     files = {Path(link).name: site / link for link in re.findall(r'href="(_downloads/[^"]+)"', page)}
     assert sorted(files) == [
         *("README.md", "epochs.csv", "epochs.parquet", "models.csv", "models.parquet", "runs.csv", "runs.parquet")
@@ -93,7 +93,7 @@ def test_every_claim_is_answered(site, study):
     assert not (table.note == "its notebook was not run").any()
     exact = table[table.id.str.startswith("eq-tinynet")]
     assert set(exact.verdict) <= {"matches", "within tolerance"}
-    page = (site / "claims.html").read_text()
+    page = (site / "claims.html").read_text(encoding="utf-8")
     assert all(f"{row.verdict}" in page for row in table.itertuples())
 
 
@@ -108,7 +108,7 @@ def test_a_second_build_repeats_nothing(site, study):
 
     before = state()
     command = [sys.executable, "-m", "tinynet_core.cli", "book", study.preset.name]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     assert "executed" not in done.stderr
     assert "building" not in done.stderr
     after = state()
@@ -121,7 +121,7 @@ def test_a_second_build_repeats_nothing(site, study):
 def test_papermill_works_alone_from_another_folder(study, name, tmp_path):
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb"), "out.ipynb"]
     done = subprocess.run(
-        [*command, "-p", "preset", study.preset.name], cwd=tmp_path, capture_output=True, text=True, check=False
+        [*command, "-p", "preset", study.preset.name], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert [p.name for p in tmp_path.iterdir()] == ["out.ipynb"]
@@ -129,7 +129,9 @@ def test_papermill_works_alone_from_another_folder(study, name, tmp_path):
 
 def test_papermill_with_a_misspelt_parameter_says_so(tmp_path):
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{NOTEBOOKS[0]}.ipynb"), "out.ipynb"]
-    done = subprocess.run([*command, "-p", "prest", "smoke"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "-p", "prest", "smoke"], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode != 0
     assert "unknown notebook parameter 'prest', known: preset, store, train" in done.stderr
 
@@ -137,7 +139,7 @@ def test_papermill_with_a_misspelt_parameter_says_so(tmp_path):
 def test_a_book_without_records_that_may_not_train_says_what_is_missing(tmp_path):
     command = [sys.executable, "-m", "tinynet_core.cli", "book", "smoke", "--no-train"]
     where = ["--store", str(tmp_path / "store"), "--build", str(tmp_path / "build")]
-    done = subprocess.run([*command, *where], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *where], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2
     assert "12 of 12 records are not in" in done.stderr
     assert f"tinynet sweep smoke --store {tmp_path / 'store'}" in done.stderr
@@ -150,14 +152,14 @@ def test_a_warning_of_the_site_builder_is_an_error(site, tmp_path):
 
     sources = tmp_path / "src"
     sources.mkdir()
-    (sources / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
-    (sources / "references.bib").write_text("")
+    (sources / "_toc.yml").write_text("format: jb-book\nroot: intro\n", encoding="utf-8")
+    (sources / "references.bib").write_text("", encoding="utf-8")
     (sources / "_static").mkdir()
-    (sources / "intro.md").write_text("# Title\n\n[nowhere](nowhere.md)\n")
+    (sources / "intro.md").write_text("# Title\n\n[nowhere](nowhere.md)\n", encoding="utf-8")
     with pytest.raises(BookError, match="nowhere"):
         _jupyter_book(ROOT, sources, tmp_path, "", whole=True)
     assert not (tmp_path / "html").exists()
-    assert "WARNING" in (tmp_path / "jupyter-book.log").read_text()
+    assert "WARNING" in (tmp_path / "jupyter-book.log").read_text(encoding="utf-8")
     _jupyter_book(ROOT, sources, tmp_path, "", whole=False)
     assert (tmp_path / "html" / "intro.html").exists()
 

@@ -15,7 +15,8 @@ from tinynet_core.paper.claims import claims, ledger
 def pages(site):
     """The pages that were notebooks, parsed."""
     return {
-        path: BeautifulSoup(path.read_text(), "html.parser") for path in sorted((site / "notebooks").glob("*.html"))
+        path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for path in sorted((site / "notebooks").glob("*.html"))
     }
 
 
@@ -82,7 +83,7 @@ def test_the_ledger_is_sorted_and_filtered_from_its_address(browser, address, st
 
 def test_every_link_and_anchor_leads_somewhere(site):
     pages = {
-        path: BeautifulSoup(path.read_text(), "html.parser")
+        path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         for path in site.rglob("*.html")
         if "_static" not in path.parts
     }

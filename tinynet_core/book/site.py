@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinynet_core.book.addresses import repository_url, site_url
-from tinynet_core.book.execute import execute_all, store_digest
+from tinynet_core.book.execute import execute_all, notebooks, store_digest
 from tinynet_core.book.pdf import FILE, chromium, write_pdf
 from tinynet_core.book.sitemap import write_sitemap
 from tinynet_core.book.stage import stage
@@ -36,7 +36,7 @@ PDF_LINK = f'```{{raw}} html\n<p><a href="{FILE}">The whole book as one PDF.</a>
 class Built:
     """A site: its ``index`` page, and what of its records is ``stale`` and which notebooks ``failed``, line by line.
 
-    One with any of the two is not to be published; ``remedy`` is the command that makes the records that it lacks.
+    One with any of the two is not to be published; ``remedy`` says which records are missing and what makes them.
     """
 
     index: Path
@@ -58,6 +58,7 @@ def make_book(
     ``_build`` of the checkout by default.
     """
     root, address, repository = project_root(), site_url(), repository_url()
+    notebooks(root)
     if pdf:
         chromium()
     build = (build or root / "_build").resolve()
@@ -79,13 +80,16 @@ def make_book(
             write_pdf(index.parent, index.with_name(FILE), address)
         write_sitemap(index.parent, address)
         stamp.write_text(now, encoding="utf-8")
-    remedy = f"{study.command} --retry-stale" if stale else study.command if _lacking(failed) else ""
-    return Built(index, stale.get("", []), [f"{name}: {reason}" for name, reason in failed.items()], remedy)
+    lines = [f"{name}: {reason}" for name, reason in failed.items()]
+    return Built(index, stale.get("", []), lines, _remedy(study, stale, failed))
 
 
-def _lacking(failed: Mapping[str, str]) -> bool:
-    """Whether a notebook failed because a record is missing."""
-    return any(reason.startswith(MissingRecords.__name__) for reason in failed.values())
+def _remedy(study: Study, stale: Mapping[str, list[str]], failed: Mapping[str, str]) -> str:
+    """Which records are missing or stale, and the command that makes them; nothing where none is."""
+    if any(reason.startswith(MissingRecords.__name__) for reason in failed.values()):
+        missing = study.missing()
+        return f"{len(missing)} missing records, such as {missing[0].label}; make them with: {study.command}"
+    return f"make stale records anew with: {study.command} --retry-stale" if stale else ""
 
 
 def stale_pages(study: Study) -> dict[str, list[str]]:
