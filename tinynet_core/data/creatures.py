@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tqdm import tqdm
 
-from tinynet_core.data.cached import cached, content_hash, in_processes, read_arrays, write_arrays
+from tinynet_core.data.cached import cached, content_hash, in_processes, probes, read_arrays, write_arrays
 from tinynet_core.data.drawing import Dice
 from tinynet_core.data.imageset import ImageSet, cache_root
 from tinynet_core.data.portrait import finished, ground, paint_creature, paint_occluder
@@ -166,10 +166,8 @@ def probe_hash(dataset: CreatureDataset, n: int = 64) -> str:
     It tells whether the package still draws a data set as it did, without rendering the whole set.
     """
     digest = hashlib.sha256()
-    for split, count in (("train", dataset.train_images), ("val", dataset.val_images)):
-        probes = min(n // 2, count)
-        for i in range(probes):
-            digest.update(render_image(dataset, split, i * count // probes).data)
+    for split, index in probes({"train": dataset.train_images, "val": dataset.val_images}, n):
+        digest.update(render_image(dataset, split, index).data)
     return digest.hexdigest()
 
 

@@ -24,7 +24,7 @@ from tinynet_core.data.drawing import (
 from tinynet_core.data.species import Genus, Habitat, Outline, Species
 
 _WHITE, _BLACK = (245.0, 245.0, 245.0), (15.0, 15.0, 15.0)
-_LEAVES = 45
+LEAVES = 45
 _SMALLEST, _LARGEST = 0.03, 0.35
 """Size of a leaf as a share of the image."""
 _WILD = 0.15
@@ -36,7 +36,7 @@ _NOISE = 6.0
 _AROUND = np.arange(64) / 64
 
 
-def ground(side: int, dice: Dice, habitat: Habitat, leaves: int = _LEAVES) -> Canvas:
+def ground(side: int, dice: Dice, habitat: Habitat, leaves: int = LEAVES) -> Canvas:
     """A canvas of ``side`` pixels covered with leaves of a habitat, mirrored or not."""
     turns, shift = habitat.turns + dice.bell(0.05), dice.near((0.0, 0.0, 0.0), 20.0)
     canvas = Canvas(side, _sum(habitat.palette[0], shift))
