@@ -59,12 +59,14 @@ class CreatureSceneDataset(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    kind: Literal["creature_scenes"] = "creature_scenes"
+    kind: Literal["creature_scenes"] = Field(
+        "creature_scenes", description="several creatures on a canvas; has to be given"
+    )
     renderer: Literal[1] = Field(1, description="raised with every change of the pixels that a configuration gives")
     classes: int = Field(4, ge=1, le=100, description="species, each of a genus of its own")
     side: int = Field(160, ge=96, le=1024, description="of a canvas in pixels")
-    train_images: int = Field(1_000, ge=1, le=1_000_000)
-    val_images: int = Field(200, ge=1, le=100_000)
+    train_images: int = Field(1_000, ge=1, le=1_000_000, description="scenes of the training split")
+    val_images: int = Field(200, ge=1, le=100_000, description="scenes of the validation split")
     most: int = Field(6, ge=1, le=20, description="creatures that are placed at most; one at least")
     shares: tuple[float, float, float] = Field(
         (0.2, 0.4, 0.4),

@@ -32,9 +32,9 @@ class CreatureDataset(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    kind: Literal["creatures"] = "creatures"
+    kind: Literal["creatures"] = Field("creatures", description="drawn creatures; has to be given")
     renderer: Literal[1] = Field(1, description="raised with every change of the pixels that a configuration gives")
-    genera: int = Field(12, ge=2, le=100)
+    genera: int = Field(12, ge=2, le=100, description="how many")
     species: int = Field(4, ge=1, le=26, description="of each genus")
     habitats: int = Field(10, ge=1, le=100, description="kinds of ground; a genus is at home on two of them")
     spread: float = Field(1.0, gt=0.0, le=1.0, description="how much the species of one genus differ")
@@ -44,8 +44,8 @@ class CreatureDataset(BaseModel):
     occlusion: float = Field(0.3, ge=0.0, le=1.0, description="share of images where a leaf lies over the creature")
     extent: tuple[float, float] = Field((0.54, 0.8), description="range of a body's diameter as a share of the image")
     resolution: int = Field(72, ge=16, le=512, description="side of a rendered image in pixels")
-    train_images: int = Field(8_000, ge=1, le=2_000_000)
-    val_images: int = Field(2_000, ge=1, le=200_000)
+    train_images: int = Field(8_000, ge=1, le=2_000_000, description="images of the training split")
+    val_images: int = Field(2_000, ge=1, le=200_000, description="images of the validation split")
     seed: int = Field(0, ge=0, lt=2**32, description="of the world of species, and of everything that varies in it")
 
     @model_validator(mode="before")

@@ -69,6 +69,11 @@ class Dice:
         """An integer from 0 to ``n`` - 1."""
         return int(n * self._random())
 
+    def order(self, n: int) -> list[int]:
+        """The numbers from 0 to ``n`` - 1 in random order."""
+        rest = list(range(n))
+        return [rest.pop(self.below(len(rest))) for _ in range(n)]
+
     def chance(self, p: float) -> bool:
         """True with probability ``p``."""
         return self._random() < p

@@ -15,6 +15,9 @@ _GENUS, _HABITAT = 2, 3
 Outline = tuple[tuple[float, float], ...]
 """A cosine and a sine for each harmonic of the radius of a body, from the first."""
 _HARMONICS = (0.22, 0.16, 0.10, 0.07)
+"""Typical sizes of theirs."""
+_CONTRAST = 150.0
+"""Least difference, summed over red, green and blue, of the two colours of a genus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +90,11 @@ def world(seed: int, genera: int, species: int, habitats: int, spread: float) ->
     for number in range(genera):
         dice = Dice(seed, _GENUS, number)
         genus = _genus(dice, habitats)
-        typical = _species(dice, genus)
-        table += [_between(dice, typical, _species(dice, genus), spread) for _ in range(species)]
+        patterns, heads = dice.order(len(PATTERNS)), dice.order(len(SHAPES))
+        typical = _species(dice, genus, patterns[0], heads[0])
+        for i in range(species):
+            own = _species(dice, genus, patterns[i % len(patterns)], heads[i % len(heads)])
+            table.append(_between(dice, typical, own, spread))
     return World(tuple(table), tuple(_habitat(Dice(seed, _HABITAT, number)) for number in range(habitats)))
 
 
@@ -98,6 +104,10 @@ def _genus(dice: Dice, habitats: int) -> Genus:
         cosine, sine = direction(dice.uniform(0.0, 1.0))
         size = dice.bell(deviation)
         outline.append((size * cosine, size * sine))
+    light = dice.colour()
+    dark = dice.colour()
+    while abs(dark[0] - light[0]) + abs(dark[1] - light[1]) + abs(dark[2] - light[2]) < _CONTRAST:
+        dark = dice.colour()
     first = dice.below(habitats)
     second = (first + 1 + dice.below(habitats - 1)) % habitats if habitats > 1 else first
     return Genus(
@@ -108,24 +118,24 @@ def _genus(dice: Dice, habitats: int) -> Genus:
         limb_width=dice.uniform(0.06, 0.2),
         first_limb=dice.uniform(0.0, 1.0),
         bend=dice.bell(0.08),
-        light=dice.colour(),
-        dark=dice.colour(),
+        light=light,
+        dark=dark,
         homes=(first, second),
     )
 
 
-def _species(dice: Dice, genus: Genus) -> Species:
+def _species(dice: Dice, genus: Genus, pattern: int, head: int) -> Species:
     root = dice.uniform(0.88, 1.51)  # its cube: more low frequencies than high ones
     return Species(
         genus=genus,
         light=dice.near(genus.light, 18.0),
         dark=dice.near(genus.dark, 18.0),
         accent=dice.colour(),
-        pattern=dice.below(len(PATTERNS)),
+        pattern=pattern,
         frequency=root * root * root,
         angle=dice.uniform(0.0, 0.5),
         contrast=dice.uniform(0.5, 1.0),
-        head=dice.below(len(SHAPES)),
+        head=head,
         head_size=dice.uniform(0.22, 0.42),
         head_turns=dice.uniform(0.0, 1.0),
         eye=dice.uniform(0.08, 0.2),
