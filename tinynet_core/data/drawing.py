@@ -56,13 +56,9 @@ class Dice:
         four = self._random(n) + self._random(n) + self._random(n) + self._random(n)
         return (four - 2.0) * (deviation * math.sqrt(3.0))
 
-    @overload
-    def factor(self, deviation: float) -> float: ...
-    @overload
-    def factor(self, deviation: float, n: int) -> NDArray: ...
-    def factor(self, deviation: float, n: int | None = None) -> Any:
-        """Numbers near 1, f as often as 1 / f, whose logarithms have nearly that deviation, which is below .5."""
-        half = self.bell(0.5 * deviation, n)  # type: ignore[call-overload]
+    def factor(self, deviation: float) -> float:
+        """A number near 1, f as often as 1 / f, whose logarithm has nearly that deviation, which is below .5."""
+        half = self.bell(0.5 * deviation)
         return (1.0 + half) / (1.0 - half)
 
     def below(self, n: int) -> int:
