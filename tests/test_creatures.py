@@ -56,7 +56,11 @@ def test_the_same_bytes_on_every_machine(environment, workers):
         "print(sum(__cpu_features__[name] for name in __cpu_dispatch__))\n"
     )
     process = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     found, units = process.stdout.split()
     assert found == PROBES
