@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from tinynet_core.data import creature_scenes, portrait
+from tinynet_core.data import DetectionDataset, creature_scenes, load_detection, portrait, prepare
 from tinynet_core.data.boxes import ground_truth
 from tinynet_core.data.creature_scenes import CreatureSceneDataset, Scene, render_scene
 
@@ -197,3 +197,11 @@ def test_bad_configurations(bad):
 def test_shares_may_be_a_list_as_yaml_has_it():
     assert CreatureSceneDataset.model_validate({"shares": [0.2, 0.3, 0.5]}).shares == (0.2, 0.3, 0.5)
     assert CreatureSceneDataset.model_validate_json(SMALL.model_dump_json()) == SMALL
+
+
+def test_the_kind_names_the_data_set(cache):
+    dataset = TypeAdapter(DetectionDataset).validate_python({**SMALL.model_dump(), "kind": "creature_scenes"})
+    assert dataset == SMALL
+    prepare(dataset)
+    assert [p.name.startswith("creature-scenes-") for p in cache.glob("*/")] == [True]
+    assert load_detection(dataset).content_hash == creature_scenes.load_creature_scenes(SMALL).content_hash

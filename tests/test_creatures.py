@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from tinynet_core.data import creatures, drawing, portrait, species
+from tinynet_core.data import Dataset, creatures, drawing, load_images, portrait, species
 from tinynet_core.data.creatures import CreatureDataset
 
 SMALL = CreatureDataset(genera=3, species=2, habitats=4, resolution=24, train_images=120, val_images=30)
@@ -344,6 +344,14 @@ def test_a_configuration_survives_yaml_and_json(extent):
     assert dataset.extent == (0.3, 0.5)
     assert CreatureDataset.model_validate_json(dataset.model_dump_json()) == dataset
     assert dataset.key != CreatureDataset().key
+
+
+def test_the_kind_names_the_data_set(cache):
+    dataset = TypeAdapter(Dataset).validate_python({**SMALL.model_dump(), "kind": "creatures"})
+    assert dataset == SMALL
+    assert load_images(dataset).content_hash == creatures.load_creatures(SMALL).content_hash
+    with pytest.raises(ValidationError, match="'glyphs', as it is where left out, 'creatures' or 'imagenet'"):
+        TypeAdapter(Dataset).validate_python({"kind": "creature"})
 
 
 def test_the_wave_is_a_sine():
