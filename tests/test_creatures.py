@@ -1,0 +1,418 @@
+import ast
+import hashlib
+import os
+import subprocess
+import sys
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+from pydantic import TypeAdapter, ValidationError
+
+from tinynet_core.data import Dataset, creatures, drawing, load_images, portrait, species
+from tinynet_core.data.creatures import CreatureDataset
+
+SMALL = CreatureDataset(genera=3, species=2, habitats=4, resolution=24, train_images=120, val_images=30)
+PROBED = CreatureDataset(resolution=48, train_images=192, val_images=64)
+PROBES = "892ac828a74c96e4a18aa7dc6bd5f491b891a101b266ac4584f5002697189084"
+"""Content hash of the 256 images of ``PROBED`` and their labels, on every machine."""
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYNET_CACHE", str(tmp_path))
+    creatures._load.cache_clear()
+    yield tmp_path
+    creatures._load.cache_clear()
+
+
+def changed(dataset, **values):
+    return CreatureDataset(**{**dataset.model_dump(), **values})
+
+
+_VECTORS = " ".join(name for name in __cpu_dispatch__ if __cpu_features__[name])
+
+
+@pytest.mark.parametrize(
+    ("environment", "workers"),
+    [
+        ({}, 2),
+        ({"NPY_DISABLE_CPU_FEATURES": _VECTORS, "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2,-AVX512F"}, 1),
+        ({"OPENBLAS_CORETYPE": "Prescott"}, 1),
+        ({"OPENBLAS_CORETYPE": "Haswell", "OMP_NUM_THREADS": "2"}, 1),
+    ],
+    ids=["this machine", "no vector units", "old BLAS", "other BLAS"],
+)
+def test_the_same_bytes_on_every_machine(environment, workers):
+    code = (
+        "from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__\n"
+        "from tinynet_core.data.cached import content_hash\n"
+        "from tinynet_core.data.creatures import CreatureDataset, render\n"
+        f"dataset = CreatureDataset.model_validate_json({PROBED.model_dump_json()!r})\n"
+        f"print(content_hash(render(dataset, workers={workers})))\n"
+        "print(sum(__cpu_features__[name] for name in __cpu_dispatch__))\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    )
+    found, units = process.stdout.split()
+    assert found == PROBES
+    if "NPY_DISABLE_CPU_FEATURES" in environment:
+        assert units == "0"  # they are switched off indeed
+
+
+@pytest.mark.parametrize("module", [creatures, drawing, portrait, species])
+def test_only_exact_arithmetic_is_used(module):
+    """A call that another processor may round in another way does not come in unseen."""
+    exact = {
+        "np": {"sqrt", "floor", "maximum", "minimum", "clip", "where", "copyto", "take", "arange", "array", "zeros"}
+        | {"empty", "stack", "ascontiguousarray", "float64", "uint8", "uint16", "int8", "int16", "int64", "ndarray"}
+        | {"random"},
+        "math": {"sqrt", "floor", "ceil"},
+    }
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in exact:
+            assert node.attr in exact[node.value.id], f"line {node.lineno}: {node.value.id}.{node.attr}"
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"dot", "sum", "mean", "std", "normal", "standard_normal"}, f"line {node.lineno}"
+        if isinstance(node, ast.BinOp):
+            assert not isinstance(node.op, ast.MatMult), f"line {node.lineno}"
+            if isinstance(node.op, ast.Pow):
+                assert isinstance(node.left, ast.Constant), f"line {node.lineno}: a power of a variable"
+
+
+def test_the_number_of_workers_does_not_change_a_byte(monkeypatch):
+    monkeypatch.setattr(creatures, "_CHUNK", 40)
+    one, two = creatures.render(SMALL, workers=1), creatures.render(SMALL, workers=2)
+    for name in one:
+        assert np.array_equal(one[name], two[name]), name
+
+
+def test_shapes_labels_and_variety():
+    arrays = creatures.render(SMALL)
+    assert arrays["train_images"].shape == (120, 24, 24, 3)
+    assert arrays["train_images"].dtype == np.uint8
+    assert np.bincount(arrays["train_labels"]).tolist() == [20] * 6
+    distinct = {image.tobytes() for name in ("train_images", "val_images") for image in arrays[name]}
+    assert len(distinct) == 150  # no image twice, in particular none in both splits
+
+
+def test_an_image_in_both_splits_is_refused(cache, monkeypatch):
+    monkeypatch.setattr(creatures, "render_image", lambda dataset, split, index: np.zeros((24, 24, 3), np.uint8))
+    with pytest.raises(RuntimeError, match="both in train and in val"):
+        creatures.load_creatures(SMALL)
+    assert not list(cache.glob("creatures-*/"))
+
+
+def test_an_image_depends_on_seed_split_and_index_alone():
+    first = creatures.render_image(SMALL, "train", 3)
+    assert np.array_equal(first, creatures.render_image(changed(SMALL, train_images=10, val_images=1), "train", 3))
+    for other in (changed(SMALL, seed=1), changed(SMALL, variety=0.5), changed(SMALL, home=0.0)):
+        assert not np.array_equal(first, creatures.render_image(other, "train", 3))
+    assert not np.array_equal(first, creatures.render_image(SMALL, "val", 3))
+    assert not np.array_equal(first, creatures.render_image(SMALL, "train", 4))
+
+
+def test_another_seed_is_another_world():
+    here, there = SMALL.world, changed(SMALL, seed=1).world
+    for one, other in zip(here.species, there.species, strict=True):
+        assert one.frequency != other.frequency
+        assert one.genus.outline != other.genus.outline
+    assert all(one.palette != other.palette for one, other in zip(here.habitats, there.habitats, strict=True))
+
+
+def test_a_larger_world_holds_the_smaller_one():
+    small, large = SMALL.world, changed(SMALL, genera=5, species=3).world
+    assert [large.species[i] for i in (0, 1, 3, 4, 6, 7)] == list(small.species)
+    assert large.habitats == small.habitats
+
+
+def test_every_class_has_a_name():
+    assert SMALL.classes == 6
+    assert SMALL.names == ("1a", "1b", "2a", "2b", "3a", "3b")
+    assert len(set(CreatureDataset(genera=100, species=26).names)) == 2600
+
+
+def test_species_of_a_genus_share_what_is_coarse_and_differ_in_what_is_fine():
+    world = CreatureDataset(genera=30).world
+    for g in range(30):
+        kin = world.species[4 * g : 4 * g + 4]
+        assert len({one.genus for one in kin}) == 1
+        assert len({one.pattern for one in kin}) == 4  # no two look alike by chance
+        assert len({one.head for one in kin}) == 4
+        light, dark = kin[0].genus.light, kin[0].genus.dark
+        assert sum(abs(a - b) for a, b in zip(light, dark, strict=True)) >= 150  # and patterns can be seen
+        for one in kin:
+            assert max(abs(a - b) for a, b in zip(one.light, one.genus.light, strict=True)) < 70
+
+
+def test_spread_says_how_much_species_differ():
+    """Half the spread halves every difference of an amount, and a species keeps half of the typical choices."""
+    far, near = (CreatureDataset(genera=50, spread=spread).world.species for spread in (1.0, 0.5))
+    ratios = [
+        (near[4 * g].angle - near[4 * g + 1].angle) / (far[4 * g].angle - far[4 * g + 1].angle) for g in range(50)
+    ]
+    assert ratios == pytest.approx([0.5] * 50)
+    alike = [sum(s[4 * g + 1].pattern == s[4 * g + 2].pattern for g in range(50)) for s in (far, near)]
+    assert alike[0] == 0
+    assert 5 <= alike[1] <= 20  # a quarter is expected
+
+
+def test_a_genus_is_at_home_where_home_says(monkeypatch):
+    seen = []
+
+    def bare(side, dice, habitat):
+        seen.append(habitat)
+        return drawing.Canvas(side, habitat.palette[0])
+
+    monkeypatch.setattr(creatures, "ground", bare)
+    for home, low, high in ((1.0, 1.0, 1.0), (0.5, 0.6, 0.8), (0.0, 0.2, 0.4)):
+        dataset = changed(SMALL, genera=10, habitats=7, home=home, resolution=16)
+        hits = 0
+        for i in range(150):
+            creatures.render_image(dataset, "train", i)
+            world = dataset.world
+            homes = world.species[i % dataset.classes].genus.homes
+            hits += seen[-1] in [world.habitats[place] for place in homes]
+        assert low <= hits / 150 <= high, (home, hits)
+
+
+def without_creature(monkeypatch, dataset, split, index):
+    """The image from the same random numbers, with its creature left out."""
+    real = creatures.paint_creature
+
+    def elsewhere(canvas, *about):
+        return replace(real(deepcopy(canvas), *about), first=0, end=0)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(creatures, "paint_creature", elsewhere)
+        return creatures.render_image(dataset, split, index)
+
+
+def test_the_region_is_where_the_creature_is(monkeypatch):
+    dataset = changed(SMALL, resolution=64, occlusion=1.0)
+    shares = []
+    for i in range(40):
+        region = creatures.region(dataset, "val", i)
+        assert region.shape == (64, 64)
+        assert region.dtype == bool
+        differs = (creatures.render_image(dataset, "val", i) != without_creature(monkeypatch, dataset, "val", i)).any(2)
+        assert (region & ~differs).mean() < 0.01  # a creature of the colour of the ground, or clipped
+        assert (differs & ~region).mean() < 0.04  # pixels less than half covered
+        shares.append(region.mean())
+    assert min(shares) > 0.1
+    assert max(shares) < 0.8
+
+
+def test_an_occluder_covers_a_part_of_the_creature():
+    dataset = changed(SMALL, resolution=48)
+    free, covered = changed(dataset, occlusion=0.0), changed(dataset, occlusion=1.0)
+    smaller = 0
+    for i in range(40):
+        whole, part = creatures.region(free, "train", i), creatures.region(covered, "train", i)
+        assert not (part & ~whole).any()
+        smaller += part.sum() < whole.sum()
+    assert 20 < smaller < 40
+
+
+def test_the_extent_is_the_size_of_the_body(monkeypatch):
+    sizes, real = [], creatures.paint_creature
+    monkeypatch.setattr(creatures, "paint_creature", lambda *about: (sizes.append(about[4]), real(*about))[1])
+    dataset = changed(SMALL, resolution=96, extent=(0.4, 0.5), variety=0.0, pose=0.0, occlusion=0.0)
+    for i in range(30):
+        share = creatures.region(dataset, "val", i).mean()
+        assert 0.4 <= 2 * sizes[-1] <= 0.5
+        assert 0.7 < share / (np.pi * sizes[-1] ** 2) < 2.5
+    assert max(sizes) - min(sizes) > 0.04
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_mirrored_image_is_as_likely(monkeypatch, broken):
+    """What ``mirror_safe`` says: the mean image of a class is its own mirror image, but for chance.
+
+    Where neither creatures nor grounds are ever mirrored it is not, which shows that the test can tell.
+    """
+    if broken:
+        real = drawing.Dice.chance
+        monkeypatch.setattr(drawing.Dice, "chance", lambda dice, p: real(dice, p) and p != 0.5)
+    dataset = changed(SMALL, resolution=16, occlusion=0.0)
+    worst = []
+    for label in (0, 2):
+        n = 150
+        images = np.stack([creatures.render_image(dataset, "train", label + 6 * i) for i in range(n)]).astype(float)
+        difference = images - images[:, :, ::-1]
+        worst.append(np.abs(difference.mean(0) / (difference.std(0) / np.sqrt(n))).max())
+    assert (max(worst) > 7) if broken else (max(worst) < 5), worst
+
+
+@pytest.mark.parametrize("resolution", [16, 130])
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"variety": 0.0, "pose": 0.0, "extent": (1.0, 1.0)},
+        {"variety": 2.0, "pose": 2.0, "extent": (0.01, 0.02), "occlusion": 1.0},
+        {"genera": 100, "species": 26, "habitats": 1, "spread": 0.01},
+    ],
+)
+def test_the_extremes_render(resolution, extreme):
+    dataset = CreatureDataset(resolution=resolution, **extreme)
+    for index in range(20):
+        image = creatures.render_image(dataset, "train", index)
+        assert image.shape == (resolution, resolution, 3)
+        assert image.std() > 3
+
+
+def test_probes_tell_a_change_without_rendering_all(monkeypatch):
+    dataset, drawn = changed(SMALL, train_images=2_000_000, val_images=40), []
+    real = creatures.render_image
+    monkeypatch.setattr(creatures, "render_image", lambda d, s, i: (drawn.append((s, i)), real(d, s, i))[1])
+    first = creatures.probe_hash(dataset)
+    assert len(set(drawn)) == 64
+    assert [sum(s == split for s, _ in drawn) for split in creatures.SPLITS] == [32, 32]
+    assert max(i for s, i in drawn if s == "train") > 1_900_000
+    assert first == creatures.probe_hash(dataset)
+    monkeypatch.setattr(portrait, "_SHADE", 0.26)
+    assert first != creatures.probe_hash(dataset)
+
+
+def test_few_images_are_all_probed():
+    dataset = changed(SMALL, train_images=5, val_images=1)
+    images = [creatures.render_image(dataset, "train", i) for i in range(5)] + [
+        creatures.render_image(dataset, "val", 0)
+    ]
+    digest = hashlib.sha256(b"".join(image.tobytes() for image in images))
+    assert creatures.probe_hash(dataset) == digest.hexdigest()
+
+
+def test_the_cache_is_read_back_and_rebuilt_where_damaged(cache):
+    first = creatures.load_creatures(SMALL)
+    creatures._load.cache_clear()
+    stamp = {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
+    second = creatures.load_creatures(SMALL)
+    assert stamp == {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
+    assert first.content_hash == second.content_hash
+    assert np.array_equal(first.val_images[7], creatures.render_image(SMALL, "val", 7))
+    creatures._load.cache_clear()
+    images = next(cache.glob("creatures-*/val_images.npy"))
+    content = bytearray(images.read_bytes())
+    content[-1] ^= 1
+    images.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"dataset cache .*creatures-.* is damaged .* rebuilding it"):
+        assert creatures.load_creatures(SMALL).content_hash == first.content_hash
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"genera": 1},
+        {"genera": 101},
+        {"species": 27},
+        {"habitats": 0},
+        {"spread": 0.0},
+        {"spread": 1.1},
+        {"variety": -0.1},
+        {"home": 1.1},
+        {"home": float("nan")},
+        {"pose": 2.1},
+        {"occlusion": "often"},
+        {"extent": (0.0, 0.5)},
+        {"extent": (0.5, 0.4)},
+        {"extent": (0.5, 1.1)},
+        {"extent": (0.5, float("nan"))},
+        {"extent": 0.5},
+        {"resolution": 8},
+        {"train_images": 0},
+        {"seed": 2**32},
+        {"seed": 1.0},
+        {"renderer": 2},
+        {"sede": 1},
+    ],
+)
+def test_bad_configurations(bad):
+    with pytest.raises(ValidationError, match=next(iter(bad))) as error:
+        CreatureDataset(**bad)
+    assert error.value.error_count() == 1
+
+
+@pytest.mark.parametrize("extent", [[0.3, 0.5], (0.3, 0.5)])
+def test_a_configuration_survives_yaml_and_json(extent):
+    dataset = CreatureDataset.model_validate({"kind": "creatures", "extent": extent})
+    assert dataset.extent == (0.3, 0.5)
+    assert CreatureDataset.model_validate_json(dataset.model_dump_json()) == dataset
+    assert dataset.key != CreatureDataset().key
+
+
+def test_the_kind_names_the_data_set(cache):
+    dataset = TypeAdapter(Dataset).validate_python({**SMALL.model_dump(), "kind": "creatures"})
+    assert dataset == SMALL
+    assert load_images(dataset).content_hash == creatures.load_creatures(SMALL).content_hash
+    with pytest.raises(ValidationError, match="'glyphs', as it is where left out, 'creatures' or 'imagenet'"):
+        TypeAdapter(Dataset).validate_python({"kind": "creature"})
+
+
+def test_the_wave_is_a_sine():
+    turns = np.linspace(-3, 3, 10_001)
+    assert np.abs(drawing.wave(turns) - np.sin(2 * np.pi * turns)).max() < 0.0011
+    for t in turns[::100].tolist():
+        assert drawing.direction(t) == (drawing.wave(np.array(t + 0.25)), drawing.wave(np.array(t)))
+
+
+def test_dice_have_the_distributions_that_they_say():
+    dice, n = drawing.Dice(1, 2, 3), 40_000
+    bell, factor = dice.bell(0.3, n), np.log([dice.factor(0.3) for _ in range(n)])
+    for numbers in (bell, factor):
+        assert abs(numbers.mean()) < 0.01
+        assert numbers.std() == pytest.approx(0.3, rel=0.04)
+    assert np.abs(bell).max() < 0.3 * 3.5
+    assert {dice.below(5) for _ in range(200)} == set(range(5))
+    orders = {tuple(dice.order(3)) for _ in range(100)}
+    assert len(orders) == 6
+    assert {tuple(sorted(order)) for order in orders} == {(0, 1, 2)}
+    uniform = dice.uniform(-2.0, 6.0, n)
+    assert (uniform.min(), uniform.max(), uniform.mean()) == pytest.approx((-2, 6, 2), abs=0.1)
+
+
+def test_dice_take_the_doubles_of_pcg64():
+    """The stream that is documented: NumPy may not change ``random``, and neither may this class."""
+    doubles = np.random.Generator(np.random.PCG64(np.random.SeedSequence([5, 1, 7]))).random(3)
+    dice = drawing.Dice(5, 1, 7)
+    assert [dice.uniform(0.0, 1.0) for _ in range(3)] == doubles.tolist()
+
+
+@pytest.mark.parametrize("shape", [*drawing.SHAPES, drawing.capsule(0.3)])
+def test_a_shape_is_within_its_reach(shape):
+    u, v = np.meshgrid(np.linspace(-2, 2, 801), np.linspace(-2, 2, 801))
+    inside = shape.inside(u, v)
+    far = np.hypot(np.maximum(abs(u) - shape.core, 0), v)[inside].max()
+    assert shape.reach - 0.03 < far <= shape.reach
+
+
+def test_a_frame_and_its_inverse():
+    frame = drawing.Frame(0.3, 0.6).at(0.1, -0.2, 0.4, 0.1, 1.5).then(0.2, 0.3, 1.0, 0.4, -0.3, 0.8)
+    u, v = frame.own(np.array([0.2, 0.9]), np.array([0.5, 0.1, 0.7]))
+    assert u.shape == v.shape == (3, 2)
+    assert frame.x + frame.a * u + frame.b * v == pytest.approx(np.broadcast_to([0.2, 0.9], (3, 2)))
+    assert frame.y + frame.c * u + frame.d * v == pytest.approx(np.broadcast_to([[0.5], [0.1], [0.7]], (3, 2)))
+
+
+def test_a_pixel_is_the_mean_of_its_samples():
+    canvas = drawing.Canvas(64, (100.0, 0.0, 0.0))
+    canvas.paint(drawing.Frame(0.4, 0.5).at(0.0, 0.0, 0.25, 0.0, 1.2), drawing.disc, (200.0, 40.0, 300.0))
+    pixels, coverage = canvas.pixels(), canvas.coverage(1, 2)
+    assert np.array_equal(pixels[..., 0], 100 + 25.0 * coverage)
+    assert np.array_equal(pixels[..., 2], 255 / 4 * coverage)
+    assert coverage.mean() / 4 == pytest.approx(np.pi * 0.25**2, rel=0.01)
+    columns, rows = np.nonzero(coverage.any(0))[0], np.nonzero(coverage.any(1))[0]
+    assert (np.ptp(columns) + 1) / 64 == pytest.approx(0.6, abs=0.03)
+    assert (np.ptp(rows) + 1) / 64 == pytest.approx(0.5 / 1.2, abs=0.03)
+
+
+def test_the_radius_is_a_sum_of_waves():
+    outline = ((0.2, -0.1), (0.05, 0.1), (-0.1, 0.02), (0.03, 0.07))
+    turn = np.linspace(0, 2 * np.pi, 50)
+    expected = 1 + sum(a * np.cos(k * turn) + b * np.sin(k * turn) for k, (a, b) in enumerate(outline, 1))
+    assert portrait.radius(outline, np.cos(turn), np.sin(turn)) == pytest.approx(expected)

@@ -1,0 +1,287 @@
+"""Drawing whose bytes are the same on every machine.
+
+IEEE 754 fixes the result of + - * / and of the square root, and NumPy applies them element by element. Nothing else is
+used here on floating-point numbers: no sine of the C library, no BLAS, no sum over an axis, no font. Random numbers are
+the doubles of PCG64; NumPy may change how it makes other distributions of them.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+Colour = tuple[float, float, float]
+"""Red, green and blue from 0 to 255."""
+Inside = Callable[[NDArray, NDArray], NDArray]
+"""Says of points (u, v) whether they are inside, as a mask."""
+
+
+class Shape(NamedTuple):
+    """What is inside, and where to look: within ``reach`` of the line from u = -``core`` to ``core``."""
+
+    inside: Inside
+    reach: float
+    core: float = 0.0
+
+
+class Dice:
+    """Random numbers of PCG64, seeded by ``SeedSequence(key)``.
+
+    The stream depends on the numbers of ``key`` alone. Each is below 2**32, so that no two keys of one length collide.
+    """
+
+    def __init__(self, *key: int) -> None:
+        self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key))).random
+
+    @overload
+    def uniform(self, low: float, high: float) -> float: ...
+    @overload
+    def uniform(self, low: float, high: float, n: int) -> NDArray: ...
+    def uniform(self, low: float, high: float, n: int | None = None) -> Any:
+        """A number from ``low`` to ``high``, or ``n`` of them.
+
+        ``Generator.uniform`` would compile to a fused multiply-add on some processors.
+        """
+        return low + (high - low) * self._random(n)
+
+    @overload
+    def bell(self, deviation: float) -> float: ...
+    @overload
+    def bell(self, deviation: float, n: int) -> NDArray: ...
+    def bell(self, deviation: float, n: int | None = None) -> Any:
+        """Nearly normal numbers: the sum of four uniform ones, with mean 0 and within 3.5 deviations of it."""
+        four = self._random(n) + self._random(n) + self._random(n) + self._random(n)
+        return (four - 2.0) * (deviation * math.sqrt(3.0))
+
+    def factor(self, deviation: float) -> float:
+        """A number near 1, f as often as 1 / f, whose logarithm has nearly that deviation, which is below .5."""
+        half = self.bell(0.5 * deviation)
+        return (1.0 + half) / (1.0 - half)
+
+    def below(self, n: int) -> int:
+        """An integer from 0 to ``n`` - 1."""
+        return int(n * self._random())
+
+    def order(self, n: int) -> list[int]:
+        """The numbers from 0 to ``n`` - 1 in random order."""
+        rest = list(range(n))
+        return [rest.pop(self.below(len(rest))) for _ in range(n)]
+
+    def chance(self, p: float) -> bool:
+        """True with probability ``p``."""
+        return self._random() < p
+
+    def colour(self, low: float = 0.0, high: float = 255.0) -> Colour:
+        """A colour whose channels are uniform from ``low`` to ``high``."""
+        return self.uniform(low, high), self.uniform(low, high), self.uniform(low, high)
+
+    def near(self, colour: Colour, deviation: float) -> Colour:
+        """A colour that differs from ``colour`` by ``deviation`` in each channel."""
+        red, green, blue = colour
+        return red + self.bell(deviation), green + self.bell(deviation), blue + self.bell(deviation)
+
+
+def wave(turns: NDArray) -> NDArray:
+    """The sine of so many full turns by two parabolas, to 0.0011."""
+    x = turns - np.floor(turns + 0.5)
+    y = x * (8.0 - 16.0 * abs(x))
+    return y * (0.775 + 0.225 * abs(y))
+
+
+def direction(turns: float) -> tuple[float, float]:
+    """Cosine and sine of so many full turns, as ``wave`` has them."""
+    return _sine(turns + 0.25), _sine(turns)
+
+
+def _sine(turns: float) -> float:
+    x = turns - math.floor(turns + 0.5)
+    y = x * (8.0 - 16.0 * abs(x))
+    return y * (0.775 + 0.225 * abs(y))
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A map from the own coordinates (u, v) of a thing to the unit square: x + a u + b v, y + c u + d v."""
+
+    x: float
+    y: float
+    a: float = 1.0
+    b: float = 0.0
+    c: float = 0.0
+    d: float = 1.0
+
+    def at(self, u: float, v: float, size: float, turns: float = 0.0, stretch: float = 1.0) -> "Frame":
+        """The frame of a part at (u, v), ``size`` times as large, turned, and stretched along its own u."""
+        cosine, sine = direction(turns)
+        along, across = size * stretch, size / stretch
+        return self.then(u, v, cosine * along, -sine * across, sine * along, cosine * across)
+
+    def then(self, u: float, v: float, a: float, b: float, c: float, d: float) -> "Frame":
+        """The frame of a part at (u, v) with any linear map."""
+        return Frame(
+            self.x + self.a * u + self.b * v,
+            self.y + self.c * u + self.d * v,
+            self.a * a + self.b * c,
+            self.a * b + self.b * d,
+            self.c * a + self.d * c,
+            self.c * b + self.d * d,
+        )
+
+    def own(self, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+        """(u, v) of the points of the unit square with columns ``x`` and rows ``y``, each (rows, columns)."""
+        determinant = self.a * self.d - self.b * self.c
+        x, y = (x - self.x) / determinant, ((y - self.y) / determinant)[:, None]
+        return self.d * x - self.b * y, self.a * y - self.c * x
+
+
+class Canvas:
+    """A square picture as numbers of colours, with two samples a pixel in each direction."""
+
+    def __init__(self, side: int, colour: Colour) -> None:
+        self.side = side
+        self.numbers = np.zeros((2 * side, 2 * side), np.int16)
+        self._colours = [colour]
+        self._places = (np.arange(2 * side) + 0.5) / (2 * side)
+
+    @property
+    def colours(self) -> int:
+        """How many colours there are; the next one that is painted gets this number."""
+        return len(self._colours)
+
+    def paint(self, frame: Frame, shape: Shape, colour: Colour) -> None:
+        """Fill a shape with a colour."""
+        patch, u, v = self._around(frame, shape)
+        np.copyto(patch, self.colours, where=shape.inside(u, v))
+        self._colours.append(colour)
+
+    def paint_marked(self, frame: Frame, shape: Shape, colour: Colour, marks: Inside, mark: Colour) -> None:
+        """Fill a shape with a colour, and what is inside of ``marks`` too with another."""
+        patch, u, v = self._around(frame, shape)
+        inside = shape.inside(u, v)
+        patch[inside] = self.colours + marks(u[inside], v[inside])
+        self._colours += [colour, mark]
+
+    def _around(self, frame: Frame, shape: Shape) -> tuple[NDArray, NDArray, NDArray]:
+        """A view of the numbers around a shape, and (u, v) of each."""
+        height = abs(frame.c) * shape.core + math.sqrt(frame.c * frame.c + frame.d * frame.d) * shape.reach
+        width = abs(frame.a) * shape.core + math.sqrt(frame.a * frame.a + frame.b * frame.b) * shape.reach
+        rows, columns = self._within(frame.y - height, frame.y + height), self._within(frame.x - width, frame.x + width)
+        return self.numbers[rows, columns], *frame.own(self._places[columns], self._places[rows])
+
+    def _within(self, low: float, high: float) -> slice:
+        n = 2 * self.side
+        return slice(min(max(math.ceil(n * low - 0.5), 0), n), min(max(math.ceil(n * high - 0.5), 0), n))
+
+    def mirror(self) -> None:
+        """Swap left and right of all that was painted."""
+        self.numbers = np.ascontiguousarray(self.numbers[:, ::-1])
+
+    def pixels(self) -> NDArray[np.float64]:
+        """The picture (side, side, 3), each pixel the mean of its four samples, from 0 to 255."""
+        palette = np.clip(np.array(self._colours), 0, 255).astype(np.uint16)
+        return _four(np.take(palette, self.numbers, axis=0)) / 4.0
+
+    def coverage(self, first: int, end: int) -> NDArray[np.uint8]:
+        """How many of the four samples of each pixel, (side, side), have a colour from ``first`` to ``end`` - 1."""
+        return _four(((self.numbers >= first) & (self.numbers < end)).view(np.uint8))
+
+
+def _four(samples: NDArray) -> NDArray:
+    rows = samples[0::2] + samples[1::2]
+    return rows[:, 0::2] + rows[:, 1::2]
+
+
+def _disc(u: NDArray, v: NDArray) -> NDArray:
+    return u * u + v * v < 1.0
+
+
+def _square(u: NDArray, v: NDArray) -> NDArray:
+    return np.maximum(abs(u), abs(v)) < 0.85
+
+
+def _triangle(u: NDArray, v: NDArray) -> NDArray:
+    return np.maximum(abs(v) * 0.866 + u * 0.5, -u) < 0.58
+
+
+def _hexagon(u: NDArray, v: NDArray) -> NDArray:
+    return np.maximum(abs(v), abs(v) * 0.5 + abs(u) * 0.866) < 0.87
+
+
+def _cross(u: NDArray, v: NDArray) -> NDArray:
+    u, v = abs(u), abs(v)
+    return (np.minimum(u, v) < 0.35) & (np.maximum(u, v) < 1.0)
+
+
+def _star(u: NDArray, v: NDArray) -> NDArray:
+    """Five points: inside at least four of the five edges of the pentagon in its middle."""
+    edges = ((1.0, 0.0), (0.309, 0.951), (-0.809, 0.588), (-0.809, -0.588), (0.309, -0.951))
+    within = [(a * u + b * v < 0.375).view(np.int8) for a, b in edges]
+    return within[0] + within[1] + within[2] + within[3] + within[4] >= 4
+
+
+def _crescent(u: NDArray, v: NDArray) -> NDArray:
+    w = u + 0.5
+    v = v * v
+    return (u * u + v < 1.0) & (w * w + v > 0.7)
+
+
+def _flower(u: NDArray, v: NDArray) -> NDArray:
+    """Four petals: the radius is .9 + .32 cos 4t, where cos 4t = 1 - 8 (u v / r²)²."""
+    square = u * u + v * v + 1e-9
+    product = u * v / square
+    return np.sqrt(square) < 1.22 - 2.56 * product * product
+
+
+disc = Shape(_disc, 1.0)
+SHAPES = (
+    disc,
+    Shape(_square, 1.21),
+    Shape(_triangle, 1.17),
+    Shape(_star, 1.22),
+    Shape(_cross, 1.07),
+    Shape(_hexagon, 1.01),
+    Shape(_crescent, 1.0),
+    Shape(_flower, 1.23),
+)
+"""What leaves, heads, tips of limbs and badges look like."""
+
+
+def capsule(radius: float) -> Shape:
+    """A line from u = -1 to 1 with round ends, ``radius`` thick to each side."""
+
+    def inside(u: NDArray, v: NDArray) -> NDArray:
+        beyond = np.maximum(abs(u) - 1.0, 0.0)
+        return beyond * beyond + v * v < radius * radius
+
+    return Shape(inside, radius, core=1.0)
+
+
+def _stripes(a: NDArray, b: NDArray) -> NDArray:
+    return wave(a) > 0.0
+
+
+def _spots(a: NDArray, b: NDArray) -> NDArray:
+    return wave(a) + wave(b) > 0.7
+
+
+def _checks(a: NDArray, b: NDArray) -> NDArray:
+    return (wave(a) > 0.0) ^ (wave(b) > 0.0)
+
+
+def _rings(a: NDArray, b: NDArray) -> NDArray:
+    return wave(1.3 * np.sqrt(a * a + b * b)) > 0.0
+
+
+def _wavy(a: NDArray, b: NDArray) -> NDArray:
+    return wave(a + 0.2 * wave(b)) > 0.0
+
+
+def _blotches(a: NDArray, b: NDArray) -> NDArray:
+    return wave(a) + wave(1.3 * b + 0.18 * wave(0.7 * a)) + wave(0.6 * a - 0.8 * b) > 0.3
+
+
+PATTERNS = (_stripes, _spots, _checks, _rings, _wavy, _blotches)
+"""Which points are dark; a and b are periods along and across the pattern."""

@@ -1,0 +1,214 @@
+"""Pictures of the creatures of a world: the ground, what lives on it, light and noise."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinynet_core.data.drawing import (
+    PATTERNS,
+    SHAPES,
+    Canvas,
+    Colour,
+    Dice,
+    Frame,
+    Shape,
+    capsule,
+    direction,
+    disc,
+    wave,
+)
+from tinynet_core.data.species import Genus, Habitat, Outline, Species
+
+_WHITE, _BLACK = (245.0, 245.0, 245.0), (15.0, 15.0, 15.0)
+LEAVES = 45
+_SMALLEST, _LARGEST = 0.03, 0.35
+"""Size of a leaf as a share of the image."""
+_WILD = 0.15
+"""Share of leaves of any shape, and share of leaves of any colour, on every ground."""
+_SHADE = 0.25
+"""How much lighter or darker a creature is a radius from its middle."""
+_NOISE = 6.0
+"""Standard deviation of the noise of a pixel, of 255."""
+_AROUND = np.arange(64) / 64
+
+
+def ground(side: int, dice: Dice, habitat: Habitat, leaves: int = LEAVES) -> Canvas:
+    """A canvas of ``side`` pixels covered with leaves of a habitat, mirrored or not."""
+    turns, shift = habitat.turns + dice.bell(0.05), dice.near((0.0, 0.0, 0.0), 20.0)
+    canvas = Canvas(side, _sum(habitat.palette[0], shift))
+    sizes = _leaf_sizes(dice, habitat.coarse, leaves)
+    angles = (turns + dice.bell(habitat.disorder, leaves)).tolist()
+    places = dice.uniform(-0.05, 1.05, 2 * leaves).tolist()
+    tints = dice.bell(18.0, 3 * leaves).tolist()
+    for i in range(leaves):
+        shape = SHAPES[dice.below(len(SHAPES)) if dice.chance(_WILD) else habitat.shapes[dice.below(2)]]
+        base = dice.colour() if dice.chance(_WILD) else _sum(habitat.palette[dice.below(4)], shift)
+        frame = Frame(places[2 * i], places[2 * i + 1]).at(0.0, 0.0, sizes[i], angles[i], habitat.stretch)
+        canvas.paint(frame, shape, _sum(base, (tints[3 * i], tints[3 * i + 1], tints[3 * i + 2])))
+    if dice.chance(0.5):
+        canvas.mirror()
+    return canvas
+
+
+def _leaf_sizes(dice: Dice, coarse: float, n: int) -> list[float]:
+    """Sizes whose density falls with the square of the size for a share ``coarse`` of them, else with its cube."""
+    draws, ratio = dice.uniform(0.0, 1.0, n), _SMALLEST / _LARGEST
+    cubic = _SMALLEST / np.sqrt(1.0 - draws * (1.0 - ratio * ratio))
+    square = _SMALLEST / (1.0 - draws * (1.0 - ratio))
+    return np.where(dice.uniform(0.0, 1.0, n) < coarse, square, cubic).tolist()
+
+
+def _sum(one: Colour, other: Colour) -> Colour:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """A creature on a canvas: the numbers of its colours, from ``first`` to ``end`` - 1, and the light on it.
+
+    The light is 1 at (x, y) and changes by ``slope`` along x and y of the unit square.
+    """
+
+    first: int
+    end: int
+    x: float
+    y: float
+    slope: tuple[float, float]
+
+
+def paint_creature(
+    canvas: Canvas, dice: Dice, species: Species, at: tuple[float, float], size: float, variety: float, pose: float
+) -> Painted:
+    """Paint a creature, mirrored or not, whose body has its middle at ``at`` and about ``size`` for a radius.
+
+    ``variety`` scales how much the creatures of a species differ, ``pose`` how far they turn.
+    """
+    first = canvas.colours
+    creature = _Creature(canvas, dice, species, _body_frame(dice, species.genus, at, size, variety, pose), variety)
+    creature.paint_limbs()
+    creature.paint_body()
+    creature.paint_badge()
+    creature.paint_head()
+    cosine, sine = direction(dice.uniform(0.0, 1.0))
+    return Painted(first, canvas.colours, *at, (_SHADE * cosine / size, _SHADE * sine / size))
+
+
+def _body_frame(dice: Dice, genus: Genus, at: tuple[float, float], size: float, variety: float, pose: float) -> Frame:
+    cosine, sine = direction(dice.bell(0.056 * variety * pose))
+    shear = dice.bell(0.12 * variety)
+    root = math.sqrt(genus.stretch * dice.factor(0.08 * variety))
+    along, across = size * root * (-1.0 if dice.chance(0.5) else 1.0), size / root
+    return Frame(*at).then(
+        0.0, 0.0, cosine * along, (cosine * shear - sine) * across, sine * along, (sine * shear + cosine) * across
+    )
+
+
+class _Creature:
+    """One creature of a species, whose outline and colours vary a little, and the painting of its parts."""
+
+    def __init__(self, canvas: Canvas, dice: Dice, species: Species, frame: Frame, variety: float) -> None:
+        self.canvas, self.dice, self.species, self.frame, self.variety = canvas, dice, species, frame, variety
+        self.outline = tuple((a + self.some(0.03), b + self.some(0.03)) for a, b in species.genus.outline)
+        shift = dice.near((0.0, 0.0, 0.0), 14.0 * variety)
+        self.light, self.dark, self.accent = (
+            dice.near(_sum(colour, shift), 9.0 * variety) for colour in (species.light, species.dark, species.accent)
+        )
+
+    def some(self, deviation: float) -> float:
+        return self.dice.bell(deviation * self.variety)
+
+    def times(self, deviation: float) -> float:
+        return self.dice.factor(deviation * self.variety)
+
+    def paint_limbs(self) -> None:
+        """Limbs all around the body, each of two straight parts, with their tips."""
+        canvas, frame, species, genus = self.canvas, self.frame, self.species, self.species.genus
+        for i in range(genus.limbs):
+            turns = genus.first_limb + i / genus.limbs + self.some(0.019)
+            half = 0.5 * genus.limb_length * self.times(0.12)
+            cosine, sine = direction(turns)
+            start = 0.8 * radius(self.outline, cosine, sine)
+            u, v = start * cosine, start * sine
+            for bend in (0.0, genus.bend + self.some(0.032)):
+                cosine, sine = direction(turns + bend)
+                part = frame.at(u + 0.5 * half * cosine, v + 0.5 * half * sine, 0.5 * half, turns + bend)
+                canvas.paint(part, capsule(2.0 * genus.limb_width / half), self.dark)
+                u, v = u + half * cosine, v + half * sine
+            if species.tip is not None:
+                canvas.paint(frame.at(u, v, species.tip_size), SHAPES[species.tip], self.accent)
+
+    def paint_body(self) -> None:
+        """The body with its pattern."""
+        species, outline = self.species, self.outline
+        cosine, sine = direction(species.angle + self.some(0.019))
+        frequency = species.frequency * self.times(0.1)
+        along, across = self.dice.uniform(-0.5, 0.5), self.dice.uniform(-0.5, 0.5)
+
+        def inside(u: NDArray, v: NDArray) -> NDArray:
+            distance = np.sqrt(u * u + v * v) + 1e-9
+            return distance < radius(outline, u / distance, v / distance)
+
+        def marks(u: NDArray, v: NDArray) -> NDArray:
+            a = (frequency * cosine) * u + (frequency * sine) * v + along
+            b = (frequency * cosine) * v - (frequency * sine) * u + across
+            return PATTERNS[species.pattern](a, b)
+
+        farthest = float(radius(outline, wave(_AROUND + 0.25), wave(_AROUND)).max())
+        red, green, blue = (
+            one + species.contrast * (other - one) for one, other in zip(self.light, self.dark, strict=True)
+        )
+        body = Shape(inside, farthest + 0.02)
+        self.canvas.paint_marked(self.frame, body, self.light, marks, (red, green, blue))
+
+    def paint_badge(self) -> None:
+        """One shape on the body."""
+        if self.species.badge is not None:
+            u, v = (middle + self.some(0.06) for middle in self.species.badge_at)
+            self.canvas.paint(self.frame.at(u, v, self.species.badge_size), SHAPES[self.species.badge], self.accent)
+
+    def paint_head(self) -> None:
+        """The head on the outline of the body, with two eyes beside its middle."""
+        canvas, frame, species = self.canvas, self.frame, self.species
+        cosine, sine = direction(species.head_turns + self.some(0.032))
+        distance = radius(self.outline, cosine, sine)
+        u, v = distance * cosine, distance * sine
+        canvas.paint(frame.at(u, v, species.head_size * self.times(0.1)), SHAPES[species.head], self.accent)
+        for aside in (-0.45 * species.head_size, 0.45 * species.head_size):
+            at = u - aside * sine, v + aside * cosine
+            canvas.paint(frame.at(*at, 0.8 * species.eye), disc, _WHITE)
+            canvas.paint(frame.at(*at, 0.4 * species.eye), disc, _BLACK)
+
+
+def radius(outline: Outline, cosine: Any, sine: Any) -> Any:
+    """Distance of the outline of a body from its middle in a direction, by Clenshaw's rule; for floats or arrays."""
+    double = 2.0 * cosine
+    (even, odd), before_even, before_odd = outline[-1], 0.0, 0.0
+    for a, b in reversed(outline[:-1]):
+        even, before_even = double * even + (a - before_even), even
+        odd, before_odd = double * odd + (b - before_odd), odd
+    return cosine * even + sine * odd + (1.0 - before_even)
+
+
+def paint_occluder(canvas: Canvas, dice: Dice, at: tuple[float, float], size: float) -> None:
+    """One leaf of any shape and colour that may cover a part of a creature of about ``size``."""
+    x, y = (middle + dice.bell(size) for middle in at)
+    frame = Frame(x, y).at(0.0, 0.0, size * dice.uniform(0.25, 0.6), dice.uniform(0.0, 1.0))
+    canvas.paint(frame, SHAPES[dice.below(len(SHAPES))], dice.colour())
+
+
+def finished(canvas: Canvas, dice: Dice, creatures: Sequence[Painted], noise: float = _NOISE) -> NDArray[np.uint8]:
+    """The picture, uint8 (side, side, 3): light on the creatures, another contrast and brightness, and noise."""
+    pixels = canvas.pixels()
+    places = (np.arange(canvas.side) + 0.5) / canvas.side
+    for creature in creatures:
+        x, y = creature.slope[0] * (places - creature.x), creature.slope[1] * (places - creature.y)
+        covered = canvas.coverage(creature.first, creature.end) / 4.0
+        pixels *= (1.0 + (x + y[:, None]) * covered)[..., None]
+    contrast = dice.uniform(0.7, 1.1)
+    brightness = dice.uniform(-25.0, 25.0) + 128.0 - 128.0 * contrast
+    speckle = dice.bell(noise, canvas.side * canvas.side).reshape(canvas.side, canvas.side, 1)
+    return np.clip(pixels * contrast + (speckle + brightness), 0.0, 255.0).astype(np.uint8)
