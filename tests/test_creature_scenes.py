@@ -2,11 +2,12 @@ import json
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from tinynet_core.data import creature_scenes, portrait
+from tinynet_core.data import DetectionDataset, creature_scenes, load_detection, portrait, prepare
 from tinynet_core.data.boxes import ground_truth
 from tinynet_core.data.creature_scenes import CreatureSceneDataset, Scene, render_scene
+from tinynet_core.data.probe import probe_hash
 
 SMALL = CreatureSceneDataset(classes=3, side=96, train_images=12, val_images=6, most=5, seed=3, difficulty=0.4)
 PROBES = "fc122dae6b4da94318a0e3ce9d46576a9b68893ba98a5d83a06fddddd71b25c1"
@@ -30,7 +31,7 @@ def areas_of(boxes):
 
 
 def test_the_bytes_are_those_of_every_machine():
-    assert creature_scenes.probe_hash(SMALL) == PROBES
+    assert probe_hash(SMALL) == PROBES
 
 
 def test_boxes_are_the_bounds_of_what_was_painted(monkeypatch):
@@ -197,3 +198,11 @@ def test_bad_configurations(bad):
 def test_shares_may_be_a_list_as_yaml_has_it():
     assert CreatureSceneDataset.model_validate({"shares": [0.2, 0.3, 0.5]}).shares == (0.2, 0.3, 0.5)
     assert CreatureSceneDataset.model_validate_json(SMALL.model_dump_json()) == SMALL
+
+
+def test_the_kind_names_the_data_set(cache):
+    dataset = TypeAdapter(DetectionDataset).validate_python({**SMALL.model_dump(), "kind": "creature_scenes"})
+    assert dataset == SMALL
+    prepare(dataset)
+    assert [p.name.startswith("creature-scenes-") for p in cache.glob("*/")] == [True]
+    assert load_detection(dataset).content_hash == creature_scenes.load_creature_scenes(SMALL).content_hash

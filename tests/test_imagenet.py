@@ -344,7 +344,7 @@ def test_data_sets_are_told_apart_by_their_kind():
     assert adapter.validate_python({"kind": "imagenet"}) == ImageNetDataset()
     assert adapter.validate_python(STREAMED) is STREAMED
     for bad in ({"kind": "cifar"}, {"kind": None}, 3, None, [], {"kind": []}):
-        with pytest.raises(ValidationError, match="'glyphs', as it is where left out, or 'imagenet'"):
+        with pytest.raises(ValidationError, match="'glyphs', as it is where left out, 'creatures' or 'imagenet'"):
             adapter.validate_python(bad)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinynet_core.data import GlyphDataset, ImageNetDataset, ImageSet
+from tinynet_core.data import Dataset, ImageNetDataset, ImageSet
 from tinynet_core.experiments import Experiment
 from tinynet_core.record import Record, provenance
 
@@ -215,8 +215,8 @@ def _random_images(experiment: Experiment, batch: int) -> ImageSet:
     return ImageSet(images[:train], labels[:train], images[train:], labels[train:], "")
 
 
-def _stored(dataset: GlyphDataset | ImageNetDataset) -> tuple[int, int]:
+def _stored(dataset: Dataset) -> tuple[int, int]:
     """Side of a stored image in pixels, and the number of validation images."""
-    if isinstance(dataset, GlyphDataset):
-        return dataset.resolution, dataset.val_images
-    return dataset.side, dataset.val_images
+    if isinstance(dataset, ImageNetDataset):
+        return dataset.side, dataset.val_images
+    return dataset.resolution, dataset.val_images

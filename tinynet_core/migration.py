@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 from pydantic_core import from_json
 
-from tinynet_core.data import CocoDataset, Dataset, DetectionDataset, load_detection, load_images
+from tinynet_core.data import CocoDataset, CreatureSceneDataset, Dataset, DetectionDataset, load_detection, load_images
 from tinynet_core.data.probe import probe_hash
 from tinynet_core.data.scenes import SceneDataset
 from tinynet_core.errors import UserError
@@ -119,7 +119,7 @@ def _changed(record: Record) -> str:
 
 @cache
 def _drawn_hash(data: Dataset | DetectionDataset) -> str:
-    if isinstance(data, SceneDataset | CocoDataset):
+    if isinstance(data, SceneDataset | CreatureSceneDataset | CocoDataset):
         return load_detection(data, cores(), progress=True).content_hash
     return load_images(data, cores(), progress=True).content_hash
 

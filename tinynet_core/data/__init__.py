@@ -6,6 +6,8 @@ from pydantic import Discriminator, Field, Tag
 
 from tinynet_core.data.boxes import DetectionSet
 from tinynet_core.data.coco import CocoDataset, coco_root, load_coco
+from tinynet_core.data.creature_scenes import CreatureSceneDataset, load_creature_scenes
+from tinynet_core.data.creatures import CreatureDataset, load_creatures
 from tinynet_core.data.glyphs import GlyphDataset, load_glyphs
 from tinynet_core.data.imagefolder import imagenet_root
 from tinynet_core.data.imagenet import load_imagenet
@@ -16,6 +18,8 @@ from tinynet_core.data.selection import ImageNetDataset
 
 __all__ = [
     "CocoDataset",
+    "CreatureDataset",
+    "CreatureSceneDataset",
     "Dataset",
     "DetectionDataset",
     "DetectionSet",
@@ -25,6 +29,8 @@ __all__ = [
     "JpegImages",
     "SceneDataset",
     "check_source",
+    "load_creature_scenes",
+    "load_creatures",
     "load_detection",
     "load_glyphs",
     "load_imagenet",
@@ -38,21 +44,25 @@ def _kind(value: Any) -> Any:
 
 
 Dataset = Annotated[
-    Annotated[GlyphDataset, Tag("glyphs")] | Annotated[ImageNetDataset, Tag("imagenet")],
+    Annotated[GlyphDataset, Tag("glyphs")]
+    | Annotated[CreatureDataset, Tag("creatures")]
+    | Annotated[ImageNetDataset, Tag("imagenet")],
     Discriminator(
         _kind,
         custom_error_type="dataset_kind",
-        custom_error_message="must be a mapping of keys whose kind is 'glyphs', as it is where left out, or 'imagenet'",
+        custom_error_message=(
+            "must be a mapping of keys whose kind is 'glyphs', as it is where left out, 'creatures' or 'imagenet'"
+        ),
     ),
 ]
 """Any data set's configuration, told apart by its key ``kind``."""
 
 
-DetectionDataset = Annotated[SceneDataset | CocoDataset, Field(discriminator="kind")]
+DetectionDataset = Annotated[SceneDataset | CreatureSceneDataset | CocoDataset, Field(discriminator="kind")]
 """Any data set of images with boxes."""
 
 
-def check_source(dataset: GlyphDataset | ImageNetDataset | SceneDataset | CocoDataset) -> None:
+def check_source(dataset: Dataset | DetectionDataset) -> None:
     """Raise ``UserError`` where the folder that ``dataset`` comes from is not there, before any work rests on it."""
     if isinstance(dataset, ImageNetDataset):
         imagenet_root()
@@ -60,28 +70,30 @@ def check_source(dataset: GlyphDataset | ImageNetDataset | SceneDataset | CocoDa
         coco_root()
 
 
-def prepare(
-    dataset: GlyphDataset | ImageNetDataset | SceneDataset | CocoDataset, workers: int = 1, progress: bool = False
-) -> None:
+def prepare(dataset: Dataset | DetectionDataset, workers: int = 1, progress: bool = False) -> None:
     """Fill the cache of ``dataset``, so that many processes can load it."""
-    if isinstance(dataset, SceneDataset | CocoDataset):
+    if isinstance(dataset, SceneDataset | CreatureSceneDataset | CocoDataset):
         load_detection(dataset, workers, progress)
     else:
         load_images(dataset, workers, progress)
 
 
-def load_detection(dataset: SceneDataset | CocoDataset, workers: int = 1, progress: bool = False) -> DetectionSet:
+def load_detection(dataset: DetectionDataset, workers: int = 1, progress: bool = False) -> DetectionSet:
     """The images of ``dataset`` with their boxes, rendered in ``workers`` processes, or indexed, where no cache has."""
-    return load_scenes(dataset, workers, progress) if isinstance(dataset, SceneDataset) else load_coco(dataset)
+    if isinstance(dataset, SceneDataset):
+        return load_scenes(dataset, workers, progress)
+    if isinstance(dataset, CreatureSceneDataset):
+        return load_creature_scenes(dataset, workers, progress)
+    return load_coco(dataset)
 
 
-def load_images(dataset: GlyphDataset | ImageNetDataset, workers: int = 1, progress: bool = False) -> ImageSet:
+def load_images(dataset: Dataset, workers: int = 1, progress: bool = False) -> ImageSet:
     """The images of a data set, rendered or decoded where no cache holds them.
 
     Parameters
     ----------
     dataset
-        Glyphs, or ImageNet in the folder ``TINYNET_IMAGENET``.
+        Glyphs, creatures, or ImageNet in the folder ``TINYNET_IMAGENET``.
     workers
         Processes that render or decode.
     progress
@@ -99,4 +111,6 @@ def load_images(dataset: GlyphDataset | ImageNetDataset, workers: int = 1, progr
     """
     if isinstance(dataset, GlyphDataset):
         return load_glyphs(dataset, workers, progress)
+    if isinstance(dataset, CreatureDataset):
+        return load_creatures(dataset, workers, progress)
     return load_imagenet(dataset, workers, progress)

@@ -75,10 +75,3 @@ def in_processes(function: Callable[[J], T], jobs: Sequence[J], workers: int) ->
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             yield from pool.map(function, jobs)
-
-
-def probes(counts: dict[str, int], n: int) -> Iterator[tuple[str, int]]:
-    """Split and index of ``n`` / 2 images spread evenly over each split of so many, of all where there are fewer."""
-    for split, count in counts.items():
-        some = min(n // 2, count)
-        yield from ((split, i * count // some) for i in range(some))

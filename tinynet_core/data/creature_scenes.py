@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tqdm import tqdm
 
 from tinynet_core.data.boxes import BoxedImages, DetectionSet, ground_truth
-from tinynet_core.data.cached import cached, content_hash, in_processes, probes, read_arrays, write_arrays
+from tinynet_core.data.cached import cached, content_hash, in_processes, read_arrays, write_arrays
 from tinynet_core.data.drawing import Canvas, Dice
 from tinynet_core.data.imageset import cache_root
 from tinynet_core.data.portrait import LEAVES, Painted, finished, ground, paint_creature
@@ -214,18 +214,6 @@ def render(dataset: CreatureSceneDataset, workers: int = 1, progress: bool = Fal
 def _render_chunk(job: tuple[CreatureSceneDataset, str, int, int]) -> list[Scene]:
     dataset, split, start, stop = job
     return [render_scene(dataset, split, i) for i in range(start, stop)]
-
-
-def probe_hash(dataset: CreatureSceneDataset, n: int = 64) -> str:
-    """SHA-256 over images, boxes and labels of ``n`` scenes spread evenly over both splits.
-
-    There are fewer if a split has less than ``n`` / 2. It tells whether the package still draws a data set as it did.
-    """
-    digest = hashlib.sha256()
-    for split, index in probes({"train": dataset.train_images, "val": dataset.val_images}, n):
-        for part in render_scene(dataset, split, index):
-            digest.update(part.tobytes())
-    return digest.hexdigest()
 
 
 def render_scene(dataset: CreatureSceneDataset, split: str, index: int) -> Scene:

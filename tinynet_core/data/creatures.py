@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tqdm import tqdm
 
-from tinynet_core.data.cached import cached, content_hash, in_processes, probes, read_arrays, write_arrays
+from tinynet_core.data.cached import cached, content_hash, in_processes, read_arrays, write_arrays
 from tinynet_core.data.drawing import Dice
 from tinynet_core.data.imageset import ImageSet, cache_root
 from tinynet_core.data.portrait import finished, ground, paint_creature, paint_occluder
@@ -158,17 +158,6 @@ def render_image(dataset: CreatureDataset, split: str, index: int) -> np.ndarray
 def region(dataset: CreatureDataset, split: str, index: int) -> np.ndarray:
     """The pixels of image ``index`` of ``split`` at least half of which show the creature, bool (side, side)."""
     return _draw(dataset, split, index)[1]
-
-
-def probe_hash(dataset: CreatureDataset, n: int = 64) -> str:
-    """SHA-256 over ``n`` images spread evenly over both splits, fewer if a split has less than ``n`` / 2.
-
-    It tells whether the package still draws a data set as it did, without rendering the whole set.
-    """
-    digest = hashlib.sha256()
-    for split, index in probes({"train": dataset.train_images, "val": dataset.val_images}, n):
-        digest.update(render_image(dataset, split, index).data)
-    return digest.hexdigest()
 
 
 def _draw(dataset: CreatureDataset, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:

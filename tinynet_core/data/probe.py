@@ -6,8 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from tinynet_core.data.glyphs import SPLITS, GlyphDataset, render_image
-from tinynet_core.data.scenes import SceneDataset, render_scene
+from tinynet_core.data import creature_scenes, creatures, glyphs, scenes
+from tinynet_core.data.creature_scenes import CreatureSceneDataset
+from tinynet_core.data.creatures import CreatureDataset
+from tinynet_core.data.glyphs import SPLITS, GlyphDataset
+from tinynet_core.data.scenes import SceneDataset
+
+Drawn = GlyphDataset | SceneDataset | CreatureDataset | CreatureSceneDataset
+"""The data sets that the package draws."""
 
 PROBES = 32
 """Images of each split that are looked at, at least; more where that leaves out a class."""
@@ -20,7 +26,7 @@ def probe_hash(dataset: Any) -> str:
     Of each split it takes the same number of images of every class, at random places. Images that no probe meets may
     change unseen.
     """
-    if not isinstance(dataset, GlyphDataset | SceneDataset):
+    if not isinstance(dataset, Drawn):
         return ""
     digest = hashlib.sha256()
     for split, n in zip(SPLITS, (dataset.train_images, dataset.val_images), strict=True):
@@ -37,7 +43,13 @@ def probes(n: int, classes: int) -> list[int]:
     return [first + groups * int(rng.integers(-(-(n - first) // groups))) for first in range(min(groups, n))]
 
 
-def _drawn(dataset: GlyphDataset | SceneDataset, split: str, index: int) -> tuple[np.ndarray, ...]:
-    if isinstance(dataset, SceneDataset):
-        return tuple(render_scene(dataset, split, index))
-    return (render_image(dataset, split, index),)
+def _drawn(dataset: Drawn, split: str, index: int) -> tuple[np.ndarray, ...]:
+    match dataset:
+        case GlyphDataset():
+            return (glyphs.render_image(dataset, split, index),)
+        case CreatureDataset():
+            return (creatures.render_image(dataset, split, index),)
+        case SceneDataset():
+            return tuple(scenes.render_scene(dataset, split, index))
+        case CreatureSceneDataset():
+            return tuple(creature_scenes.render_scene(dataset, split, index))
