@@ -1,33 +1,33 @@
-"""Train a preset's networks of Table 3 and the first of its random models: what they reached, in book/calibration.csv.
+"""Train what book/calibration.md tells of, with its records in results/calibration; stopped, it goes on where it was.
 
-    python benchmarks/calibrate.py reduced --models 100
+    python benchmarks/calibrate.py lengths
 
-Records are kept in the preset's store, so the script can be stopped and started again; `make bench` leaves it out.
+`make bench` leaves it out: it takes an hour on two cores.
 """
 
 import click
-import pandas as pd
 
 import tinynet_core as tn
-from tinynet_core.presets import project_root
+from tinynet_core.book import calibration
+from tinynet_core.presets import load_preset, project_root
 
-COLUMNS = ["preset", "role", "model", "seed", "r", "d", "w", "resolution", "macs", "params", "top1", "raw_top1"]
-COLUMNS += ["wall_s", "status", "commit", "clean", "device"]
+PARTS = {
+    "lengths": lambda preset: [e for runs in calibration.lengths(preset).values() for e in runs],
+    "graded": lambda preset: [e for runs in calibration.graded(preset).values() for e in runs],
+    "scattered": calibration.scattered,
+    "others": lambda preset: [e for runs in calibration.others(preset).values() for e in runs],
+}
 
 
 @click.command()
-@click.argument("preset", default="reduced")
-@click.option("--models", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--store", default="", help="Folder of records; the preset's own by default.")
-def main(preset: str, models: int, store: str) -> None:
-    """Train and write the table."""
-    study = tn.Study(preset, store)
-    random = study.frame(study.preset.random_experiments()[:models]).assign(role="random", model="")
-    compared = study.named_frame(study.series("table3")).assign(role="compared")
-    frame = pd.concat([compared, random]).assign(preset=study.preset.name)
-    path = project_root() / "book" / "calibration.csv"
-    frame[COLUMNS].round(4).to_csv(path, index=False)
-    click.echo(f"{len(frame)} runs written to {path}")
+@click.argument("parts", type=click.Choice([*PARTS]), nargs=-1, required=True)
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
+def main(parts: tuple[str, ...], workers: int) -> None:
+    """Train the named parts."""
+    preset = load_preset("creatures")
+    store = tn.Store(project_root() / "results" / "calibration")
+    for part in parts:
+        tn.sweep(PARTS[part](preset), store, workers=workers)
 
 
 if __name__ == "__main__":

@@ -104,17 +104,21 @@ class Run(Loop):
     def evaluate(self, should_stop: Callable[[], bool], batch_size: int = 128) -> dict[str, float] | None:
         """Mean cross-entropy without smoothing, top-1 and top-5 of raw and of averaged weights over the validation set.
 
+        After every epoch but the last it is over the first ``recipe.curve_images`` of that set.
+
         None when ``should_stop`` ended it; of several processes none asks the others here.
         """
         models = {"raw": self.model.eval(), "ema": self.ema.module.eval()}
         sums = torch.zeros(2, 3, dtype=torch.float64, device=self.device)
-        mine = torch.arange(team().rank, len(self.val_set), team().size)
+        last = self.epoch + 1 == self.recipe.epochs
+        n = len(self.val_set) if last else min(self.recipe.curve_images or len(self.val_set), len(self.val_set))
+        mine = torch.arange(team().rank, n, team().size)
         for images, labels, aspects in self.val_set.batches(mine.split(batch_size)):
             if team().size == 1 and should_stop():
                 return None
             inputs = evaluation_batch(images, self.resolution, self.recipe, aspects)
             sums += torch.stack([self._score(model, inputs, labels) for model in models.values()])
-        values = (team().total(sums) / len(self.val_set)).tolist()
+        values = (team().total(sums) / n).tolist()
         names = ("loss", "top1", "top5")
         return {f"{m}_{n}": x for m, row in zip(models, values, strict=True) for n, x in zip(names, row, strict=True)}
 

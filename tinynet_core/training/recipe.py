@@ -43,6 +43,13 @@ class Recipe(BaseModel):
     rand_augment: float = Field(0.0, ge=0, le=10, description="RandAugment's magnitude; 0: none")
     rand_augment_std: float = Field(0.5, ge=0, description="standard deviation of the magnitude")
     eval_crop: float = Field(1.0, gt=0, le=1, description="central share of the shorter side seen in evaluation")
+    curve_images: int | None = Field(
+        None,
+        ge=1,
+        strict=True,
+        exclude_if=lambda value: value is None,
+        description="validation images a classifier sees after every epoch but the last; null: all",
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast of the forward pass")
 
     @model_validator(mode="after")
