@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+from multiprocessing import get_context
 from pathlib import Path
 
 import nbformat
@@ -10,6 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tinynet_core.book.execute import _execute_together
+from tinynet_core.book.kernels import _Forked
 
 STATE = """
 import os, sys
@@ -42,6 +44,16 @@ def test_kernels_start_with_the_imports_done_and_fail_as_any_kernel(tmp_path, ca
     assert "executed good.ipynb" in said
     assert "KeyboardInterrupt" not in said
     assert "encryption" not in said
+
+
+def test_a_kernel_that_has_ended_can_be_told_to_end():
+    process = get_context("forkserver").Process(target=int)
+    process.start()
+    process.join()
+    handle = _Forked(process)
+    handle.terminate()
+    handle.kill()
+    assert handle.poll() == 0
 
 
 STYLE = """

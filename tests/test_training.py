@@ -91,6 +91,19 @@ def test_training_learns_and_reports_every_epoch(colours):
     assert outcome.wall_s > 0
 
 
+def test_only_the_last_epoch_is_measured_on_all_images_where_a_part_is_named(colours):
+    whole = engine.train(Small, 8, colours, RECIPE, seed=0, device="cpu").curve
+    part = engine.train(Small, 8, colours, RECIPE.model_copy(update={"curve_images": 2}), seed=0, device="cpu").curve
+    few = ImageSet(colours.train_images, colours.train_labels, *(a[:2] for a in two_colours(30)), content_hash="")
+    assert part[:-1] == engine.train(Small, 8, few, RECIPE, seed=0, device="cpu").curve[:-1] != whole[:-1]
+    assert part[-1] == whole[-1]
+
+
+def test_a_recipe_that_measures_all_images_is_written_as_before_there_was_a_choice():
+    assert "curve_images" not in RECIPE.model_dump()
+    assert RECIPE.model_copy(update={"curve_images": 2}).model_dump()["curve_images"] == 2
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
 def test_same_seed_same_bits_other_seed_other_bits(colours, optimizer):
     recipe = RECIPE.model_copy(update={"optimizer": optimizer})

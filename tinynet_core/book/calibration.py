@@ -1,4 +1,4 @@
-"""What the recipe and the data of the published study were chosen by: networks and seeds that the study does not use."""
+"""The trainings by which recipe and data of the published study were chosen; the study uses none of them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

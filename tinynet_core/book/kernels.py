@@ -88,6 +88,12 @@ class _Forked:
         assert self._process.pid is not None
         os.kill(self._process.pid, signum)
 
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
 
 @cache
 def _server() -> ForkServerContext:
