@@ -56,7 +56,7 @@ def protocol():
     found = {large.recipe.epochs, small.recipe.epochs, large.recipe.batch_size, large.recipe.ema_decay}
     found |= {large.dataset.classes, small.dataset.classes, large.base.resolution, large.detection.resolution}
     found |= {small.random_sample.models, 100 * small.random_sample.frontier, *small.random_sample.window}
-    found |= {small.equal_cost_sample.c, 100 * small.equal_cost_sample.tolerance, large.latency.runs}
+    found |= {*small.equal_cost_sample.c, 100 * small.equal_cost_sample.tolerance, large.latency.runs}
     return found | {0.35, 2.8}
 
 

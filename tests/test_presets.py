@@ -28,7 +28,8 @@ def test_every_preset_loads_and_names_itself(name):
     if preset.random_sample:
         assert len(preset.random_experiments()) == preset.random_sample.models
     if preset.equal_cost_sample:
-        assert len(preset.equal_cost_experiments()) == preset.equal_cost_sample.models
+        for c in preset.equal_cost_sample.c:
+            assert len(preset.equal_cost_experiments(c)) == preset.equal_cost_sample.models
     assert [e.network for e in preset.named_experiments()] == list(preset.networks) * preset.compared_seeds
 
 
@@ -57,6 +58,15 @@ def test_reduced_is_the_papers_protocol():
         (lambda c: c["base"].update(width=-1), r"base: .*must be a finite number above 0, got -1"),
         (lambda c: c["random_sample"].update(models=2.5), r"random_sample.models: .*, got 2.5"),
         (lambda c: c.pop("dataset"), r"dataset: Field required"),
+        (lambda c: c["equal_cost_sample"].update(c=[0.5, 2]), r"equal_cost_sample.c: .*up to 1, got \[0.5, 2.0\]"),
+        (lambda c: c["equal_cost_sample"].update(c=0.5), r"equal_cost_sample.c: .*tuple, got 0.5"),
+        (lambda c: c.update(side_seeds=2), "side_seeds 2 must be at most compared_seeds 1"),
+        (
+            lambda c: c.update(longer={"times": 2, "c": 0.3}),
+            r"longer.c 0.3 must be one of budgets, \[0.5, 0.25, 0.125\]",
+        ),
+        (lambda c: c.update(second_world={"seed": 0, "models": 5}), "must differ from dataset.seed, got 0 twice"),
+        (lambda c: c.update(second_world={"seed": 1, "models": 13}), "second_world.models 13 is above the 12"),
         (lambda c: c.update(name="../x"), r"name: .*, got '../x'"),
         (lambda c: c["random_sample"].update(low=2.0, high=1.0), r"low 2 must be below random_sample.high 1"),
         (lambda c: c["random_sample"].update(frontier=0.25), r"frontier 0.25 keeps fewer than 4 of 12 models"),
@@ -86,7 +96,7 @@ def test_wrong_keys_are_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("smok", "unknown preset 'smok', known: imagenet100, imagenet1k, reduced, smoke"),
+        ("smok", "unknown preset 'smok', known: creatures, imagenet100, imagenet1k, reduced, smoke"),
         ("nowhere.yaml", "nowhere.yaml: cannot be read"),
         ("../smoke", "unknown preset"),
     ],

@@ -27,10 +27,16 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::tinynet_core.shrinking.BudgetWarning"),
     pytest.mark.filterwarnings("ignore::tinynet_core.formula.ExtrapolationWarning"),
 ]
-PAGES = [*KNOWN, *AFTER_SAMPLE]
-PRESETS = ("smoke", "reduced", "imagenet100", "imagenet1k")
-PROXIES = ("smoke", "reduced")
-FAR = {("reduced", "resolution only, c = 0.5"): 0.31, ("smoke", "ResNet-18"): 0.21}
+PRESETS = ("smoke", "reduced", "creatures", "imagenet100", "imagenet1k")
+PROXIES = ("smoke", "reduced", "creatures")
+PAGES = [page for page in (*KNOWN, *AFTER_SAMPLE) if page != "longer"]
+ASIDE = {"ema", "table2", "fig4", "table6", "heads"}
+"""Pages that no main question rests on."""
+FAR = {
+    ("reduced", "resolution only, c = 0.5"): 0.31,
+    ("creatures", "resolution only, c = 0.5"): 0.31,
+    ("smoke", "ResNet-18"): 0.21,
+}
 """Rows that whole pixels, or a stem that does not shrink, keep more than 15% off their budget, and how far."""
 RESNETS = {
     "Baseline ResNet-50": "resnet50",
@@ -74,16 +80,32 @@ def check(preset: str, row: str, macs: int, wanted: float, near: float) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("page", PAGES)
 def test_rows_are_distinct_and_have_their_seeds(page, name):
-    series = made(page, name)
-    seeds = load_preset(name).compared_seeds
+    series, preset = made(page, name), load_preset(name)
     assert series
-    for experiments in series.values():
+    for row, experiments in series.items():
+        aside = page in ASIDE or row.endswith("+ RA")
+        seeds = preset.seeds_aside if aside else preset.compared_seeds
         assert experiments == seeded(experiments[0], seeds)
         assert len({e.key for e in experiments}) == seeds
     keys = {tuple(e.key for e in experiments) for experiments in series.values()}
-    may_meet = (page, name) == ("duel", "smoke")  # so few networks that two ways can lead to one
+    may_meet = (page, name) in {("duel", "smoke"), ("heads", "creatures")}  # two ways to one network
     assert len(keys) == len(series) or may_meet
     assert not series.keys() & series.unreachable.keys()
+
+
+def test_the_ways_of_one_budget_are_trained_longer_with_all_shares_of_the_schedule():
+    preset = load_preset("creatures")
+    plan, usual, long = preset.longer, made("duel", "creatures"), made("longer", "creatures")
+    assert long.keys() == {row for row in usual if row.endswith(f", c = {plan.c:g}")}
+    assert len(long) >= 6
+    for row, runs in long.items():
+        assert runs == seeded(runs[0], plan.seeds)
+        assert runs[0].spec() == usual[row][0].spec()
+        recipe = runs[0].recipe
+        assert recipe.epochs == plan.times * preset.recipe.epochs
+        assert recipe.warmup_epochs / recipe.epochs == preset.recipe.warmup_epochs / preset.recipe.epochs
+        assert recipe.ema_decay**plan.times == pytest.approx(preset.recipe.ema_decay)
+    assert made("longer", "reduced") == {}
 
 
 @pytest.mark.parametrize("name", PROXIES)
@@ -169,7 +191,7 @@ def test_activation_and_augmentation_change_nothing_else(name):
             assert smooth.model_copy(update={"network": plain.network}) == plain
             assert smooth.spec().complexity() == plain.spec().complexity()
     for row, plain in pairs:
-        for augmented, before in zip((rows | ghosts)[row], plain, strict=True):
+        for augmented, before in zip((rows | ghosts)[row], plain[: load_preset(name).seeds_aside], strict=True):
             recipe = augmented.recipe
             assert (recipe.rand_augment, recipe.rand_augment_std, recipe.jitter) == (9, 0.5, 0)
             assert augmented.model_copy(update={"recipe": before.recipe}) == before

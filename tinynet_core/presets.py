@@ -65,8 +65,43 @@ class EqualCostSample(BaseModel):
 
     models: int = Field(ge=3, le=10_000)
     seed: int = Field(1, ge=0)
-    c: float = Field(0.5, gt=0, le=1, description="MACs as a fraction of the baseline's")
+    c: tuple[float, ...] = Field(
+        (0.5,), min_length=1, description="MACs as fractions of the baseline's, so many at each"
+    )
     tolerance: float = Field(0.03, gt=0, lt=0.5)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuple_of_costs(cls, content):
+        if isinstance(content, dict) and isinstance(content.get("c"), list):
+            return {**content, "c": tuple(content["c"])}
+        return content
+
+    @field_validator("c")
+    @classmethod
+    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < c <= 1 for c in value):
+            raise ValueError(f"must hold shares above 0 and up to 1, got {list(value)}")
+        return value
+
+
+class SecondWorld(BaseModel):
+    """The first random candidates again on drawn data of another seed: what a study says about the next data set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    seed: int = Field(ge=0, description="of the data set; another one than the preset's")
+    models: int = Field(ge=5, le=10_000, description="of the random sample")
+
+
+class Longer(BaseModel):
+    """The networks of one budget trained longer: whether their order is that of a short schedule alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    times: int = Field(ge=2, le=100, description="as many epochs as the preset's recipe has, with all shares kept")
+    c: float = Field(gt=0, lt=1, description="one of the preset's budgets")
+    seeds: int = Field(2, ge=1, le=100)
 
 
 class Latencies(BaseModel):
@@ -121,6 +156,16 @@ class Preset(BaseModel):
     latency: Latencies = Latencies()
     networks: tuple[str, ...] = Field((), description="further networks to train, by name")
     compared_seeds: int = Field(1, ge=1, le=100, strict=True, description="seeds of each network compared by name")
+    side_seeds: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        strict=True,
+        description="of ResNets, GhostNets, RandAugment, heads, averages, close-ups and detectors; "
+        "as many as compared_seeds where left out, and at most so many",
+    )
+    second_world: SecondWorld | None = None
+    longer: Longer | None = None
     resources: Resources = Resources()
 
     _base_keys = field_validator("base", "resnet_base", "ghostnet_base", mode="before")(check_base_keys)
@@ -143,6 +188,11 @@ class Preset(BaseModel):
             raise ValueError(
                 f"random_sample.frontier {sample.frontier:g} keeps fewer than {_FEWEST_KEPT} of {sample.models} models"
             )
+        if self.side_seeds and self.side_seeds > self.compared_seeds:
+            raise ValueError(f"side_seeds {self.side_seeds} must be at most compared_seeds {self.compared_seeds}")
+        if self.longer and self.longer.c not in self.budgets:
+            raise ValueError(f"longer.c {self.longer.c:g} must be one of budgets, {list(self.budgets)}")
+        self._check_second_world()
         try:
             self.experiment(Scale())
             self.named_experiments()
@@ -153,6 +203,22 @@ class Preset(BaseModel):
         except ValidationError as error:
             raise ValueError("closeup: " + error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return self
+
+    def _check_second_world(self) -> None:
+        if (second := self.second_world) is None:
+            return
+        if isinstance(self.dataset, ImageNetDataset):
+            raise ValueError("second_world needs a dataset that is drawn: photographs have no seed")
+        if second.seed == self.dataset.seed:
+            raise ValueError(f"second_world.seed must differ from dataset.seed, got {second.seed} twice")
+        if self.random_sample is None or second.models > self.random_sample.models:
+            wanted = self.random_sample.models if self.random_sample else 0
+            raise ValueError(f"second_world.models {second.models} is above the {wanted} of random_sample")
+
+    @property
+    def seeds_aside(self) -> int:
+        """Seeds of the networks that no main question rests on."""
+        return self.side_seeds or self.compared_seeds
 
     @property
     def evidence(self) -> Literal["trained", "proxy"]:
@@ -221,7 +287,26 @@ class Preset(BaseModel):
             return self
         part = self.closeup
         return self.model_copy(
-            update={"base": part.base, "dataset": part.dataset, "recipe": part.recipe or self.recipe, "closeup": None}
+            update={
+                "base": part.base,
+                "dataset": part.dataset,
+                "recipe": part.recipe or self.recipe,
+                "compared_seeds": self.seeds_aside,
+                "closeup": None,
+            }
+        )
+
+    @property
+    def elsewhere(self) -> "Preset":
+        """This preset in its second world; raises ``PresetError`` where it has none."""
+        second, sample = self._part("second_world"), self._part("random_sample")
+        dataset = self.dataset.model_copy(update={"seed": second.seed})
+        return self.model_copy(
+            update={
+                "dataset": dataset,
+                "random_sample": sample.model_copy(update={"models": second.models}),
+                "second_world": None,
+            }
         )
 
     def named_experiments(self) -> list[Experiment]:
@@ -230,22 +315,26 @@ class Preset(BaseModel):
 
     def random_experiments(self) -> list[Experiment]:
         """The random sample inside the MACs window, one experiment each; raises ``PresetError`` where there is none."""
-        s = self._sample("random_sample")
+        s = self._part("random_sample")
         scales = sample_scales(BASELINE, s.models, s.window, s.seed, self.base, self.dataset.classes)
         return [self.experiment(scale) for scale in scales]
 
-    def equal_cost_experiments(self) -> list[Experiment]:
-        """The random sample at one cost, one experiment each; raises ``PresetError`` where there is none."""
-        s = self._sample("equal_cost_sample")
-        scales = sample_scales_at(BASELINE, s.models, s.c, s.tolerance, s.seed, self.base, self.dataset.classes)
+    def equal_cost_experiments(self, c: float | None = None) -> list[Experiment]:
+        """The random sample at the cost ``c``, the first of the preset's where left out, one experiment each.
+
+        Raises ``PresetError`` where there is none.
+        """
+        s = self._part("equal_cost_sample")
+        c = s.c[0] if c is None else c
+        scales = sample_scales_at(BASELINE, s.models, c, s.tolerance, s.seed, self.base, self.dataset.classes)
         return [self.experiment(scale) for scale in scales]
 
-    def _sample(self, key: str):
-        if (sample := getattr(self, key)) is None:
+    def _part(self, key: str):
+        if (part := getattr(self, key)) is None:
             raise PresetError(
                 f"preset {self.name} has no {key}: this page needs a preset that has one, such as reduced"
             )
-        return sample
+        return part
 
     def shrunk(self, c: float, method: Method, formula=None, head: Head | None = None) -> Scale:
         """The scale of the baseline at ``c`` times its MACs by ``method``."""

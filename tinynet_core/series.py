@@ -116,7 +116,7 @@ def averages(preset: Preset) -> Series:
     for name, (decay, warmup) in variants.items():
         varied = recipe.model_copy(update={"ema_decay": decay, "ema_warmup": warmup})
         experiment = preset.experiment(Scale()).model_copy(update={"recipe": varied})
-        series[name] = seeded(experiment, preset.compared_seeds)
+        series[name] = seeded(experiment, preset.seeds_aside)
     return series
 
 
@@ -163,6 +163,19 @@ def duel(preset: Preset, sample: Sample) -> Series:
     return series
 
 
+def longer(preset: Preset, sample: Sample) -> Series:
+    """The ways of the duel at one budget, trained as many times longer as the preset says; none where it says nothing.
+
+    The rows have the names that they have in the duel.
+    """
+    series, plan = Series(), preset.longer
+    if plan is None:
+        return series
+    recipe = preset.recipe.scaled(epochs=plan.times * preset.recipe.epochs)
+    changed = preset.model_copy(update={"recipe": recipe, "compared_seeds": plan.seeds, "budgets": (plan.c,)})
+    return duel(changed, sample)
+
+
 def _random_search(preset: Preset, models: pd.DataFrame, c: float) -> Experiment:
     best = best_near(models, c)
     r, d = float(best.r), float(best.d)
@@ -188,7 +201,7 @@ def _shrunk(preset: Preset, formula: TinyFormula, c: float, method: Method) -> E
 
 def table2(preset: Preset) -> Series:
     """ResNet-50, -34 and -18, and ResNet-50 shrunk by the giant and by the tiny formula (Table 2)."""
-    series, seeds = Series(), preset.compared_seeds
+    series, seeds = Series(), preset.seeds_aside
     preset = preset.model_copy(update={"recipe": preset.resnet_recipe or preset.recipe})
     for label, name in (
         ("Baseline ResNet-50", "resnet50"),
@@ -210,7 +223,7 @@ def table3(preset: Preset) -> Series:
     series["Baseline EfficientNet-B0"] = seeded(whole, seeds)
     series.add("TinyNet-A", partial(tinynet, preset, "tinynet_a"), seeds)
     for label, plain in (("EfficientNet-B0 + RA", "Baseline EfficientNet-B0"), ("TinyNet-A + RA", "TinyNet-A")):
-        series[label] = _augmented(series.get(plain, []))
+        series[label] = _augmented(series.get(plain, [])[: preset.seeds_aside])
     for phi, name in TINY_OF_PHI.items():
         label, c = f"EfficientNet-B^-{phi}", 2.0**-phi
         if preset.base == PAPER_BASE:
@@ -237,7 +250,7 @@ def table6(preset: Preset) -> Series:
     In a proxy, GhostNet-B, -C and -D have their r and d and as many MACs as the GhostNet that each is compared with,
     times the ratio of the two networks themselves.
     """
-    series, seeds = Series(), preset.compared_seeds
+    series, seeds = Series(), preset.seeds_aside
     series["EfficientNet-B1"] = seeded(preset.named("efficientnet_b1"), seeds)
     _ghosts(series, "GhostNet-A", seeded(preset.named("ghostnet_a"), seeds))
     series["EfficientNet-B0"] = seeded(preset.experiment(Scale()), seeds)
@@ -268,7 +281,7 @@ def heads(preset: Preset) -> Series:
     For every phi whose 2^-phi is among the preset's budgets; the head is in the name of each row. At equal parameters
     the giant formula is solved for the parameters of the TinyNet with the same head.
     """
-    series, seeds = Series(), preset.compared_seeds
+    series, seeds = Series(), preset.seeds_aside
     kinds: tuple[Head, ...] = ("fixed", "scaled")
     for phi in (phi for phi in TINY_OF_PHI if 2.0**-phi in preset.budgets):
         name = TINY_OF_PHI[phi]
@@ -306,7 +319,12 @@ KNOWN: dict[str, Callable[[Preset], Series]] = {
     "heads": heads,
 }
 """Pages whose networks follow from the preset alone."""
-AFTER_SAMPLE: dict[str, Callable[[Preset, Sample], Series]] = {"table1": table1, "fig6": fig6, "duel": duel}
+AFTER_SAMPLE: dict[str, Callable[[Preset, Sample], Series]] = {
+    "table1": table1,
+    "fig6": fig6,
+    "duel": duel,
+    "longer": longer,
+}
 """Pages whose networks follow from the random sample, most of them through the formula that is fitted on it."""
-SAMPLED = {"fig1", "fig2", "ema", "table1", "table2", "duel"}
-"""Pages of the paper's ImageNet-100, and the duel, which holds random search against the formula on its own task."""
+SAMPLED = {"fig1", "fig2", "ema", "table1", "table2", "duel", "longer", "worlds"}
+"""Pages of the paper's ImageNet-100, and those that hold the formula against its rivals on its own task."""

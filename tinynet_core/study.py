@@ -38,14 +38,14 @@ from tinynet_core.sweeps import SweepStopped, run, sweep
 PAGES = (
     *("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7"),
     *("table1", "table2", "table3", "table4", "table5", "table6", "ema", "heads", "duel", "cost"),
-    *("spread", "robustness"),
+    *("spread", "robustness", "worlds", "longer"),
 )
 """Pages of the book that rest on records."""
 NEED_SEEDS = {"spread", "robustness"}
 """Those that rest on the seeds of the networks of ``REPEATED``."""
 REPEATED = ("table1", "table3", "fig6", "heads")
 """Pages of networks that are trained with as many seeds as the preset compares."""
-NEED_SAMPLE = {"fig1", "fig3", "cost", *NEED_SEEDS, *AFTER_SAMPLE}
+NEED_SAMPLE = {"fig1", "fig3", "cost", "worlds", *NEED_SEEDS, *AFTER_SAMPLE}
 """Those that rest on the random sample of Figure 1."""
 NEED_EQUAL_COST = {"fig2", "duel"}
 """Those that rest on the random sample at one cost of Figure 2."""
@@ -225,7 +225,9 @@ class Study:
         if sampled.random_sample:
             found["random sample"] = _one_row("", sampled.random_experiments())
         if sampled.equal_cost_sample:
-            found["equal-cost sample"] = _one_row("", sampled.equal_cost_experiments())
+            for c, experiments in _equal_costs(sampled).items():
+                first = c == sampled.equal_cost_sample.c[0]
+                found["equal-cost sample" + ("" if first else f", c = {c:g}")] = _one_row("", experiments)
         sample = self.sampled.sample() if sampled.random_sample else None
         pages = [page for page in (*KNOWN, *AFTER_SAMPLE) if page in self.pages and page not in found]
         found |= {page: self._of(page)._series(page, sample) for page in pages}
@@ -256,7 +258,9 @@ class Study:
         plan, classifiers = self.preset.detection, self.series("table3")
         if plan is None:
             raise PresetError(f"preset {self.preset.name} has no detection: this page needs a preset that has it")
-        return {name: [plan.detection(e) for e in classifiers[name]] for name in ("EfficientNet-B^-3", "TinyNet-D")}
+        seeds = self.preset.seeds_aside
+        names = ("EfficientNet-B^-3", "TinyNet-D")
+        return {name: [plan.detection(e) for e in classifiers[name][:seeds]] for name in names}
 
     def released(self, evaluate: bool = False) -> tuple[dict[str, Record], dict[str, str]]:
         """Records of released weights on ImageNet by row of Table 3, and for every row without one the reason.
@@ -314,7 +318,9 @@ class Study:
         if wanted & NEED_SAMPLE:
             first += self.sampled.preset.random_experiments()
         if wanted & NEED_EQUAL_COST:
-            first += self.sampled.preset.equal_cost_experiments()
+            first += [e for experiments in _equal_costs(self.sampled.preset).values() for e in experiments]
+        if "worlds" in wanted:
+            first += self.sampled.preset.elsewhere.random_experiments()
         known = wanted | ({"table3", "table6"} if "fig7" in wanted else set())
         first += [e for page in KNOWN if page in known for e in self._of(page).series(page).all()]
         first += self._repeated(wanted, KNOWN)
@@ -375,6 +381,9 @@ class Study:
         sampled = self.sampled.preset
         lacking = set() if sampled.random_sample else NEED_SAMPLE
         lacking = lacking | (set() if sampled.equal_cost_sample else NEED_EQUAL_COST)
+        lacking |= {
+            page for page, part in (("worlds", "second_world"), ("longer", "longer")) if not getattr(sampled, part)
+        }
         return set(PAGES) - lacking - (set() if self.preset.detection else {"table5"})
 
 
@@ -407,6 +416,12 @@ def _no_imagenet() -> str:
     except UserError as error:
         return str(error)
     return ""
+
+
+def _equal_costs(preset: Preset) -> dict[float, list[Experiment]]:
+    """The random samples at each cost of the preset."""
+    assert preset.equal_cost_sample is not None
+    return {c: preset.equal_cost_experiments(c) for c in preset.equal_cost_sample.c}
 
 
 def _one_row(name: str, experiments: list[Experiment]) -> Series:

@@ -55,8 +55,9 @@ def lengths(preset: Preset) -> dict[tuple[int, int], list[Experiment]]:
 def scattered(preset: Preset) -> list[Experiment]:
     """Twenty random networks, the extremes among them, once each."""
     sample = RandomSample(models=_RANDOM, seed=_RANDOM_SEED)
-    drawn = [e.scale for e in preset.model_copy(update={"random_sample": sample}).random_experiments()]
-    return [preset.experiment(scale, SEEDS[0]) for scale in (*drawn, *EXTREMES)]
+    drawn = preset.model_copy(update={"random_sample": sample}).random_experiments()
+    seeded = [e.model_copy(update={"seed": SEEDS[0]}) for e in drawn]
+    return [*seeded, *(preset.experiment(scale, SEEDS[0]) for scale in EXTREMES)]
 
 
 def others(preset: Preset) -> dict[str, list[Experiment]]:

@@ -36,7 +36,7 @@ def trained_models(study: Study) -> Models:
     preset, formula, reason = study.preset, None, "the preset has no random sample"
     planned, frames = {GIANTS: study.series("fig1").all()}, {}
     if preset.equal_cost_sample:
-        planned[EQUAL_COST] = preset.equal_cost_experiments()
+        planned[EQUAL_COST] = [e for c in preset.equal_cost_sample.c for e in preset.equal_cost_experiments(c)]
     if preset.random_sample:
         planned[SAMPLE] = preset.random_experiments()
         frames[SAMPLE], formula, reason = _random_sample(study)
