@@ -165,7 +165,8 @@ def workers_of(process):
     """The worker processes under ``process``."""
     try:
         children = psutil.Process(process.pid).children(recursive=True)
-        return [c for c in children if "spawn_main" in " ".join(c.cmdline())]
+        servers = {c.pid for c in children if "forkserver" in " ".join(c.cmdline())}
+        return [c for c in children if c.ppid() in servers or "spawn_main" in " ".join(c.cmdline())]
     except psutil.Error:
         return []
 

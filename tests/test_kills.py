@@ -6,7 +6,7 @@ import time
 import pytest
 from soak import Soak, results, start
 
-KILLS = 10
+KILLS = 4
 
 
 @pytest.fixture(scope="module")

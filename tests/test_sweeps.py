@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import cache
 from multiprocessing import get_context
 
+import psutil
 import pytest
 import torch
 
@@ -211,8 +212,9 @@ def test_a_worker_that_dies_idle_is_replaced_before_the_next_run():
     executor = local.LocalExecutor(["cpu"], threads=1)
     try:
         first = executor.submit(its_own_process).result()
-        os.kill(first, signal.SIGKILL)
-        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+        worker = psutil.Process(first)
+        worker.kill()
+        psutil.wait_procs([worker])
         assert executor.submit(its_own_process).result() != first
     finally:
         executor.close()

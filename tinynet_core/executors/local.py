@@ -7,6 +7,7 @@ at any moment takes nothing with it.
 import os
 import pickle
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -20,14 +21,16 @@ from typing import Any
 from tinynet_core.executors import ExecutorError, WorkerDied
 from tinynet_core.resources import Resources, cores
 
-_CONTEXT = get_context("spawn")
+_CONTEXT: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
+_IMPORTED = ["torch._dynamo", "safetensors.torch", "tinynet_core.training.engine", "tinynet_core.executors.attempt"]
+"""What the server that workers are forked off has imported once for all of them."""
 _STARTING = threading.Lock()  # multiprocessing's table of children is not for several threads
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _START_ATTEMPTS = 3
 
 
 class LocalExecutor:
-    """One spawned process per entry of ``devices``, with ``threads`` threads each, kept from run to run."""
+    """One process per entry of ``devices``, with ``threads`` threads each, kept from run to run."""
 
     def __init__(self, devices: list[str], threads: int) -> None:
         self.capacity = len(devices)
@@ -104,7 +107,9 @@ class _Worker:
             with _STARTING:
                 if self._ended:
                     raise ExecutorError("the workers were ended")
-                process = _CONTEXT.Process(target=_serve, args=(other, *self._arguments), name="tinynet-worker")
+                _CONTEXT.set_forkserver_preload(_IMPORTED)
+                arguments = (other, *self._arguments, dict(os.environ))
+                process = _CONTEXT.Process(target=_serve, args=arguments, name="tinynet-worker")
                 # A signal to the whole process group waits until the worker can heed it.
                 before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
                 try:
@@ -155,8 +160,12 @@ def _exit_name(code: int) -> str:
     return f"{name}, as it does when memory runs out" if name == "SIGKILL" else name
 
 
-def _serve(connection: Connection, stop: Any, steps: Any, device: str, threads: int) -> None:
+def _serve(
+    connection: Connection, stop: Any, steps: Any, device: str, threads: int, environment: dict[str, str]
+) -> None:
     """The worker: runs what comes through the pipe, until the pipe or the driver ends."""
+    os.environ.clear()  # of the server it was forked off, which may be older
+    os.environ.update(environment)
     asked = False
 
     def note(*_) -> None:

@@ -6,8 +6,10 @@ lost, or asked back by a scheduler, does not count as having died.
 
 import logging
 import os
+import shlex
 import signal
 import socket
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -21,6 +23,13 @@ from tinynet_core.resources import Resources, folder_for_sockets
 _BEHIND = 70
 """Bytes that Ray puts behind its folder in the path of a socket."""
 _PASSED_ON = ("TINYNET_CACHE", "TINYNET_IMAGENET", "TINYNET_COCO")
+
+
+def _environment() -> dict[str, Any]:
+    """What the workers are given. Ray leaves a space in the path of Python to the shell, which takes it for an end."""
+    found: dict[str, Any] = {"env_vars": {name: os.environ[name] for name in _PASSED_ON if name in os.environ}}
+    quoted = shlex.quote(sys.executable)
+    return found if quoted == sys.executable else found | {"py_executable": quoted}
 
 
 class RayExecutor:
@@ -48,7 +57,7 @@ class RayExecutor:
             num_cpus=resources.cpus,
             num_gpus=share,
             max_retries=0,
-            runtime_env={"env_vars": {name: os.environ[name] for name in _PASSED_ON if name in os.environ}},
+            runtime_env=_environment(),
         )(_on_node)
         self._refs: dict[Future, Any] = {}
 
