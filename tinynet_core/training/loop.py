@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tinynet_core.errors import UserError
 from tinynet_core.training import checkpoint
+from tinynet_core.training.depthwise import with_fast_gradients
 from tinynet_core.training.ema import EMA
 from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.team import team
@@ -76,6 +77,8 @@ class Loop(ABC):
         torch.manual_seed(_mix(seed, _INITIAL))
         self.recipe, self.seed, self.device, self.train_images = recipe, seed, device, train_images
         self.model = build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if device.type == "cpu" and not compiled:
+            with_fast_gradients(self.model)
         self.forward = team().wrap(torch.compile(self.model) if compiled else self.model)  # type: ignore[arg-type]
         self.ema = EMA(self.model, recipe.ema_decay, recipe.ema_warmup)
         self.optimizer = _optimizer(self.model, recipe)
