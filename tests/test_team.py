@@ -55,7 +55,7 @@ def one_thread():
 
 
 def test_with_batch_norm_the_accuracy_is_within_the_seed_spread_and_a_stop_changes_nothing(tmp_path, one_thread):
-    alone = [ddp.train(None, False, seed).curve[-1]["raw_top1"] for seed in range(4)]
+    alone = [ddp.train(None, False, seed).curve[-1]["raw_top1"] for seed in range(3)]
     whole = trained(tmp_path / "whole.pt", False, 0, True)
     together = whole["curve"][-1]["raw_top1"]
     assert min(alone) > 0.4  # it learns: a quarter is chance
