@@ -4,9 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from tinynet_core import Base, Experiment, GlyphDataset, Recipe, Scale, network, sample_scales
-from tinynet_core.data import ImageNetDataset
-from tinynet_core.estimate import Rate, estimate, estimate_rate, makespan, measure_rate, rate_from_records
+from tinynet_core import Base, Experiment, GlyphDataset, Recipe, sample_scales
+from tinynet_core.estimate import Rate, estimate, makespan, rate_from_records
 from tinynet_core.record import Record, provenance
 
 BASE = Base(32, 0.35, 4)
@@ -84,62 +83,6 @@ def test_only_like_records_count():
     assert rate_from_records([*records, *strange], wanted[0], "cpu").models == 7
 
 
-def test_timed_steps_give_a_rate():
-    wanted = experiments(2, batch_size=8)
-    rate = measure_rate(wanted, "cpu")
-    assert min(rate.seconds_per_block, rate.seconds_per_mac) >= 0
-    assert math.isfinite(rate.spread)
-    assert "2 of the models, timed now on cpu" in rate.source
-    assert all(1e-2 < rate.seconds(e) < 1e4 for e in wanted)  # 96 steps of a small network
-
-
-def test_models_from_the_smallest_to_the_largest_are_timed(monkeypatch):
-    timed = []
-
-    def steps(experiment, device, threads):
-        timed.append(experiment.cost()["macs"])
-        return 32, [truth(experiment, 2e-3, 4e-10) / 24] * 3
-
-    monkeypatch.setattr("tinynet_core.estimate._time_steps", steps)
-    wanted = experiments(21)
-    rate = measure_rate([*wanted, *wanted], "cpu")
-    assert timed == sorted(e.cost()["macs"] for e in wanted)[::5]
-    assert rate.seconds_per_block == pytest.approx(2e-3)
-    assert rate.seconds_per_mac == pytest.approx(4e-10)
-    assert rate.spread == pytest.approx(0, abs=1e-6)
-
-
-def test_timing_leaves_the_number_of_threads_alone():
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        measure_rate(experiments(1, batch_size=8), "cpu")
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_a_large_batch_is_timed_in_part():
-    """A step of 1024 ImageNet images takes minutes on a CPU; two images tell the rate."""
-    recipe = Recipe(epochs=100, batch_size=1024)
-    dataset = ImageNetDataset(classes=100, class_seed=0, train_per_class=500, side=64)
-    big = Experiment(network="efficientnet_b0", scale=Scale(0.5, 1, 1), dataset=dataset, recipe=recipe)
-    rate = measure_rate([big], "cpu")
-    macs = network("efficientnet_b0", Scale(0.5, 1, 1), 100).complexity().macs
-    images = 100 * 48 * 1024
-    assert rate.seconds(big) == pytest.approx(4800 * 20 * rate.seconds_per_block + macs * images * rate.seconds_per_mac)
-
-
-def test_records_come_before_timing(monkeypatch):
-    wanted = experiments(5)
-    monkeypatch.setattr("tinynet_core.estimate.measure_rate", lambda *_: pytest.fail("timed in spite of records"))
-    assert estimate_rate(wanted, [record(e, 5.0) for e in wanted], "cpu").models == 5
-    monkeypatch.setattr("tinynet_core.estimate.measure_rate", lambda chosen, device, threads: (len(chosen), device))
-    assert estimate_rate(wanted, [], "cpu") == (5, "cpu")
-
-
 def test_estimate_is_the_schedule_of_the_rates_with_their_spread():
     wanted = experiments(5)
     rate = Rate(2e-3, 4e-10, 0.25, 5, "somewhere")
@@ -147,13 +90,6 @@ def test_estimate_is_the_schedule_of_the_rates_with_their_spread():
     assert found.seconds == makespan([truth(e, 2e-3, 4e-10) for e in wanted], 2)
     assert (found.low, found.high) == (found.seconds / 1.25, found.seconds * 1.25)
     assert found.source == "somewhere"
-
-
-def test_experiments_that_one_line_cannot_hold_are_refused():
-    with pytest.raises(ValueError, match="at least one experiment"):
-        measure_rate([])
-    with pytest.raises(ValueError, match="one data set and one batch size"):
-        estimate_rate([*experiments(1), *experiments(1, batch_size=64)], [])
 
 
 def best_makespan(seconds, workers):

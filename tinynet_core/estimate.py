@@ -1,4 +1,4 @@
-"""How long a sweep will take: a rate fitted on records or on a few steps timed now, and the schedule of the workers.
+"""How long a sweep will take: a rate fitted on records of this machine, and the schedule of the workers.
 
 Small networks are not bound by arithmetic alone: every layer costs time of its own. So a step has a part for each block
 and a part for each multiply-add, which on 24 models of the reduced study halves the error of the multiply-adds alone.
@@ -11,15 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinynet_core.data import Dataset, ImageNetDataset, ImageSet
 from tinynet_core.experiments import Experiment
 from tinynet_core.record import Record, provenance
 
 MIN_RECORDS = 5
-MODELS, EPOCHS, STEPS = 5, 3, 3
-"""What is timed: so many models, of each so many epochs of so many steps."""
-CPU_MACS_PER_STEP = 500_000_000
-"""Forward multiply-adds of a step timed on a CPU, a fraction of a second; of larger batches a part is timed."""
 LIBRARY_BLOCKS = 20
 """Blocks of a network that a library builds and that has no specification: as many as EfficientNet-B0 has."""
 
@@ -79,14 +74,6 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     return max(loads)
 
 
-def estimate_rate(
-    experiments: Sequence[Experiment], records: Iterable[Record], device: str = "auto", threads: int = 1
-) -> Rate:
-    """From the ``records`` that are like ``experiments`` where there are enough of them, else measured now."""
-    like = _one_kind(experiments)[0]
-    return rate_from_records(records, like, device) or measure_rate(experiments, device, threads)
-
-
 def rate_from_records(records: Iterable[Record], like: Experiment, device: str = "auto") -> Rate | None:
     """Fitted on finished records of this device with the data set and the batch size of ``like``.
 
@@ -106,39 +93,12 @@ def rate_from_records(records: Iterable[Record], like: Experiment, device: str =
     return Rate(per_block, per_mac, spread, len(fit), f"{len(fit)} finished records on {name}")
 
 
-def measure_rate(experiments: Sequence[Experiment], device: str = "auto", threads: int = 1) -> Rate:
-    """Fitted on a few short epochs, on random images, of five of ``experiments`` from the smallest to the largest.
-
-    One process of so many threads, a few seconds. Several workers on one machine are slower than that, each for
-    itself, since they share its memory.
-    """
-    by_cost = [e for _, e in sorted({e.cost()["macs"]: e for e in _one_kind(experiments)}.items())]
-    chosen = sorted({round(i) for i in np.linspace(0, len(by_cost) - 1, MODELS)})
-    design, seconds = [], []
-    for experiment in (by_cost[i] for i in chosen):
-        images, timed = _time_steps(experiment, device, threads)
-        design += [(_blocks(experiment), experiment.cost()["macs"] * images)] * len(timed)
-        seconds += timed
-    per_block, per_mac, spread = _fit(np.array(design, dtype=float), np.array(seconds))
-    source = f"short training of {len(chosen)} of the models, timed now on {provenance(device)['device']}"
-    return Rate(per_block, per_mac, spread, len(chosen), source)
-
-
 def by_kind(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
     """``experiments`` in groups that can be estimated together: of one data set and one batch size."""
     groups: dict[tuple, list[Experiment]] = {}
     for experiment in experiments:
         groups.setdefault(_kind(experiment), []).append(experiment)
     return list(groups.values())
-
-
-def _one_kind(experiments: Sequence[Experiment]) -> Sequence[Experiment]:
-    """``experiments``, or ``ValueError`` where none are given or one line cannot hold them all."""
-    if not experiments:
-        raise ValueError("experiments must hold at least one experiment")
-    if len({_kind(e) for e in experiments}) > 1:
-        raise ValueError("experiments must share one data set and one batch size to be estimated together")
-    return experiments
 
 
 def _kind(experiment: Experiment) -> tuple:
@@ -171,52 +131,3 @@ def _fit(design: np.ndarray, seconds: np.ndarray) -> tuple[float, float, float]:
         expected = design @ coefficients
     spread = np.sqrt(((seconds / expected - 1) ** 2).sum() / max(1, len(seconds) - 2))
     return float(coefficients[0]), float(coefficients[1]), float(spread)
-
-
-def _time_steps(experiment: Experiment, device: str, threads: int) -> tuple[int, list[float]]:
-    """Images in a timed step, and the seconds of a step in each of ``EPOCHS`` epochs, with its share of evaluation."""
-    import torch
-
-    from tinynet_core.training.engine import Run
-    from tinynet_core.training.loop import pick_device
-
-    spec, recipe, target = experiment.spec(), experiment.recipe, pick_device(device)
-    batch = recipe.batch_size
-    if target.type == "cpu":
-        batch = min(batch, max(2, CPU_MACS_PER_STEP // experiment.cost()["macs"]))
-    part = recipe.norm_batch if recipe.norm_batch and batch % recipe.norm_batch == 0 else None
-    calm = recipe.model_copy(
-        update={"batch_size": batch, "norm_batch": part, "lr": 1e-9}
-    )  # random labels must not end in NaN
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        run = Run(
-            lambda: spec.build(recipe.dropout), spec.resolution, _random_images(experiment, batch), calm, 0, target
-        )
-        seconds = []
-        for _ in range(1 + EPOCHS):  # the first allocates memory and chooses kernels
-            start = run.outcome.wall_s
-            run.train_epoch()
-            seconds.append((run.outcome.wall_s - start) / STEPS)
-    finally:
-        torch.set_num_threads(before)
-    return batch, seconds[1:]
-
-
-def _random_images(experiment: Experiment, batch: int) -> ImageSet:
-    """Noise of the data set's stored size, for ``STEPS`` batches, with its share of validation images."""
-    dataset, rng = experiment.dataset, np.random.default_rng(0)
-    side, validation = _stored(dataset)
-    train = STEPS * batch
-    count = train + max(1, round(train * validation / dataset.train_images))
-    images = rng.integers(0, 256, (count, side, side, 3)).astype(np.uint8)
-    labels = rng.integers(0, dataset.classes, count)
-    return ImageSet(images[:train], labels[:train], images[train:], labels[train:], "")
-
-
-def _stored(dataset: Dataset) -> tuple[int, int]:
-    """Side of a stored image in pixels, and the number of validation images."""
-    if isinstance(dataset, ImageNetDataset):
-        return dataset.side, dataset.val_images
-    return dataset.resolution, dataset.val_images

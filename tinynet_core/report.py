@@ -7,7 +7,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from tinynet_core.complexity import CostedRow
-from tinynet_core.estimate import Estimate, Rate
+from tinynet_core.estimate import MIN_RECORDS, Rate, estimate
 from tinynet_core.experiments import Experiment
 from tinynet_core.networks.traced import Specification
 from tinynet_core.shrinking import Shrunk
@@ -99,25 +99,31 @@ def shrunk_json(result: Shrunk, source: str, head: str | None, classes: int) -> 
     )
 
 
-def plan_table(todo: list[Experiment], rate: Rate, total: Estimate, workers: int) -> str:
-    """What a sweep would train, one line a model, with the time of each and of all."""
-    lines = [
-        f"{'key':<14}{'network':<18}{'r':>7}{'d':>7}{'w':>7}{'seed':>6}{'px':>6}{'MACs':>10}{'params':>10}{'time':>9}"
-    ]
+def plan_table(todo: list[Experiment], rate: Rate | None, workers: int) -> str:
+    """What a sweep would train, one line a model, with the time of each and of all where ``rate`` is known."""
+    lines = [f"{'key':<14}{'network':<18}{'r':>7}{'d':>7}{'w':>7}{'seed':>6}{'px':>6}{'MACs':>10}{'params':>10}"]
+    lines[0] += f"{'time':>9}" if rate else ""
     for e in todo:
         scale, cost = e.spec().scale, e.cost()
         multipliers = "".join(f"{x:>7.3f}" for x in (scale.r, scale.d, scale.w)) if scale else " " * 21
         lines.append(
             f"{e.key[:12]:<14}{e.network:<18}{multipliers}{e.seed:>6}{cost['resolution']:>6}"
-            f"{cost['macs'] / 1e6:>9.2f}M{cost['params'] / 1e6:>9.3f}M{_interval(rate.seconds(e)):>13}"
+            f"{cost['macs'] / 1e6:>9.2f}M{cost['params'] / 1e6:>9.3f}M"
+            + (f"{_interval(rate.seconds(e)):>13}" if rate else "")
         )
     macs = sum(e.work for e in todo)
-    lines.append(
-        f"{len(todo)} models, {macs:.3g} multiply-adds of forward passes. "
+    lines.append(f"{len(todo)} models, {macs:.3g} multiply-adds of forward passes. {_time(todo, rate, workers)}")
+    return "\n".join(lines)
+
+
+def _time(todo: list[Experiment], rate: Rate | None, workers: int) -> str:
+    if rate is None:
+        return f"No time is estimated: that takes {MIN_RECORDS} finished records of such trainings on this machine."
+    total = estimate(todo, rate, workers)
+    return (
         f"Estimated time on this machine, {workers} at a time: {_interval(total.seconds)} "
         f"({_interval(total.low)} to {_interval(total.high)}), from {total.source}."
     )
-    return "\n".join(lines)
 
 
 def _interval(seconds: float) -> str:

@@ -32,7 +32,7 @@ store_option = click.option(
 @click.option("--page", "pages", multiple=True, metavar="PAGE", help="Only what this page needs; may be repeated.")
 @click.option("--retry-failed", is_flag=True, help="Train again what is recorded as failed.")
 @click.option("--retry-stale", is_flag=True, help="Train again what another version of training or of the data gave.")
-@click.option("--dry-run", is_flag=True, help="List what would be trained, its multiply-adds and an estimated time.")
+@click.option("--dry-run", is_flag=True, help="List what would be trained, and estimate the time from records.")
 def sweep_command(
     preset: str,
     store: str,
@@ -109,7 +109,7 @@ def _plan(study, todo, after, workers: int | None) -> str:
     import torch
 
     from tinynet_core.errors import UserError
-    from tinynet_core.estimate import by_kind, estimate, estimate_rate
+    from tinynet_core.estimate import by_kind, rate_from_records
     from tinynet_core.experiments import Experiment
     from tinynet_core.report import plan_table
     from tinynet_core.resources import cores
@@ -121,12 +121,11 @@ def _plan(study, todo, after, workers: int | None) -> str:
         lanes = len(resources.devices(cores(), torch.cuda.device_count()))
     except UserError as error:
         lanes = max(1, cores() // resources.cpus)
-        notes.append(f"{error}: the time is that of its processor, which is not what this preset is for.")
+        notes.append(f"{error}: this preset is not for this machine.")
     lanes = workers or resources.workers or lanes
     tables = []
     for alike in by_kind([e for e in todo if type(e) is Experiment]):
-        rate = estimate_rate(alike, study.store.records(), threads=min(resources.cpus, cores()))
-        tables.append(plan_table(alike, rate, estimate(alike, rate, lanes), lanes))
+        tables.append(plan_table(alike, rate_from_records(study.store.records(), alike[0]), lanes))
     if getattr(study.preset.dataset, "stream", False):
         notes.append("The time to decode the images on the way is not in it.")
     notes += [f"Then, not in the time: {task.label}." for task in after]

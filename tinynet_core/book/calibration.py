@@ -1,11 +1,16 @@
 """The trainings by which recipe and data of the published study were chosen; the study uses none of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+
+import numpy as np
 
 from tinynet_core.experiments import Experiment
 from tinynet_core.presets import Preset, RandomSample
+from tinynet_core.record import Record
 from tinynet_core.scale import Scale
+from tinynet_core.spread import Spread, log_odds, seed_spread
+from tinynet_core.store import Store
 
 SEEDS = (100, 101, 102)
 """Of every network that is trained again; the study counts from 0."""
@@ -62,3 +67,121 @@ def scattered(preset: Preset) -> list[Experiment]:
 def others(preset: Preset) -> dict[str, list[Experiment]]:
     """ResNet-50 and GhostNet-A at the preset's size."""
     return {name: [preset.named(name, seed=seed) for seed in SEEDS[:2]] for name in ("resnet50", "ghostnet_a")}
+
+
+WANTED_SPREAD = 0.08
+"""Largest pooled standard deviation between seeds, in log odds."""
+WANTED_BASELINE, WANTED_SMALLEST, WANTED_OTHERS = (0.80, 0.92), 0.45, (0.50, 0.92)
+
+
+def page(preset: Preset, store: Store) -> str:
+    """The tables of the calibration page in Markdown, from the records that ``store`` has so far."""
+    return "\n\n".join(
+        [_summary(preset, store), _graded(preset, store), _epochs(preset, store), _lengths(preset, store)]
+    )
+
+
+def _found(store: Store, experiments: Sequence[Experiment]) -> list[Record]:
+    return [record for record in map(store.get, experiments) if record is not None]
+
+
+def _top1(records: Sequence[Record]) -> list[float]:
+    return [record.metrics["top1"] for record in records if record.done]
+
+
+def _spread(preset: Preset, groups: Mapping[str, Sequence[Record]]) -> Spread:
+    images = preset.dataset.val_images
+    return seed_spread({name: log_odds(_top1(records), images) for name, records in groups.items()})
+
+
+def _summary(preset: Preset, store: Store) -> str:
+    groups = {name: _found(store, experiments) for name, experiments in graded(preset).items()}
+    random, planned = _found(store, scattered(preset)), scattered(preset)
+    chance = 1 / preset.dataset.classes
+    lines = [
+        ("spread between seeds, log odds", f"at most {WANTED_SPREAD}", _said(_spread(preset, groups))),
+        ("baseline", f"{_range(WANTED_BASELINE)}", _percent(_top1(groups["c = 1"]))),
+        ("network at 1/16 of the cost", f"at least {WANTED_SMALLEST:.0%}", _percent(_top1(groups["c = 1/16"]))),
+        (
+            f"random networks above three times chance, {3 * chance:.1%}",
+            f"all {len(planned)}",
+            f"{sum(top1 > 3 * chance for top1 in _top1(random))} of {len(random)} trained so far, "
+            + (f"the least {min(_top1(random)):.1%}" if _top1(random) else "none yet"),
+        ),
+    ]
+    for name, experiments in others(preset).items():
+        lines.append((name, _range(WANTED_OTHERS), _percent(_top1(_found(store, experiments)))))
+    return _table(("what", "wanted", "found"), lines)
+
+
+def _graded(preset: Preset, store: Store) -> str:
+    lines = []
+    for name, experiments in graded(preset).items():
+        records = _found(store, experiments)
+        spec = experiments[0].spec()
+        own = _spread(preset, {name: records})
+        seconds = f"{np.mean([record.wall_s for record in records]):.0f}" if records else "not yet trained"
+        mean = float(np.mean(_top1(records))) if _top1(records) else 0.5
+        lines.append(
+            (
+                name,
+                f"{spec.resolution}",
+                f"{spec.complexity().macs / 1e6:.3g}",
+                _percent(_top1(records)),
+                f"{100 * own.at(mean).sd:.1f}" if own.known else "",
+                f"{own.sd:.3f}" if own.known else "",
+                seconds,
+            )
+        )
+    head = ("network", "input (px)", "MACs (millions)", "top-1 by seed", "SD (points)", "SD (log odds)", "seconds")
+    return "**Three seeds each.** " + _source(store) + "\n\n" + _table(head, lines)
+
+
+def _epochs(preset: Preset, store: Store) -> str:
+    """Mean top-1 after each epoch; all but the last over a part of the validation images."""
+    lines = []
+    for name, experiments in graded(preset).items():
+        curves = [[row["ema_top1"] for row in record.curve] for record in _found(store, experiments)]
+        means = [f"{x:.1%}" for x in np.mean(curves, axis=0)] if curves else [""] * preset.recipe.epochs
+        lines.append((name, *means))
+    head = ("network", *(f"epoch {i}" for i in range(1, preset.recipe.epochs + 1)))
+    part = preset.recipe.curve_images or preset.dataset.val_images
+    said = f"**Accuracy by epoch**, mean of the seeds; until the last epoch over the first {part} validation images."
+    return said + "\n\n" + _table(head, lines)
+
+
+def _lengths(preset: Preset, store: Store) -> str:
+    lines = []
+    for (images, epochs), experiments in lengths(preset).items():
+        records = _found(store, experiments)
+        own = _spread(preset, {"": records})
+        lines.append((f"{images:,}", f"{epochs}", _percent(_top1(records)), f"{own.sd:.3f}" if own.known else ""))
+    head = ("training images", "epochs", "top-1 by seed", "SD (log odds)")
+    return "**Shorter trainings** of the network at a quarter of the cost.\n\n" + _table(head, lines)
+
+
+def _source(store: Store) -> str:
+    made = [record.provenance for record in store.records()]
+    if not made:
+        return "No training was made yet."
+    commits = ", ".join(f"`{commit[:10]}`" for commit in sorted({str(source.get("commit")) for source in made}))
+    return f"{len(made)} trainings, one thread each, at commits {commits}."
+
+
+def _said(spread: Spread) -> str:
+    if not spread.known:
+        return "not yet known"
+    return f"{spread.sd:.3f} [{spread.low:.3f}, {spread.high:.3f}], {spread.freedom} degrees of freedom"
+
+
+def _percent(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.1%}" for value in values) or "not yet trained"
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.0%} to {ends[1]:.0%}"
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = "|" + "---|" * len(head)
+    return "\n".join(["| " + " | ".join(head) + " |", rule, *("| " + " | ".join(line) + " |" for line in lines)])

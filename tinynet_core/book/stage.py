@@ -9,7 +9,7 @@ import matplotlib
 import nbformat
 import pandas as pd
 
-from tinynet_core.book import provenance
+from tinynet_core.book import calibration, provenance
 from tinynet_core.book.conclusions import at_a_glance, conclusions, how_to_check, next_steps, page_name, standing
 from tinynet_core.book.explorer import write_explorer
 from tinynet_core.book.firmness import firmness
@@ -24,7 +24,7 @@ from tinynet_core.paper.claims import Verdict, ledger
 from tinynet_core.paper.questions import answered
 from tinynet_core.presets import Preset, load_preset, project_root
 from tinynet_core.release import CARD, release
-from tinynet_core.spread import seed_spread
+from tinynet_core.store import Store
 from tinynet_core.study import Study
 
 EXTRA = "_extra"
@@ -80,7 +80,7 @@ def stage(
     firm = f"Not known: {' and '.join(behind)} failed." if behind else firmness(study)
     _fill(folder / "conclusions.md", firm, "firmness")
     _fill(folder / "conclusions.md", next_steps(), "next steps")
-    _fill(folder / "calibration.md", _calibration_table(root / "book" / "calibration.csv"))
+    _fill(folder / "calibration.md", _calibration(root))
     _fill(folder / "dataset.md", NO_RELEASE if stale or failed else _dataset(study, folder / "dataset"))
     _fill(folder / "api.md", public_names())
     _fill(folder / "preset_schema.md", preset_schema())
@@ -280,41 +280,5 @@ def _verdict_picture(table: pd.DataFrame, folder: Path, preset: Preset) -> str:
     )
 
 
-def _calibration_table(path: Path) -> str:
-    """What the runs of a preset came to, or that it was not measured since the preset changed."""
-    if not path.exists():
-        return f"*Not measured for the present preset: `book/{path.name}` is not there.*"
-    frame = pd.read_csv(path)
-    preset = load_preset(frame.preset[0])
-    wanted = len(preset.random_experiments())
-    models, compared = frame[frame.role == "random"], frame[frame.role == "compared"]
-    done, chance = models[models.status == "done"], 1 / preset.dataset.classes
-    learned = int((done.top1 > 3 * chance).sum())
-    seeds = {str(name): runs.top1 for name, runs in compared[compared.status == "done"].groupby("model")}
-    baseline = 100 * seeds["Baseline EfficientNet-B0"]
-    minutes = models.wall_s.mean() * wanted / 2 / 60
-    rows = (
-        (f"spread between seeds, {len(seeds)} networks of Table 3", "below 5 points", str(seed_spread(seeds))),
-        (f"random models above {3 * chance:.0%}", "90%", f"{learned} of {len(models)} ({learned / len(models):.0%})"),
-        ("top-1 of the baseline, each seed", "70-90%", ", ".join(f"{top1:.1f}%" for top1 in baseline)),
-        ("failed random models", "", f"{len(models) - len(done)} of {len(models)}"),
-        ("top-1 of the random models", "", _quartiles(100 * done.top1, "%")),
-        ("seconds a random model on one core", "", _quartiles(models.wall_s, "s")),
-        (f"{wanted} models on two cores", "120 min", f"{minutes:.0f} min, from the mean"),
-    )
-    head = "| what | wanted | found |\n|---|---|---|\n"
-    commits = ", ".join(f"`{str(c)[:10]}`" for c in sorted(set(frame.commit)))
-    edited = int((~frame.clean.astype(bool)).sum())
-    return (
-        head
-        + "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        + f"\n\nThe spread is the pooled standard deviation with its 95% interval. The random models are the first "
-        f"{len(models)} of the preset's sample of {wanted}, in its order, on {', '.join(sorted(set(frame.device)))}. "
-        f"Commits {commits}; {edited} of the {len(frame)} runs started while files of the checkout were being edited."
-    )
-
-
-def _quartiles(values: pd.Series, unit: str) -> str:
-    low, median, high = values.quantile([0.25, 0.5, 0.75])
-    spread = f"quartiles {low:.0f} and {high:.0f}{unit}, range {values.min():.0f} to {values.max():.0f}{unit}"
-    return f"median {median:.0f}{unit}, {spread}"
+def _calibration(root: Path) -> str:
+    return calibration.page(load_preset("creatures"), Store(root / "results" / "calibration"))
