@@ -58,7 +58,7 @@ def test_every_key_of_every_preset_has_a_row():
         content = yaml.safe_load((project_root() / "presets" / f"{name}.yaml").read_text(encoding="utf-8"))
         for path in paths(content):
             assert f"| `{path.split('.')[-1]}` |" in table, path
-    assert len(re.findall("^## ", table, re.M)) == len(parts()) == 15
+    assert len(re.findall("^## ", table, re.M)) == len(parts()) == 17
 
 
 def paths(content, above=""):
