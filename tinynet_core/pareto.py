@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
+from tinynet_core.sampling import sample_scales
 from tinynet_core.scale import PAPER_BASE, Base
 from tinynet_core.screening import screen
-from tinynet_core.sweeps import sample_scales
 
 
 def frontier(macs: ArrayLike, accuracy: ArrayLike, fraction: float = 0.2, seed: int = 0) -> np.ndarray:

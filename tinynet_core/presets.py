@@ -16,9 +16,9 @@ from tinynet_core.networks.ghostnet import BASES as GHOSTNETS
 from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS_SHRUNK
 from tinynet_core.networks.resnet import NAMES as RESNETS
 from tinynet_core.resources import Resources
+from tinynet_core.sampling import sample_scales, sample_scales_at
 from tinynet_core.scale import PAPER_BASE, Base, Scale
 from tinynet_core.shrinking import Method, shrink, solve_width
-from tinynet_core.sweeps import sample_scales, sample_scales_at
 from tinynet_core.training.recipe import Recipe
 
 BASELINE = "efficientnet_b0"

@@ -20,8 +20,6 @@ from tinynet_core.executors.stopping import StopSignals
 from tinynet_core.experiments import Task
 from tinynet_core.record import Record, execute, failed
 from tinynet_core.resources import Resources, cores, launched
-from tinynet_core.sampling import sample_scales as sample_scales
-from tinynet_core.sampling import sample_scales_at as sample_scales_at
 from tinynet_core.store import Store, StoreError
 
 _TICK_S = 0.5
