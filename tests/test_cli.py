@@ -150,7 +150,7 @@ def test_export_writes_a_checked_file(tmp_path):
         (["shrink", "resnet50", "--macs", "1G", "--resolution", "96"], "--resolution is for a network of your own"),
         (["export", "tinynet_e", "net.txt"], "net.txt"),
         (["export", "tinynet_e", "x.onnx", "--weights", "nowhere.pth"], "nowhere.pth"),
-        (["sweep", "nothing"], "error: unknown preset 'nothing', known: imagenet100, imagenet1k, reduced, smoke"),
+        (["sweep", "nothing"], "error: unknown preset 'nothing', known: creatures, imagenet100, imagenet1k, reduced"),
         (["book", "nothing"], "error: unknown preset 'nothing'"),
         (["sweep", "smoke", "--store", "/dev/null/x"], "error: store /dev/null/x cannot be written"),
         (["sweep", "smoke", "--workers", "0"], "0 is not in the range"),
