@@ -18,6 +18,7 @@ PAGES = [
         "dataset",
         "claims",
         "calibration",
+        "plan",
         "runs",
         "references",
         "performance",
