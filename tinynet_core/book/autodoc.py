@@ -1,7 +1,7 @@
 """A Sphinx extension: signatures and docstrings as the pages of the API show them.
 
 The fields of a pydantic model are listed as parameters with their bounds, in place of a signature in pydantic's
-own words; array-likes are called so, in place of the union of ten types that they stand for.
+own words; array-likes and data sets are called so, in place of the union of types that they stand for.
 """
 
 import inspect
@@ -15,11 +15,16 @@ from pydantic.fields import FieldInfo
 from sphinx.util.typing import stringify_annotation
 
 from tinynet_core.book.reference import bounds, meaning
+from tinynet_core.data import Dataset, DetectionDataset
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-_ARRAY_LIKE = stringify_annotation(ArrayLike, "smart")
+_NAMED = {
+    stringify_annotation(union, "smart"): name
+    for name, union in (("ArrayLike", ArrayLike), ("Dataset", Dataset), ("DetectionDataset", DetectionDataset))
+}
+"""Unions by what they are called, as Sphinx writes them out."""
 
 
 def setup(app: "Sphinx") -> dict[str, bool]:
@@ -34,7 +39,9 @@ def _signature(_app, _what: str, _name: str, documented: Any, _options, argument
         return "", None
     if arguments is None:
         return None
-    return arguments.replace(_ARRAY_LIKE, "ArrayLike"), returned
+    for union, name in _NAMED.items():
+        arguments = arguments.replace(union, name)
+    return arguments, returned
 
 
 def _docstring(_app, _what: str, _name: str, documented: Any, _options, lines: list[str]) -> None:

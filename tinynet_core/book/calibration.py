@@ -37,6 +37,7 @@ EXTREMES = (
 """About the smallest and the largest resolution, depth and width that a random sample has."""
 LENGTHS = ((8_000, 6), (6_000, 8), (8_000, 8))
 """Training images and epochs that were compared on the network at a quarter of the cost."""
+LABELS = {"resnet50": "ResNet-50", "ghostnet_a": "GhostNet-A"}
 _RANDOM, _RANDOM_SEED = 14, 1000
 
 
@@ -66,7 +67,7 @@ def scattered(preset: Preset) -> list[Experiment]:
 
 def others(preset: Preset) -> dict[str, list[Experiment]]:
     """ResNet-50 and GhostNet-A at the preset's size."""
-    return {name: [preset.named(name, seed=seed) for seed in SEEDS[:2]] for name in ("resnet50", "ghostnet_a")}
+    return {name: [preset.named(name, seed=seed) for seed in SEEDS[:2]] for name in LABELS}
 
 
 WANTED_SPREAD = 0.08
@@ -110,7 +111,7 @@ def _summary(preset: Preset, store: Store) -> str:
         ),
     ]
     for name, experiments in others(preset).items():
-        lines.append((name, _range(WANTED_OTHERS), _percent(_top1(_found(store, experiments)))))
+        lines.append((LABELS[name], _range(WANTED_OTHERS), _percent(_top1(_found(store, experiments)))))
     return _table(("what", "wanted", "found"), lines)
 
 
