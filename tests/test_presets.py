@@ -33,6 +33,15 @@ def test_every_preset_loads_and_names_itself(name):
     assert [e.network for e in preset.named_experiments()] == list(preset.networks) * preset.compared_seeds
 
 
+def test_the_second_world_is_the_same_networks_on_other_data():
+    preset = load_preset("creatures")
+    here, there = preset.random_experiments(), preset.elsewhere.random_experiments()
+    assert len(there) == preset.second_world.models
+    for ours, theirs in zip(here, there, strict=False):
+        changed = ours.dataset.model_copy(update={"seed": preset.second_world.seed})
+        assert theirs == ours.model_copy(update={"dataset": changed}) != ours
+
+
 def test_smoke_trains_at_least_twelve_models():
     assert load_preset("smoke").random_sample.models >= 12
 
