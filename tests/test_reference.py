@@ -6,10 +6,13 @@ import re
 
 import pytest
 import yaml
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ValidationError
+from sphinx.util.typing import stringify_annotation
 
 import tinynet_core as tn
 from tinynet_core.book import autodoc, reference
+from tinynet_core.data import Dataset
 from tinynet_core.presets import Preset, load_preset, preset_names, project_root
 from tinynet_core.scale import Base
 from tinynet_core.training.recipe import Recipe
@@ -245,5 +248,6 @@ def test_the_extension_shows_models_and_array_likes_for_people():
     assert any("``Literal['adamw', 'sgd', 'rmsprop']``, default ``'adamw'``" in line for line in lines)
     assert len(lines) == len(Recipe.model_fields) + 2
     assert autodoc._signature(None, "class", "Recipe", Recipe, None, "(epochs)", None) == ("", None)
-    shown = autodoc._signature(None, "function", "f", len, None, f"(r: {autodoc._ARRAY_LIKE}, n: int)", None)
-    assert shown == ("(r: ArrayLike, n: int)", None)
+    written = f"(r: {stringify_annotation(ArrayLike, 'smart')}, data: {stringify_annotation(Dataset, 'smart')})"
+    shown = autodoc._signature(None, "function", "f", len, None, written, None)
+    assert shown == ("(r: ArrayLike, data: Dataset)", None)
