@@ -14,7 +14,9 @@ READY  := $(VENV)/.ready
 
 .PHONY: book pdf archive test lint smoke sweep soak bench clean lock newest
 
+# A preset without published records is trained first.
 book: $(READY)
+	test -f results/$(PRESET)/records.jsonl || $(BIN)/tinynet sweep $(PRESET)
 	$(BIN)/tinynet book $(PRESET)
 
 # The book with its PDF; needs Chromium.
@@ -23,11 +25,12 @@ pdf: $(READY)
 
 # The same from records alone, as one file with its checksum in _build/release.
 archive: $(READY)
-	$(BIN)/tinynet book $(PRESET) --no-train --pdf --archive _build/release
+	$(BIN)/tinynet book $(PRESET) --pdf --archive _build/release
 
 # The preset smoke from nothing: trained, built, and some of it trained again.
 smoke: $(READY)
 	rm -rf _build/smoke
+	$(BIN)/tinynet sweep smoke --store _build/smoke/records
 	$(BIN)/tinynet book smoke --store _build/smoke/records --build _build/smoke
 	$(BIN)/tinynet verify smoke --store _build/smoke/records --records 3
 

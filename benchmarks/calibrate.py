@@ -8,8 +8,8 @@
 import click
 
 import tinynet_core as tn
-from tinynet_core.book import calibration
-from tinynet_core.presets import load_preset, project_root
+from tinynet_book.site import calibration
+from tinynet_core.study.presets import load_preset, project_root
 
 PARTS = {
     "lengths": lambda preset: [e for runs in calibration.lengths(preset).values() for e in runs],

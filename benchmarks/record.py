@@ -13,8 +13,8 @@ import torch
 from quiet import Quietly, clocks, others
 
 from tinynet_core.latency import processor
-from tinynet_core.presets import project_root
-from tinynet_core.record import provenance
+from tinynet_core.study.presets import project_root
+from tinynet_core.study.record import provenance
 
 RESULTS = project_root() / "book" / "benchmarks.json"
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")

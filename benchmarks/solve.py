@@ -7,7 +7,7 @@ from record import Recording
 from torch.utils.flop_counter import FlopCounterMode
 
 import tinynet_core as tn
-from tinynet_core.scale import Scale
+from tinynet_core.scaling.scale import Scale
 
 BUDGETS = {"efficientnet_b0": 100e6, "resnet50": 1.8e9, "ghostnet_a": 141e6}
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from tinynet_book.measure.classifiers import classifiers, latencies_run
 from tinynet_core import Record, Study
-from tinynet_core.record import failed, provenance
-from tinynet_core.store import FILE
+from tinynet_core.study.record import failed, provenance
+from tinynet_core.study.store import FILE
 
 ABOUT = provenance("cpu") | {"commit": "c0ffee", "clean": True, "compiled": False}
 CURVE = ("train_loss", "train_top1", "raw_loss", "raw_top1", "raw_top5", "ema_loss", "ema_top1", "ema_top5")
@@ -59,9 +60,9 @@ def fake_study(root, preset="smoke"):
     study = Study(preset, root, train=False)
     for experiment in study.preset.random_experiments():
         study.store.put(trained(experiment))
-    everything = list(dict.fromkeys(e for series in study.classifiers().values() for e in series.all()))
+    everything = list(dict.fromkeys(e for series in classifiers(study).values() for e in series.all()))
     broken = everything[2]
     for experiment in study.store.missing(everything):
         study.store.put(failed(experiment, "loss is nan") if experiment == broken else trained(experiment))
-    study.store.put(timed(study.latencies_run()))
+    study.store.put(timed(latencies_run(study)))
     return study

@@ -20,8 +20,8 @@ import torch
 
 from tinynet_core import Base, Experiment, GlyphDataset, Recipe, Scale
 from tinynet_core.data import SceneDataset
-from tinynet_core.experiments import Detection
-from tinynet_core.record import provenance
+from tinynet_core.study.detect import Detection
+from tinynet_core.study.record import provenance
 from tinynet_core.training.loop import TRAINING_VERSION
 from tinynet_core.training.recipe import EFFICIENTNET_RECIPE, RESNET_RECIPE
 

@@ -7,7 +7,8 @@ import warnings
 from tinynet_core import Study, shrink
 from tinynet_core.data.probe import probe_hash
 from tinynet_core.networks import SCALABLE, network
-from tinynet_core.shrinking import UnreachableBudget
+from tinynet_core.scaling.shrink import UnreachableBudget
+from tinynet_core.study.plan import plan, stages
 
 SHARES = (0.03, 0.05, 0.08, 0.125, 0.2, 0.25, 0.4, 0.5, 0.7, 0.9)
 
@@ -16,9 +17,9 @@ def plans():
     """The ordered keys of all that every preset plans; what follows from a formula is planned on published records."""
     keys = {}
     for name in ("smoke", "imagenet100", "imagenet1k"):
-        first, after = Study(name).plan()
+        first, after = plan(Study(name))
         keys[name] = [task.key for task in (*first, *after)]
-    keys["reduced"] = [task.key for stage in Study("reduced").stages() for task in stage]
+    keys["reduced"] = [task.key for stage in stages(Study("reduced")) for task in stage]
     return keys
 
 

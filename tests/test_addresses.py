@@ -2,8 +2,9 @@ import re
 
 import pytest
 
-from tinynet_core.book import site, stage
-from tinynet_core.book.addresses import REPOSITORY, SITE, repository_url, site_url
+from tinynet_book.site import build as site
+from tinynet_book.site import stage
+from tinynet_book.site.addresses import REPOSITORY, SITE, repository_url, site_url
 from tinynet_core.errors import UserError
 
 READERS = pytest.mark.parametrize(("setting", "read"), [(SITE, site_url), (REPOSITORY, repository_url)])

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import tinynet_core as tn
-from tinynet_core.book.performance import fill_performance, growth_figure, performance_table
-from tinynet_core.presets import project_root
+from tinynet_book.site.performance import fill_performance, growth_figure, performance_table
+from tinynet_core.study.presets import project_root
 
 CPU = torch.device("cpu")
 ROOT = project_root()

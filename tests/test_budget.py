@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from tinynet_core.budget import UnreachableBudget, short_decimal, solve
+from tinynet_core.scaling.solve import UnreachableBudget, short_decimal, solve
 
 
 def steps(x):

@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from tinynet_core.book.bundle import ARCHIVE, CHECKSUMS, bundle
+from tinynet_book.site.bundle import ARCHIVE, CHECKSUMS, bundle
 from tinynet_core.errors import UserError
 
 FILES = {

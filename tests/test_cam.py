@@ -3,8 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tinynet_core import Scale, UserError, network
-from tinynet_core.cam import (
+from tinynet_book.measure.cam import (
     activation_maps,
     cell_centres,
     interpolation,
@@ -15,6 +14,7 @@ from tinynet_core.cam import (
     stride,
     upsampled,
 )
+from tinynet_core import Scale, UserError, network
 from tinynet_core.networks.resnet import BASES
 from tinynet_core.training.augment import evaluation_batch
 from tinynet_core.training.recipe import Recipe

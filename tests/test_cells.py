@@ -4,14 +4,14 @@ import pandas as pd
 import pytest
 import yaml
 
-import tinynet_core.paper
+import tinynet_book.paper
+from tinynet_book.paper import costs
+from tinynet_book.paper.cells import TABLES, cells
+from tinynet_book.paper.claims import claims, verdict
+from tinynet_book.paper.counted import cost_findings, layout_findings
 from tinynet_core import network
-from tinynet_core.paper import costs
-from tinynet_core.paper.cells import TABLES, cells
-from tinynet_core.paper.claims import claims, verdict
-from tinynet_core.paper.counted import cost_findings, layout_findings
 
-PRINTED = yaml.safe_load((Path(tinynet_core.paper.__file__).parent / "tables.yaml").read_text(encoding="utf-8"))
+PRINTED = yaml.safe_load((Path(tinynet_book.paper.__file__).parent / "tables.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", TABLES)

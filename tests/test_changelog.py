@@ -6,7 +6,7 @@ from datetime import date
 
 from packaging.version import Version
 
-from tinynet_core.presets import project_root
+from tinynet_core.study.presets import project_root
 
 ROOT = project_root()
 TEXT = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

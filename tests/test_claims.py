@@ -1,9 +1,10 @@
 import pytest
 
-from tinynet_core import Finding, Store, write_claims
-from tinynet_core.paper import costs, table
-from tinynet_core.paper.claims import Claim, claims, ledger, settled, verdict
-from tinynet_core.presets import project_root
+from tinynet_book import Finding, write_claims
+from tinynet_book.paper import costs, table
+from tinynet_book.paper.claims import Claim, claims, ledger, settled, verdict
+from tinynet_core import Store
+from tinynet_core.study.presets import project_root
 
 
 def claim(paper, tolerance=0.0):

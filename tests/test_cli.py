@@ -21,20 +21,6 @@ def test_cost_prints_exact_numbers():
     assert "input 192 px" in result.output
 
 
-def test_cost_of_the_papers_tables():
-    result = run("cost")
-    assert result.exit_code == 0
-    lines = result.output.splitlines()
-    assert [line for line in lines if line.startswith("Table")] == [
-        f"Table {n}: parameters and MACs of the paper and of this package, in millions" for n in (3, 6)
-    ]
-    models = [line for line in lines if line and not line.startswith((" ", "Table", "model"))]
-    assert len(models) == 29 + 19
-    assert sum("TinyNet-A" in line for line in models) == 2
-    (tiny,) = [line for line in models if line.startswith("TinyNet-E")]
-    assert tiny.split()[1:] == ["2.0", "2.04", "+2.1%", "24", "24.4", "+1.5%"]
-
-
 def test_cost_of_any_scale():
     assert "98,682,032" in run("cost", "efficientnet_b0", "--w", "0.38").output
 

@@ -18,12 +18,16 @@ from fake_study import fake_study
 import tinynet_core as tn
 from tinynet_core.cli import tinynet
 from tinynet_core.networks import NAMES
-from tinynet_core.presets import load_preset, preset_names, project_root
 from tinynet_core.resources import Resources
-from tinynet_core.study import PAGES
+from tinynet_core.study.pages import PAGES
+from tinynet_core.study.presets import load_preset, preset_names, project_root
 
 ROOT = project_root()
-PAGES_OF_TEXT = [ROOT / "README.md", *sorted((ROOT / "book").rglob("*.md"))]
+PAGES_OF_TEXT = [
+    ROOT / "README.md",
+    *sorted((ROOT / "book").glob("*.md")),
+    *sorted((ROOT / "book" / "api").glob("*.md")),
+]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FENCE = re.compile(r"^(`{3,})(\w+)\n(.*?)^\1\s*$", re.M | re.S)
 OTHERS = {"accelerate", "echo", "export", "kubectl", "srun", "python", "papermill", "make", "tinynet", "conda", "ray"}

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from scipy.stats import t, ttest_1samp, ttest_ind
 
-from tinynet_core import figures
-from tinynet_core.comparison import Comparison, Interval, absences, contrast, one_each, troubled_runs
-from tinynet_core.paper.cells import cells
-from tinynet_core.series import Series
+from tinynet_book import figures
+from tinynet_book.analysis.comparison import Comparison, Interval, absences, contrast, one_each, troubled_runs
+from tinynet_book.paper.cells import cells
+from tinynet_core.study.series import Series
 
 A, B, C = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75], [0.60, 0.62, 0.61]
 

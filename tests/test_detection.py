@@ -16,10 +16,11 @@ from tinynet_core.data import CocoDataset, SceneDataset, load_detection
 from tinynet_core.detection import model, training
 from tinynet_core.detection.evaluation import METRICS, average_precision
 from tinynet_core.detection.model import Targets
-from tinynet_core.experiments import Detection, DetectionPlan, Experiment
-from tinynet_core.record import execute
-from tinynet_core.staleness import outdated
-from tinynet_core.tracing import trace
+from tinynet_core.networks.tracing import trace
+from tinynet_core.study.classify import Experiment
+from tinynet_core.study.detect import Detection, DetectionPlan
+from tinynet_core.study.record import execute
+from tinynet_core.study.staleness import outdated
 from tinynet_core.training import checkpoint, loop
 from tinynet_core.training.augment import draw
 

@@ -4,10 +4,11 @@ import pytest
 from coco import write_coco
 from scipy import stats
 
-from tinynet_core import CocoDataset, Detection, Recipe, SceneDataset, figures
+from tinynet_book import figures
+from tinynet_book.analysis import detectors as comparison
+from tinynet_book.paper import table
+from tinynet_core import CocoDataset, Detection, Recipe, SceneDataset
 from tinynet_core.data import load_detection
-from tinynet_core.detection import comparison
-from tinynet_core.paper import table
 
 FRAME = pd.DataFrame(
     {

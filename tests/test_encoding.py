@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tinynet_core.presets import project_root
+from tinynet_core.study.presets import project_root
 
 ROOT = project_root()
 SOURCES = [path for folder in ("tinynet_core", "benchmarks", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -52,7 +52,7 @@ def calls(source: str) -> list[ast.Call]:
         ("path.read_text('ascii')", False),
         ("path.read_text(encoding='utf-8')", False),
         ("path.write_text(text)", True),
-        ("write_text(text, path)", False),  # of tinynet_core.archive
+        ("write_text(text, path)", False),  # of tinynet_core.files
         ("open(path)", True),
         ("open(path, 'rb')", False),
         ("open(path, mode='w')", True),

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tinynet_book.analysis.enumeration import base_repeats, enumerate_scales, nearest, off_giant_curve
 from tinynet_core import Scale, TinyFormula, giant, network, shrink, solve_width
-from tinynet_core.enumeration import base_repeats, enumerate_scales, nearest, off_giant_curve
 from tinynet_core.networks import base_of
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS

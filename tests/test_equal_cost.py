@@ -4,9 +4,9 @@ import pytest
 from matplotlib import pyplot as plt
 from scipy.stats import linregress
 
-from tinynet_core import figures
-from tinynet_core.comparison import Comparison
-from tinynet_core.equal_cost import Lead, explained_share, lead, over_line
+from tinynet_book import figures
+from tinynet_book.analysis.comparison import Comparison
+from tinynet_book.analysis.equal_cost import Lead, explained_share, lead, over_line
 
 IMAGES = 1000
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tinynet_core import Base, Experiment, GlyphDataset, Recipe, sample_scales
-from tinynet_core.estimate import Rate, estimate, makespan, rate_from_records
-from tinynet_core.record import Record, provenance
+from tinynet_core.study.estimate import Rate, estimate, makespan, rate_from_records
+from tinynet_core.study.record import Record, provenance
 
 BASE = Base(32, 0.35, 4)
 DATASET = GlyphDataset(classes=4, resolution=32, train_images=256, val_images=64)

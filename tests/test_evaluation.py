@@ -7,8 +7,8 @@ from jpegs import picture
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 
+from tinynet_book.measure.evaluation import ValidationImages, accuracy, check_resolution, protocol, validation_images
 from tinynet_core import UserError, network
-from tinynet_core.evaluation import ValidationImages, accuracy, check_resolution, protocol, validation_images
 from tinynet_core.networks.weights import RELEASED
 
 PAIRS = [(name, library) for name, known in RELEASED.items() for library in known]

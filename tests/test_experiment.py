@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from tinynet_core import Base, Experiment, Record, Scale, Store, run
-from tinynet_core.record import execute, failed
-from tinynet_core.store import to_frame
+from tinynet_core.study.record import execute, failed
+from tinynet_core.study.store import to_frame
 
 
 def test_key_is_of_the_content_alone(make_experiment):
@@ -143,7 +143,7 @@ def test_a_record_says_what_and_where_and_how_well(make_experiment, tmp_path):
 def test_a_stored_experiment_is_not_trained_again(make_experiment, tmp_path, monkeypatch):
     store = Store(tmp_path)
     first = run(make_experiment(), store, device="cpu")
-    monkeypatch.setattr("tinynet_core.sweeps.execute", None)
+    monkeypatch.setattr("tinynet_core.study.sweep.execute", None)
     assert run(make_experiment(), store) == first
 
 

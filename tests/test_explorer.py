@@ -15,15 +15,16 @@ from fake_study import trained
 from plotly.offline import get_plotlyjs
 
 import tinynet_core as tn
+from tinynet_book.explorer import budgets as explorer_budgets
+from tinynet_book.explorer import trained_models, write_explorer
+from tinynet_book.explorer.page import MARKERS, TEMPLATES
+from tinynet_book.explorer.slider import Size, command, sizes
+from tinynet_book.measure.classifiers import classifiers
 from tinynet_core import Base, Scale, Study, TinyFormula
-from tinynet_core.book.explorer import budgets as explorer_budgets
-from tinynet_core.book.explorer import trained_models, write_explorer
-from tinynet_core.book.explorer.page import MARKERS, TEMPLATES
-from tinynet_core.book.explorer.slider import Size, command, sizes
 from tinynet_core.cli import tinynet
-from tinynet_core.presets import project_root
-from tinynet_core.record import failed
-from tinynet_core.series import KNOWN
+from tinynet_core.study.pages import PAGES, series
+from tinynet_core.study.presets import PRESETS
+from tinynet_core.study.record import failed
 
 EVIL = "</script><script>alert('x')</script> & \"more\""
 FILES = ["budgets.csv", "explorer.css", "explorer.js", "index.html", "models.csv", "plotly.min.js"]
@@ -177,7 +178,7 @@ def test_the_slider_covers_the_fitted_range_in_log_steps_with_the_budgets_of_the
 
 
 def test_budgets_that_no_width_meets_are_left_out(made_up_study, monkeypatch):
-    monkeypatch.setattr("tinynet_core.book.explorer.slider.BUDGETS", 7)
+    monkeypatch.setattr("tinynet_book.explorer.slider.BUDGETS", 7)
     formula = TinyFormula(restarts=0).fit([0.001, 0.3, 0.6, 1.0], [0.8, 0.9, 0.95, 1.0], [0.7, 0.8, 0.9, 1.0])
     rows = explorer_budgets(made_up_study.preset, formula)
     own, full = (rows[rows.size_label == s.label] for s in sizes(made_up_study.preset))
@@ -190,9 +191,9 @@ def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monk
     formula = TinyFormula(restarts=0).fit([0.12, 0.6, 1.0], [0.9, 0.95, 1.0], [0.9, 0.95, 1.0])
     models = replace(trained_models(made_up_study), formula=formula)
     full_first = sizes(made_up_study.preset)[::-1]  # it reaches 12% of its MACs, the study's own size does not
-    monkeypatch.setattr("tinynet_core.book.explorer.page.trained_models", lambda study: models)
-    monkeypatch.setattr("tinynet_core.book.explorer.slider.sizes", lambda preset: full_first)
-    monkeypatch.setattr("tinynet_core.book.explorer.slider.BUDGETS", 3)
+    monkeypatch.setattr("tinynet_book.explorer.page.trained_models", lambda study: models)
+    monkeypatch.setattr("tinynet_book.explorer.slider.sizes", lambda preset: full_first)
+    monkeypatch.setattr("tinynet_book.explorer.slider.BUDGETS", 3)
     page = write_explorer(made_up_study, tmp_path)
     smallest, largest = (embedded(page)["steps"][i]["networks"] for i in (0, -1))
     assert "rows" in smallest[0]
@@ -204,7 +205,7 @@ def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monk
 def test_all_models_are_in_the_table_and_in_the_cube(made_up_study, page, data):
     preset, rows = made_up_study.preset, Reader(page.read_text(encoding="utf-8")).tables["models"]
     sample = made_up_study.random_sample()
-    wanted = {e.key for series in made_up_study.classifiers().values() for e in series.all()
+    wanted = {e.key for series in classifiers(made_up_study).values() for e in series.all()
               if e.network == "efficientnet_b0" and e.base == preset.base and e.recipe == preset.recipe}  # fmt: skip
     assert {e.key for e in [*preset.random_experiments(), *preset.equal_cost_experiments()]} < wanted
     assert {row[-1] for row in rows[1:]} == {key[:12] for key in wanted}
@@ -245,7 +246,7 @@ def test_without_all_models_there_is_no_formula_and_the_page_says_so(partial):
     assert data["steps"] == []
     assert not page.with_name("budgets.csv").exists()
     preset = study.preset
-    planned = {e.key for page in KNOWN for e in study.series(page).all()
+    planned = {e.key for page in PAGES if PAGES[page].series for e in series(study, page).all()
                if (e.network, e.base, e.recipe, e.dataset) ==
                ("efficientnet_b0", preset.base, preset.recipe, preset.dataset)}  # fmt: skip
     planned |= {e.key for e in [*preset.random_experiments(), *preset.equal_cost_experiments()]}
@@ -267,7 +268,7 @@ def test_a_failed_model_is_listed_with_its_reason_which_stays_text(partial):
 
 
 def test_a_study_without_samples_and_records_gives_a_page(tmp_path):
-    content = yaml.safe_load((project_root() / "presets" / "smoke.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((PRESETS / "smoke.yaml").read_text(encoding="utf-8"))
     del content["random_sample"], content["equal_cost_sample"]
     preset = tmp_path / "bare.yaml"
     preset.write_text(yaml.safe_dump(content | {"name": "bare"}), encoding="utf-8")
@@ -287,7 +288,7 @@ def test_too_few_usable_models_are_a_reason(tmp_path):
 
 
 def test_the_same_records_give_the_same_bytes(made_up_study, tmp_path, monkeypatch):
-    monkeypatch.setattr("tinynet_core.book.explorer.slider.BUDGETS", 5)
+    monkeypatch.setattr("tinynet_book.explorer.slider.BUDGETS", 5)
     for name in ("a", "b"):
         write_explorer(made_up_study, tmp_path / name)
     assert {n: (tmp_path / "a" / n).read_bytes() for n in FILES} == {

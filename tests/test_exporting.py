@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from tinynet_core import Scale, UserError, exporting, network
-from tinynet_core.exporting import ExportError, build_module, export_onnx
+from tinynet_core import Scale, UserError, network
+from tinynet_core import export as exporting
+from tinynet_core.export import ExportError, build_module, export_onnx
 from tinynet_core.networks.traced import traced
 
 SMALL = {

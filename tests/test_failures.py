@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import lambertw
 
-from tinynet_core.failures import Failures, expected_seconds, young_interval
+from tinynet_book.analysis.failures import Failures, expected_seconds, young_interval
 
 
 def drawn_seconds(work, interval, failures, rng):

@@ -8,7 +8,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from tinynet_core import ExtrapolationWarning, TinyFormula
-from tinynet_core.formula import FlatWarning
+from tinynet_core.scaling.formula import FlatWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

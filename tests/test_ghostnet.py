@@ -7,7 +7,7 @@ from timm.models.ghostnet import GhostNet as TimmGhostNet
 
 from tinynet_core import Scale, network
 from tinynet_core.networks.ghostnet import FAMILY, GHOSTNET_A
-from tinynet_core.tracing import trace
+from tinynet_core.networks.tracing import trace
 
 
 @pytest.mark.parametrize("name", ["ghostnet_050", "ghostnet_100"])

@@ -8,7 +8,7 @@ from jpegs import wnid, write_image_folder
 from tinynet_core import Experiment, Scale, Store, Study, load_preset, run
 from tinynet_core.cli import tinynet
 from tinynet_core.data import ImageNetDataset
-from tinynet_core.presets import PresetError
+from tinynet_core.study.presets import PresetError
 from tinynet_core.training.recipe import EFFICIENTNET_RECIPE
 
 RECIPE = EFFICIENTNET_RECIPE.scaled(epochs=4, batch_size=16, images=60 / 1_281_167).model_copy(

@@ -12,16 +12,17 @@ from tiny_preset import TINY
 
 from tinynet_core import Store, Study, UserError
 from tinynet_core.data.imageset import cache_root
-from tinynet_core.presets import project_root
-from tinynet_core.study import default_store
+from tinynet_core.study.presets import project_root
+from tinynet_core.study.study import default_store
 
 ROOT = project_root()
 READ = """
-import os, pkgutil, tinynet_core
+import os, pkgutil, tinynet_book, tinynet_core
 from importlib import import_module
-for module in pkgutil.walk_packages(tinynet_core.__path__, "tinynet_core."):
-    import_module(module.name)
-from tinynet_core.record import commit
+for package in (tinynet_core, tinynet_book):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        import_module(module.name)
+from tinynet_core.study.record import commit
 study = tinynet_core.Study("smoke")
 print(tinynet_core.__file__, study.store.root, len(study.store.frame()), commit(), sep="\\n")
 """
@@ -29,10 +30,10 @@ print(tinynet_core.__file__, study.store.root, len(study.store.frame()), commit(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """A folder of packages with this one in it, laid out as pyproject.toml lays out the wheel."""
+    """A folder of packages with these two in it, laid out as pyproject.toml lays out the wheel."""
     folder = tmp_path_factory.mktemp("site")
-    shutil.copytree(ROOT / "tinynet_core", folder / "tinynet_core", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "presets", folder / "tinynet_core" / "presets")
+    for package in (ROOT / "tinynet_core", ROOT / "book" / "tinynet_book"):
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
@@ -67,7 +68,7 @@ def test_a_sweep_says_where_its_records_go(site, tmp_path):
 def test_a_user_without_a_home_is_told_what_to_name(monkeypatch):
     for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "TINYNET_CACHE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("tinynet_core.study.in_checkout", lambda: False)
+    monkeypatch.setattr("tinynet_core.study.study.in_checkout", lambda: False)
     preset = Study("smoke", "store").preset
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as it is without HOME and an entry in passwd
     with pytest.raises(UserError, match="this user has no home folder: name the store, or set HOME"):

@@ -10,8 +10,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from tinynet_core.book.execute import _execute_together
-from tinynet_core.book.kernels import _Forked
+from tinynet_book.site.execute import _execute_together
+from tinynet_book.site.kernels import _Forked
 
 STATE = """
 import os, sys
@@ -58,7 +58,7 @@ def test_a_kernel_that_has_ended_can_be_told_to_end():
 
 STYLE = """
 import os, sys
-from tinynet_core.figures import set_style
+from tinynet_book.figures import set_style
 set_style()
 import matplotlib
 print(sys.executable, os.environ["MPLBACKEND"], matplotlib.rcParams["text.usetex"], hasattr(sys, "foreign"))

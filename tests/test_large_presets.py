@@ -10,9 +10,9 @@ from coco import write_coco
 from IPython.core.interactiveshell import InteractiveShell
 from jpegs import write_image_folder
 
+from tinynet_book.paper.claims import claims, ledger
 from tinynet_core import Study
-from tinynet_core.paper.claims import claims, ledger
-from tinynet_core.presets import project_root
+from tinynet_core.study.presets import PRESETS, project_root
 
 EXACT = {"recomputed", "quoted"}
 """Evidence of pages that no preset changes; the book runs them."""
@@ -34,7 +34,7 @@ SMALL = {
 
 def shrunk(name, **change):
     """The preset ``name`` with everything in it that costs time made small."""
-    content = yaml.safe_load((project_root() / "presets" / f"{name}.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
     for key, value in {**SMALL, **change}.items():
         content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
     return content

@@ -5,11 +5,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from tinynet_book.measure.classifiers import classifiers, latencies, latencies_run
+from tinynet_book.measure.latencies import ModelLatencies, TimedNetwork, distinct
+from tinynet_book.measure.latency_run import LatencyRun
 from tinynet_core import Base, Record, Scale, Store, run
-from tinynet_core.experiments import LatencyRun, ModelLatencies, TimedNetwork
-from tinynet_core.experiments.latencies import distinct
 from tinynet_core.latency import median_interval
-from tinynet_core.presets import load_preset
+from tinynet_core.study.pages import series
+from tinynet_core.study.plan import stages
+from tinynet_core.study.presets import load_preset
 from tinynet_core.training.loop import Interrupted
 
 PROXY = {"network": "efficientnet_b0", "base": Base(32, 0.35, 4), "classes": 8}
@@ -127,19 +130,19 @@ def study(made_up_study):
 
 
 def test_the_page_of_all_models_wants_all_classifiers_and_ends_with_its_timing(study):
-    everything = {e for series in study.classifiers().values() for e in series.all()}
-    stages = list(study.stages(["cost"]))
-    timings = [task for stage in stages for task in stage if isinstance(task, ModelLatencies)]
-    assert timings == [study.latencies_run()]
-    assert [timings] == [stage for stage in stages if timings[0] in stage]  # alone on the machine
-    assert {task for stage in stages for task in stage} - set(timings) == everything
-    assert study.latencies().experiment == timings[0]
-    assert not any(isinstance(task, ModelLatencies) for stage in study.stages(["table4"]) for task in stage)
+    everything = {e for series in classifiers(study).values() for e in series.all()}
+    found = list(stages(study, ["cost"]))
+    timings = [task for stage in found for task in stage if isinstance(task, ModelLatencies)]
+    assert timings == [latencies_run(study)]
+    assert [timings] == [stage for stage in found if timings[0] in stage]  # alone on the machine
+    assert {task for stage in found for task in stage} - set(timings) == everything
+    assert latencies(study).experiment == timings[0]
+    assert not any(isinstance(task, ModelLatencies) for stage in stages(study, ["table4"]) for task in stage)
 
 
 def test_presets_time_the_networks_of_table_3_first(study):
-    networks = study.latencies_run().networks
-    table3 = distinct(study.series("table3").all())
+    networks = latencies_run(study).networks
+    table3 = distinct(series(study, "table3").all())
     assert networks[: len(table3)] == table3
     assert load_preset("reduced").latency.models is None
     assert load_preset("reduced").latency.model_runs >= 200

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import binom, norm
 
 from tinynet_core import Scale, UserError, network
-from tinynet_core.exporting import build_module
+from tinynet_core.export import build_module
 from tinynet_core.latency import (
     OtherPrograms,
     estimate,

@@ -5,10 +5,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from tinynet_book.measure.latency_run import LatencyRun, pair
 from tinynet_core import Record, Store, run
-from tinynet_core.experiments import LatencyRun
-from tinynet_core.experiments.latency import pair
-from tinynet_core.record import failed
+from tinynet_core.study.record import failed
 from tinynet_core.training.loop import Interrupted
 
 SMALL = {"networks": ("tinynet_e",), "runs": 5, "warmup": 1}

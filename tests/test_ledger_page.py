@@ -4,10 +4,11 @@ from html.parser import HTMLParser
 import matplotlib
 import pytest
 
-from tinynet_core import Finding, Store, figures, write_claims
-from tinynet_core.book.conclusions import page_name
-from tinynet_core.book.ledger_page import COLUMNS, FILTERS, ledger_html
-from tinynet_core.paper.claims import claims, ledger
+from tinynet_book import Finding, figures, write_claims
+from tinynet_book.paper.claims import claims, ledger
+from tinynet_book.site.conclusions import page_name
+from tinynet_book.site.ledger_page import COLUMNS, FILTERS, ledger_html
+from tinynet_core import Store
 
 
 @pytest.fixture

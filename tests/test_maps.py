@@ -8,14 +8,16 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch.nn import functional as F
 
-from tinynet_core import Experiment, GlyphDataset, Record, Scale, Store, figures, run
-from tinynet_core.cam import activation_maps
+from tinynet_book import figures
+from tinynet_book.measure.cam import activation_maps
+from tinynet_book.measure.maps import ActivationMaps
+from tinynet_core import Experiment, GlyphDataset, Record, Scale, Store, run
 from tinynet_core.data import load_images
 from tinynet_core.data.glyphs import glyph_region
-from tinynet_core.experiments import ActivationMaps, AnyTask
-from tinynet_core.experiments.task import weights_file
-from tinynet_core.record import execute
-from tinynet_core.store import to_frame
+from tinynet_core.study.record import execute
+from tinynet_core.study.store import to_frame
+from tinynet_core.study.task import weights_file
+from tinynet_core.study.tasks import AnyTask
 from tinynet_core.training.augment import evaluation_batch
 from tinynet_core.training.loop import Interrupted
 from tinynet_core.training.recipe import Recipe
@@ -159,7 +161,7 @@ def test_the_record_is_read_back_and_stands_in_tables(stored):
 def test_images_without_outlines_have_maps_only(stored, experiment, monkeypatch):
     """As ImageNet's: the same images, under a data set that does not say where its objects are."""
     _, maps, store = stored
-    monkeypatch.setattr("tinynet_core.experiments.maps.GlyphDataset", int)
+    monkeypatch.setattr("tinynet_book.measure.maps.GlyphDataset", int)
     plain = execute(maps_of(experiment, shown=5), "cpu", store.root)
     assert set(plain.metrics) == {"top1"}
     assert set(plain.arrays) == {"index", "label", "prediction", "probability", "map"}

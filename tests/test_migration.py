@@ -9,11 +9,11 @@ from click.testing import CliRunner
 
 from tinynet_core import Scale, Store, UserError, run
 from tinynet_core.data.probe import probe_hash
-from tinynet_core.journal import seal, unseal
-from tinynet_core.migration import migrate
-from tinynet_core.staleness import outdated
-from tinynet_core.store import StoreError
 from tinynet_core.store_commands import store as commands
+from tinynet_core.study.journal import seal, unseal
+from tinynet_core.study.migration import migrate
+from tinynet_core.study.staleness import outdated
+from tinynet_core.study.store import StoreError
 
 
 def old_line(record, **change):

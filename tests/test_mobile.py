@@ -5,7 +5,7 @@ from parity import assert_same_logits
 
 from tinynet_core import network
 from tinynet_core.networks.mobile import FBNET_B, MNASNET_A1, MOBILENET_V1, NAMES, PROXYLESS_MOBILE, stacked
-from tinynet_core.tracing import trace
+from tinynet_core.networks.tracing import trace
 
 
 @pytest.mark.parametrize("name", NAMES)

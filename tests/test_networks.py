@@ -9,7 +9,7 @@ from tinynet_core.networks import NAMES, SCALABLE
 from tinynet_core.networks import efficientnet as family
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.networks.rounding import round_channels
-from tinynet_core.tracing import trace
+from tinynet_core.networks.tracing import trace
 
 RELEASED = {  # resolution, parameters, MACs in millions, repeats
     "tinynet_a": (192, 6_187_972, 336.87, (1, 2, 2, 4, 4, 5, 1)),

@@ -5,10 +5,10 @@ import papermill
 import pytest
 import yaml
 
+from tinynet_book.site.execute import NotebookError, NotebookFailed, execute, execute_all
+from tinynet_book.site.stage import _page
 from tinynet_core import load_preset
-from tinynet_core.book.execute import NotebookError, NotebookFailed, execute, execute_all
-from tinynet_core.book.stage import _page
-from tinynet_core.presets import project_root
+from tinynet_core.study.presets import project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 
@@ -160,7 +160,7 @@ def test_the_page_of_a_failed_notebook_says_so_and_shows_no_traceback(tmp_path):
 
 
 def test_a_book_that_failed_half_way_does_not_take_what_it_overwrote_for_good(tmp_path, monkeypatch):
-    monkeypatch.setattr("tinynet_core.book.execute.project_root", lambda: tmp_path)
+    monkeypatch.setattr("tinynet_book.site.execute.project_root", lambda: tmp_path)
     (tmp_path / "notebooks").mkdir()
 
     def write(first, second):
@@ -172,7 +172,7 @@ def test_a_book_that_failed_half_way_does_not_take_what_it_overwrote_for_good(tm
             nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
 
     def shown():
-        paths, failed = execute_all("smoke", tmp_path / "store", True, tmp_path / "build")
+        paths, failed = execute_all("smoke", tmp_path / "store", tmp_path / "build")
         assert [p.parent.name for p in paths if p.name in failed] == ["failed"] * len(failed)
         outputs = [nbformat.read(p, as_version=4).cells[-1].outputs[0] for p in paths]
         return [failed.get(p.name) or o.data["text/plain"] for p, o in zip(paths, outputs, strict=True)]

@@ -5,9 +5,9 @@ import re
 import nbformat
 import pytest
 
-from tinynet_core.paper import rows
-from tinynet_core.paper.claims import claims
-from tinynet_core.presets import load_preset, project_root
+from tinynet_book.paper import rows
+from tinynet_book.paper.claims import claims
+from tinynet_core.study.presets import load_preset, project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 NUMBER = re.compile(r"(?<![\w.^-])-?\d+(?:,\d{3})*(?:\.\d+)?")

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from scipy.stats import permutation_test, ttest_1samp, wilcoxon
 
-from tinynet_core import figures
-from tinynet_core.comparison import Comparison, Interval
-from tinynet_core.paired import BUDGETS_RANDOM, SEEDS_RANDOM, Duels, holm, over_budgets, sign_flip, signed_rank
-from tinynet_core.search import best_of
-from tinynet_core.series import Series
+from tinynet_book import figures
+from tinynet_book.analysis.comparison import Comparison, Interval
+from tinynet_book.analysis.paired import BUDGETS_RANDOM, SEEDS_RANDOM, Duels, holm, over_budgets, sign_flip, signed_rank
+from tinynet_book.analysis.search import best_of
+from tinynet_core.study.series import Series
 
 VALUES = [2.1, -0.4, 1.3, 0.8, 3.0, -1.1]
 

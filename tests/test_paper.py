@@ -10,12 +10,12 @@ import timm
 import torch
 from timm.models import mobilenetv3
 
+from tinynet_book.paper import costs, rows, table
+from tinynet_book.paper.crosscheck import crosscheck, recount
 from tinynet_core import Scale, giant, network
 from tinynet_core.networks import NAMES
 from tinynet_core.networks.mobile import FBNET_B, stacked
-from tinynet_core.paper import costs, rows, table
-from tinynet_core.paper.crosscheck import crosscheck, recount
-from tinynet_core.tracing import trace
+from tinynet_core.networks.tracing import trace
 
 COSTED = [f"table{i}" for i in range(1, 7)]
 DIFFERENT = {

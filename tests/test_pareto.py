@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tinynet_core import frontier, null_correlations, rank_correlation
-from tinynet_core.pareto import correlation_lead, null_p_value, pareto_front
+from tinynet_book import null_correlations, rank_correlation
+from tinynet_book.analysis.correlation import correlation_lead, null_p_value
+from tinynet_core import frontier
+from tinynet_core.scaling.frontier import pareto_front
 
 
 def dominated(i, macs, accuracy):

@@ -3,18 +3,21 @@ import warnings
 import pytest
 import yaml
 
-from tinynet_core import Base, MissingRecords, Preset, Scale, StoreError, Study, UserError, load_preset, open_notebook
+from tinynet_book import open_notebook
+from tinynet_book.measure.latency_run import latency_run
+from tinynet_core import Base, MissingRecords, Preset, Scale, StoreError, Study, UserError, load_preset
 from tinynet_core.data import ImageNetDataset
 from tinynet_core.networks import base_of
-from tinynet_core.presets import PresetError, preset_names, project_root
-from tinynet_core.record import failed
-from tinynet_core.series import table2, table3
-from tinynet_core.study import latency_run
+from tinynet_core.study.pages import series
+from tinynet_core.study.plan import check_sources, plan, stages
+from tinynet_core.study.presets import PRESETS, PresetError, preset_names
+from tinynet_core.study.record import failed
+from tinynet_core.study.series import table2, table3
 from tinynet_core.training.recipe import RESNET_RECIPE
 
 
 def write(tmp_path, change):
-    content = yaml.safe_load((project_root() / "presets" / "smoke.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((PRESETS / "smoke.yaml").read_text(encoding="utf-8"))
     change(content)
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -127,7 +130,7 @@ def test_series_cost_what_they_should():
     study = Study("reduced")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        giants = study.series("fig1")
+        giants = series(study, "fig1")
     for phi, (name, (experiment, *_)) in enumerate(giants.items()):
         c = experiment.spec().complexity().macs / study.preset.c0
         assert c == pytest.approx(2.0**-phi, rel=0.09), name
@@ -205,7 +208,7 @@ def test_baseline_is_c_one():
 
 
 def test_samples_may_be_those_of_another_preset(tmp_path):
-    content = yaml.safe_load((project_root() / "presets" / "smoke.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((PRESETS / "smoke.yaml").read_text(encoding="utf-8"))
     (tmp_path / "hundred.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     thousand = {k: v for k, v in content.items() if k not in ("random_sample", "equal_cost_sample")}
     thousand |= {"name": "thousand", "sampled_on": "hundred.yaml"}
@@ -213,7 +216,7 @@ def test_samples_may_be_those_of_another_preset(tmp_path):
     study = Study(str(tmp_path / "thousand.yaml"), tmp_path / "store")
     assert study.sampled.preset == load_preset("smoke")
     assert study.sampled.store.root == study.store.root
-    assert study.sampled.sampled is study.sampled
+    assert study.sampled.sampled.preset == study.sampled.preset
     thousand["sampled_on"] = "thousand.yaml"
     (tmp_path / "itself.yaml").write_text(yaml.safe_dump(thousand), encoding="utf-8")
     with pytest.raises(PresetError, match=r"sampled_on: preset thousand has no random_sample"):
@@ -237,12 +240,12 @@ def test_other_families_are_scaled_as_the_baseline_is():
 
 def test_stages_hold_each_experiment_once_and_end_with_the_timing(tmp_path):
     study = Study("smoke", tmp_path)
-    first = study.experiments()
+    first = next(stages(study))
     assert len(set(first)) == len(first)
     assert set(study.preset.random_experiments()) <= set(first)
     assert set(study.preset.equal_cost_experiments()) <= set(first)
-    assert list(study.stages(["table4"]))[-1] == [latency_run(study.preset)]
-    assert [len(stage) for stage in study.stages(["fig4"])][1:] == [0] * (len(list(study.stages(["fig4"]))) - 1)
+    assert list(stages(study, ["table4"]))[-1] == [latency_run(study.preset)]
+    assert [len(stage) for stage in stages(study, ["fig4"])][1:] == [0] * (len(list(stages(study, ["fig4"]))) - 1)
 
 
 def test_resnets_on_imagenet100_have_the_papers_recipe():
@@ -281,16 +284,16 @@ def test_less_than_the_papers_scale_is_a_proxy(change):
 
 def test_a_missing_folder_of_a_later_stage_is_said_before_any_training(tmp_path, monkeypatch):
     monkeypatch.delenv("TINYNET_COCO", raising=False)
-    coco = yaml.safe_load((project_root() / "presets" / "imagenet1k.yaml").read_text(encoding="utf-8"))["detection"]
+    coco = yaml.safe_load((PRESETS / "imagenet1k.yaml").read_text(encoding="utf-8"))["detection"]
     study = Study(write(tmp_path, lambda c: c.update(detection=coco)), tmp_path / "store")
     with pytest.raises(UserError, match="TINYNET_COCO is not set"):
-        study.check_sources(["table5"])
-    study.check_sources(["table3"])
+        check_sources(study, ["table5"])
+    check_sources(study, ["table3"])
     assert not study.store.root.exists()
 
 
 def test_tasks_that_start_with_weights_get_their_training_first(tmp_path):
     study = Study("smoke", tmp_path)
-    first, after = study.plan(["fig5", "table5", "table4"])
+    first, after = plan(study, ["fig5", "table5", "table4"])
     assert {needed for task in after for needed in task.needs} == set(first)
     assert [task.kind for task in after] == ["maps"] * 2 + ["detection"] * 2 + ["latency"]

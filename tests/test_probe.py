@@ -5,7 +5,7 @@ import pytest
 from tinynet_core import CocoDataset, GlyphDataset
 from tinynet_core.data import glyphs
 from tinynet_core.data.probe import PROBES, probe_hash, probes
-from tinynet_core.presets import load_preset
+from tinynet_core.study.presets import load_preset
 
 
 @pytest.mark.parametrize(("n", "classes"), [(3000, 75), (1500, 75), (500, 8), (64, 4), (40, 75), (3, 2), (2500, 5)])

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from tinynet_core.book.provenance import Origin, about, attach, outside_note, rests_on_records
-from tinynet_core.notebook import FIGURE_DATA
-from tinynet_core.record import Record, failed
+from tinynet_book.notebook import FIGURE_DATA
+from tinynet_book.site.provenance import Origin, about, attach, outside_note
+from tinynet_core.study.record import Record, failed
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -137,18 +137,6 @@ def test_the_numbers_of_a_figure_are_a_file_and_leave_the_page(page):
     attach(notebook, path, template, origin())
     assert (path.parent / "files" / "24_fig" / "figure-24-1.csv").read_text(encoding="utf-8") == "x,y\n1,2\n"
     assert FIGURE_DATA not in notebook.cells[0].outputs[0].data
-
-
-@pytest.mark.parametrize(
-    ("whole", "cell", "rests"),
-    [(None, None, True), ("recomputed", None, False), ("quoted", "measured", True), (None, "quoted", True),
-     ("measured", "recomputed", True)],
-)  # fmt: skip
-def test_whether_a_page_rests_on_records(whole, cell, rests):
-    notebook = new_notebook(cells=[new_code_cell(""), new_code_cell("")])
-    for part, evidence in ((notebook, whole), (notebook.cells[1], cell)):
-        part.metadata["tinynet"] = {"evidence": evidence} if evidence else {}
-    assert rests_on_records(notebook) is rests
 
 
 def test_a_picture_that_no_notebook_drew_says_where_it_is_from():

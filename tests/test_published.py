@@ -6,8 +6,12 @@ import re
 import numpy as np
 import pytest
 
+from tinynet_book.analysis.spread import study_spread
 from tinynet_core import MissingRecords, Store, Study
-from tinynet_core.presets import preset_names, project_root
+from tinynet_core.study.pages import series
+from tinynet_core.study.plan import behind, repeated
+from tinynet_core.study.plan import stale as stale_of
+from tinynet_core.study.presets import preset_names, project_root
 from tinynet_core.training.loop import TRAINING_VERSION
 
 STORES = sorted((project_root() / "results").glob("*/records.jsonl"))
@@ -32,19 +36,19 @@ def test_the_spread_between_seeds_is_that_of_the_records(tmp_path):
     study = Study("reduced", train=False)
     runs = [json.loads(line) for line in (study.store.root / "records.jsonl").read_text(encoding="utf-8").splitlines()]
     top1 = {run["key"]: run["metrics"].get("top1") for run in runs}
-    networks = {tuple(e.key for e in experiments) for experiments in study.repeated().values()}
+    networks = {tuple(e.key for e in experiments) for experiments in repeated(study).values()}
     runs_of = (np.array([top1[key] for key in keys]) for keys in networks)
     odds = [np.log(x / (1 - x)) for x in runs_of]
     squares = sum(((x - x.mean()) ** 2).sum() for x in odds)
     freedom = sum(len(x) - 1 for x in odds)
-    assert study.seed_spread().sd == pytest.approx(np.sqrt(squares / freedom))
-    assert (study.seed_spread().networks, study.seed_spread().freedom) == (len(odds), freedom)
-    giants = {e.key for e in study.series("fig1").all()}
+    assert study_spread(study).sd == pytest.approx(np.sqrt(squares / freedom))
+    assert (study_spread(study).networks, study_spread(study).freedom) == (len(odds), freedom)
+    giants = {e.key for e in series(study, "fig1").all()}
     lines = (study.store.root / "records.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "records.jsonl").write_text(
         "".join(x for x in lines if json.loads(x)["key"] in giants), encoding="utf-8"
     )
-    alone = Study("reduced", tmp_path, train=False).seed_spread()
+    alone = study_spread(Study("reduced", tmp_path, train=False))
     assert (alone.networks, alone.runs) == (5, len(giants))
 
 
@@ -60,8 +64,8 @@ def test_a_missing_record_ends_nothing_and_is_named(tmp_path):
     lines = (study.store.root / "records.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "records.jsonl").write_bytes(b"".join(x for x in lines if json.loads(x)["key"] != gone.key))
     lacking = Study("reduced", tmp_path, train=False)
-    assert lacking.stale() == []
-    assert len(lacking.behind("table3")) == len(study.behind("table3"))
+    assert stale_of(lacking) == []
+    assert len(behind(lacking, "table3")) == len(behind(study, "table3"))
     with pytest.raises(MissingRecords) as raised:
         lacking.sample()
     assert str(raised.value).splitlines()[0] == f"1 of 100 records are not in {tmp_path} and train is false:"

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tinynet_core import Store, sweep
-from tinynet_core.executors import ExecutorError
-from tinynet_core.executors.ray import RayExecutor
-from tinynet_core.record import execute
 from tinynet_core.resources import Resources
-from tinynet_core.sweeps import SweepStopped
+from tinynet_core.study.executors import ExecutorError
+from tinynet_core.study.executors.ray import RayExecutor
+from tinynet_core.study.record import execute
+from tinynet_core.study.sweep import SweepStopped
 from tinynet_core.training import checkpoint as saved
 from tinynet_core.training.loop import TRAINING_VERSION
 
@@ -102,7 +102,7 @@ def test_a_lost_node_and_a_signal_change_no_record(cluster, make_experiment, mon
     how = {"executor": "ray", "address": cluster.address, "progress": False}
     handler = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
-        patch.setattr("tinynet_core.sweeps.execute", slowly)
+        patch.setattr("tinynet_core.study.sweep.execute", slowly)
         when(lambda: len(checkpoints(store)) == 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(SweepStopped, match="0 models done, 3 left"):
             sweep(experiments, store, **how)
@@ -123,7 +123,7 @@ def test_a_lost_node_and_a_signal_change_no_record(cluster, make_experiment, mon
 
 
 def test_a_worker_that_always_dies_is_a_failed_run(cluster, make_experiment, monkeypatch, tmp_path):
-    monkeypatch.setattr("tinynet_core.sweeps.execute", killed_at_once)
+    monkeypatch.setattr("tinynet_core.study.sweep.execute", killed_at_once)
     experiments = [make_experiment(seed=s, epochs=1) for s in range(2)]
     resources = Resources(retries=1)
     records = sweep(experiments, Store(tmp_path), "ray", address=cluster.address, progress=False, resources=resources)
@@ -154,7 +154,7 @@ def test_a_cluster_that_is_not_there():
 def test_a_cluster_starts_whatever_the_length_of_tmpdir(tmp_path):
     long = tmp_path / ("x" * 110)
     long.mkdir()
-    start = "from tinynet_core.executors.ray import RayExecutor as R, Resources; R(Resources(gpus=0)).close()"
+    start = "from tinynet_core.study.executors.ray import RayExecutor as R, Resources; R(Resources(gpus=0)).close()"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-c", start]
     done = subprocess.run(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tinynet_core import record
+from tinynet_core.study import record
 
 NONE = {"commit": None, "clean": None}
 

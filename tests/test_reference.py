@@ -11,10 +11,10 @@ from pydantic import BaseModel, ValidationError
 from sphinx.util.typing import stringify_annotation
 
 import tinynet_core as tn
-from tinynet_core.book import autodoc, reference
+from tinynet_book.site import autodoc, reference
 from tinynet_core.data import Dataset
-from tinynet_core.presets import Preset, load_preset, preset_names, project_root
-from tinynet_core.scale import Base
+from tinynet_core.scaling.scale import Base
+from tinynet_core.study.presets import PRESETS, Preset, load_preset, preset_names, project_root
 from tinynet_core.training.recipe import Recipe
 
 BOOK = project_root() / "book"
@@ -58,7 +58,7 @@ def named(full):
 def test_every_key_of_every_preset_has_a_row():
     table = reference.preset_schema()
     for name in preset_names():
-        content = yaml.safe_load((project_root() / "presets" / f"{name}.yaml").read_text(encoding="utf-8"))
+        content = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
         for path in paths(content):
             assert f"| `{path.split('.')[-1]}` |" in table, path
     assert len(re.findall("^## ", table, re.M)) == len(parts()) == 17

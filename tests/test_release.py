@@ -6,19 +6,19 @@ import yaml
 from click.testing import CliRunner
 from fake_study import without
 
+from tinynet_book.dataset.card import FIELDS, data_card
+from tinynet_book.dataset.files import release
 from tinynet_core import MissingRecords, UserError
-from tinynet_core.archive import write_text
 from tinynet_core.cli import tinynet
-from tinynet_core.presets import project_root
-from tinynet_core.release.card import FIELDS, data_card
-from tinynet_core.release.files import release
+from tinynet_core.files import write_text
+from tinynet_core.study.presets import project_root
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _made_up_images():
     """The hashes in made-up records are those of no images."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tinynet_core.staleness.probe_hash", lambda dataset: dataset.key)
+        patch.setattr("tinynet_core.study.staleness.probe_hash", lambda dataset: dataset.key)
         yield
 
 

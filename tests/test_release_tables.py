@@ -3,9 +3,10 @@ import pytest
 from fake_study import without
 
 import tinynet_core as tn
+from tinynet_book.dataset.tables import LATENCY, has_role, label, model_id, tables
+from tinynet_book.measure.classifiers import classifiers, latencies_run
 from tinynet_core import Base, MissingRecords, Scale
 from tinynet_core.networks import SCALABLE
-from tinynet_core.release.tables import LATENCY, has_role, label, model_id, tables
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_every_cost_counted_anew_from_the_row_alone(found):
 
 
 def test_every_training_that_the_pages_compare_is_there_once(study, found):
-    wanted = {e.key for series in study.classifiers().values() for e in series.all()}
+    wanted = {e.key for series in classifiers(study).values() for e in series.all()}
     assert sorted(found.runs.key) == sorted(wanted)
     assert set(found.models.model) == set(found.runs.model)
     assert found.models.model.is_unique
@@ -83,7 +84,7 @@ def test_the_frontier_is_that_of_the_sample(study, found):
 def test_latencies_belong_to_the_networks_that_were_timed(study, found):
     models = found.models
     timed = models[models.latency_ms.notna()]
-    assert len(study.latencies_run().networks) == study.preset.latency.models == 22
+    assert len(latencies_run(study).networks) == study.preset.latency.models == 22
     assert set(models[has_role(models, "random sample")].model) <= set(timed.model)
     middle, low, high = (timed[name] for name in LATENCY)
     np.testing.assert_allclose(middle, timed.resolution / 10)

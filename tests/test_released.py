@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from timm.data import create_transform, resolve_model_data_config
 
+from tinynet_book.measure.released import ReleasedEvaluation, evaluated
+from tinynet_book.paper import rows
+from tinynet_book.paper.released import released
 from tinynet_core import Record, Store, Study, UserError, network, run
 from tinynet_core.cli import tinynet
-from tinynet_core.experiments import ReleasedEvaluation
 from tinynet_core.latency import torch_threads
 from tinynet_core.networks import weights
-from tinynet_core.paper import rows
-from tinynet_core.paper.released import released
 from tinynet_core.training.loop import Interrupted
 
 TASK = ReleasedEvaluation(network="tinynet_e", library="timm")
@@ -158,12 +158,12 @@ def test_rows_of_table_3_with_released_weights():
 def test_evaluating_all_gives_a_reason_for_each_that_cannot_be(monkeypatch, tmp_path):
     monkeypatch.delenv("TINYNET_IMAGENET", raising=False)
     study = Study("smoke", tmp_path)
-    records, reasons = study.released()
+    records, reasons = evaluated(study)
     assert records == {}
     assert [*reasons] == [row["model"] for row in rows("table3")]
     assert reasons["TinyNet-E"] == "not evaluated on ImageNet"
     assert reasons["TinyNet-A"] == "no released weights are known to be of this row"
-    _, reasons = study.released(evaluate=True)
+    _, reasons = evaluated(study, evaluate=True)
     assert all("TINYNET_IMAGENET is not set" in reasons[row] for row in released())
     result = CliRunner().invoke(tinynet, ["released", "smoke", "--store", str(tmp_path / "new")])
     assert "TINYNET_IMAGENET is not set" in str(result.exception)

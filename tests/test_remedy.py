@@ -3,7 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
-from tinynet_core.book import site
+from tinynet_book.site import build as site
 from tinynet_core.cli import tinynet
 
 
@@ -13,14 +13,14 @@ def built(made_up_study, tmp_path, monkeypatch):
     from fake_study import without
 
     store = without(made_up_study, tmp_path / "store", 10).store.root
-    monkeypatch.setattr("tinynet_core.staleness.probe_hash", lambda dataset: dataset.key)
+    monkeypatch.setattr("tinynet_core.study.staleness.probe_hash", lambda dataset: dataset.key)
     for step in ("stage", "_jupyter_book", "write_sitemap"):
         monkeypatch.setattr(site, step, lambda *_, **__: None)
 
     def build(failed):
         monkeypatch.setattr(site, "execute_all", lambda *_: ([], failed))
         (tmp_path / "build").mkdir(exist_ok=True)
-        arguments = ["book", "smoke", "--no-train", "--store", str(store), "--build", str(tmp_path / "build")]
+        arguments = ["book", "smoke", "--store", str(store), "--build", str(tmp_path / "build")]
         return CliRunner().invoke(tinynet, arguments), store
 
     return build

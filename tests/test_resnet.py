@@ -6,7 +6,7 @@ import torchvision
 from parity import assert_same_logits
 
 from tinynet_core import Scale, network
-from tinynet_core.tracing import trace
+from tinynet_core.networks.tracing import trace
 
 NAMES = ["resnet18", "resnet34", "resnet50"]
 

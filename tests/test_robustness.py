@@ -4,9 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tinynet_core import Base, Scale, TinyFormula, frontier, network, released_formula
-from tinynet_core.pareto import pareto_front
-from tinynet_core.robustness import (
+from tinynet_book.analysis.robustness import (
     Variant,
     coverage,
     half_samples,
@@ -16,11 +14,14 @@ from tinynet_core.robustness import (
     sensitivity,
     variants,
 )
-from tinynet_core.study import Study
+from tinynet_core import Base, Scale, TinyFormula, frontier, network, released_formula
+from tinynet_core.scaling.frontier import pareto_front
+from tinynet_core.study.plan import plan, repeated
+from tinynet_core.study.study import Study
 
 BASE = Base(56, 0.25, 2)
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::tinynet_core.formula.ExtrapolationWarning"),
+    pytest.mark.filterwarnings("ignore::tinynet_core.scaling.formula.ExtrapolationWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 
@@ -157,15 +158,15 @@ def test_halves_spread_as_whole_samples_do():
 
 
 def test_networks_with_seeds_are_taken_once(tmp_path):
-    repeated = Study("reduced", tmp_path).repeated(("table3", "heads"))
-    assert len({e.key for e in repeated.all()}) == len(repeated.all()) == 3 * len(repeated)
-    assert {e.recipe for e in repeated.all()} == {Study("reduced", tmp_path).preset.recipe}
-    assert not any("+ RA" in name for name in repeated)
-    assert not Study("smoke", tmp_path).repeated()
+    found = repeated(Study("reduced", tmp_path), ("table3", "heads"))
+    assert len({e.key for e in found.all()}) == len(found.all()) == 3 * len(found)
+    assert {e.recipe for e in found.all()} == {Study("reduced", tmp_path).preset.recipe}
+    assert not any("+ RA" in name for name in found)
+    assert not repeated(Study("smoke", tmp_path))
 
 
 def test_what_the_pages_of_seeds_need(tmp_path):
-    smoke, reduced = (Study(name, tmp_path).plan(["spread"])[0] for name in ("smoke", "reduced"))
+    smoke, reduced = (plan(Study(name, tmp_path), ["spread"])[0] for name in ("smoke", "reduced"))
     assert smoke == Study("smoke", tmp_path).preset.random_experiments()
     assert reduced[:100] == Study("reduced", tmp_path).preset.random_experiments()
-    assert set(Study("reduced", tmp_path).repeated(("table3", "heads")).all()) == set(reduced[100:])
+    assert set(repeated(Study("reduced", tmp_path), ("table3", "heads")).all()) == set(reduced[100:])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tinynet_core import Base, Scale, network, sample_scales, sample_scales_at
-from tinynet_core.sampling import RANGE
+from tinynet_core.scaling.sample import RANGE
 
 
 def macs(scale, base=Base()):  # noqa: B008

@@ -3,7 +3,7 @@ import pytest
 
 from tinynet_core import Base, Scale, network, screen
 from tinynet_core.networks import SCALABLE
-from tinynet_core.screening import CHUNK
+from tinynet_core.scaling.screening import CHUNK
 
 
 @pytest.mark.parametrize("name", SCALABLE)

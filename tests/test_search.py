@@ -6,16 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tinynet_core.budget import UnreachableBudget
-from tinynet_core.search import (
-    best_near,
-    best_of,
-    candidates,
-    choices,
-    models_needed,
-    regressed,
-    trainings_to_reach,
-)
+from tinynet_book.analysis.search import best_of, choices, models_needed, regressed, trainings_to_reach
+from tinynet_core.scaling.solve import UnreachableBudget
+from tinynet_core.study.search import best_near, candidates
 
 
 def sample(rows):

@@ -3,15 +3,16 @@
 import pandas as pd
 import pytest
 
+from tinynet_book.paper import costs
 from tinynet_core import Study, network, released_formula
-from tinynet_core.complexity import Complexity
+from tinynet_core.networks.complexity import Complexity
 from tinynet_core.networks.efficientnet import TINYNETS
-from tinynet_core.paper import costs
-from tinynet_core.presets import load_preset
-from tinynet_core.scale import Scale
-from tinynet_core.series import (
-    AFTER_SAMPLE,
-    KNOWN,
+from tinynet_core.scaling.scale import Scale
+from tinynet_core.scaling.shrink import UnreachableBudget
+from tinynet_core.study.pages import PAGES, series
+from tinynet_core.study.plan import stages
+from tinynet_core.study.presets import load_preset
+from tinynet_core.study.series import (
     TINY_OF_PHI,
     Sample,
     Series,
@@ -21,15 +22,14 @@ from tinynet_core.series import (
     table2,
     tiny_label,
 )
-from tinynet_core.shrinking import UnreachableBudget
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::tinynet_core.shrinking.BudgetWarning"),
-    pytest.mark.filterwarnings("ignore::tinynet_core.formula.ExtrapolationWarning"),
+    pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning"),
+    pytest.mark.filterwarnings("ignore::tinynet_core.scaling.formula.ExtrapolationWarning"),
 ]
 PRESETS = ("smoke", "reduced", "creatures", "imagenet100", "imagenet1k")
 PROXIES = ("smoke", "reduced", "creatures")
-PAGES = [page for page in (*KNOWN, *AFTER_SAMPLE) if page != "longer"]
+COMPARING = [name for name, page in PAGES.items() if (page.series or page.fitted) and name != "longer"]
 ASIDE = {"ema", "table2", "fig4", "table6", "heads"}
 """Pages that no main question rests on."""
 FAR = {
@@ -64,8 +64,9 @@ def made(page: str, name: str) -> Series:
     """The series of a page, made once for all tests; the sample is ``MODELS``, the formula that of the TinyNets."""
     if (page, name) not in MADE:
         preset = load_preset(name)
-        sample = (Sample(MODELS, released_formula()),) if page in AFTER_SAMPLE else ()
-        MADE[page, name] = (KNOWN | AFTER_SAMPLE)[page](preset, *sample)
+        about = PAGES[page]
+        sample = Sample(MODELS, released_formula())
+        MADE[page, name] = about.series(preset) if about.series else about.fitted(preset, sample)
     return MADE[page, name]
 
 
@@ -78,7 +79,7 @@ def check(preset: str, row: str, macs: int, wanted: float, near: float) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", COMPARING)
 def test_rows_are_distinct_and_have_their_seeds(page, name):
     series, preset = made(page, name), load_preset(name)
     assert series
@@ -347,10 +348,10 @@ def test_a_duel_under_a_preset_that_is_sampled_on_another(monkeypatch):
 
     monkeypatch.setattr(Study, "sample", sampled_by)
     study = Study("imagenet1k", store="none", train=False)
-    mine, small = study.series("duel"), study.sampled.preset
+    mine, small = series(study, "duel"), study.sampled.preset
     (first,) = mine["random search, c = 0.5"]
     assert (first.dataset, first.scale.r) == (study.preset.dataset, 0.8)
-    page = [e for stage in study.stages(["duel"]) for e in stage]
+    page = [e for stage in stages(study, ["duel"]) for e in stage]
     assert {e.dataset for e in page} == {small.dataset}
     assert sum(e.scale.r == 0.8 for e in page) == len(small.budgets) * small.compared_seeds
     assert len(page) > small.random_sample.models + small.equal_cost_sample.models

@@ -15,11 +15,11 @@ from tinynet_core import (
     shrunk,
     solve_width,
 )
-from tinynet_core.budget import UnreachableBudget
 from tinynet_core.latency import Latency
 from tinynet_core.networks import SCALABLE
 from tinynet_core.networks.efficientnet import TINYNETS
-from tinynet_core.shrinking import SMALLEST_INPUT, _path
+from tinynet_core.scaling.shrink import SMALLEST_INPUT, _path
+from tinynet_core.scaling.solve import UnreachableBudget
 
 C0 = network("efficientnet_b0").complexity().macs
 

@@ -2,7 +2,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tinynet_core.book.sitemap import NAMESPACE, write_sitemap
+from tinynet_book.site.sitemap import NAMESPACE, write_sitemap
 
 
 @pytest.fixture

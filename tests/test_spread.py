@@ -5,14 +5,11 @@ import pytest
 from scipy import stats
 from scipy.special import expit, logit
 
-from tinynet_core import frontier
-from tinynet_core.spread import (
-    Spread,
+from tinynet_book.analysis.spread import (
     beyond_cost,
     binomial_sd,
     expected_maximum,
     kept_share,
-    log_odds,
     network_spreads,
     passing,
     power,
@@ -21,11 +18,12 @@ from tinynet_core.spread import (
     resolvable,
     retrained,
     retrained_frontiers,
-    seed_spread,
     shrunken,
     spread_trend,
     winners_curse,
 )
+from tinynet_core import frontier
+from tinynet_core.study.spread import Spread, log_odds, seed_spread
 
 
 def networks(sd, seeds, count, seed=0):

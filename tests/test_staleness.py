@@ -6,15 +6,19 @@ import yaml
 from click.testing import CliRunner
 from tiny_preset import TINY
 
+from tinynet_book.measure.latency_run import latency_run
+from tinynet_book.measure.maps import maps
+from tinynet_book.site.build import stale_pages
+from tinynet_book.site.stage import _page
 from tinynet_core import Store, Study
-from tinynet_core.book.site import stale_pages
-from tinynet_core.book.stage import _page
 from tinynet_core.cli import tinynet
 from tinynet_core.data.probe import probe_hash
-from tinynet_core.presets import project_root
-from tinynet_core.record import Record, failed
-from tinynet_core.staleness import StaleWarning, changes, outdated, stand_in, summary
-from tinynet_core.study import MissingRecords, default_store, is_published, latency_run
+from tinynet_core.study.plan import stages
+from tinynet_core.study.plan import stale as stale_of
+from tinynet_core.study.presets import project_root
+from tinynet_core.study.record import Record, failed
+from tinynet_core.study.staleness import outdated, summary
+from tinynet_core.study.study import MissingRecords, default_store, is_published
 from tinynet_core.training.loop import TRAINING_VERSION
 
 
@@ -39,7 +43,7 @@ def preset(tmp_path):
         path = tmp_path / "tiny.yaml"
         content = {**TINY, **{k: {**TINY[k], **v} for k, v in changed.items()}}
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
-        from tinynet_core.presets import load_preset
+        from tinynet_core.study.presets import load_preset
 
         load_preset.cache_clear()
         return str(path)
@@ -53,7 +57,7 @@ def filled(preset, tmp_path):
 
     def fill(**about):
         study = Study(preset(), tmp_path / "store")
-        for i, task in enumerate(next(study.stages(["fig1"]))):
+        for i, task in enumerate(next(stages(study, ["fig1"]))):
             study.store.put(done(task, 0.3 + 0.01 * i, **about))
         return study.store
 
@@ -63,13 +67,13 @@ def filled(preset, tmp_path):
 def test_records_of_now_are_not_stale(preset, filled):
     store = filled()
     study = Study(preset(), store.root, train=False)
-    assert study.stale(["fig1"]) == []
+    assert stale_of(study, ["fig1"]) == []
     assert len(study.random_sample()) == 5
 
 
 def test_another_training_version_is_stale(preset, filled):
     store = filled(training_version=TRAINING_VERSION - 1)
-    stale = Study(preset(), store.root, train=False).stale(["fig1"])
+    stale = stale_of(Study(preset(), store.root, train=False), ["fig1"])
     assert len(stale) == len(store.records())
     assert summary(stale) == [
         f"{len(stale)} records: training version was {TRAINING_VERSION - 1}, is {TRAINING_VERSION}"
@@ -78,20 +82,20 @@ def test_another_training_version_is_stale(preset, filled):
 
 def test_other_images_are_stale(preset, filled):
     store = filled(probe_sha256=["ab" * 32])
-    stale = Study(preset(), store.root, train=False).stale(["fig1"])
+    stale = stale_of(Study(preset(), store.root, train=False), ["fig1"])
     now = probe_hash(stale[0].task.dataset)
     assert {x.reason for x in stale} == {f"hash of the probe images of the data was {'ab' * 6}, is {now[:12]}"}
 
 
 def test_a_record_without_probes_is_stale(preset, filled):
-    stale = Study(preset(), filled(probe_sha256=[]).root, train=False).stale(["fig1"])
+    stale = stale_of(Study(preset(), filled(probe_sha256=[]).root, train=False), ["fig1"])
     assert all("probe images of the data was not recorded, is " in x.reason for x in stale)
     assert stale
 
 
 def test_reading_renders_no_data_set(monkeypatch):
     """Checking the published records draws a few probes of each data set, and a page the images that it shows."""
-    from tinynet_core.figures.maps import _pictures
+    from tinynet_book.figures.maps import _pictures
 
     def render(*_):
         raise AssertionError("a whole data set is rendered")
@@ -100,9 +104,9 @@ def test_reading_renders_no_data_set(monkeypatch):
         monkeypatch.setattr(f"tinynet_core.data.{module}.render", render)
         monkeypatch.setattr(f"tinynet_core.data.{module}.cached", render)
     study = Study("reduced", train=False)
-    assert study.stale() == []
-    maps = next(iter(study.maps().values()))
-    assert len(_pictures(study.records(maps)[0])[0]) == 8
+    assert stale_of(study) == []
+    mapped = next(iter(maps(study.preset).values()))
+    assert len(_pictures(study.records(mapped)[0])[0]) == 8
 
 
 def test_the_hash_of_the_images_is_that_of_a_real_record(tiny_dataset, make_experiment, tmp_path):
@@ -126,57 +130,12 @@ def test_timings_do_not_depend_on_training(preset):
     assert outdated(record) == ""
 
 
-def test_a_changed_recipe_leaves_its_old_records_stale_and_in_use(preset, filled):
-    store = filled()
-    before = {record.key for record in store.records()}
-    study = Study(preset(recipe={"epochs": 3}), store.root, train=False)
-    stale = study.stale(["fig1"])
-    assert {x.key for x in stale} == before
-    assert {x.reason for x in stale} == {"recipe.epochs was 2, is 3"}
-    assert all(x.task.recipe.epochs == 3 for x in stale)
-    with pytest.warns(StaleWarning, match=r"recipe\.epochs was 2, is 3"):
-        sample = study.random_sample()
-    assert set(sample.key) < before
-    assert sample.top1.tolist() == sorted(sample.top1)
-
-
-def test_changed_data_are_named_too(preset, filled):
-    store = filled()
-    stale = Study(preset(dataset={"difficulty": 0.5, "seed": 7}), store.root, train=False).stale(["fig1"])
-    assert {x.reason for x in stale} == {"dataset.difficulty was 0.0, is 0.5; dataset.seed was 0, is 7"}
-
-
-def test_a_record_of_other_classes_stands_in_as_well(make_experiment):
-    """The classifier has as many outputs as the data has classes: it is no other network for that."""
-    old = done(make_experiment())
-    fewer = old.experiment.dataset.model_copy(update={"classes": 3})
-    wanted = old.experiment.model_copy(update={"dataset": fewer})
-    assert stand_in(wanted, [old]) == old
-    assert "dataset.classes was 4, is 3" in changes(old.experiment, wanted)
-
-
 def test_other_networks_are_missing_and_not_stale(preset, filled):
     store = filled()
     study = Study(preset(base={"width": 0.5}), store.root, train=False)
-    assert study.stale(["fig1"]) == []
+    assert stale_of(study, ["fig1"]) == []
     with pytest.raises(MissingRecords, match="5 of 5 records are not in"):
         study.random_sample()
-
-
-def test_a_record_that_is_asked_for_does_not_stand_in_for_another(preset, filled):
-    study = Study(preset(), filled().root, train=False)
-    with pytest.raises(MissingRecords):  # the baseline of Figure 1 differs from these by its decay alone
-        study.records(study.series("ema").all())
-
-
-def test_of_several_older_records_the_most_similar_one_stands_in(make_experiment):
-    wanted = make_experiment()
-    recipes = [{"lr": 0.5}, {"lr": 0.5, "ema_decay": 0.1}, {"ema_decay": 0.1, "jitter": 0.3, "momentum": 0.1}]
-    old = [wanted.model_copy(update={"recipe": wanted.recipe.model_copy(update=x)}) for x in recipes]
-    records = [done(task) for task in old]
-    assert stand_in(wanted, reversed(records)) == records[0]
-    assert stand_in(wanted.model_copy(update={"seed": 5}), records) is None
-    assert changes(old[0], wanted) == [f"recipe.lr was 0.5, is {wanted.recipe.lr}"]
 
 
 def test_stale_records_are_trained_again_on_demand(preset, filled):
@@ -230,7 +189,7 @@ def test_the_mark_stands_on_the_pages_of_stale_records_only(preset):
 def test_published_records_are_the_default_store(tmp_path, monkeypatch):
     preset = Study("smoke").preset
     assert not is_published(preset)
-    monkeypatch.setattr("tinynet_core.study.project_root", lambda: tmp_path)
+    monkeypatch.setattr("tinynet_core.study.study.project_root", lambda: tmp_path)
     assert default_store(preset) == tmp_path / "runs" / "smoke"
     published = tmp_path / "results" / "smoke"
     published.mkdir(parents=True)

@@ -1,6 +1,5 @@
 import re
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 import yaml
@@ -8,8 +7,8 @@ from nbformat import write
 from nbformat.v4 import new_notebook
 from tiny_preset import TINY
 
+from tinynet_book.site.status import status
 from tinynet_core import Study, run
-from tinynet_core.book.status import page_of, status
 
 
 @pytest.fixture
@@ -62,7 +61,3 @@ def test_records_are_counted(executed, tiny, tmp_path):
         run(experiment, study.store)
     text = status(executed, study, {}, {})
     assert re.search(r"Records: 2, of which 0 failed\. Training time, detectors included: \d:\d\d:\d\d in all", text)
-
-
-def test_pages_without_records_of_their_own():
-    assert [page_of(Path(name)) for name in ("01_fig1_x.ipynb", "11_scale.ipynb")] == ["fig1", "fig3"]

@@ -16,12 +16,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from tinynet_core import Experiment, Record, Store, StoreError, UserError, journal, run
-from tinynet_core.archive import write_table
-from tinynet_core.experiments.training import METRICS
-from tinynet_core.journal import seal, unseal
-from tinynet_core.store import COLUMNS, to_frame
+from tinynet_core import Experiment, Record, Store, StoreError, UserError, run
+from tinynet_core.files import write_table
 from tinynet_core.store_commands import store as commands
+from tinynet_core.study import journal
+from tinynet_core.study.classify import METRICS
+from tinynet_core.study.journal import seal, unseal
+from tinynet_core.study.store import COLUMNS, to_frame
 
 
 def make_record(experiment, **change):
@@ -610,7 +611,7 @@ def test_damage_in_a_read_only_store_is_ignored_and_said_so(filled, records, mon
 
 def test_a_store_that_cannot_be_written_says_so_before_any_training(make_experiment, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("", encoding="utf-8")
-    monkeypatch.setattr("tinynet_core.sweeps.execute", None)
+    monkeypatch.setattr("tinynet_core.study.sweep.execute", None)
     for root in (tmp_path / "file", tmp_path / "file" / "store"):
         with pytest.raises(StoreError, match=f"store {root} cannot be written"):
             run(make_experiment(), Store(root))

@@ -17,7 +17,7 @@ svg.fonttype: none
 axes.prop_cycle: cycler("color", ["k"])
 """
 SETTINGS = """
-from tinynet_core.figures import set_style
+from tinynet_book.figures import set_style
 set_style()
 import matplotlib
 for name, value in matplotlib.rcParams.items():

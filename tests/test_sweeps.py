@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from tinynet_core import Store, StoreError, UserError, run, sweep
-from tinynet_core.executors import ExecutorError, local
-from tinynet_core.executors.attempt import NoRecord, attempt, claim
-from tinynet_core.executors.stopping import StopSignals
-from tinynet_core.record import execute
 from tinynet_core.resources import Resources
-from tinynet_core.sweeps import SweepError, SweepStopped
+from tinynet_core.study.executors import ExecutorError, local
+from tinynet_core.study.executors.attempt import NoRecord, attempt, claim
+from tinynet_core.study.executors.stopping import StopSignals
+from tinynet_core.study.record import execute
+from tinynet_core.study.sweep import SweepError, SweepStopped
 
 EPOCHS, STEPS = 3, 9  # of the experiments below, and in each epoch with its one batch of the evaluation
 
@@ -118,16 +118,16 @@ def unreachable(*_):
 
 def sweep_elsewhere(experiments, root, outcome):
     """A second sweep, in a process of its own."""
-    import tinynet_core.sweeps
+    import tinynet_core.study.sweep
 
-    tinynet_core.sweeps.execute = counted
+    tinynet_core.study.sweep.execute = counted
     outcome.send(results(sweep(experiments, Store(root), workers=1, progress=False)))
 
 
 @pytest.fixture
 def training(monkeypatch):
     """Put a stand-in in the place of training."""
-    return lambda stand_in: monkeypatch.setattr("tinynet_core.sweeps.execute", stand_in)
+    return lambda stand_in: monkeypatch.setattr("tinynet_core.study.sweep.execute", stand_in)
 
 
 # Records
@@ -329,7 +329,7 @@ def test_without_the_drivers_file_system_the_checkpoint_is_kept_in_the_data_cach
 
 def test_a_clock_that_jumps_disturbs_nothing(make, reference, training, monkeypatch, tmp_path, capsys):
     training(under_a_mad_clock)
-    monkeypatch.setattr("tinynet_core.sweeps._DRAW_S", {True: 0, False: 0})
+    monkeypatch.setattr("tinynet_core.study.sweep._DRAW_S", {True: 0, False: 0})
     store, experiments = Store(tmp_path), [make(seed=s) for s in (1, 0)]
     (tmp_path / "checkpoints").mkdir()
     stale = tmp_path / "checkpoints" / f"{experiments[0].key}.pt.lock"  # of a killed process, from the future

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from tinynet_core import figures
-from tinynet_core.figures.systems import CLOSE, COLOURS, WHOLE
-from tinynet_core.paper import costs, rows, table
-from tinynet_core.paper.systems import SERIES, TINY_FORMULA, family, margins, on_front, systems
-from tinynet_core.presets import load_preset
-from tinynet_core.series import table3, table6
+from tinynet_book import figures
+from tinynet_book.figures.systems import CLOSE, COLOURS, WHOLE
+from tinynet_book.paper import costs, rows, table
+from tinynet_book.paper.systems import SERIES, TINY_FORMULA, family, margins, on_front, systems
+from tinynet_core.study.presets import load_preset
+from tinynet_core.study.series import table3, table6
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_networks_that_are_only_quoted_cannot_be_counted():
         costs("others")
 
 
-@pytest.mark.filterwarnings("ignore::tinynet_core.shrinking.BudgetWarning")
+@pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning")
 def test_every_row_trained_here_has_a_family():
     preset = load_preset("smoke")
     assert {family(name) for page in (table3, table6) for name in page(preset)} == {

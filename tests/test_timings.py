@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from tinynet_core import Record, figures, timings
-from tinynet_core.experiments import LatencyRun
-from tinynet_core.experiments.latency import pair
+from tinynet_book import figures
+from tinynet_book.measure import timings
+from tinynet_book.measure.latency_run import LatencyRun, pair
+from tinynet_core import Record
 from tinynet_core.latency import median_ratio
-from tinynet_core.record import failed
+from tinynet_core.study.record import failed
 
 NAMES = ("tinynet_a", "efficientnet_b0")
 

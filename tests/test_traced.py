@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from tinynet_core import Scale, UserError, network, shrink, shrunk, traced
-from tinynet_core.shrinking import UnreachableBudget
-from tinynet_core.tracing import TraceWarning, trace
+from tinynet_core.networks.tracing import TraceWarning, trace
+from tinynet_core.scaling.shrink import UnreachableBudget
 
 
 def plain(scale):

@@ -8,7 +8,9 @@ from tiny_preset import TINY
 
 from tinynet_core import Store, Study
 from tinynet_core.cli import tinynet
-from tinynet_core.record import Record, failed, provenance
+from tinynet_core.study.pages import series
+from tinynet_core.study.plan import stages
+from tinynet_core.study.record import Record, failed, provenance
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +36,7 @@ def test_a_dry_run_lists_and_trains_nothing(preset, tmp_path):
     assert result.exit_code == 0
     study = Study(preset, tmp_path / "store")
     lines = result.output.splitlines()
-    experiments = next(study.stages(["fig1"]))
+    experiments = next(stages(study, ["fig1"]))
     assert [line.split()[0] for line in lines[1 : 1 + len(experiments)]] == [e.key[:12] for e in experiments]
     for line, e in zip(lines[1:], experiments, strict=False):
         assert f"{e.spec().complexity().macs / 1e6:.2f}M" in line
@@ -48,7 +50,7 @@ def test_a_limited_sweep_and_the_rest_of_it(preset, tmp_path):
     store = str(tmp_path / "store")
     first = run("sweep", preset, "--store", store, "--limit", "2", "--page", "fig1")
     assert "2 models trained, 0 of them failed" in first.output
-    everything = next(Study(preset, store).stages(["fig1"]))
+    everything = next(stages(Study(preset, store), ["fig1"]))
     assert len(Store(store).missing(everything)) == len(everything) - 2
     plan = run("sweep", preset, "--store", store, "--dry-run", "--page", "fig1").output
     assert f"{len(everything) - 2} models," in plan
@@ -56,7 +58,7 @@ def test_a_limited_sweep_and_the_rest_of_it(preset, tmp_path):
 
 def test_a_plan_tells_the_time_from_records(preset, tmp_path):
     store = Store(tmp_path / "store")
-    for e in next(Study(preset, store.root).stages(["fig1"]))[:5]:
+    for e in next(stages(Study(preset, store.root), ["fig1"]))[:5]:
         made = {"device": provenance("auto")["device"]}
         store.put(Record(experiment=e, status="done", cost=e.cost(), wall_s=60, provenance=made))
     plan = run("sweep", preset, "--store", str(store.root), "--dry-run", "--workers", "3", "--page", "fig1").output
@@ -86,7 +88,7 @@ def test_a_sweep_trains_what_follows_from_the_formula(preset, tmp_path):
     store = str(tmp_path / "store")
     result = run("sweep", preset, "--store", store, "--page", "fig6")
     study = Study(preset, store, train=False)
-    wanted = [*study.preset.random_experiments(), *study.series("fig6").all()]
+    wanted = [*study.preset.random_experiments(), *series(study, "fig6").all()]
     assert f"{len(set(wanted))} models trained" in result.output
     assert study.store.missing(wanted) == []
 
@@ -117,7 +119,7 @@ def test_a_failed_run_ends_with_status_1(preset, tmp_path):
 
 def test_failed_runs_are_named_until_they_are_tried_again(preset, tmp_path):
     store = Store(tmp_path / "store")
-    first = Study(preset, store.root).experiments()[0]
+    first = next(stages(Study(preset, store.root)))[0]
     store.put(failed(first, "the worker process ended with SIGKILL"))
     result = run("sweep", preset, "--store", str(store.root), "--limit", "1")
     assert "1 models trained, 0 of them failed" in result.output

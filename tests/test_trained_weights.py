@@ -6,9 +6,10 @@ import time
 import pytest
 import torch
 
+from tinynet_book.measure.maps import ActivationMaps
 from tinynet_core import Store, run
-from tinynet_core.claiming import claim
-from tinynet_core.experiments import ActivationMaps, Experiment
+from tinynet_core.study.claiming import claim
+from tinynet_core.study.classify import Experiment
 from tinynet_core.training import loop, trained_weights
 from tinynet_core.training.loop import Interrupted
 from tinynet_core.training.trained_weights import WeightsError

@@ -16,12 +16,14 @@ import yaml
 from click.testing import CliRunner
 from scipy.special import expit, logit
 
-from tinynet_core import Store, UserError, agreement, run, verification
-from tinynet_core.agreement import LEVEL, LOSS_TOLERANCE, PARTING, contradiction, held_to, pooled_spread, reach
+from tinynet_book.measure.latency_run import LatencyRun
+from tinynet_core import Store, UserError, run
 from tinynet_core.cli import main, tinynet
-from tinynet_core.experiments import LatencyRun
-from tinynet_core.record import execute
-from tinynet_core.verification import choose, compare, finished_trainings, first_difference, verify
+from tinynet_core.study import agreement
+from tinynet_core.study import verify as verification
+from tinynet_core.study.agreement import LEVEL, LOSS_TOLERANCE, PARTING, contradiction, held_to, pooled_spread, reach
+from tinynet_core.study.record import execute
+from tinynet_core.study.verify import choose, compare, finished_trainings, first_difference, verify
 from tinynet_core.verify_command import verification_text
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,8 +15,8 @@ import yaml
 from check_jsonschema import main as check_jsonschema
 from click.testing import CliRunner
 
-from tinynet_core.presets import project_root
-from tinynet_core.study import PAGES
+from tinynet_core.study.pages import PAGES
+from tinynet_core.study.presets import PRESETS, project_root
 
 ROOT = project_root()
 FOLDER = ROOT / ".github" / "workflows"
@@ -192,7 +192,7 @@ def test_the_site_is_built_for_the_address_it_gets_and_deployed_from_there():
 
 def test_the_choices_of_the_gpu_run_are_the_presets_and_the_pages():
     inputs = triggers("gpu")["workflow_dispatch"]["inputs"]
-    assert inputs["preset"]["options"] == sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+    assert inputs["preset"]["options"] == sorted(path.stem for path in PRESETS.glob("*.yaml"))
     assert inputs["page"]["options"] == ["all", *sorted(PAGES)]
     records = [step["with"]["path"] for step in steps("gpu", "uses") if "upload-artifact" in step["uses"]]
     assert records == ["runs/${{ inputs.preset }}/records.jsonl"]

@@ -2,8 +2,8 @@
 
 import sys
 import warnings
-from collections import Counter
 from importlib import import_module
+from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -12,12 +12,11 @@ from typing import cast
 import click
 from pydantic import ValidationError
 
-from tinynet_core.dataset_command import dataset_command
 from tinynet_core.errors import UserError
 from tinynet_core.networks import SCALABLE, Network, network
-from tinynet_core.scale import Scale
+from tinynet_core.scaling.scale import Scale
 from tinynet_core.store_commands import store
-from tinynet_core.train_commands import released_command, store_option, sweep_command, train_command
+from tinynet_core.train_commands import store_option, sweep_command, train_command
 from tinynet_core.verify_command import verify_command
 
 SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
@@ -58,26 +57,14 @@ def tinynet() -> None:
 
 
 @tinynet.command()
-@click.argument("name", required=False)
+@click.argument("name")
 @scale_options
 @head_option
 @classes_option
-def cost(name: str | None, r: float | None, d: float | None, w: float | None, head, classes: int) -> None:
-    """Exact cost of network NAME, such as tinynet_a, or efficientnet_b0 with --r, --d and --w.
+def cost(name: str, r: float | None, d: float | None, w: float | None, head, classes: int) -> None:
+    """Exact cost of network NAME, such as tinynet_a, or efficientnet_b0 with --r, --d and --w."""
+    from tinynet_core.text import architecture
 
-    Without NAME: every network of the paper's Tables 3 and 6 beside the numbers printed there.
-    """
-    from tinynet_core.report import architecture, cost_lines
-
-    if name is None:
-        if (r, d, w, head) != (None,) * 4:
-            raise click.UsageError("--r, --d, --w and --head go with NAME")
-        from tinynet_core.paper import costs
-
-        for number in (3, 6):
-            click.echo(f"Table {number}: parameters and MACs of the paper and of this package, in millions")
-            click.echo(cost_lines(costs(f"table{number}")) + "\n")
-        return
     spec = _network(name, r, d, w, head, classes)
     total = spec.complexity()
     click.echo(f"{spec.name}  {spec.scale or ''}  input {spec.resolution} px")
@@ -115,8 +102,8 @@ def shrink(
     NAME is a scalable network such as efficientnet_b0, resnet50 or ghostnet_a, or a function of your own that builds a
     torch module from a Scale: my_file.py:build or my_package.my_module:build.
     """
-    from tinynet_core.report import shrunk_json, shrunk_text
-    from tinynet_core.shrinking import TOLERANCE, Budget, off_budget, released_formula, shrunk
+    from tinynet_core.scaling.shrink import TOLERANCE, Budget, off_budget, released_formula, shrunk
+    from tinynet_core.text import shrunk_json, shrunk_text
 
     budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency}
     given = {k: v for k, v in budgets.items() if v is not None}
@@ -144,7 +131,7 @@ def shrink(
 
 
 def _formula(preset: str, store: str):
-    from tinynet_core.study import Study
+    from tinynet_core.study.study import Study
 
     return Study(preset, store, train=False).formula()
 
@@ -189,7 +176,7 @@ def _imported(where: str) -> ModuleType:
 @click.option("--weights", help="timm, torchvision, or a file; random weights by default.")
 def export(name: str, file: Path, r, d, w, head, classes: int, weights: str | None) -> None:
     """Write network NAME as an ONNX file, and check that ONNX Runtime agrees with torch to 1e-4 of its logits."""
-    from tinynet_core.exporting import export_onnx
+    from tinynet_core.export import export_onnx
 
     done = export_onnx(_network(name, r, d, w, head, classes), file, weights)
     click.echo(
@@ -197,67 +184,12 @@ def export(name: str, file: Path, r, d, w, head, classes: int, weights: str | No
     )
 
 
-@tinynet.command()
-@click.argument("preset")
-@store_option
-@click.option(
-    "--train/--no-train",
-    default=None,
-    help="Whether to train what is missing or to stop with a list of it; trains by default, but for published records.",
-)
-@click.option("--build", type=click.Path(path_type=Path), help="Folder to build in; _build by default.")
-@click.option("--pdf", is_flag=True, help="Print the book as one PDF too, into the site; needs Chromium.")
-@click.option("--archive", type=click.Path(path_type=Path), help="Pack the site into this folder, with its checksum.")
-def book(preset: str, store: str, train: bool | None, build: Path | None, pdf: bool, archive: Path | None) -> None:
-    """Execute the notebooks under PRESET and build the website; only what changed is done again.
-
-    Stale records and notebooks that fail are marked on their pages, and the exit status is then 1.
-    """
-    from tinynet_core.book.site import make_book
-
-    built = make_book(preset, store, train, build, pdf)
-    click.echo(built.index)
-    for what, lines in (("stale records", built.stale), ("failed notebooks", built.failed)):
-        if lines:
-            click.echo("\n  ".join([f"error: {what}, marked on their pages:", *lines]), err=True)
-    if built.remedy:
-        click.echo(built.remedy, err=True)
-    if built.stale or built.failed:
-        sys.exit(1)
-    if archive:
-        from tinynet_core.book.bundle import bundle
-
-        click.echo(bundle(built.index.parent, archive))
-
-
-@tinynet.command()
-@click.option("--preset", default="reduced", show_default=True)
-@store_option
-@click.option("--format", "form", type=click.Choice(["text", "csv"]), default="text", show_default=True)
-def claims(preset: str, store: str, form: str) -> None:
-    """The paper's claims, what was measured for them, and whether the two agree."""
-    from tinynet_core.paper.claims import ledger
-    from tinynet_core.staleness import outdated
-    from tinynet_core.study import Study
-
-    kept = Study(preset, store).store
-    table = ledger(kept)
-    behind = {*" ".join(table.records).split()}
-    found = (outdated(record) for record in kept.records() if record.key in behind)
-    for reason, n in Counter(filter(None, found)).most_common():
-        click.echo(f"warning: {n} of the records behind these findings are stale: {reason}", err=True)
-    if form == "csv":
-        click.echo(table.to_csv(index=False), nl=False)
-    else:
-        click.echo(table[["id", "paper", "ours", "evidence", "verdict"]].to_string(index=False))
-
-
 tinynet.add_command(sweep_command)
 tinynet.add_command(train_command)
-tinynet.add_command(released_command)
 tinynet.add_command(verify_command)
-tinynet.add_command(dataset_command)
 tinynet.add_command(store)
+for _entry in entry_points(group="tinynet_core.commands"):  # of other packages, such as the book's
+    tinynet.add_command(_entry.load())
 
 
 def main() -> None:

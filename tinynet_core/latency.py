@@ -18,7 +18,7 @@ from scipy.stats import binom, bootstrap
 from torch import Tensor, nn
 
 from tinynet_core.errors import UserError
-from tinynet_core.exporting import Buildable, build_module, open_session, write_onnx
+from tinynet_core.export import Buildable, build_module, open_session, write_onnx
 
 Run = Callable[[], float]
 """Runs a network once for one image and returns the milliseconds that it took."""

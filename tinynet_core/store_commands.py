@@ -11,7 +11,7 @@ import click
 from tinynet_core.errors import UserError
 
 if TYPE_CHECKING:
-    from tinynet_core.store import Inspection, Store
+    from tinynet_core.study.store import Inspection, Store
 
 SHOWN = 20
 
@@ -71,7 +71,7 @@ def export(folder: Path, file: Path) -> None:
 
     Damaged ones are set aside, as by everything but check.
     """
-    from tinynet_core.archive import check_target, write_table
+    from tinynet_core.files import check_target, write_table
 
     with _one_line():
         check_target(file)
@@ -88,7 +88,7 @@ def migrate_records(folder: Path) -> None:
     The file of before is kept as records.format1.jsonl. Weights, and checkpoints of runs that were stopped, are not
     moved. The exit status is 2, and the store stays as it was, where the present code would make a record otherwise.
     """
-    from tinynet_core.migration import migrate
+    from tinynet_core.study.migration import migrate
 
     with _one_line():
         done = migrate(folder)
@@ -110,7 +110,7 @@ def _one_line() -> Iterator[None]:
 
 
 def _opened(folder: Path) -> "Store":
-    from tinynet_core.store import FILE, Store
+    from tinynet_core.study.store import FILE, Store
 
     if not (folder / FILE).is_file():
         raise UserError(f"{folder} is no store: it has no {FILE}")

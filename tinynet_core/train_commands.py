@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinynet_core.executors import EXECUTORS
+from tinynet_core.study.executors import EXECUTORS
 
 if TYPE_CHECKING:
-    from tinynet_core.experiments import Task
-    from tinynet_core.record import Record
+    from tinynet_core.study.record import Record
+    from tinynet_core.study.task import Task
 
 store_option = click.option(
     "--store",
@@ -49,21 +49,22 @@ def sweep_command(
 
     Stop it whenever you like, in whatever way: the same command goes on where it was.
     """
-    from tinynet_core.study import Study
-    from tinynet_core.sweeps import sweep
+    from tinynet_core.study.plan import check_sources, plan, stages
+    from tinynet_core.study.study import Study
+    from tinynet_core.study.sweep import sweep
 
     if dry_run and (retry_failed or retry_stale):
         raise click.UsageError("--dry-run changes nothing: leave --retry-failed and --retry-stale out")
     study = Study(preset, store)
     if dry_run:
-        first, after = study.plan(pages)
+        first, after = plan(study, pages)
         click.echo(_plan(study, study.store.missing(first)[:limit], study.store.missing(after), workers))
         return
-    study.check_sources(pages)
+    check_sources(study, pages)
     _say_where(study, store)
     wanted: list[Task] = []
     records: list[Record] = []
-    for stage in study.stages(pages):
+    for stage in stages(study, pages):
         wanted += stage
         if retry_failed:
             study.store.set_failed_aside(stage)
@@ -88,7 +89,7 @@ def _say_where(study, store: str) -> None:
 
 def _outdated_keys(study, stage) -> list[str]:
     """Keys of the records of ``stage`` that do not belong to their tasks any more."""
-    from tinynet_core.staleness import outdated
+    from tinynet_core.study.staleness import outdated
 
     records = (study.store.get(task) for task in stage)
     return [record.key for record in records if record and outdated(record)]
@@ -109,10 +110,10 @@ def _plan(study, todo, after, workers: int | None) -> str:
     import torch
 
     from tinynet_core.errors import UserError
-    from tinynet_core.estimate import by_kind, rate_from_records
-    from tinynet_core.experiments import Experiment
-    from tinynet_core.report import plan_table
     from tinynet_core.resources import cores
+    from tinynet_core.study.classify import Experiment
+    from tinynet_core.study.estimate import by_kind, rate_from_records
+    from tinynet_core.text import plan_table
 
     if not todo and not after:
         return f"nothing to train: all records are in {study.store.root}"
@@ -152,9 +153,9 @@ def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) 
     import torch
 
     from tinynet_core.networks import SCALABLE
-    from tinynet_core.scale import Scale
-    from tinynet_core.study import Study
-    from tinynet_core.sweeps import run
+    from tinynet_core.scaling.scale import Scale
+    from tinynet_core.study.study import Study
+    from tinynet_core.study.sweep import run
     from tinynet_core.training.team import team
 
     study = Study(preset, store)
@@ -171,25 +172,3 @@ def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) 
         raise SystemExit(1)
     top1, raw = record.metrics["top1"], record.metrics["raw_top1"]
     click.echo(f"{record.key[:12]} {name}: top-1 {top1:.2%} (raw weights {raw:.2%}), record in {study.store.root}")
-
-
-@click.command("released")
-@click.argument("preset", default="imagenet1k")
-@store_option
-def released_command(preset: str, store: str) -> None:
-    """Evaluate the released weights of Table 3 on the images in TINYNET_IMAGENET, into the store of PRESET."""
-    from tinynet_core.data.imagefolder import imagenet_root
-    from tinynet_core.paper.released import released
-    from tinynet_core.study import Study
-
-    imagenet_root()
-    study = Study(preset, store)
-    records, reasons = study.released(evaluate=True)
-    for row, offered in released().items():
-        if row in records:
-            top1, top5 = records[row].metrics["top1"], records[row].metrics["top5"]
-            click.echo(f"{row}: top-1 {top1:.2%}, top-5 {top5:.2%} ({offered.note})")
-        else:
-            click.echo(f"{row}: {reasons[row]}")
-    if not records:
-        raise SystemExit(1)

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tinynet_core.study.classify import Experiment
 from tinynet_core.train_commands import store_option
 
 if TYPE_CHECKING:
-    from tinynet_core.verification import Check, Verification
+    from tinynet_core.study.verify import Check, Verification
 
 OTHER_BITS = """\
 Other bits: trainings that differ in a last bit part within the first epochs, and then differ as two seeds do. So the
@@ -30,8 +31,8 @@ def verify_command(preset: str, store: str, records: int, seed: int, workers: in
     each of these is printed. The store is only read. The exit status is 0 where all agree, 1 where one does not, 2
     where nothing could be verified.
     """
-    from tinynet_core.study import Study
-    from tinynet_core.verification import verify
+    from tinynet_core.study.study import Study
+    from tinynet_core.study.verify import verify
 
     opened = Study(preset, store).store
     found = verify(opened, records, seed, workers)
@@ -57,13 +58,14 @@ def verification_text(found: "Verification") -> str:
 
 def _line(check: "Check") -> str:
     experiment, made = check.record.experiment, check.record.provenance
-    scale = experiment.spec().scale  # type: ignore[union-attr]
+    assert isinstance(experiment, Experiment)
+    scale = experiment.spec().scale
     multipliers = "".join(f"{x:>7.3f}" for x in (scale.r, scale.d, scale.w)) if scale else " " * 21
     done = check.now is not None and check.now.done
     now = f"{check.now.metrics['top1']:.2%}" if check.now and done else "-"
     seconds = f"{check.now.wall_s:.1f} s" if check.now and done else "-"
     commit = f"{(made.get('commit') or '-')[:7]}{'' if made.get('clean') else '*'}"
     return (
-        f"{check.record.key[:12]:<14}{experiment.network:<18}{multipliers}{experiment.seed:>6}"  # type: ignore[union-attr]
+        f"{check.record.key[:12]:<14}{experiment.network:<18}{multipliers}{experiment.seed:>6}"
         f"{check.record.metrics['top1']:>10.2%}{now:>9}{seconds:>9}  {commit:<9}{check}"
     )

@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
+from tinynet_book.site.pdf import PdfError, chromium
 from tinynet_core import Study
-from tinynet_core.book.pdf import PdfError, chromium
-from tinynet_core.presets import project_root
+from tinynet_core.study.presets import project_root
 
 ROOT = project_root()
 PRESET = "reduced"

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tinynet_core.presets import project_root
+from tinynet_core.study.presets import project_root
 
 ROOT = project_root()
 PAGES = [

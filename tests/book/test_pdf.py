@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tinynet_core.book.pdf import PdfError, chromium, write_pdf
+from tinynet_book.site.pdf import PdfError, chromium, write_pdf
 
 HEAD = '<!DOCTYPE html><meta charset="utf-8"><title>{0} — The book</title>'
 MATHJAX = """<script>window.MathJax = {

@@ -8,9 +8,11 @@ import nbformat
 import pandas as pd
 import pytest
 
-from tinynet_core.paper.claims import claims, ledger
-from tinynet_core.paper.questions import questions
-from tinynet_core.presets import project_root
+from tinynet_book.paper.claims import claims, ledger
+from tinynet_book.paper.questions import questions
+from tinynet_core.study.plan import stages
+from tinynet_core.study.plan import stale as stale_of
+from tinynet_core.study.presets import project_root
 
 ROOT = project_root()
 NOTEBOOKS = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
@@ -56,7 +58,7 @@ def test_the_figures_rest_on_records_of_trained_models(study):
 
 
 def test_a_sweep_of_all_pages_finds_nothing_left_to_train(study):
-    for stage in study.stages():
+    for stage in stages(study):
         assert study.store.missing(stage) == []
 
 
@@ -65,7 +67,7 @@ def test_some_models_learn(study):
 
 
 def test_nothing_is_stale(study):
-    assert study.stale() == []
+    assert stale_of(study) == []
     assert ":class: danger" not in (ROOT / "_build" / "src" / "claims.md").read_text(encoding="utf-8")
 
 
@@ -137,7 +139,7 @@ def test_papermill_with_a_misspelt_parameter_says_so(tmp_path):
 
 
 def test_a_book_without_records_that_may_not_train_says_what_is_missing(tmp_path):
-    command = [sys.executable, "-m", "tinynet_core.cli", "book", "smoke", "--no-train"]
+    command = [sys.executable, "-m", "tinynet_core.cli", "book", "smoke"]
     where = ["--store", str(tmp_path / "store"), "--build", str(tmp_path / "build")]
     done = subprocess.run([*command, *where], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2
@@ -148,7 +150,7 @@ def test_a_book_without_records_that_may_not_train_says_what_is_missing(tmp_path
 
 
 def test_a_warning_of_the_site_builder_is_an_error(site, tmp_path):
-    from tinynet_core.book.site import BookError, _jupyter_book
+    from tinynet_book.site.build import BookError, _jupyter_book
 
     sources = tmp_path / "src"
     sources.mkdir()

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from tinynet_core.paper import rows
-from tinynet_core.paper.claims import claims, ledger
+from tinynet_book.paper import rows
+from tinynet_book.paper.claims import claims, ledger
+from tinynet_core.study.plan import behind
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_from_the_first_page_to_a_claim_its_page_and_its_data(browser, address, 
     with view.expect_download() as download:
         note.get_by_role("link", name="records.csv").click()
     frame = pd.read_csv(download.value.path())
-    assert {record.key for record in study.behind("table3")} == set(frame.key)
+    assert {record.key for record in behind(study, "table3")} == set(frame.key)
     view.close()
 
 

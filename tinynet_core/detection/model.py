@@ -18,11 +18,11 @@ from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import box_iou
 from torchvision.ops.misc import Conv2dNormActivation
 
-from tinynet_core.complexity import Complexity
 from tinynet_core.detection.taps import STRIDE, tapped_stage
+from tinynet_core.networks.complexity import Complexity
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.networks.modules.efficientnet import EfficientNetModule
-from tinynet_core.tracing import trace
+from tinynet_core.networks.tracing import trace
 
 EXTRA_CHANNELS = (512, 256, 256, 128)
 """Of the extra blocks at full width, as in torchvision's SSDLite. Only so many are used as reach one pixel."""

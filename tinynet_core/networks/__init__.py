@@ -6,7 +6,7 @@ from types import ModuleType
 from tinynet_core.networks import efficientnet, ghostnet, mobile, peers, resnet
 from tinynet_core.networks.efficientnet import Head
 from tinynet_core.networks.spec import Network
-from tinynet_core.scale import PAPER_BASE, Base, Scale
+from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
 
 __all__ = ["NAMES", "SCALABLE", "Head", "Network", "base_of", "check_scalable", "family_of", "network"]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tinynet_core.complexity import Row, Tally
+from tinynet_core.networks.complexity import Row, Tally
 from tinynet_core.networks.rounding import at_least
 
 Activation = Literal["silu", "relu", "relu6", "hswish"]

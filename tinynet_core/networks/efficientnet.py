@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from tinynet_core.budget import solve
-from tinynet_core.complexity import Row, Tally
 from tinynet_core.networks.blocks import Activation, Stage
+from tinynet_core.networks.complexity import Row, Tally
 from tinynet_core.networks.rounding import at_least, round_channels, round_repeats
 from tinynet_core.networks.spec import Network
-from tinynet_core.scale import PAPER_BASE, Base, Scale, Scales, giant
+from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale, Scales, giant
+from tinynet_core.scaling.solve import solve
 
 if TYPE_CHECKING:
     from torch import nn

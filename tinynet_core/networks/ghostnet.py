@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinynet_core.complexity import Row, Tally
 from tinynet_core.networks.blocks import Activation
+from tinynet_core.networks.complexity import Row, Tally
 from tinynet_core.networks.efficientnet import Head
 from tinynet_core.networks.rounding import at_least, round_channels, round_repeats
 from tinynet_core.networks.spec import Network
-from tinynet_core.scale import Base, Scale, Scales
+from tinynet_core.scaling.scale import Base, Scale, Scales
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,7 +87,7 @@ FAMILY = {
 }
 # GhostNet-A shrunk to the weights and FLOPs of the paper's Table 6. Its r, d, w were never published: these are this
 # project's own. Of the networks that have both numbers, with either head, each is the one nearest to the r and d of the
-# tiny formula (tinynet_core.enumeration.nearest); it has the scaled head. tests/test_enumeration.py finds them anew.
+# tiny formula; it has the scaled head. tests/test_enumeration.py finds them anew.
 SHRUNK = {
     "ghostnet_b": Scale(r=0.873, d=1.15, w=0.765),
     "ghostnet_c": Scale(r=0.79, d=0.8, w=0.678),

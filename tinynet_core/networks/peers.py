@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from tinynet_core.complexity import Complexity, Row, Tally
+from tinynet_core.networks.complexity import Complexity, Row, Tally
 from tinynet_core.networks.spec import Network
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def peer(name: str, num_classes: int) -> PeerNetwork:
 def _traced(name: str, num_classes: int) -> Complexity:
     import torch
 
-    from tinynet_core.tracing import trace
+    from tinynet_core.networks.tracing import trace
 
     spec = peer(name, num_classes)
     with torch.device("meta"):

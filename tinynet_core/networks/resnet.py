@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tinynet_core.complexity import Row, Tally
+from tinynet_core.networks.complexity import Row, Tally
 from tinynet_core.networks.efficientnet import Head
 from tinynet_core.networks.rounding import round_channels, round_repeats
 from tinynet_core.networks.spec import Network
-from tinynet_core.scale import PAPER_BASE, Base, Scale, Scales
+from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale, Scales
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinynet_core.complexity import Walkable
-from tinynet_core.scale import Scale
+from tinynet_core.networks.complexity import Walkable
+from tinynet_core.scaling.scale import Scale
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tinynet_core.complexity import Complexity, CostedRow
 from tinynet_core.errors import UserError
-from tinynet_core.scale import Scale
+from tinynet_core.networks.complexity import Complexity, CostedRow
+from tinynet_core.scaling.scale import Scale
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,7 +88,7 @@ class TracedNetwork:
         """
         import torch
 
-        from tinynet_core.tracing import trace
+        from tinynet_core.networks.tracing import trace
 
         costs = self.family._costs
         if self.scale not in costs:

@@ -1,0 +1,28 @@
+"""The book: its numbers, statistics, figures and pages, made from the records of ``tinynet_core``.
+
+Names that notebooks use are loaded on first use.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "Finding": "tinynet_book.paper.claims",
+    "evaluated": "tinynet_book.measure.released",
+    "formula_tinynets": "tinynet_book.analysis.tinynets",
+    "latencies": "tinynet_book.measure.classifiers",
+    "latency": "tinynet_book.measure.latency_run",
+    "maps": "tinynet_book.measure.maps",
+    "null_correlations": "tinynet_book.analysis.correlation",
+    "open_notebook": "tinynet_book.notebook",
+    "rank_correlation": "tinynet_book.analysis.correlation",
+    "released_tinynets": "tinynet_book.analysis.tinynets",
+    "study_spread": "tinynet_book.analysis.spread",
+    "write_claims": "tinynet_book.paper.claims",
+}
+__all__ = [*_HOME]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'tinynet_book' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,160 @@
+"""All the networks of a family that have a given cost: what two published numbers say of a network, and what not."""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from tinynet_core.networks import SCALABLE, Head, check_scalable, efficientnet, ghostnet, resnet
+from tinynet_core.networks.rounding import round_repeats
+from tinynet_core.scaling.scale import GIANT, Base
+from tinynet_core.scaling.screening import screen
+from tinynet_core.scaling.solve import short_decimal
+
+Range = tuple[float, float]
+STEP = 0.0001
+"""Widths tried; the interval between two changes of some channel count is seldom narrower."""
+COLUMNS = ["r", "r_low", "r_high", "d", "d_low", "d_high", "w", "w_low", "w_high"]
+
+
+def enumerate_scales(
+    name: str,
+    macs: Range,
+    params: Range | None = None,
+    r: Range = (0.2, 3.0),
+    d: Range = (0.2, 3.0),
+    w: Range = (0.2, 3.0),
+    head: Head = "fixed",
+) -> pd.DataFrame:
+    """Every network of the family ``name`` with low <= MACs < high, and low <= parameters < high where given.
+
+    Resolution and depth are searched without gaps: every input of whole pixels that some multiplier in ``r`` gives, and
+    every vector of block repeats that some multiplier in ``d`` gives. The width runs over ``w`` in steps of 0.0001; a
+    run of them with the same channels is one network. The default ranges hold those of the paper's random sample
+    (0.35 to 2.8, section 4.2).
+
+    One row per network: multipliers ``r``, ``d`` and ``w`` that give it, as short decimals; the intervals ``r_low`` ...
+    ``w_high`` of all that do, inside the ranges; ``resolution`` in pixels, ``repeats`` as text, and exact ``macs`` and
+    ``params``.
+
+    Raises ``ValueError`` for a network that takes no scale and for ranges that are empty or not above zero.
+    """
+    check_scalable(name)
+    for label, bounds in {"macs": macs, "params": params, "r": r, "d": d, "w": w}.items():
+        if bounds is not None and not 0 < bounds[0] <= bounds[1] < math.inf:
+            raise ValueError(f"{label} must be a range (low, high) above 0, got {bounds!r}")
+    inputs = np.array(list(_inputs(SCALABLE[name], r)))
+    tried = np.round(np.arange(math.ceil(w[0] / STEP - 1e-6), math.floor(w[1] / STEP + 1e-6) + 1) * STEP, 6)
+    runs = _runs(name, d[1], np.column_stack([tried, tried]), head)  # the deepest has all rows that the others have
+    parts = []
+    for depth in _depths(name, d) if len(runs) else ():
+        ends = _runs(name, depth[0], runs, head, params)
+        widths = np.array([(short_decimal(*pair), *pair) for pair in ends.tolist()]).reshape(-1, 3)
+        i, j = _inside(name, depth[0], inputs[:, 0], widths[:, 0], head, macs)
+        cost = screen(name, inputs[i, 0], depth[0], widths[j, 0], head=head)
+        columns = [*inputs[i, :3].T, *([x] * len(i) for x in depth[:3]), *widths[j].T]
+        found = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+        found = found.assign(resolution=inputs[i, 3].astype(int), repeats=depth[3])
+        parts.append(found.assign(macs=cost.macs, params=cost.params))
+    if not parts:
+        return pd.DataFrame(columns=[*COLUMNS, "resolution", "repeats", "macs", "params"])
+    return pd.concat(parts, ignore_index=True).sort_values(["resolution", "d", "w"], ignore_index=True)
+
+
+def nearest(networks: pd.DataFrame, r: float, d: float, macs: float, params: float | None = None) -> pd.Series:
+    """The row of ``networks`` that is nearest to resolution ``r`` and depth ``d``, in |log r/r*| + |log d/d*|.
+
+    r* and d* are the nearest points of the row's intervals. Rows of one resolution and depth are told apart by their
+    relative distance from ``macs`` and, where given, from ``params``, added up.
+    """
+    if networks.empty:
+        raise ValueError("there is no network to choose from")
+    away = sum(
+        np.log(np.clip(x, networks[f"{axis}_low"], networks[f"{axis}_high"]) / x).abs()
+        for axis, x in (("r", r), ("d", d))
+    )
+    off = (networks.macs / macs - 1).abs() + (0 if params is None else (networks.params / params - 1).abs())
+    order = pd.DataFrame({"away": away.round(9), "off": off, "macs": networks.macs}).sort_values(
+        ["away", "off", "macs"]
+    )
+    return networks.loc[order.index[0]]
+
+
+def off_giant_curve(networks: pd.DataFrame) -> pd.Series:
+    """How far each row is from the giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi (Tan and Le 2019).
+
+    The largest relative change of a multiplier that would put the row on the curve, at the phi where it is smallest.
+    The row's intervals count: a network that some point of the curve gives is at 0.
+    """
+    phi = np.arange(-12, 12.001, 0.01)
+    worst = np.zeros((len(phi), len(networks)))
+    for axis in "rdw":
+        curve = (getattr(GIANT, axis) ** phi)[:, None]
+        low, high = (networks[f"{axis}_{end}"].to_numpy(dtype=float) for end in ("low", "high"))
+        worst = np.maximum(worst, np.abs(np.log(np.clip(curve, low, high) / curve)))
+    return pd.Series(np.expm1(worst.min(axis=0)), index=networks.index)
+
+
+def _inputs(base: Base, r: Range) -> Iterator[tuple[float, float, float, int]]:
+    """A multiplier, the ends of its interval, and the resolution, for every whole number of pixels."""
+    for pixels in range(base.pixels(r[0]), base.pixels(r[1]) + 1):
+        low, high = max(r[0], pixels / base.resolution), min(r[1], (pixels + 1) / base.resolution)
+        yield short_decimal(low, high), low, high, pixels
+
+
+def _depths(name: str, d: Range) -> Iterator[tuple[float, float, float, str]]:
+    """A multiplier, the ends of its interval, and the block repeats, for every vector of them."""
+    own = base_repeats(name)
+    steps = {(k + 0.5) / n for n in own for k in range(1, math.ceil(n * d[1]) + 1)}
+    ends = [d[0], *sorted(x for x in steps if d[0] < x < d[1]), d[1]]
+    for low, high in pairwise(ends):
+        depth = short_decimal(low, high)
+        yield depth, low, high, "-".join(str(round_repeats(n, depth)) for n in own)
+
+
+def _runs(name: str, depth: float, ends: np.ndarray, head: Head, params: Range | None = None) -> np.ndarray:
+    """Intervals of widths (n, 2), those that give one network joined, and only those with ``params`` where given.
+
+    More width never means fewer channels, so equal networks stand next to each other.
+    """
+    cost = screen(name, 1.0, depth, ends[:, 0], head=head)
+    changes = (np.diff(cost.params) != 0) | (np.diff(cost.macs) != 0)
+    first = np.flatnonzero(np.concatenate([[True] * min(1, len(ends)), changes]))
+    last = np.append(first[1:] - 1, len(ends) - 1)[: len(first)]
+    if params is not None:  # parameters do not depend on the resolution
+        fits = (params[0] <= cost.params[first]) & (cost.params[first] < params[1])
+        first, last = first[fits], last[fits]
+    return np.column_stack([ends[first, 0], ends[last, 1]])
+
+
+def _inside(
+    name: str, depth: float, r: np.ndarray, w: np.ndarray, head: Head, macs: Range
+) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of indices into ``r`` and ``w`` whose networks have low <= MACs < high.
+
+    MACs grow with the width, so each resolution has one interval of widths, whose ends are found by bisection.
+    """
+
+    def first_with(wanted: float) -> np.ndarray:
+        low, high = np.zeros(len(r), dtype=int), np.full(len(r), len(w))
+        while len(open_ := np.flatnonzero(low < high)):
+            middle = (low[open_] + high[open_]) // 2
+            reached = screen(name, r[open_], depth, w[middle], head=head).macs >= wanted
+            high[open_[reached]] = middle[reached]
+            low[open_[~reached]] = middle[~reached] + 1
+        return low
+
+    low, high = first_with(macs[0]), first_with(macs[1])
+    i = np.repeat(np.arange(len(r)), high - low)
+    return i, np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)]).astype(int)
+
+
+def base_repeats(name: str) -> tuple[int, ...]:
+    """Block repeats of each stage of the scalable network ``name`` at depth 1."""
+    if name in resnet.SCALABLE:
+        return resnet.REPEATS[name]
+    if name in ghostnet.SCALABLE:
+        return tuple(n for _, n, _ in ghostnet.FAMILY[name.removesuffix("_hswish")][0].runs)
+    return tuple(n for _, n, *_ in efficientnet.B0_STAGES)

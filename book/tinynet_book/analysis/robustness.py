@@ -1,0 +1,205 @@
+"""How far the tiny formula predicts what it was not fitted on, and what of it rests on the choices behind it."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, norm
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from tinynet_book.analysis.tinynets import formula_tinynets
+from tinynet_core.scaling.formula import ExtrapolationWarning, KernelName, Mean, TinyFormula
+from tinynet_core.scaling.frontier import frontier, pareto_front
+from tinynet_core.scaling.scale import PAPER_BASE, Base
+from tinynet_core.scaling.shrink import released_formula
+
+Sorting = Literal["NSGA-III", "plain Pareto"]
+FEWEST = 3
+"""Models below which no formula is fitted."""
+LEVELS = (0.68, 0.95)
+
+
+def leave_one_out(kept: pd.DataFrame, formula: TinyFormula | None = None) -> pd.DataFrame:
+    """Each model of ``kept`` (columns c, r, d) predicted by a formula fitted on all others, hyper-parameters too.
+
+    ``formula`` is the unfitted formula, the paper's where left out. For ``x`` in r and d: ``x``, the prediction
+    ``x_formula`` with its standard deviation ``x_std`` of a new model, the standardised error ``x_z``, and the
+    baselines ``x_mean``, the mean of the others, and ``x_released``, the formula fitted on the released TinyNets.
+    ``extrapolated`` marks the models at either end, whose c no other surrounds. Raises ``ValueError`` below
+    ``FEWEST`` + 1 models.
+    """
+    if len(kept) <= FEWEST:
+        raise ValueError(f"leaving one out needs at least {FEWEST + 1} models, got {len(kept)}")
+    formula = formula or TinyFormula()
+    c = kept.c.to_numpy(dtype=float)
+    found = kept[["c", "r", "d"]].astype(float).reset_index(drop=True)
+    means, stds = np.empty((2, len(c), 2))
+    for i in range(len(c)):
+        others = np.arange(len(c)) != i
+        means[i], stds[i] = _predict(_fit(formula, kept[others]), c[[i]])
+    released, _ = _predict(released_formula(), c)
+    for j, x in enumerate("rd"):
+        found[f"{x}_formula"], found[f"{x}_std"] = means[:, j], stds[:, j]
+        found[f"{x}_z"] = (found[x] - means[:, j]) / stds[:, j]
+        found[f"{x}_mean"] = (found[x].sum() - found[x]) / (len(c) - 1)
+        found[f"{x}_released"] = released[:, j]
+    found["extrapolated"] = (c == c.min()) | (c == c.max())
+    return found
+
+
+def prediction_errors(left: pd.DataFrame) -> pd.DataFrame:
+    """Root mean square errors of ``leave_one_out``: a row for each predictor, columns r and d."""
+    names = {"formula": "formula", "mean": "mean of the others", "released": "released formula"}
+    rows = {
+        label: {x: float(np.sqrt(((left[f"{x}_{key}"] - left[x]) ** 2).mean())) for x in "rd"}
+        for key, label in names.items()
+    }
+    return pd.DataFrame(rows).T
+
+
+def coverage(left: pd.DataFrame, levels: Sequence[float] = LEVELS) -> pd.DataFrame:
+    """How many of the models left out lie in the band of their prediction, for r and d and each of ``levels``.
+
+    Columns dimension, level, inside, n, share, low, high: Wilson's 95% interval of the share. It takes the models to be
+    independent; leave-one-out predictions share most of their data, so it is somewhat too narrow.
+    """
+    rows = []
+    for x in "rd":
+        for level in levels:
+            inside = int((left[f"{x}_z"].abs() <= norm.ppf((1 + level) / 2)).sum())
+            interval = binomtest(inside, len(left)).proportion_ci(0.95, "wilson")
+            rows.append((x, level, inside, len(left), inside / len(left), interval.low, interval.high))
+    return pd.DataFrame(rows, columns=["dimension", "level", "inside", "n", "share", "low", "high"])
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way from the random sample to a formula: what is selected, and how it is fitted.
+
+    With ``sorting`` "plain Pareto" the sample decides how many models stay, and ``fraction`` says nothing.
+    """
+
+    fraction: float
+    sorting: Sorting = "NSGA-III"
+    kernel: KernelName = "rbf"
+    mean: Mean = "zero"
+
+    def select(self, sample: pd.DataFrame) -> pd.DataFrame:
+        """The models of ``sample`` (columns macs, top1) that this way keeps, by growing MACs."""
+        if self.sorting == "plain Pareto":
+            return sample.iloc[pareto_front(sample.macs, sample.top1)]
+        return sample.iloc[frontier(sample.macs, sample.top1, self.fraction)]
+
+    @property
+    def formula(self) -> TinyFormula:
+        return TinyFormula(self.kernel, self.mean)
+
+
+def variants(fraction: float) -> dict[str, Variant]:
+    """The paper's way with ``fraction`` of the sample kept, called ``default``, and those that change one choice."""
+    default = Variant(fraction)
+    found = {"default": default}
+    found |= {
+        f"{share:.0%} kept": replace(default, fraction=share) for share in (0.1, 0.2, 0.3, 0.4) if share != fraction
+    }
+    found["plain Pareto front"] = replace(default, sorting="plain Pareto")
+    kernels: tuple[KernelName, ...] = ("matern32", "matern52", "rational_quadratic")
+    found |= {f"kernel {kernel}": replace(default, kernel=kernel) for kernel in kernels}
+    means: tuple[Mean, ...] = ("constant", "linear")
+    return found | {f"mean {mean}": replace(default, mean=mean) for mean in means}
+
+
+def sensitivity(
+    sample: pd.DataFrame,
+    ways: dict[str, Variant],
+    budgets: Sequence[float],
+    base: Base = PAPER_BASE,
+    num_classes: int = 1000,
+) -> pd.DataFrame:
+    """The TinyNet that each of ``ways`` proposes at each of ``budgets``, shares of the baseline's MACs.
+
+    ``sample`` holds the finished models (columns c, r, d, macs, top1). A row for each way and budget: ``models``
+    selected; r and d with ``r_std`` and ``d_std``; w solved on real MACs, ``macs`` and their relative distance ``off``
+    from the budget; input ``pixels``; ``r_moved``, ``d_moved``, ``w_moved``, the distances from the first of ``ways``;
+    ``r_sds`` and ``d_sds``, the first two in its posterior standard deviations; and a ``note`` where the budget is
+    outside the fitted fractions, where what is predicted is no network, or where too few models are left to fit.
+    """
+    found = pd.concat(
+        [_proposed(name, way, sample, budgets, base, num_classes) for name, way in ways.items()], ignore_index=True
+    )
+    first = found[found.way == next(iter(ways))].set_index("c")
+    for x in "rdw":
+        found[f"{x}_moved"] = found[x] - found.c.map(first[x])
+    for x in "rd":
+        found[f"{x}_sds"] = found[f"{x}_moved"] / found.c.map(first[f"{x}_std"])
+    return found
+
+
+def _proposed(name, way, sample, budgets, base, num_classes) -> pd.DataFrame:
+    kept = way.select(sample)
+    if len(kept) < FEWEST:
+        return pd.DataFrame({"way": name, "models": len(kept), "c": budgets}).assign(
+            **dict.fromkeys(("r", "r_std", "d", "d_std", "w", "macs", "off", "pixels"), np.nan),
+            note=f"too few models to fit: {len(kept)}",
+        )
+    rows = formula_tinynets(_fit(way.formula, kept), budgets, base, num_classes)
+    rows["pixels"] = [base.pixels(r) if r * base.resolution >= 1 else 0 for r in rows.r]
+    rows["note"] = [_note(row) for row in rows.itertuples()]
+    rows.insert(0, "way", name)
+    rows.insert(1, "models", len(kept))
+    return rows.drop(columns=["w_eq5", "extrapolated"])
+
+
+def _note(row) -> str:
+    """What is wrong with a proposal, in words; empty for a network inside the fitted range."""
+    if min(row.r, row.d) <= 0:
+        return f"no network: r = {row.r:.3g}, d = {row.d:.3g}"
+    reach = "outside the fitted range" if row.extrapolated else ""
+    return ", ".join(part for part in (reach, "no width meets the budget" if np.isnan(row.w) else "") if part)
+
+
+def half_samples(
+    sample: pd.DataFrame, fraction: float, budgets: Sequence[float], draws: int = 200, seed: int = 0
+) -> np.ndarray:
+    """r and d (draws, budgets, 2) at ``budgets`` from formulas fitted on the frontiers of random halves of ``sample``.
+
+    The spread over halves drawn without replacement estimates that of the whole sample: to first order the two factors
+    cancel, half the models and half of them held in common (the delete-half jackknife, Shao and Wu 1989). Drawing with
+    replacement would repeat models, and exact repeats drive the noise of a Gaussian process to nothing. The fits take
+    no random restarts.
+    """
+    rng, found = np.random.default_rng(seed), np.empty((draws, len(budgets), 2))
+    way, formula = Variant(fraction), TinyFormula(restarts=0)
+    if round(fraction * (len(sample) // 2)) < 2:
+        raise ValueError(f"half of {len(sample)} models leaves fewer than 2 at a fraction of {fraction:g}")
+    for i in range(draws):
+        half = sample.iloc[rng.choice(len(sample), len(sample) // 2, replace=False)]
+        found[i] = _predict(_fit(formula, way.select(half)), budgets)[0]
+    return found
+
+
+def intervals(drawn: np.ndarray, budgets: Sequence[float], level: float = 0.95) -> pd.DataFrame:
+    """The middle ``level`` of ``half_samples`` for each budget: columns c, r_low, r_high, d_low, d_high."""
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return pd.DataFrame(
+        {"c": budgets, "r_low": low[:, 0], "r_high": high[:, 0], "d_low": low[:, 1], "d_high": high[:, 1]}
+    )
+
+
+def _fit(formula: TinyFormula, kept: pd.DataFrame) -> TinyFormula:
+    """A fitted copy of ``formula``; a hyper-parameter at the edge of its range is as good as any here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return clone(formula).fit(kept.c, kept.r, kept.d)
+
+
+def _predict(formula: TinyFormula, c) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations at ``c``; what lies outside the fitted range is named by the callers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        mean, std = formula.predict(c, return_std=True)
+    return mean, std

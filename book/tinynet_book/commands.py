@@ -1,0 +1,103 @@
+"""The commands that the book adds to ``tinynet``."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from tinynet_core.train_commands import store_option
+
+
+@click.command()
+@click.argument("preset")
+@store_option
+@click.option("--build", type=click.Path(path_type=Path), help="Folder to build in; _build by default.")
+@click.option("--pdf", is_flag=True, help="Print the book as one PDF too, into the site; needs Chromium.")
+@click.option("--archive", type=click.Path(path_type=Path), help="Pack the site into this folder, with its checksum.")
+def book(preset: str, store: str, build: Path | None, pdf: bool, archive: Path | None) -> None:
+    """Execute the notebooks under PRESET and build the website from its records; only what changed is done again.
+
+    Nothing is trained: tinynet sweep makes records. Stale records and notebooks that fail, as those whose records are
+    missing, are marked on their pages, and the exit status is then 1.
+    """
+    from tinynet_book.site.build import make_book
+
+    built = make_book(preset, store, build, pdf)
+    click.echo(built.index)
+    for what, lines in (("stale records", built.stale), ("failed notebooks", built.failed)):
+        if lines:
+            click.echo("\n  ".join([f"error: {what}, marked on their pages:", *lines]), err=True)
+    if built.remedy:
+        click.echo(built.remedy, err=True)
+    if built.stale or built.failed:
+        sys.exit(1)
+    if archive:
+        from tinynet_book.site.bundle import bundle
+
+        click.echo(bundle(built.index.parent, archive))
+
+
+@click.command()
+@click.option("--preset", default="reduced", show_default=True)
+@store_option
+@click.option("--format", "form", type=click.Choice(["text", "csv"]), default="text", show_default=True)
+def claims(preset: str, store: str, form: str) -> None:
+    """The paper's claims, what was measured for them, and whether the two agree."""
+    from tinynet_book.paper.claims import ledger
+    from tinynet_core.study.staleness import outdated
+    from tinynet_core.study.study import Study
+
+    kept = Study(preset, store).store
+    table = ledger(kept)
+    behind = {*" ".join(table.records).split()}
+    found = (outdated(record) for record in kept.records() if record.key in behind)
+    for reason, n in Counter(filter(None, found)).most_common():
+        click.echo(f"warning: {n} of the records behind these findings are stale: {reason}", err=True)
+    if form == "csv":
+        click.echo(table.to_csv(index=False), nl=False)
+    else:
+        click.echo(table[["id", "paper", "ours", "evidence", "verdict"]].to_string(index=False))
+
+
+@click.command("dataset")
+@click.argument("preset")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@store_option
+def dataset(preset: str, folder: Path, store: str) -> None:
+    """Write the models, trainings and epochs of PRESET to DIR as CSV and Parquet, with a data card.
+
+    Trains nothing: it stops with a list where records are missing.
+    """
+    from tinynet_book.dataset.files import release
+    from tinynet_core.study.study import Study
+
+    found = release(Study(preset, store, train=False), folder)
+    failed = int((found.runs.status == "failed").sum())
+    click.echo(
+        f"{len(found.models)} models, {len(found.runs)} trainings ({failed} failed) and {len(found.epochs)} epochs "
+        f"written to {folder}"
+    )
+
+
+@click.command("released")
+@click.argument("preset", default="imagenet1k")
+@store_option
+def released(preset: str, store: str) -> None:
+    """Evaluate the released weights of Table 3 on the images in TINYNET_IMAGENET, into the store of PRESET."""
+    from tinynet_book.measure.released import evaluated
+    from tinynet_book.paper import released as offers
+    from tinynet_core.data.imagefolder import imagenet_root
+    from tinynet_core.study.study import Study
+
+    imagenet_root()
+    study = Study(preset, store)
+    records, reasons = evaluated(study, evaluate=True)
+    for row, offered in offers.released().items():
+        if row in records:
+            top1, top5 = records[row].metrics["top1"], records[row].metrics["top5"]
+            click.echo(f"{row}: top-1 {top1:.2%}, top-5 {top5:.2%} ({offered.note})")
+        else:
+            click.echo(f"{row}: {reasons[row]}")
+    if not records:
+        raise SystemExit(1)

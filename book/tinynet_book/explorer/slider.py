@@ -1,0 +1,109 @@
+"""What the tiny formula gives for each budget of the cube explorer."""
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tinynet_core.networks import Network, network
+from tinynet_core.networks.efficientnet import EfficientNet
+from tinynet_core.scaling.formula import ExtrapolationWarning, TinyFormula
+from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
+from tinynet_core.scaling.shrink import UnreachableBudget, shrunk
+from tinynet_core.study.presets import BASELINE, Preset
+
+BUDGETS = 81
+"""Positions of the slider, evenly spaced in log c over the fractions that the formula was fitted on."""
+BAND = 1.96
+"""Standard deviations on either side of the mean: 95% of a normal distribution."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What r = d = w = 1 stands for, with the number of classes."""
+
+    label: str
+    base: Base
+    classes: int
+
+    def network(self, scale: Scale) -> Network:
+        """The baseline network at ``scale``."""
+        return network(BASELINE, scale, self.classes, "fixed", self.base)
+
+
+def sizes(preset: Preset) -> list[Size]:
+    """The size that the models were trained at, and the paper's where that is another."""
+    own = Size(f"this study's size ({preset.base.resolution} px)", preset.base, preset.dataset.classes)
+    full = Size(f"EfficientNet-B0's size ({PAPER_BASE.resolution} px)", PAPER_BASE, 1000)
+    return [own] if preset.base == PAPER_BASE else [own, full]
+
+
+def budgets(preset: Preset, formula: TinyFormula) -> pd.DataFrame:
+    """What ``formula`` gives at every position of the slider: one row for each budget c and ``Size``.
+
+    ``r`` and ``d`` are the posterior mean with the ends of its band, ``w`` is solved on real MACs. The preset's own
+    budgets are among the positions; those that no width meets at the size of the models are left out.
+    """
+    fractions = _fractions(preset, float(formula.c_.min()), float(formula.c_.max()))
+    mean, std = formula.predict(fractions, return_std=True)
+    rows: list[dict[str, Any]] = []
+    for c, (r, d), (r_half, d_half) in zip(fractions, mean, BAND * std, strict=True):
+        band = {"c": c, "r": r, "r_low": r - r_half, "r_high": r + r_half}
+        band |= {"d": d, "d_low": d - d_half, "d_high": d + d_half}
+        found = [band | {"size_label": size.label} | _solved(size, formula, c) for size in sizes(preset)]
+        rows += found if "w" in found[0] else []
+    return pd.DataFrame(rows)
+
+
+def _fractions(preset: Preset, low: float, high: float) -> list[float]:
+    """Log-spaced from ``low`` to ``high``; a budget of the preset takes the place of what lies within half a step."""
+    grid = np.clip(np.geomspace(low, high, BUDGETS), low, high)
+    inside = [c for c in preset.budgets if low <= c <= high]
+    half = np.log(high / low) / (BUDGETS - 1) / 2
+    return sorted([*inside, *(float(x) for x in grid if all(abs(np.log(x / c)) > half for c in inside))])
+
+
+def _solved(size: Size, formula: TinyFormula, c: float) -> dict[str, Any]:
+    """The network of this size that comes nearest to the share ``c`` of its baseline's MACs."""
+    wanted = c * size.network(Scale()).complexity().macs
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExtrapolationWarning)  # an end of the range, rounded
+            result = shrunk(BASELINE, "macs", wanted, "formula", formula, "fixed", size.base, size.classes)
+    except UnreachableBudget as error:
+        return {"reason": str(error)}
+    spec, cost = result.spec, result.spec.complexity()
+    assert isinstance(spec, EfficientNet)
+    stages = [(stage.c_out, stage.repeats) for stage in spec.stages]
+    return {
+        **{"w": result.scale.w, "resolution": spec.resolution, "macs": cost.macs, "off": result.error},
+        **{"params": cost.params, "stem": spec.stem, "stages": stages, "head": spec.head},
+        "command": command(size, result.scale),
+    }
+
+
+def command(size: Size, scale: Scale) -> str:
+    """What prints the network at ``scale``: a shell command, or Python for a size that the command does not know.
+
+    The multipliers have as few digits as still give this very network.
+    """
+    scale = next(short for digits in range(3, 18) if _same(size, short := _rounded(scale, digits), scale))
+    if size.base == PAPER_BASE:
+        classes = "" if size.classes == 1000 else f" --classes {size.classes}"
+        return f"tinynet cost {BASELINE} --r {scale.r} --d {scale.d} --w {scale.w} --head fixed{classes}"
+    base = f"tn.Base({size.base.resolution}, {size.base.width}, {size.base.divisor})"
+    return (
+        f"import tinynet_core as tn\nscale = tn.Scale(r={scale.r}, d={scale.d}, w={scale.w})\n"
+        f'net = tn.network("{BASELINE}", scale, {size.classes}, "fixed", {base})\n'
+        "print(net.resolution, net.complexity(), *net.rows(), sep='\\n')"
+    )
+
+
+def _rounded(scale: Scale, digits: int) -> Scale:
+    return Scale(*(float(f"{x:.{digits}g}") for x in (scale.r, scale.d, scale.w)))
+
+
+def _same(size: Size, a: Scale, b: Scale) -> bool:
+    return replace(size.network(a), scale=None) == replace(size.network(b), scale=None)

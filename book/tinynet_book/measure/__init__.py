@@ -1,0 +1,1 @@
+"""What is measured beside trainings: activation maps, latencies, released weights."""

@@ -1,0 +1,177 @@
+"""Class activation maps of a trained network over the validation images: which network, and drawing them."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from tinynet_core.data import GlyphDataset
+from tinynet_core.study.classify import Experiment
+from tinynet_core.study.presets import Preset
+from tinynet_core.study.series import two_smallest
+from tinynet_core.study.task import Result, Task, weights_source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tinynet_book.measure.cam import Scores, Seen
+    from tinynet_core.study.study import Study
+
+DRAW_SEED = 0
+"""Draws the validation images that are shown: the same for every network, since it is no part of the task."""
+
+
+class ActivationMaps(Experiment):
+    """The maps of the network that the ``Experiment`` of the same fields trains, for the true class of each image.
+
+    ``metrics`` of its record have ``top1``, a fraction. ``arrays`` have the maps of ``shown`` validation images that a
+    seed draws (of all where there are fewer): ``index``, ``label``, ``prediction``, its ``probability``, and ``map``,
+    rounded to a ten-thousandth of its largest value or finer.
+
+    Where the objects are known, as in glyphs, ``arrays`` have, image by image, ``correct`` and what is in ``Scores``:
+    ``energy``, ``area``, ``best``, ``hit``, ``chance``, ``blind``, rounded to four digits; and ``energy_centred``,
+    ``best_centred``, ``hit_centred`` and ``chance_centred`` for the other placement of the cells. ``metrics`` are their
+    means, with the mean ``lift`` and ``lift_centred`` and with ``pointing`` for hits.
+    """
+
+    kind: Literal["maps"] = "maps"  # type: ignore[assignment]
+    shown: int = Field(8, ge=1, le=1000, strict=True)
+
+    @model_validator(mode="after")
+    def _can_be_mapped(self) -> "ActivationMaps":
+        from tinynet_core.networks.efficientnet import EfficientNet
+        from tinynet_core.networks.resnet import ResNet
+
+        if not isinstance(self.spec(), EfficientNet | ResNet):
+            raise ValueError(
+                f"network {self.network} has no class activation maps: they need a network whose classifier reads the "
+                "average of its feature map, of the EfficientNet or the ResNet family"
+            )
+        return self
+
+    @classmethod
+    def planned(cls, study: "Study") -> list[Task]:
+        """Those of Figure 5."""
+        return [task for tasks in maps(study.preset).values() for task in tasks]
+
+    @property
+    def training(self) -> Experiment:
+        """The training that the network comes from."""
+        return Experiment(**{name: getattr(self, name) for name in Experiment.model_fields if name != "kind"})
+
+    @property
+    def needs(self) -> tuple[Task, ...]:
+        return (self.training,)
+
+    @property
+    def label(self) -> str:
+        return f"maps of {self.training.label}"
+
+    @property
+    def work(self) -> int:
+        """Of the maps alone; a training whose weights are not in the store comes on top."""
+        return self.spec().complexity().macs * self.dataset.val_images
+
+    @property
+    def steps(self) -> int:
+        """Of the maps alone."""
+        from tinynet_book.measure.cam import BATCH
+
+        return -(-self.dataset.val_images // BATCH)
+
+    def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
+        """Draw them with the weights in the store, or train the network now; one that is stopped draws them anew."""
+        import time
+
+        from tinynet_book.measure.cam import see
+        from tinynet_core.data import load_images
+        from tinynet_core.training.loop import Interrupted, pick_device
+        from tinynet_core.training.sources import Source
+
+        module = self.training.module(device, root, should_stop, compiled)
+        start = time.monotonic()
+        images = load_images(self.dataset)
+        source = Source(images.val_images, images.val_labels, images.val_aspects, pick_device(device))
+        seen = see(module, source, self.spec().resolution, self.recipe, should_stop or (lambda: False))
+        if seen is None:
+            raise Interrupted
+        labels = source.labels.cpu()
+        correct = seen.predictions == labels
+        metrics, arrays = {"top1": correct.double().mean().item()}, self._drawn(seen, labels)
+        if isinstance(self.dataset, GlyphDataset):
+            measured, by_image = self._measured(self.dataset, seen.maps)
+            metrics |= measured
+            arrays |= by_image | {"correct": correct.int().tolist()}
+        return Result(
+            metrics=metrics,
+            arrays=arrays,
+            wall_s=time.monotonic() - start,
+            sources={"dataset_sha256": images.content_hash, **weights_source(root, self.training)},
+        )
+
+    def _drawn(self, seen: "Seen", labels: "Tensor") -> dict[str, list[Any]]:
+        """What is kept of the images that are shown."""
+        import numpy as np
+
+        n = len(labels)
+        index = np.sort(np.random.default_rng(DRAW_SEED).choice(n, min(self.shown, n), replace=False))
+        return {
+            "index": index.tolist(),
+            "label": labels[index].tolist(),
+            "prediction": seen.predictions[index].tolist(),
+            "probability": _rounded(seen.probabilities[index]),
+            "map": [_rounded(one, largest=one.abs().max().item()) for one in seen.maps[index]],
+        }
+
+    def _measured(self, dataset: GlyphDataset, maps: "Tensor") -> tuple[dict[str, float], dict[str, list[Any]]]:
+        """Metrics and arrays of the maps on the regions of the glyphs, at the network's own resolution.
+
+        The regions go through the same cut and resizing as the images, so both networks are asked about what they see.
+        """
+        import numpy as np
+        import torch
+
+        from tinynet_book.measure.cam import scores, seen_part
+        from tinynet_core.data.glyphs import glyph_region
+
+        regions = np.stack([glyph_region(dataset, "val", i) for i in range(dataset.val_images)])
+        seen = seen_part(torch.from_numpy(regions)[:, None].float(), self.spec().resolution, self.recipe)[:, 0]
+        plain, centred = scores(maps, seen, "stretched"), scores(maps, seen, "centred")
+        metrics = _means(plain) | {f"{name}_centred": value for name, value in _means(centred).items()}
+        for same in ("area_centred", "blind_centred"):
+            del metrics[same]
+        names = ("energy", "area", "best", "hit", "chance", "blind")
+        arrays = {name: _rounded(getattr(plain, name).double()) for name in names}
+        arrays |= {f"{name}_centred": _rounded(getattr(centred, name)) for name in ("energy", "best", "hit", "chance")}
+        return metrics, arrays
+
+
+def maps(preset: Preset) -> dict[str, list[ActivationMaps]]:
+    """The class activation maps of Figure 5, of every network of Figure 4."""
+    return {name: [_mapped(e) for e in experiments] for name, experiments in two_smallest(preset).items()}
+
+
+def _mapped(experiment: Experiment) -> ActivationMaps:
+    return ActivationMaps(**{name: getattr(experiment, name) for name in Experiment.model_fields if name != "kind"})
+
+
+def _means(found: "Scores") -> dict[str, float]:
+    columns = {
+        "energy": found.energy,
+        "lift": found.lift,
+        "best": found.best,
+        "pointing": found.hit,
+        "chance": found.chance,
+        "area": found.area,
+        "blind": found.blind.double(),
+    }
+    return {name: column.mean().item() for name, column in columns.items()}
+
+
+def _rounded(values: "Tensor", largest: float = 1.0) -> list[Any]:
+    """The values to a ten-thousandth of ``largest``, or finer."""
+    import numpy as np
+
+    return np.round(values.double().numpy(), 4 - math.ceil(math.log10(largest or 1.0))).tolist()

@@ -1,0 +1,146 @@
+"""Evaluating released weights on the validation images of ImageNet: which, and doing it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import field_validator
+
+from tinynet_book.paper import rows
+from tinynet_core.errors import UserError
+from tinynet_core.networks import network
+from tinynet_core.study.task import Result, Task, cost_of
+
+if TYPE_CHECKING:
+    from tinynet_core.study.record import Record
+    from tinynet_core.study.study import Study
+
+IMAGENET_CLASSES = 1000
+IMAGENET_VALIDATION = 50_000
+"""Validation images of the ILSVRC 2012 classification set."""
+
+
+class ReleasedEvaluation(Task):
+    """A network with the weights that ``library`` released for it, on the images in val/ of ``$TINYNET_IMAGENET``.
+
+    ``metrics`` of its record are ``top1`` and ``top5`` as fractions and the number of ``images``. Its provenance has
+    the file of the weights with its SHA-256, the library's protocol, and a SHA-256 of the images' names and sizes.
+    """
+
+    kind: Literal["released"] = "released"
+    network: str
+    library: Literal["timm", "torchvision"]
+
+    @field_validator("network")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        network(value)
+        return value
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """With the name, under which the weights were released."""
+        return {**self.model_dump(mode="json"), "resolved": network(self.network).identity()}
+
+    @property
+    def label(self) -> str:
+        return f"{self.network}, weights released by {self.library}"
+
+    def cost(self) -> dict[str, int]:
+        return cost_of(network(self.network))
+
+    @property
+    def work(self) -> int:
+        return network(self.network).complexity().macs * IMAGENET_VALIDATION
+
+    @property
+    def steps(self) -> int:
+        from tinynet_book.measure.evaluation import BATCH
+
+        return -(-IMAGENET_VALIDATION // BATCH)
+
+    def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
+        """Evaluate it; one that is stopped keeps nothing and starts anew.
+
+        Raises ``UserError`` before any image is read when there is no folder with ImageNet's 1000 classes, when the
+        weights cannot be had, and when they were released for another input size than the network has.
+        """
+        import time
+        from dataclasses import asdict
+        from hashlib import file_digest
+        from importlib.metadata import version
+
+        from tinynet_book.measure import evaluation
+        from tinynet_core.data.imagefolder import imagenet_root
+        from tinynet_core.networks.weights import released_file
+        from tinynet_core.resources import cores
+        from tinynet_core.training.loop import Interrupted, pick_device
+
+        folder = imagenet_root()
+        protocol = evaluation.protocol(self.network, self.library)
+        evaluation.check_resolution(self.network, protocol)
+        weights = released_file(self.network, self.library)
+        module = network(self.network).build(weights=weights)
+        images = evaluation.validation_images(folder)
+        start = time.monotonic()
+        target, stop = pick_device(device), should_stop or (lambda: False)
+        metrics = evaluation.accuracy(module, protocol.transform(), images, target, cores(), stop)
+        if metrics is None:
+            raise Interrupted
+        with weights.open("rb") as file:
+            sha256 = file_digest(file, "sha256").hexdigest()
+        return Result(
+            metrics=metrics,
+            wall_s=time.monotonic() - start,
+            sources={
+                "weights": {"file": weights.name, "sha256": sha256},
+                "protocol": asdict(protocol),
+                "images_sha256": images.listing_sha256,
+                self.library: version(self.library),
+            },
+        )
+
+
+def evaluated(study: "Study", evaluate: bool = False) -> "tuple[dict[str, Record], dict[str, str]]":
+    """Records of released weights on ImageNet by row of Table 3, and for every row without one the reason.
+
+    ``evaluate`` makes those that are not in the store, on the images of ``$TINYNET_IMAGENET``; so does a preset of all
+    1000 classes, where it may train.
+    """
+    from tinynet_book.paper.released import released
+    from tinynet_core.data import ImageNetDataset
+    from tinynet_core.study.sweep import SweepStopped, run
+
+    dataset, offered = study.preset.dataset, released()
+    whole = isinstance(dataset, ImageNetDataset) and dataset.classes == IMAGENET_CLASSES
+    found: dict[str, Record] = {}
+    reasons: dict[str, str] = {}
+    folder = _no_imagenet()
+    for row in (row["model"] for row in rows("table3")):
+        if row not in offered:
+            reasons[row] = "no released weights are known to be of this row"
+        elif (record := study.store.get(offered[row].task)) is not None:
+            found[row] = record
+        elif not (evaluate or (whole and study.train)):
+            reasons[row] = "not evaluated on ImageNet"
+        elif folder:
+            reasons[row] = folder
+        else:
+            try:
+                found[row] = run(offered[row].task, study.store, progress=True)
+            except SweepStopped:
+                raise
+            except UserError as error:
+                reasons[row] = str(error)
+    return found, reasons
+
+
+def _no_imagenet() -> str:
+    """Why there is no folder of ImageNet, or nothing."""
+    from tinynet_core.data.imagefolder import imagenet_root
+
+    try:
+        imagenet_root()
+    except UserError as error:
+        return str(error)
+    return ""

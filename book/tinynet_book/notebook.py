@@ -1,0 +1,54 @@
+"""How a notebook opens its study: parameters checked, the book's style set, figures kept as pictures and as vectors."""
+
+import ast
+
+from tinynet_core.errors import UserError
+from tinynet_core.study.study import Study
+
+FIGURE_DATA = "application/vnd.tinynet.figure-data+csv"
+"""The type under which a notebook keeps the numbers of a figure."""
+
+
+def open_notebook(namespace: dict) -> Study:
+    """The study that a notebook's parameters ``preset``, ``store`` and ``train`` name, with the book's plot style.
+
+    Raises ``UserError`` for a parameter that papermill injected and the notebook does not have.
+    """
+    from tinynet_book.figures import set_style
+
+    known = ("preset", "store", "train")
+    for cell in namespace.get("In", []):
+        if cell.startswith("# Parameters"):  # how papermill opens the cell that it injects
+            statements = [s for s in ast.parse(cell).body if isinstance(s, ast.Assign)]
+            names = [t.id for s in statements for t in s.targets if isinstance(t, ast.Name)]
+            if unknown := [name for name in names if name not in known]:
+                raise UserError(f"unknown notebook parameter {unknown[0]!r}, known: {', '.join(known)}")
+    preset, store, train = (namespace[name] for name in known)
+    if isinstance(train, str) and train.lower() in ("true", "false"):
+        train = train.lower() == "true"  # papermill hands on anything but True and False as text
+    if not (isinstance(preset, str) and isinstance(store, str) and isinstance(train, bool)):
+        raise UserError(
+            f"preset and store must be text and train True or False, got {preset!r}, {store!r} and {train!r}"
+        )
+    set_style()
+    _keep_vectors_and_data()
+    return Study(preset, store, train)
+
+
+def _keep_vectors_and_data() -> None:
+    """Have a notebook keep its figures as SVG as well, and the numbers that they show, where this process is one."""
+    from IPython import get_ipython
+
+    if (shell := get_ipython()) is not None:
+        from IPython.core.formatters import BaseFormatter
+        from matplotlib.figure import Figure
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        from tinynet_book.figures import plotted
+
+        set_matplotlib_formats("png", "svg")
+        formatter = BaseFormatter(
+            parent=shell.display_formatter, format_type=FIGURE_DATA, print_method="_repr_figure_data_"
+        )
+        formatter.for_type(Figure, lambda figure: plotted(figure).to_csv(index=False))
+        shell.display_formatter.formatters[FIGURE_DATA] = formatter

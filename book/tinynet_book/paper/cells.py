@@ -1,0 +1,118 @@
+"""Every number printed in Tables 1 to 7, each a claim of the ledger."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from tinynet_book.paper import MACS_DIGITS, TOLERANCE, rows
+
+TABLES = tuple(f"table{i}" for i in range(1, 8))
+COSTS = ("params", "macs")
+COST_NOTEBOOK = "06_table3_costs"
+NOTEBOOKS = {
+    "table1": "05_table1_tinynet",
+    "table2": "17_table2_resnet",
+    "table3": "12_table3_imagenet",
+    "table4": "15_table4_latency",
+    "table5": "16_table5_detection",
+    "table6": "19_table6_ghostnet",
+    "table7": "07_table7_ghostnet_a",
+}
+"""The page that answers for the numbers of a table, but for its costs, which are all on one page."""
+
+
+class _Column(NamedTuple):
+    """How a column is printed and said; ``tolerance`` in its unit, relative to the number where ``relative``."""
+
+    statement: str
+    unit: str
+    digits: int
+    tolerance: float
+    relative: bool = False
+
+
+_PRECISION = "{model} as the backbone has {number}% {what} on COCO."
+_COLUMNS = {
+    "params": _Column("{model} has {number}M weights.", "M", 1, TOLERANCE, True),
+    "macs": _Column("{model} has {number}M FLOPs.", "M", 0, TOLERANCE, True),
+    "top1": _Column("{model} has {number}% top-1 on ImageNet.", "% top-1", 1, 0.2),
+    "top5": _Column("{model} has {number}% top-5 on ImageNet.", "% top-5", 1, 0.2),
+    "latency_ms": _Column("{model} takes {number} ms on a Huawei P40.", "ms", 2, 0.05, True),
+    "map": _Column(_PRECISION.replace("{what}", "mAP"), "% mAP", 1, 0.5),
+    "ap50": _Column(_PRECISION.replace("{what}", "AP50"), "% AP50", 1, 0.5),
+    "ap75": _Column(_PRECISION.replace("{what}", "AP75"), "% AP75", 1, 0.5),
+    "map_small": _Column(_PRECISION.replace("{what}", "AP of small objects"), "% AP", 1, 0.5),
+    "map_medium": _Column(_PRECISION.replace("{what}", "AP of medium objects"), "% AP", 1, 0.5),
+    "map_large": _Column(_PRECISION.replace("{what}", "AP of large objects"), "% AP", 1, 0.5),
+    "side": _Column("The input of {model} is {number} pixels wide.", "px", 0, 0),
+    "c_in": _Column("The input of {model} has {number} channels.", "channels", 0, 0),
+    "exp": _Column("The expansion of {model} is {number}.", "", 1, 0),
+    "out": _Column("The output of {model} has {number} channels.", "channels", 0, 0),
+    "se": _Column("{model} has squeeze-excite.", "", 0, 0),
+    "stride": _Column("The stride of {model} is {number}.", "", 0, 0),
+    "repeat": _Column("The number of repeats of {model} is {number}.", "", 0, 0),
+}
+_CHANNELS = 8
+"""Inner channels of GhostNet-A come in multiples of this, so that a printed expansion holds to half of it."""
+
+
+class Cell(NamedTuple):
+    """A printed ``number``: its ``table``, the ``row`` counted from 0, its ``column``, and the ``id`` of its claim."""
+
+    table: str
+    row: int
+    column: str
+    number: float
+    id: str
+
+
+def cells(name: str) -> list[Cell]:
+    """All numbers of a table in the order of print; rows about the same network share the ids of their costs."""
+    own = Counter(_name(row) for row in rows(name))
+    found = []
+    for i, row in enumerate(rows(name)):
+        printed = row.get("model", "")
+        for column in (key for key in _COLUMNS if key in row):
+            shared = column in COSTS or own[_name(row)] == 1
+            label = f"row_{i + 1}" if name == "table7" else _name(row) if shared else _slug(printed)
+            found.append(Cell(name, i, column, float(row[column]), f"{name}-{label}-{column}"))
+    return found
+
+
+def cell_claims() -> Iterator[dict[str, Any]]:
+    """The fields of one ``claims.Claim`` for every cell; rows of one network have their costs once."""
+    seen: set[str] = set()
+    for name in TABLES:
+        for cell in cells(name):
+            if cell.id not in seen:
+                seen.add(cell.id)
+                yield _claim(cell)
+
+
+def _claim(cell: Cell) -> dict[str, Any]:
+    row, column = rows(cell.table)[cell.row], _COLUMNS[cell.column]
+    digits = MACS_DIGITS.get(cell.table, column.digits) if cell.column == "macs" else column.digits
+    tolerance = column.tolerance * (cell.number if column.relative else 1)
+    if cell.column == "exp":
+        tolerance = _CHANNELS / 2 / row["c_in"] + 1e-9
+    model = row.get("model") or f"row {cell.row + 1} of Table 7, {row['operator']},"
+    statement = column.statement.format(model=model, number=f"{cell.number:.{max(column.digits, 0)}f}")
+    return {
+        "id": cell.id,
+        "source": f"Table {cell.table[-1]}",
+        "statement": statement[0].upper() + statement[1:],
+        "paper": cell.number,
+        "unit": column.unit,
+        "digits": digits,
+        "tolerance": tolerance,
+        "notebook": COST_NOTEBOOK if cell.column in COSTS else NOTEBOOKS[cell.table],
+    }
+
+
+def _name(row: dict[str, Any]) -> str:
+    return str(row.get("network") or _slug(row.get("model", "")))
+
+
+def _slug(model: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", model.lower()).strip("_")

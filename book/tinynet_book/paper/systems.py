@@ -1,0 +1,91 @@
+"""The systems of Figure 7 with the printed accuracies, their Pareto front, and how far one group is ahead.
+
+Top-1 and FLOPs are quoted; MACs are recomputed where the system is a network of this package.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from tinynet_book.paper import rows
+from tinynet_core.networks import network
+
+TABLES = ("table3", "table6", "others")
+SERIES = (
+    "MobileNetV1",
+    "MobileNetV2",
+    "MobileNetV3",
+    "ShuffleNetV2",
+    "MnasNet",
+    "FBNet",
+    "ProxylessNAS",
+    "GreedyNAS",
+    "EfficientNet",
+    "TinyNet",
+    "GhostNet",
+)
+"""Series of networks, by how their names begin."""
+TINY_GHOSTS = ("GhostNet-A", "GhostNet-B", "GhostNet-C", "GhostNet-D")
+TINY_FORMULA = "GhostNet, tiny formula"
+"""The family of ``TINY_GHOSTS``: GhostNet-A, and what the tiny formula makes of it."""
+
+
+def family(model: str) -> str:
+    """The line of Figure 7 that a model's printed name belongs to, with what was added to it behind a plus.
+
+    ``MobileNetV2 0.5x`` is of ``MobileNetV2``, ``TinyNet-A + RA`` of ``TinyNet + RA``; GhostNet-A to -D are apart from
+    the GhostNets that change only the width. Raises ``ValueError`` for a name that belongs to no series.
+    """
+    plain, *added = model.removeprefix("Baseline ").split(" + ")
+    found = next((name for name in SERIES if plain.startswith(name)), None)
+    if found is None:
+        raise ValueError(f"unknown system {model!r}, known are names that begin with: {', '.join(SERIES)}")
+    return " + ".join([TINY_FORMULA if plain in TINY_GHOSTS else found, *added])
+
+
+def systems() -> pd.DataFrame:
+    """Every system of Tables 3 and 6 and of Figure 7, once, by growing FLOPs.
+
+    Columns: ``model`` and its ``family``; ``flops`` in millions and ``top1`` in percent, quoted; ``macs``, our exact
+    count, NaN where the system is no network of this package; ``augmented``, whether it is said to be trained with
+    RandAugment; ``source``.
+    """
+    lines: dict[tuple[str, float], dict] = {}
+    for table in TABLES:
+        for row in rows(table):
+            name = row["model"].removeprefix("Baseline ")
+            macs = network(row["network"]).complexity().macs if "network" in row else math.nan
+            line = {"model": name, "family": family(name), "flops": row["macs"], "macs": macs, "top1": row["top1"]}
+            source = row.get("source", f"Table {table[-1]}")
+            lines.setdefault((name, row["top1"]), {**line, "augmented": name.endswith("+ RA"), "source": source})
+    return pd.DataFrame(lines.values()).sort_values("flops", kind="stable", ignore_index=True)
+
+
+def on_front(cost: ArrayLike, accuracy: ArrayLike) -> np.ndarray:
+    """Which systems no other one dominates, both (n,): no other costs at most as much, is at least as accurate, and is
+    better in one of the two. Equal systems do not dominate each other."""
+    c, a = np.asarray(cost, dtype=float), np.asarray(accuracy, dtype=float)
+    no_worse = (c <= c[:, None]) & (a >= a[:, None])
+    better = (c < c[:, None]) | (a > a[:, None])
+    return np.logical_not(np.any(no_worse & better, axis=1))
+
+
+def margins(group: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """How far each system of ``group`` is above the best of ``others`` with at most its FLOPs, in points of top-1.
+
+    Both are rows of ``systems()``. Columns: ``model``, ``flops``, ``top1``, ``rival``, ``rival_flops``, ``rival_top1``,
+    ``margin``; no rival and NaN where no other is that small.
+    """
+    lines = []
+    for x in group.itertuples():
+        line = {"model": x.model, "flops": x.flops, "top1": x.top1, "rival": ""}
+        line |= dict.fromkeys(("rival_flops", "rival_top1", "margin"), math.nan)
+        small = others[others.flops <= x.flops]
+        if len(small):
+            rival = small.loc[small.top1.idxmax()]
+            line |= {"rival": rival.model, "rival_flops": rival.flops, "rival_top1": rival.top1}
+            line["margin"] = round(x.top1 - rival.top1, 1)
+        lines.append(line)
+    return pd.DataFrame(lines)

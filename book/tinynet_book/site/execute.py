@@ -1,0 +1,204 @@
+"""Run the notebooks of the book with papermill."""
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from tinynet_book.paper.claims import findings_path
+from tinynet_book.site import kernels
+from tinynet_core.errors import UserError
+from tinynet_core.resources import folder_for_sockets
+from tinynet_core.study.presets import load_preset, project_root
+from tinynet_core.study.record import processor
+from tinynet_core.study.store import FILE
+
+CELL_TIMEOUT_S = 12 * 3600
+ANSWER_TIMEOUT_S = 600
+"""How long a kernel may take to start, and to send what a cell left: on a busy machine more than Jupyter's 60 and 4."""
+PACKAGES = (
+    *("torch", "torchvision", "numpy", "pandas", "scikit-learn", "pymoo", "timm", "onnxruntime", "matplotlib"),
+    *("papermill", "jupyter-book"),
+)
+_BEHIND = 33
+"""Bytes of a socket's path behind the folder: those of multiprocessing are longer than those of the kernels."""
+AT_A_TIME = 2
+"""Notebooks under way at a time: starting a kernel and importing is most of what they do."""
+
+
+class NotebookError(UserError):
+    """A notebook that cannot be run, or was given a parameter it does not have."""
+
+
+class NotebookFailed(NotebookError):
+    """A notebook with an error in one of its cells: its ``name``, the ``reason``, and where the run is ``kept``."""
+
+    def __init__(self, name: str, reason: str, kept: Path) -> None:
+        super().__init__(name, reason, kept)
+        self.name, self.reason, self.kept = name, reason, kept
+
+    def __str__(self) -> str:
+        return f"{self.name} failed: {self.reason}\nthe failed run is kept as {self.kept}"
+
+
+ENDS_ALL = {"SweepStopped", "KeyboardInterrupt"}
+"""Errors in a notebook that the others would have too."""
+
+
+def notebooks(root: Path) -> list[Path]:
+    """The notebooks of the book in reading order."""
+    found = sorted((root / "notebooks").glob("[0-9]*.ipynb"))
+    if not found:
+        raise NotebookError(f"no notebooks in {root / 'notebooks'}: the book is built from a checkout of the project")
+    return found
+
+
+def execute_all(preset: str, store: Path, build: Path) -> tuple[list[Path], dict[str, str]]:
+    """Executed copies of all notebooks, and by name why some failed, whose copies go as far as they got.
+
+    There is one folder per preset. Copies whose inputs did not change stay as they are.
+    """
+    root, folder = project_root(), build / "executed" / load_preset(preset).name
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = folder / "inputs.json"
+    parameters = {"preset": preset, "store": str(store), "train": False}
+    shared = _shared_digest(root, preset, parameters)
+    pairs = {notebook: folder / notebook.name for notebook in notebooks(root)}
+    before, seen = _read_ledger(ledger), store_digest(store)
+    fresh = {n.name for n, out in pairs.items() if out.exists() and before.get(n.name) == _digest(shared, seen, n)}
+    todo = [(notebook, out) for notebook, out in pairs.items() if notebook.name not in fresh]
+    _write_ledger(ledger, {name: before[name] for name in fresh})  # no longer true of those that are now overwritten
+    failed: dict[str, NotebookFailed] = {}
+    try:
+        for notebook, failure in _execute_together(todo, parameters, build / "failed"):
+            if failure:
+                failed[notebook.name] = failure
+                findings_path(store, notebook.stem).unlink(missing_ok=True)  # what it found before does not count
+            else:
+                fresh.add(notebook.name)
+    finally:  # notebooks may add records, so what each one saw is only settled now
+        seen = store_digest(store)
+        _write_ledger(ledger, {n.name: _digest(shared, seen, n) for n in pairs if n.name in fresh})
+    paths = [failed[n.name].kept if n.name in failed else out for n, out in pairs.items()]
+    return paths, {name: failure.reason for name, failure in failed.items()}
+
+
+def _execute_together(
+    todo: list[tuple[Path, Path]], parameters: dict, failed: Path
+) -> Iterator[tuple[Path, NotebookFailed | None]]:
+    """Run notebooks two at a time, each in a kernel of its own, and yield them with what went wrong in it."""
+    scratch = folder_for_sockets(_BEHIND)
+    with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), _start, (scratch,)) as pool:
+        running = [pool.submit(execute, notebook, out, parameters, failed) for notebook, out in todo]
+        try:
+            for (notebook, _), future in zip(todo, running, strict=True):
+                failure = None
+                try:
+                    future.result()
+                    print(f"executed {notebook.name}", file=sys.stderr)
+                except NotebookFailed as error:
+                    failure = error
+                    print(f"failed {notebook.name}: {error.reason}", file=sys.stderr)
+                yield notebook, failure
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start(scratch: str) -> None:
+    """One thread a kernel, unless the user says otherwise: the small problems of notebooks get slower with more.
+
+    ``scratch`` is where this process has its temporary files, sockets of kernels above all.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    tempfile.tempdir = scratch
+    kernels.offer()
+
+
+def _write_ledger(path: Path, entries: dict[str, str]) -> None:
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+    scratch.rename(path)
+
+
+def _read_ledger(path: Path) -> dict[str, str]:
+    """What the executed notebooks were made from; an unreadable file only means executing them again."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
+    """Run one notebook; ``out`` appears only on success, a failed run is kept in ``failed``."""
+    known = set(papermill.inspect_notebook(str(notebook)))
+    if unknown := sorted(set(parameters) - known):
+        raise NotebookError(f"{notebook.name} has no parameter {unknown[0]!r}, known: {', '.join(sorted(known))}")
+    scratch = out.with_suffix(".running.ipynb")
+    try:
+        with tempfile.TemporaryDirectory(prefix="tinynet-") as own:
+            connection = {"transport": "ipc", "ip": f"{own}/kernel", "connection_file": f"{own}/kernel.json"}
+            papermill.execute_notebook(
+                str(notebook),
+                str(scratch),
+                parameters=parameters,
+                cwd=str(notebook.parent),
+                progress_bar=False,
+                log_output=False,
+                execution_timeout=CELL_TIMEOUT_S,
+                start_timeout=ANSWER_TIMEOUT_S,
+                iopub_timeout=ANSWER_TIMEOUT_S,
+                config=Config(KernelManager=connection),  # a TCP port may be taken before the kernel has it
+                **kernels.isolation(own),
+            )
+    except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
+        failed.mkdir(parents=True, exist_ok=True)
+        scratch.rename(failed / notebook.name)
+        kind, text = type(error).__name__, str(error)
+        if isinstance(error, PapermillExecutionError):
+            kind, text = error.ename, error.evalue
+        failure = NotebookFailed(notebook.name, f"{kind}: {text}", failed / notebook.name)
+        raise (NotebookError(str(failure)) if kind in ENDS_ALL else failure) from None
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    scratch.rename(out)
+
+
+def _shared_digest(root: Path, preset: str, parameters: dict) -> str:
+    """What every notebook depends on: the code but for the site's, preset, parameters, machine, other packages."""
+    digest = hashlib.sha256(json.dumps([parameters, environment()], sort_keys=True).encode())
+    digest.update(load_preset(preset).model_dump_json().encode())
+    for path in sorted([*(root / "tinynet_core").rglob("*"), *(root / "book" / "tinynet_book").rglob("*")]):
+        if path.suffix in (".py", ".yaml") and "site" not in path.relative_to(root).parts:
+            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def environment() -> dict[str, Any]:
+    """The processor that the notebooks run on and the versions of the packages that make their numbers."""
+    return {"processor": processor(), "packages": {name: version(name) for name in PACKAGES}}
+
+
+def store_digest(store: Path) -> str:
+    """SHA-256 of the file of records: changes with every one that comes or goes."""
+    path = store / FILE
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(shared: str, store: str, notebook: Path) -> str:
+    return hashlib.sha256(f"{shared}{store}".encode() + notebook.read_bytes()).hexdigest()

@@ -1,0 +1,109 @@
+"""Kernels for the notebooks that start with the imports done: importing is most of what a notebook of the book does."""
+
+import logging
+import os
+import sys
+from functools import cache
+from importlib.metadata import EntryPoint
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.forkserver import set_forkserver_preload
+from typing import Any
+
+from ipykernel.kernelapp import IPKernelApp
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+from traitlets import default
+
+IMPORTED = (
+    *("torch", "torchvision", "timm", "sklearn.gaussian_process", "matplotlib.pyplot"),
+    *("tinynet_book.figures", "tinynet_core.study.study", "tinynet_core.cli", "tinynet_book.site.kernels"),
+)
+
+INTERRUPTED = "KeyboardInterrupt caught in kernel."
+"""What a kernel may say when it is shut down, as it is interrupted first."""
+
+
+def offer() -> None:
+    """Let Jupyter start the kernels of this process in this way, where forking is safe."""
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # a kernel sets it too late
+    if sys.platform == "linux":
+        factory = KernelProvisionerFactory.instance()
+        name = "forked"
+        factory.provisioners[name] = EntryPoint(name, f"{__name__}:{ForkedKernels.__name__}", factory.GROUP_NAME)
+        factory.default_provisioner_name = name
+
+
+def isolation(folder: str) -> dict[str, Any]:
+    """Arguments of ``papermill.execute_notebook`` with which a kernel reads none of the user's configuration.
+
+    ``folder`` takes what IPython would keep in the user's.
+    """
+    ignored = [f"--ipython-dir={folder}", "--InteractiveShellApp.exec_PYTHONSTARTUP=False"]
+    return {"kernel_name": "python3", "kernel_manager_class": OwnKernels, "extra_arguments": ignored}
+
+
+class OwnKernels(AsyncKernelManager):
+    """Starts kernels of this Python, whatever kernel of that name is installed elsewhere."""
+
+    @default("kernel_spec_manager")
+    def _of_this_python(self) -> KernelSpecManager:
+        return KernelSpecManager(kernel_dirs=[])
+
+
+class ForkedKernels(LocalProvisioner):
+    """Forks each kernel off a server of this process, which has only imported ``IMPORTED`` and runs one thread."""
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Start a kernel by the command of its specification; forked where that is this Python's ipykernel_launcher."""
+        if cmd[:3] != [sys.executable, "-m", "ipykernel_launcher"]:
+            return await super().launch_kernel(cmd, **kwargs)
+        arguments = cmd[3:]
+        self.cwd = kwargs.get("cwd") or os.getcwd()
+        process = _server().Process(target=_kernel, args=(arguments, kwargs["env"], self.cwd))
+        process.start()
+        self.process = _Forked(process)  # type: ignore[assignment]
+        self.pid = self.pgid = process.pid
+        return self.connection_info
+
+
+class _Forked:
+    """A process of ``multiprocessing`` with as much of ``subprocess.Popen`` as Jupyter uses."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, process: ForkServerProcess) -> None:
+        self._process = process
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        self._process.join()
+        return self._process.exitcode
+
+    def send_signal(self, signum: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signum)
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+@cache
+def _server() -> ForkServerContext:
+    set_forkserver_preload([*IMPORTED])
+    return get_context("forkserver")
+
+
+def _kernel(arguments: list[str], env: dict[str, str], cwd: str) -> None:
+    os.setsid()
+    os.environ.update(env)
+    os.chdir(cwd)
+    logging.getLogger("IPKernelApp").addFilter(lambda record: record.getMessage() != INTERRUPTED)
+    IPKernelApp.launch_instance([*arguments, f"--IPKernelApp.parent_handle={os.getppid()}"])  # it ends with the server

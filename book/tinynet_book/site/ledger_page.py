@@ -1,0 +1,72 @@
+"""The ledger of claims as a page: a table to search, filter and sort, that is whole without a script as well."""
+
+import re
+from html import escape
+from importlib.resources import files
+from itertools import islice
+
+import pandas as pd
+
+COLUMNS = {
+    "source": "where",
+    "statement": "the paper says",
+    "verdict": "verdict",
+    "paper": "paper",
+    "ours": "here",
+    "interval": "95% interval",
+    "evidence": "evidence",
+    "page": "page",
+    "note": "note",
+    "tolerance": "tolerance",
+    "records": "records",
+}
+FILTERS = ("verdict", "evidence", "place")
+"""Fields of a row that a list chooses from; ``place`` is the first part of its source, such as Table 3."""
+_SHOWN_KEYS = 2
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def ledger_html(ledger: pd.DataFrame, page_names: dict[str, str]) -> str:
+    """Filters and table of ``claims.ledger``; ``page_names`` says how the page of each notebook is called."""
+    rows = ledger.assign(place=ledger.source.str.partition(",")[0], evidence=ledger.evidence.replace("", "none"))
+    lists = "".join(_list(name, rows[name]) for name in FILTERS)
+    head = "".join(
+        f'<th scope="col" aria-sort="none"><button type="button">{name}</button></th>' for name in COLUMNS.values()
+    )
+    body = "\n".join(_row(row, page_names) for row in rows.to_dict("records"))
+    script = files("tinynet_book.site").joinpath("ledger.js").read_text(encoding="utf-8")
+    return (
+        f'<div class="ledger-filters"><label>Search <input type="search" id="ledger-search"></label>{lists}'
+        f'<output id="ledger-count" aria-live="polite">{len(rows)} of {len(rows)} claims</output></div>\n'
+        '<div class="ledger-scroll" role="region" aria-label="Claims" tabindex="0">'
+        f'<table id="ledger"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n'
+        f"<script>\n{script}</script>"
+    )
+
+
+def _list(name: str, values: pd.Series) -> str:
+    options = "".join(f"<option>{escape(value)}</option>" for value in dict.fromkeys(sorted(values)))
+    choice = f'<select data-filter="{name}"><option value="">all</option>{options}</select>'
+    return f"<label>{name.capitalize()} {choice}</label>"
+
+
+def _row(row: dict, page_names: dict[str, str]) -> str:
+    texts = {**row, "page": page_names[row["notebook"]], "records": _records(row["records"].split())}
+    cells = {name: escape(str(texts[name])) for name in COLUMNS}
+    cells["page"] = f'<a href="notebooks/{row["notebook"]}.html">{cells["page"]}</a>'
+    cells["source"] = f'<a href="#claim-{row["id"]}">{cells["source"]}</a>'
+    filters = " ".join(f'data-{name}="{escape(row[name])}"' for name in FILTERS)
+    shown = "".join(f"<td{_order(texts[name])}>{cell}</td>" for name, cell in cells.items())
+    return f'<tr id="claim-{row["id"]}" {filters}>{shown}</tr>'
+
+
+def _order(text: str) -> str:
+    """The number that a cell begins with, for sorting, where it begins with one."""
+    found = _NUMBER.match(text.lstrip("([+"))
+    return f' data-by="{float(found[0])}"' if found else ""
+
+
+def _records(keys: list[str]) -> str:
+    """The first keys, cut as everywhere on the site, and how many more there are."""
+    more = len(keys) - _SHOWN_KEYS
+    return ", ".join(key[:12] for key in islice(keys, _SHOWN_KEYS)) + (f" and {more} more" if more > 0 else "")

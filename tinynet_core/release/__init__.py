@@ -1,5 +1,0 @@
-"""The study as a data set for others: tables of all models, runs and epochs, with a data card."""
-
-from tinynet_core.release.files import CARD, release
-
-__all__ = ["CARD", "release"]

@@ -1,0 +1,1 @@
+"""Multipliers, budgets, the tiny formula and its frontier."""

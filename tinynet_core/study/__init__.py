@@ -1,0 +1,1 @@
+"""Tasks, their records, sweeps, presets and the pages that rest on them."""

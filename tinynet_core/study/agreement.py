@@ -1,0 +1,214 @@
+"""What a record is held to where its training, repeated, gives other bits.
+
+Another processor rounds other last bits. With the recipe of ``reduced`` a loss is off by 1e-7 of itself after 40 steps,
+by 1e-3 after 60 and by 1e-2 after 90; from then on two trainings differ as two seeds do, in top-1 by up to 15 points.
+So a record is held closely where that is possible: to the losses of the first epochs (``_start``), to its own other
+numbers (``contradiction``), and to how other trainings end (``_end``). One of which many epochs were rewritten to fit
+each other can be told from the bits alone, on a machine of its own kind.
+"""
+
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from scipy.special import expit
+from scipy.stats import t
+
+from tinynet_core.data import load_images
+from tinynet_core.study.classify import Experiment
+from tinynet_core.study.record import Record
+from tinynet_core.study.spread import Spread, log_odds, seed_spread
+
+LEVEL = 0.9995
+"""Quantile of t below which a difference lies: 99.9% of them do, in either direction."""
+LOSS_TOLERANCE = 3e-4
+"""How far a training loss may be off before trainings part, as a share of it: the widest of the golden runs."""
+TOP1_TOLERANCE = 1e-3
+"""The same for top-1, as a share of the images, to which one image is added."""
+PARTING = 20
+"""How many times as far as trainings with other last bits a record may lie in the epoch in which it parts."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A number of a record and the range in which it must lie; ``source`` says where the range comes from."""
+
+    what: str
+    recorded: float
+    low: float
+    high: float
+    source: str
+    form: str = ".2%"
+
+    @property
+    def holds(self) -> bool:
+        return self.low <= self.recorded <= self.high
+
+    def __str__(self) -> str:
+        recorded, low, high = (f"{x:{self.form}}" for x in (self.recorded, self.low, self.high))
+        return f"{self.what} is {recorded}, allowed {low} to {high}: {self.source}"
+
+
+def contradiction(record: Record) -> str:
+    """Which of a record's own numbers do not go together, or nothing."""
+    assert isinstance(record.experiment, Experiment)
+    epochs, images = record.experiment.recipe.epochs, _images(record)
+    if [row["epoch"] for row in record.curve] != list(range(1, epochs + 1)):
+        return f"its curve does not have the epochs 1 to {epochs}"
+    last = record.curve[-1]
+    for name, value in record.metrics.items():
+        in_curve = last.get(name, last.get(f"ema_{name}"))
+        if value != in_curve:
+            return f"metric {name} {value!r} recorded, {in_curve!r} in its own last epoch"
+    for epoch, row in enumerate(record.curve, 1):
+        for name in ("ema_top1", "ema_top5", "raw_top1", "raw_top5"):
+            hits = round(row[name] * images)
+            if not (0 <= hits <= images and math.isclose(row[name], hits / images, abs_tol=1e-9)):
+                return f"epoch {epoch} {name} {row[name]!r} is no share of {images} images"
+    return ""
+
+
+def held_to(record: Record, now: Record, finished: Sequence[Record]) -> list[Held]:
+    """The numbers of ``record`` that must agree with ``now``, the same training repeated, though all bits differ.
+
+    ``finished`` are the trainings of its store. Its first epochs must be those of now until trainings part, its end
+    must follow from what comes before, and its top-1 must be that of now within the spread between seeds.
+    """
+    return [*_start(record, now), *_end(record, now, finished), _level(record, now, pooled_spread(finished))]
+
+
+def _start(record: Record, now: Record) -> list[Held]:
+    """Training loss and top-1 of the epoch in which the record parts from ``now`` and of that before; else of the last.
+
+    In that epoch it may lie ``PARTING`` times as far off as trainings whose initial weights have other last bits.
+    """
+    held: list[Held] = []
+    for epoch, (row, here) in enumerate(zip(record.curve, now.curve, strict=True), 1):
+        before, held = held, _close(epoch, row, [here], _images(record))
+        if not all(x.holds for x in held):
+            others = _with_other_last_bits(record, epoch)
+            return [*before, *_close(epoch, row, [here, *others], _images(record))]
+    return held
+
+
+def _close(epoch: int, row: dict[str, float], here: Sequence[dict[str, float]], images: int) -> list[Held]:
+    """Numbers of an epoch, held to those of trainings ``here``, the first of which is the repetition."""
+    held = []
+    for what, name, form in (("training loss", "train_loss", ".5f"), ("top-1", "ema_top1", ".2%")):
+        found = [x[name] for x in here]
+        least = LOSS_TOLERANCE * found[0] if name == "train_loss" else TOP1_TOLERANCE + 1 / images
+        most = max(least, PARTING * (max(found) - min(found)))
+        parted = f", and {PARTING} times as far as trainings part here by their last bits" if most > least else ""
+        source = f"{found[0]:{form}} now{parted}"
+        held.append(Held(f"{what} of epoch {epoch}", row[name], found[0] - most, found[0] + most, source, form))
+    return held
+
+
+def _with_other_last_bits(record: Record, epochs: int) -> list[dict[str, float]]:
+    """The row of epoch number ``epochs`` of two trainings from initial weights whose last bit is another one."""
+    import torch
+
+    from tinynet_core.training.engine import Run
+    from tinynet_core.training.loop import pick_device
+
+    experiment, made, threads = record.experiment, record.provenance, torch.get_num_threads()
+    assert isinstance(experiment, Experiment)
+    spec, recipe, images = experiment.spec(), experiment.recipe, load_images(experiment.dataset)
+
+    @torch.no_grad()
+    def build(factor: float) -> torch.nn.Module:
+        module = spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier)
+        for parameter in module.parameters():
+            parameter.mul_(factor)
+        return module
+
+    rows = []
+    torch.set_num_threads(made.get("threads", 1))
+    try:
+        for step in (torch.finfo().eps, -torch.finfo().eps):
+            device, compiled = pick_device(repeated_on(record)), made.get("compiled", False)
+            run = Run(partial(build, 1 + step), spec.resolution, images, recipe, experiment.seed, device, compiled)
+            while run.epoch < epochs:
+                run.train_epoch()
+            rows.append(run.outcome.curve[-1])
+    finally:
+        torch.set_num_threads(threads)
+    return rows
+
+
+def _end(record: Record, now: Record, finished: Sequence[Record]) -> list[Held]:
+    """The last top-1, held to that of the raw weights and to that an epoch before.
+
+    By as much as these differ in ``now`` and in the other ``finished`` trainings with the same recipe and data.
+    """
+    alike = [now, *(x for x in finished if x.key != record.key and _recipe(x) == _recipe(record))]
+    held = [_following(record, alike, -1, "raw_top1", "with the raw weights")]
+    if len(record.curve) > 1:
+        held.append(_following(record, alike, -2, "ema_top1", "an epoch before"))
+    return held
+
+
+def _following(record: Record, alike: Sequence[Record], row: int, name: str, when: str) -> Held:
+    """The last top-1, held to ``name`` in ``row`` of the curve.
+
+    Shares are compared as their angles arcsin(sqrt(p)), where drawing n images anew gives a standard deviation of
+    1 / (2 sqrt(n)) whatever the share. The spread between trainings is taken to be half of that at least.
+    """
+    changes = [_angle(x, -1, "ema_top1") - _angle(x, row, name) for x in alike]
+    n = len(changes)
+    sd = max(statistics.stdev(changes), 0.25 / math.sqrt(_images(record))) if n > 1 else math.inf
+    most = float(t.ppf(LEVEL, max(1, n - 1))) * sd * math.sqrt(1 + 1 / n)
+    middle = _angle(record, row, name) + statistics.fmean(changes)
+    low, high = (math.sin(min(max(x, 0.0), math.pi / 2)) ** 2 for x in (middle - most, middle + most))
+    source = f"{record.curve[row][name]:.2%} {when}, and how the two differ in {n} trainings of its recipe"
+    return Held("top-1 of the last epoch", record.curve[-1]["ema_top1"], low, high, source)
+
+
+def _angle(record: Record, row: int, name: str) -> float:
+    return math.asin(math.sqrt(record.curve[row][name]))
+
+
+def _level(record: Record, now: Record, spread: Spread) -> Held:
+    """Top-1, held to that of ``now`` by the spread between the seeds of the store."""
+    low, high = (float(expit(_log_odds(now) + x)) for x in (-reach(spread), reach(spread)))
+    why = "as two seeds differ" if spread.known else "but no two records differ only in their seed"
+    return Held("top-1", record.metrics["top1"], low, high, f"{now.metrics['top1']:.2%} now, {why}")
+
+
+def _recipe(record: Record) -> tuple[Any, ...]:
+    assert isinstance(record.experiment, Experiment)
+    return record.experiment.recipe, record.experiment.dataset
+
+
+def _images(record: Record) -> int:
+    assert isinstance(record.experiment, Experiment)
+    return record.experiment.dataset.val_images
+
+
+def _log_odds(record: Record) -> float:
+    return float(log_odds(record.metrics["top1"], _images(record)))
+
+
+def reach(spread: Spread) -> float:
+    """The difference of the log odds of top-1 that 99.9% of pairs of seeds stay within; infinite if unknown."""
+    return float(t.ppf(LEVEL, spread.freedom)) * math.sqrt(2) * spread.sd if spread.known else math.inf
+
+
+def pooled_spread(records: Sequence[Record]) -> Spread:
+    """The spread of the log odds of top-1 over the groups of records that differ in nothing but the seed."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        same = {name: value for name, value in record.experiment.identity.items() if name != "seed"}
+        made = [record.provenance.get(name) for name in ("training_version", "dataset_sha256")]
+        groups[json.dumps([same, made], sort_keys=True)].append(_log_odds(record))
+    return seed_spread(groups)
+
+
+def repeated_on(record: Record) -> str:
+    """The device to repeat it on: what was made on a processor never goes to a GPU."""
+    return "cpu" if str(record.provenance.get("device")).startswith("cpu") else "auto"

@@ -1,0 +1,245 @@
+"""Training a detector on the backbone of a classifier, and judging it as COCO does (paper, Table 5)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tinynet_core.data import DetectionDataset, load_detection, load_images
+from tinynet_core.detection.taps import tapped_stage
+from tinynet_core.networks import SCALABLE, Head, base_of, network
+from tinynet_core.networks.efficientnet import EfficientNet
+from tinynet_core.scaling.scale import Base, Scale
+from tinynet_core.study.classify import Experiment
+from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, weights_file, weights_source
+from tinynet_core.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tinynet_core.detection.training import DetectionRun
+    from tinynet_core.study.study import Study
+
+SHOWN_IMAGES, SHOWN_DETECTIONS = 6, 12
+"""Validation images of which a record keeps detections, and how many of each."""
+_UNUSED = ("label_smoothing", "dropout", "rand_augment", "zero_init_classifier")
+_CLASSIFIER = ("network", "scale", "head", "base")
+
+
+def _start_source(root: Path | None, pretraining: Experiment) -> dict[str, str]:
+    """For a record: the training that the backbone started with, its weights and the hash of its images."""
+    images = load_images(pretraining.dataset)
+    return weights_source(root, pretraining) | {"pretraining_dataset_sha256": images.content_hash}
+
+
+class _Setting(BaseModel):
+    """What a detector shares with every other one that it is compared with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: DetectionDataset
+    recipe: Recipe
+    resolution: int = Field(512, ge=64, le=2048, strict=True, description="side of the detector's input in pixels")
+    boxes: tuple[float, float] = Field(
+        (0.2, 0.95), description="side of the smallest and largest square default box as a share of the image's"
+    )
+    extra_width: float = Field(1.0, gt=0, le=4, description="multiplies the channels of the extra blocks, 512 to 128")
+
+    @model_validator(mode="after")
+    def _trainable(self):
+        for name in _UNUSED:
+            if getattr(self.recipe, name):
+                raise ValueError(f"recipe.{name} must be 0 or false for a detector, got {getattr(self.recipe, name)}")
+        if self.recipe.eval_crop != 1:
+            raise ValueError(f"recipe.eval_crop must be 1, objects lie anywhere, got {self.recipe.eval_crop:g}")
+        if self.recipe.mirror and not self.dataset.mirror_safe:
+            raise ValueError("recipe.mirror must be 0: a mirrored image of this data set changes its objects' classes")
+        if self.recipe.batch_size > self.dataset.train_images:
+            raise ValueError(
+                f"recipe.batch_size {self.recipe.batch_size} is above the {self.dataset.train_images} training images"
+            )
+        low, high = self.boxes
+        if not 0 < low < high <= 1:
+            raise ValueError(f"boxes must satisfy 0 < low < high <= 1, got {low:g}, {high:g}")
+        return self
+
+
+class DetectionPlan(_Setting):
+    """How a preset trains its detectors; ``pretrained`` ones start with the weights of their classifier."""
+
+    pretrained: bool = Field(False, strict=True)
+
+    def detection(self, classifier: Experiment) -> "Detection":
+        """The detector on the network of ``classifier``, with its seed."""
+        shared = {name: getattr(self, name) for name in _Setting.model_fields}
+        own = {name: getattr(classifier, name) for name in (*_CLASSIFIER, "seed")}
+        return Detection(**shared, **own, pretraining=classifier if self.pretrained else None)
+
+
+class Detection(_Setting, Task):
+    """SSDLite on one backbone: one data set, one recipe, one seed.
+
+    ``pretraining`` is the training of the classifier whose averaged weights the backbone starts with; without one it
+    starts at random. ``scale`` and ``base`` left out are filled in with what the named network has.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["detection"] = "detection"
+    network: str
+    scale: Scale | None = None
+    head: Head | None = None
+    base: Base | None = None
+    seed: int = Field(0, ge=0, strict=True)
+    pretraining: Experiment | None = None
+
+    __hash__ = Task.__hash__  # _Setting brings one of its own
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Detection":
+        if self.scale is None and self.network in SCALABLE:
+            object.__setattr__(self, "scale", Scale())
+        if self.base is None:
+            object.__setattr__(self, "base", base_of(self.network))
+        if self.pretraining is not None:
+            for name in _CLASSIFIER:
+                if getattr(self.pretraining, name) != getattr(self, name):
+                    raise ValueError(
+                        f"pretraining.{name} must be that of the detector, {getattr(self, name)}, "
+                        f"got {getattr(self.pretraining, name)}"
+                    )
+        self.spec()
+        return self
+
+    @classmethod
+    def planned(cls, study: "Study") -> list[Task]:
+        """The detectors of Table 5."""
+        from tinynet_core.study.series import detectors
+
+        return [task for tasks in detectors(study.preset).values() for task in tasks]
+
+    def spec(self) -> EfficientNet:
+        """The specification of the classifier whose last layer the detector does without."""
+        classes = 1000 if self.pretraining is None else self.pretraining.dataset.classes
+        spec = network(self.network, self.scale, classes, self.head, self.base)
+        tapped_stage(spec)
+        assert isinstance(spec, EfficientNet)
+        return spec
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        content = self.model_dump(mode="json", exclude=LABELS)
+        pretraining = self.pretraining and self.pretraining.identity
+        return {**content, "network": self.spec().identity(), "pretraining": pretraining}
+
+    @property
+    def label(self) -> str:
+        return f"detector on {self.network} {self.spec().scale or ''} seed {self.seed}"
+
+    def cost(self) -> dict[str, int]:
+        """Exact cost of the detector, and of its backbone at the detector's and at the classifier's own resolution.
+
+        ``classifier_macs`` is what the paper calls the FLOPs of the backbone.
+        """
+        from tinynet_core.detection import model
+
+        spec = self.spec()
+        cost = model.cost(spec, self.dataset.classes, self.resolution, self.extra_width)
+        return {
+            "resolution": self.resolution,
+            "macs": cost.macs,
+            "params": cost.params,
+            "activations": cost.activations,
+            "backbone_macs": model.backbone_macs(spec, self.resolution),
+            "classifier_macs": spec.complexity().macs,
+        }
+
+    @property
+    def work(self) -> int:
+        return self.cost()["macs"] * self.dataset.train_images * self.recipe.epochs
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.epochs * (self.dataset.train_images // self.recipe.batch_size)
+
+    @property
+    def data(self) -> tuple[Any, ...]:
+        return (self.dataset, *(self.pretraining.data if self.pretraining else ()))
+
+    @property
+    def needs(self) -> tuple[Task, ...]:
+        return (self.pretraining,) if self.pretraining else ()
+
+    def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
+        """Train it and judge the averaged weights.
+
+        ``metrics`` are ``METRICS`` of ``tinynet_core.detection.evaluation``, as fractions, with ``raw_*`` of the raw
+        weights, and the losses. ``arrays`` keep the best detections on the first validation images: ``boxes`` (left,
+        top, right, bottom in pixels of the original), ``scores`` and ``labels``, a list for each image.
+        """
+        from tinynet_core.detection.evaluation import METRICS
+        from tinynet_core.training import trained_weights
+
+        data = load_detection(self.dataset)
+        pretraining = self.pretraining
+        start = None if pretraining is None else pretraining.module(device, root, should_stop, compiled)
+        run = self._train(data, start, device, root, should_stop, compiled)
+        if root is not None:
+            about = {"key": self.key, "dataset_sha256": data.content_hash}
+            trained_weights.save(weights_file(root, self.key), run.ema.module, about)
+        last = run.outcome.curve[-1]
+        metrics = {name: last[f"ema_{name}"] for name in METRICS if f"ema_{name}" in last}
+        metrics |= {f"raw_{name}": last[f"raw_{name}"] for name in METRICS if f"raw_{name}" in last}
+        metrics |= {"loss": last["ema_loss"]} | {name: last[name] for name in ("raw_loss", "train_loss")}
+        return Result(
+            metrics=metrics,
+            curve=run.outcome.curve,
+            arrays=_shown(run),
+            wall_s=run.outcome.wall_s,
+            sources={
+                "dataset_sha256": data.content_hash,
+                "compiled": compiled,
+                **(_start_source(root, pretraining) if pretraining else {}),
+            },
+        )
+
+    def _train(
+        self,
+        data: Any,
+        start: "nn.Module | None",
+        device: str,
+        root: Path | None,
+        should_stop: Callable[[], bool] | None,
+        compiled: bool,
+    ) -> "DetectionRun":
+        from tinynet_core.detection import model
+        from tinynet_core.detection.training import trained
+
+        spec, classes = self.spec(), self.dataset.classes
+        zero_init = self.recipe.zero_init_residual
+        return trained(
+            lambda: model.build(spec, classes, self.resolution, self.extra_width, self.boxes, zero_init, start),
+            data,
+            self.recipe,
+            self.seed,
+            device,
+            root and checkpoint_file(root, self.key),
+            should_stop,
+            compiled,
+            self.pretraining.key if self.pretraining else "",
+        )
+
+
+def _shown(run: "DetectionRun") -> dict[str, list[Any]]:
+    """The best detections on the first images, to a tenth of a pixel and four decimals of the score."""
+    label_of = {category: label for label, category in enumerate(run.data.categories, 1)}
+    boxes, scores, labels = [], [], []
+    for rows in run.detect(SHOWN_IMAGES):
+        best = rows[:SHOWN_DETECTIONS]
+        corners = np.concatenate([best[:, 1:3], best[:, 1:3] + best[:, 3:5]], axis=1)
+        boxes.append(corners.round(1).tolist())
+        scores.append(best[:, 5].round(4).tolist())
+        labels.append([label_of[int(x)] for x in best[:, 6]])
+    return {"boxes": boxes, "scores": scores, "labels": labels}

@@ -1,0 +1,463 @@
+"""Presets: everything that differs between machines and budgets, validated on load."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tinynet_core.data import CocoDataset, Dataset, ImageNetDataset
+from tinynet_core.errors import UserError
+from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
+from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.networks.ghostnet import BASES as GHOSTNETS
+from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS_SHRUNK
+from tinynet_core.networks.resnet import NAMES as RESNETS
+from tinynet_core.resources import Resources
+from tinynet_core.scaling.sample import sample_scales, sample_scales_at
+from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
+from tinynet_core.scaling.shrink import Method, shrink, solve_width
+from tinynet_core.study.classify import Experiment
+from tinynet_core.study.detect import DetectionPlan
+from tinynet_core.training.recipe import Recipe
+
+BASELINE = "efficientnet_b0"
+FEWEST_CLASSES, FEWEST_EPOCHS, DETECTOR_PIXELS = 100, 90, 512
+"""The paper's smallest training (section 4.1), and the input of its detectors (section 4.3)."""
+INVERSE_SHARES = (0.5, 0.25, 0.125, 0.0625)
+"""Shares of the baseline's MACs of EfficientNet-B^-1 ... -B^-4 (paper, section 4.1: 2^-phi)."""
+
+_FEWEST_KEPT = 4
+"""Models on the frontier that a formula needs to be fitted with one of them left out."""
+
+
+def check_base_keys(value: Any) -> Any:
+    """Refuse a key that a ``Base`` does not have, by name."""
+    if isinstance(value, dict) and (unknown := set(value) - set(Base.__slots__)):
+        raise ValueError(f"unknown key {min(unknown)!r}, known: {', '.join(Base.__slots__)}")
+    return value
+
+
+class PresetError(UserError):
+    """A preset that does not exist or does not validate; says which key, what it holds and what is allowed."""
+
+
+class RandomSample(BaseModel):
+    """The random candidates of Figures 1 and 3 (paper, section 4.2)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    models: int = Field(ge=5, le=10_000)
+    seed: int = Field(0, ge=0)
+    low: float = Field(0.03, gt=0, description="smallest MACs as a fraction of the baseline's")
+    high: float = Field(1.05, gt=0, description="largest")
+    frontier: float = Field(0.2, gt=0, le=1, description="share of the models kept as the frontier")
+
+    @property
+    def window(self) -> tuple[float, float]:
+        return self.low, self.high
+
+
+class EqualCostSample(BaseModel):
+    """The random candidates of Figure 2, all at one cost (paper, section 3.1)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    models: int = Field(ge=3, le=10_000)
+    seed: int = Field(1, ge=0)
+    c: tuple[float, ...] = Field(
+        (0.5,), min_length=1, description="MACs as fractions of the baseline's, so many at each"
+    )
+    tolerance: float = Field(0.03, gt=0, lt=0.5)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuple_of_costs(cls, content):
+        if isinstance(content, dict) and isinstance(content.get("c"), list):
+            return {**content, "c": tuple(content["c"])}
+        return content
+
+    @field_validator("c")
+    @classmethod
+    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < c <= 1 for c in value):
+            raise ValueError(f"must hold shares above 0 and up to 1, got {list(value)}")
+        return value
+
+
+class SecondWorld(BaseModel):
+    """The first random candidates again on drawn data of another seed: what a study says about the next data set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    seed: int = Field(ge=0, description="of the data set; another one than the preset's")
+    models: int = Field(ge=5, le=10_000, description="of the random sample")
+
+
+class Longer(BaseModel):
+    """The networks of one budget trained longer: whether their order is that of a short schedule alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    times: int = Field(ge=2, le=100, description="as many epochs as the preset's recipe has, with all shares kept")
+    c: float = Field(gt=0, lt=1, description="one of the preset's budgets")
+    seeds: int = Field(2, ge=1, le=100)
+
+
+class Latencies(BaseModel):
+    """How often the networks of Table 4 are timed (paper, section 4.3: 1,000 runs), and those of all pages."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    runs: int = Field(1000, ge=10, le=100_000)
+    warmup: int = Field(20, ge=0, le=10_000)
+    model_runs: int = Field(200, ge=10, le=100_000, description="of every network of the pages")
+    models: int | None = Field(None, ge=12, description="so many of those at most, Table 3 and the sample first")
+
+
+class Closeup(BaseModel):
+    """Base, data and recipe of the pages that look at the two smallest networks (Figures 4 and 5).
+
+    Their last feature map needs more than one pixel, which a small base does not leave them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: Base
+    dataset: Dataset
+    recipe: Recipe | None = Field(None, description="the preset's own where left out")
+
+    _base_keys = field_validator("base", mode="before")(check_base_keys)
+
+
+class Preset(BaseModel):
+    """One way to run the whole study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern="^[a-z0-9_-]+$")
+    about: str
+    base: Base
+    dataset: Dataset
+    recipe: Recipe
+    random_sample: RandomSample | None = None
+    equal_cost_sample: EqualCostSample | None = None
+    sampled_on: str | None = Field(
+        None, description="preset with the random samples and Tables 1 and 2, as ImageNet-100 is for ImageNet"
+    )
+    budgets: tuple[float, ...] = Field((0.5, 0.25), description="shares of the baseline's MACs to shrink to")
+    resnet_base: Base | None = Field(None, description="size of the ResNets; scaled as the baseline is where left out")
+    ghostnet_base: Base | None = Field(
+        None, description="size of GhostNet-A, the others in proportion; scaled as the baseline is where left out"
+    )
+    resnet_recipe: Recipe | None = Field(None, description="of Table 2; the preset's own where left out")
+    closeup: Closeup | None = None
+    detection: DetectionPlan | None = None
+    latency: Latencies = Latencies()
+    networks: tuple[str, ...] = Field((), description="further networks to train, by name")
+    compared_seeds: int = Field(1, ge=1, le=100, strict=True, description="seeds of each network compared by name")
+    side_seeds: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        strict=True,
+        description="of ResNets, GhostNets, RandAugment, heads, averages, close-ups and detectors; "
+        "as many as compared_seeds where left out, and at most so many",
+    )
+    second_world: SecondWorld | None = None
+    longer: Longer | None = None
+    resources: Resources = Resources()
+
+    _base_keys = field_validator("base", "resnet_base", "ghostnet_base", mode="before")(check_base_keys)
+
+    @field_validator("budgets")
+    @classmethod
+    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or not all(0 < c < 1 for c in value):
+            raise ValueError(f"must hold shares above 0 and below 1, got {list(value)}")
+        if not set(value) & set(INVERSE_SHARES):
+            raise ValueError(f"must hold one of {', '.join(map(str, INVERSE_SHARES))}, got {list(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Preset":
+        sample = self.random_sample
+        if sample and not sample.low < sample.high:
+            raise ValueError(f"random_sample.low {sample.low:g} must be below random_sample.high {sample.high:g}")
+        if sample and round(sample.frontier * sample.models) < _FEWEST_KEPT:
+            raise ValueError(
+                f"random_sample.frontier {sample.frontier:g} keeps fewer than {_FEWEST_KEPT} of {sample.models} models"
+            )
+        if self.side_seeds and self.side_seeds > self.compared_seeds:
+            raise ValueError(f"side_seeds {self.side_seeds} must be at most compared_seeds {self.compared_seeds}")
+        if self.longer and self.longer.c not in self.budgets:
+            raise ValueError(f"longer.c {self.longer.c:g} must be one of budgets, {list(self.budgets)}")
+        self._check_second_world()
+        try:
+            self.experiment(Scale())
+            self.named_experiments()
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        try:
+            self.close.experiment(Scale())
+        except ValidationError as error:
+            raise ValueError("closeup: " + error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        return self
+
+    def _check_second_world(self) -> None:
+        if (second := self.second_world) is None:
+            return
+        if isinstance(self.dataset, ImageNetDataset):
+            raise ValueError("second_world needs a dataset that is drawn: photographs have no seed")
+        if second.seed == self.dataset.seed:
+            raise ValueError(f"second_world.seed must differ from dataset.seed, got {second.seed} twice")
+        if self.random_sample is None or second.models > self.random_sample.models:
+            wanted = self.random_sample.models if self.random_sample else 0
+            raise ValueError(f"second_world.models {second.models} is above the {wanted} of random_sample")
+
+    @property
+    def seeds_aside(self) -> int:
+        """Seeds of the networks that no main question rests on."""
+        return self.side_seeds or self.compared_seeds
+
+    @property
+    def evidence(self) -> Literal["trained", "proxy"]:
+        """What an accuracy under this preset is worth.
+
+        ``trained`` is the paper's scale: photographs of 100 classes or more, its baseline, at least 90 epochs.
+        """
+        photographs = isinstance(self.dataset, ImageNetDataset) and self.dataset.classes >= FEWEST_CLASSES
+        whole = photographs and self.base == PAPER_BASE and self.recipe.epochs >= FEWEST_EPOCHS
+        return "trained" if whole else "proxy"
+
+    @property
+    def detection_evidence(self) -> Literal["trained", "proxy"]:
+        """What an average precision under this preset is worth.
+
+        ``trained`` is on COCO, at the paper's 512 pixels.
+        """
+        plan = self.detection
+        whole = plan is not None and isinstance(plan.dataset, CocoDataset) and plan.resolution == DETECTOR_PIXELS
+        return "trained" if whole and self.evidence == "trained" else "proxy"
+
+    @property
+    def c0(self) -> int:
+        """MACs of the unscaled baseline, the paper's C0."""
+        return self.spec(Scale()).complexity().macs
+
+    def spec(self, scale: Scale, head: Head | None = None) -> Network:
+        """The baseline network at ``scale``, at this preset's base size and class count."""
+        return network(BASELINE, scale, self.dataset.classes, head, self.base)
+
+    def experiment(self, scale: Scale, seed: int = 0, head: Head | None = None) -> Experiment:
+        """Training of the baseline network at ``scale`` under this preset."""
+        return self.named(BASELINE, scale, seed, head)
+
+    def named(self, name: str, scale: Scale | None = None, seed: int = 0, head: Head | None = None) -> Experiment:
+        """Training of the network called ``name`` under this preset, at the size of ``base_for``."""
+        return Experiment(
+            network=name,
+            scale=scale,
+            head=head,
+            base=self.base_for(name),
+            dataset=self.dataset,
+            recipe=self.recipe,
+            seed=seed,
+        )
+
+    def base_for(self, name: str) -> Base | None:
+        """What r = d = w = 1 stands for in the network called ``name``: its own size, scaled as the baseline's is.
+
+        None for a fixed network of another library.
+        """
+        own, ours, papers = base_of(name), self.base, PAPER_BASE
+        if own is None:
+            return None
+        if self.resnet_base and name in RESNETS:
+            return self.resnet_base
+        if self.ghostnet_base and name in GHOSTNETS:
+            ours, papers = self.ghostnet_base, GHOSTNETS["ghostnet_a"]
+        pixels = round(own.resolution * ours.resolution / papers.resolution)
+        return Base(pixels, own.width * ours.width / papers.width, min(own.divisor, ours.divisor))
+
+    @property
+    def close(self) -> "Preset":
+        """This preset with the base, the data and the recipe of ``closeup`` where it has one."""
+        if self.closeup is None:
+            return self
+        part = self.closeup
+        return self.model_copy(
+            update={
+                "base": part.base,
+                "dataset": part.dataset,
+                "recipe": part.recipe or self.recipe,
+                "compared_seeds": self.seeds_aside,
+                "closeup": None,
+            }
+        )
+
+    @property
+    def elsewhere(self) -> "Preset":
+        """This preset in its second world; raises ``PresetError`` where it has none."""
+        second, sample = self._part("second_world"), self._part("random_sample")
+        dataset = self.dataset.model_copy(update={"seed": second.seed})
+        return self.model_copy(
+            update={
+                "dataset": dataset,
+                "random_sample": sample.model_copy(update={"models": second.models}),
+                "second_world": None,
+            }
+        )
+
+    def named_experiments(self) -> list[Experiment]:
+        """The networks of ``networks``, ``compared_seeds`` times each."""
+        return [self.named(name, seed=seed) for name in self.networks for seed in range(self.compared_seeds)]
+
+    def random_experiments(self) -> list[Experiment]:
+        """The random sample inside the MACs window, one experiment each; raises ``PresetError`` where there is none."""
+        s = self._part("random_sample")
+        scales = sample_scales(BASELINE, s.models, s.window, s.seed, self.base, self.dataset.classes)
+        return [self.experiment(scale) for scale in scales]
+
+    def equal_cost_experiments(self, c: float | None = None) -> list[Experiment]:
+        """The random sample at the cost ``c``, the first of the preset's where left out, one experiment each.
+
+        Raises ``PresetError`` where there is none.
+        """
+        s = self._part("equal_cost_sample")
+        c = s.c[0] if c is None else c
+        scales = sample_scales_at(BASELINE, s.models, c, s.tolerance, s.seed, self.base, self.dataset.classes)
+        return [self.experiment(scale) for scale in scales]
+
+    @property
+    def equal_costs(self) -> tuple[float, ...]:
+        """The costs of the samples at equal cost, as fractions of the baseline's; empty where there are none."""
+        return self.equal_cost_sample.c if self.equal_cost_sample else ()
+
+    def _part(self, key: str):
+        if (part := getattr(self, key)) is None:
+            raise PresetError(
+                f"preset {self.name} has no {key}: this page needs a preset that has one, such as reduced"
+            )
+        return part
+
+    def shrunk(self, c: float, method: Method, formula=None, head: Head | None = None) -> Scale:
+        """The scale of the baseline at ``c`` times its MACs by ``method``."""
+        return shrink(BASELINE, c * self.c0, method, formula, head, self.base, self.dataset.classes)
+
+    def released_tinynet(self, name: str, c: float, head: Head | None = None) -> Scale:
+        """A released TinyNet's r and d, with the width solved anew for ``c`` times this preset's baseline."""
+        released = TINYNETS[name]
+        width = solve_width(BASELINE, c * self.c0, released.r, released.d, head, self.base, self.dataset.classes)
+        return Scale(released.r, released.d, width.x)
+
+    def shrunken(self, name: str, whole: str, rival: str | None = None) -> Experiment:
+        """The network called ``name``, which is ``whole`` at a scale of its own.
+
+        In a proxy it has that r and d, and the width is solved for the MACs of ``rival`` (``whole`` where left out)
+        in the proxy, times the ratio of the two networks at the paper's size.
+        """
+        own = network(name)
+        if self.base == PAPER_BASE or own.scale is None or name == whole or name in SCALABLE:
+            return self.named(name)
+        rival = rival or whole
+        ratio = own.complexity().macs / network(rival).complexity().macs
+        macs = ratio * self.named(rival).spec().complexity().macs
+        head: Head = "scaled" if name in GHOSTNETS_SHRUNK else "fixed"
+        base = self.base_for(whole)
+        width = solve_width(whole, macs, own.scale.r, own.scale.d, head, base, self.dataset.classes)
+        return self.named(whole, Scale(own.scale.r, own.scale.d, width.x), head=head)
+
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+PRESETS = _PACKAGE / "presets"
+"""The files of the project's own presets."""
+
+
+def in_checkout() -> bool:
+    """Whether the package runs from a checkout of the project, which holds the book and its records."""
+    return (_PACKAGE.parent / "book" / "_toc.yml").is_file()
+
+
+def project_root() -> Path:
+    """The checkout that the package runs from, or the package's own folder where it is installed."""
+    return _PACKAGE.parent if in_checkout() else _PACKAGE
+
+
+def preset_names() -> list[str]:
+    """Names of the presets of the project."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+@cache
+def load_preset(name: str) -> Preset:
+    """Read and validate a preset.
+
+    Parameters
+    ----------
+    name
+        That of a preset of the project, or a file that ends in .yaml or .yml.
+
+    Returns
+    -------
+    Preset
+        What the file says, with the defaults of what it leaves out.
+
+    Raises
+    ------
+    PresetError
+        It does not exist or does not validate: one line for each wrong key.
+    """
+    is_file = str(name).endswith((".yaml", ".yml"))
+    if not is_file and name not in preset_names():
+        raise PresetError(f"unknown preset {name!r}, known: {', '.join(preset_names())}, or a path to a .yaml file")
+    path = Path(name) if is_file else PRESETS / f"{name}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PresetError(f"preset {path}: cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise PresetError(f"preset {path}: must be a mapping of keys, got {type(content).__name__}")
+    for part in (content, content.get("closeup")):
+        dataset = part.get("dataset") if isinstance(part, dict) else None
+        if isinstance(dataset, dict) and isinstance(dataset.get("wnids"), str):
+            dataset["wnids"] = str(path.parent / dataset["wnids"])
+    other = content.get("sampled_on")
+    if isinstance(other, str) and other.endswith((".yaml", ".yml")):
+        content["sampled_on"] = str(path.parent / other)
+    try:
+        preset = Preset.model_validate(content)
+    except ValidationError as error:
+        raise PresetError("\n".join(_explain(path, e) for e in error.errors())) from None
+    if preset.sampled_on:
+        _check_sampled(path, preset)
+    return preset
+
+
+def _check_sampled(path: Path, preset: Preset) -> None:
+    """Refuse a preset that has samples of its own beside ``sampled_on``, or whose ``sampled_on`` has none."""
+    if preset.random_sample or preset.equal_cost_sample:
+        raise PresetError(f"preset {path}: give either sampled_on or random_sample and equal_cost_sample, not both")
+    assert preset.sampled_on is not None
+    try:
+        sampled = load_preset(preset.sampled_on)
+    except PresetError as error:
+        raise PresetError(f"preset {path}: sampled_on: {error}") from error
+    if not (sampled.random_sample and sampled.equal_cost_sample):
+        lack = f"preset {sampled.name} has no random_sample and equal_cost_sample"
+        raise PresetError(f"preset {path}: sampled_on: {lack}")
+
+
+def _explain(path: Path, error) -> str:
+    """One line: file, key, what is wrong, what was given, and the nearest thing to what is allowed."""
+    where = [str(part) for part in error["loc"]]
+    if "dataset" in where:
+        place = where.index("dataset") + 1
+        del where[place : place + 1]  # the kind, which is no key of the file
+    key = ".".join(where) or "(whole file)"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"preset {path}: unknown key {key!r}"
+    given = "" if error["type"] in ("missing", "value_error") else f", got {error['input']!r}"
+    return f"preset {path}: {key}: {message}{given}"

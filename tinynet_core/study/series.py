@@ -1,0 +1,321 @@
+"""The networks that each figure and table compares, as experiments under a preset: pure data, nothing is trained."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import pandas as pd
+
+from tinynet_core.networks import Head, network
+from tinynet_core.scaling.formula import TinyFormula
+from tinynet_core.scaling.scale import PAPER_BASE, Scale
+from tinynet_core.scaling.shrink import Method, UnreachableBudget, shrink, solve_width
+from tinynet_core.study.classify import Experiment
+from tinynet_core.study.detect import Detection
+from tinynet_core.study.presets import BASELINE, Preset, PresetError
+from tinynet_core.study.search import best_near
+from tinynet_core.training.recipe import EFFICIENTNET_RECIPE, Recipe
+
+IMAGENET_IMAGES = 1_281_167
+"""Training images of the ILSVRC 2012 classification set."""
+TINY_OF_PHI = {1: "tinynet_b", 2: "tinynet_c", 3: "tinynet_d", 4: "tinynet_e"}
+"""The TinyNet that the paper compares with EfficientNet-B^-phi: about 2^-phi of the baseline's FLOPs."""
+
+
+class Sample(NamedTuple):
+    """What the random sample of Figure 1 gave: its ``models``, and the ``formula`` fitted on their frontier.
+
+    ``models`` is the frame of ``Study.random_sample``, one row for each model, failed ones included.
+    """
+
+    models: pd.DataFrame
+    formula: TinyFormula
+
+
+class Series(dict[str, list[Experiment]]):
+    """Experiments by the name of their row, one for each seed; ``unreachable``: rows that cannot be had, and why."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unreachable: dict[str, str] = {}
+
+    def __missing__(self, name: str) -> list[Experiment]:
+        if name in self.unreachable:
+            raise UnreachableBudget(f"{name} cannot be had: {self.unreachable[name]}")
+        raise KeyError(name)
+
+    def add(self, name: str, make: Callable[[], Experiment], seeds: int) -> None:
+        """The row ``name``: the experiment that ``make`` gives, with so many seeds."""
+        try:
+            experiment = make()
+        except UnreachableBudget as error:
+            self.unreachable[name] = str(error)
+            return
+        self[name] = seeded(experiment, seeds)
+
+    def all(self) -> list[Experiment]:
+        """Every experiment, in the order of the rows."""
+        return [e for experiments in self.values() for e in experiments]
+
+
+def seeded(experiment: Experiment, seeds: int) -> list[Experiment]:
+    """The experiment with seeds 0, 1, ..."""
+    return [experiment.model_copy(update={"seed": seed}) for seed in range(seeds)]
+
+
+def rand_augmented(recipe: Recipe) -> Recipe:
+    """The recipe with RandAugment of magnitude 9 and standard deviation 0.5 (paper, section 4.3) for its jitter."""
+    return recipe.model_copy(update={"rand_augment": 9.0, "rand_augment_std": 0.5, "jitter": 0.0})
+
+
+def giant(preset: Preset, phi: int, head: Head = "scaled") -> Experiment:
+    """EfficientNet-B^-phi: the inverse giant formula at 2^-phi of the baseline's MACs."""
+    return inverse_giant(preset, 2.0**-phi, head)
+
+
+def inverse_giant(preset: Preset, c: float, head: Head = "scaled") -> Experiment:
+    """The inverse giant formula at ``c`` times the baseline's MACs."""
+    return preset.experiment(preset.shrunk(c, "giant", head=head), head=head)
+
+
+def tinynet(preset: Preset, name: str, c: float | None = None, head: Head | None = None) -> Experiment:
+    """A released TinyNet: itself at the paper's size; in a proxy its r and d with the width solved for ``c``.
+
+    ``c`` is the share of the baseline's MACs, the released network's own where left out.
+    """
+    if preset.base == PAPER_BASE and c is None and head is None:
+        return preset.named(name)
+    if c is None:
+        c = network(name).complexity().macs / network(BASELINE).complexity().macs
+    head = head or "fixed"
+    return preset.experiment(preset.released_tinynet(name, c, head), head=head)
+
+
+def giants(preset: Preset) -> Series:
+    """The baseline and EfficientNet-B^-1 ... B^-4 (Figures 1 and 2)."""
+    series, seeds = Series(), preset.compared_seeds
+    series.add("EfficientNet-B0", lambda: preset.experiment(Scale()), seeds)
+    for phi in TINY_OF_PHI:
+        series.add(f"EfficientNet-B^-{phi}", partial(giant, preset, phi), seeds)
+    return series
+
+
+def averages(preset: Preset) -> Series:
+    """The baseline network with three averages of its weights; everything else is this preset's recipe.
+
+    The paper's decay as printed, the same with a warm-up, and the decay whose window is the same share of this
+    training as the paper's is of its own.
+    """
+    paper, recipe, series = EFFICIENTNET_RECIPE, preset.recipe, Series()
+    steps = recipe.epochs * (preset.dataset.train_images // recipe.batch_size)
+    scaled = float(f"{paper.ema_decay ** (paper.epochs * IMAGENET_IMAGES / paper.batch_size / steps):.9g}")
+    variants = {
+        f"decay {paper.ema_decay} as printed": (paper.ema_decay, False),
+        f"decay {paper.ema_decay} with warm-up": (paper.ema_decay, True),
+        f"decay {scaled:.4f}, scaled to {steps} steps": (scaled, False),
+    }
+    for name, (decay, warmup) in variants.items():
+        varied = recipe.model_copy(update={"ema_decay": decay, "ema_warmup": warmup})
+        experiment = preset.experiment(Scale()).model_copy(update={"recipe": varied})
+        series[name] = seeded(experiment, preset.seeds_aside)
+    return series
+
+
+def table1(preset: Preset, sample: Sample) -> Series:
+    """The networks of Table 1 at a half and a quarter of the baseline's MACs.
+
+    TinyNet-B and -C keep the released r and d, with the width solved for this preset's baseline; the last but one of
+    each group takes r and d from the formula of ``sample``.
+    """
+    series = Series()
+    for c, phi in ((0.5, 1), (0.25, 2)):
+        series.add(f"EfficientNet-B^-{phi}", partial(giant, preset, phi), preset.compared_seeds)
+        _ways(series, preset, sample.formula, c)
+        name = TINY_OF_PHI[phi]
+        series.add(tiny_label(name), partial(tinynet, preset, name, c), preset.compared_seeds)
+    return series
+
+
+def fig6(preset: Preset, sample: Sample) -> Series:
+    """The baseline, and shrinking by one dimension alone and by the formula at every budget (Figure 6)."""
+    series = Series()
+    series["EfficientNet-B0"] = seeded(preset.experiment(Scale()), preset.compared_seeds)
+    for c in preset.budgets:
+        _ways(series, preset, sample.formula, c)
+    return series
+
+
+def duel(preset: Preset, sample: Sample) -> Series:
+    """The formula and every rival of it at each budget of the preset.
+
+    Beside the ways of Figure 6: the inverse giant formula with its scaled head, at 2^-phi the EfficientNet-B^-phi of
+    the other pages; the released TinyNet of the same cost, where there is one, with its width solved anew; and random
+    search, which is the most accurate model of the sample near the budget, its r and d kept, its width solved for the
+    budget, and trained anew, so that the luck of its first training does not count.
+    """
+    series, seeds = Series(), preset.compared_seeds
+    for c in preset.budgets:
+        _ways(series, preset, sample.formula, c)
+        series.add(f"inverse giant formula, c = {c:g}", partial(inverse_giant, preset, c), seeds)
+        series.add(f"random search, c = {c:g}", partial(_random_search, preset, sample.models, c), seeds)
+    for phi, name in TINY_OF_PHI.items():
+        if (c := 2.0**-phi) in preset.budgets:
+            series.add(f"TinyNet as released, c = {c:g}", partial(tinynet, preset, name, c), seeds)
+    return series
+
+
+def longer(preset: Preset, sample: Sample) -> Series:
+    """The ways of the duel at one budget, trained as many times longer as the preset says; none where it says nothing.
+
+    The rows have the names that they have in the duel.
+    """
+    series, plan = Series(), preset.longer
+    if plan is None:
+        return series
+    recipe = preset.recipe.scaled(epochs=plan.times * preset.recipe.epochs)
+    changed = preset.model_copy(update={"recipe": recipe, "compared_seeds": plan.seeds, "budgets": (plan.c,)})
+    return duel(changed, sample)
+
+
+def _random_search(preset: Preset, models: pd.DataFrame, c: float) -> Experiment:
+    best = best_near(models, c)
+    r, d = float(best.r), float(best.d)
+    width = solve_width(BASELINE, c * preset.c0, r, d, "fixed", preset.base, preset.dataset.classes)
+    return preset.experiment(Scale(r, d, width.x), head="fixed")
+
+
+def _ways(series: Series, preset: Preset, formula: TinyFormula, c: float) -> None:
+    """One dimension alone, and the formula, at ``c`` times the baseline's MACs."""
+    ways: dict[str, Method] = {
+        "resolution only": "r",
+        "depth only": "d",
+        "width only": "w",
+        "formula fitted here": "formula",
+    }
+    for name, method in ways.items():
+        series.add(f"{name}, c = {c:g}", partial(_shrunk, preset, formula, c, method), preset.compared_seeds)
+
+
+def _shrunk(preset: Preset, formula: TinyFormula, c: float, method: Method) -> Experiment:
+    return preset.experiment(preset.shrunk(c, method, formula, "fixed"), head="fixed")
+
+
+def table2(preset: Preset) -> Series:
+    """ResNet-50, -34 and -18, and ResNet-50 shrunk by the giant and by the tiny formula (Table 2)."""
+    series, seeds = Series(), preset.seeds_aside
+    preset = preset.model_copy(update={"recipe": preset.resnet_recipe or preset.recipe})
+    for label, name in (
+        ("Baseline ResNet-50", "resnet50"),
+        ("ResNet-34", "resnet34"),
+        ("Shrunken by EfficientNet rule, 3.7B", "resnet50_giant_a"),
+        ("ResNet-50-A", "resnet50_a"),
+        ("ResNet-18", "resnet18"),
+        ("Shrunken by EfficientNet rule, 1.8B", "resnet50_giant_b"),
+        ("ResNet-50-B", "resnet50_b"),
+    ):
+        series.add(label, partial(preset.shrunken, name, "resnet50"), seeds)
+    return series
+
+
+def table3(preset: Preset) -> Series:
+    """The networks of Table 3 that are the paper's own, under their names there, and the preset's further networks."""
+    series, seeds = Series(), preset.compared_seeds
+    whole = preset.experiment(Scale())
+    series["Baseline EfficientNet-B0"] = seeded(whole, seeds)
+    series.add("TinyNet-A", partial(tinynet, preset, "tinynet_a"), seeds)
+    for label, plain in (("EfficientNet-B0 + RA", "Baseline EfficientNet-B0"), ("TinyNet-A + RA", "TinyNet-A")):
+        series[label] = _augmented(series.get(plain, [])[: preset.seeds_aside])
+    for phi, name in TINY_OF_PHI.items():
+        label, c = f"EfficientNet-B^-{phi}", 2.0**-phi
+        if preset.base == PAPER_BASE:
+            series[label] = seeded(preset.named(f"efficientnet_b-{phi}"), seeds)
+            series[tiny_label(name)] = seeded(preset.named(name), seeds)
+        else:
+            series.add(label, partial(giant, preset, phi), seeds)
+            series.add(tiny_label(name), partial(tinynet, preset, name, c), seeds)
+    return series
+
+
+def two_smallest(preset: Preset) -> Series:
+    """EfficientNet-B^-4 and TinyNet-E (Figures 4 and 5), as close up as the preset says."""
+    close, series = preset.close, Series()
+    everything = table3(close)
+    for name in ("EfficientNet-B^-4", "TinyNet-E"):
+        series[name] = everything[name]
+    return series
+
+
+def table6(preset: Preset) -> Series:
+    """The GhostNets of Table 6, and EfficientNet-B0 and -B1.
+
+    In a proxy, GhostNet-B, -C and -D have their r and d and as many MACs as the GhostNet that each is compared with,
+    times the ratio of the two networks themselves.
+    """
+    series, seeds = Series(), preset.seeds_aside
+    series["EfficientNet-B1"] = seeded(preset.named("efficientnet_b1"), seeds)
+    _ghosts(series, "GhostNet-A", seeded(preset.named("ghostnet_a"), seeds))
+    series["EfficientNet-B0"] = seeded(preset.experiment(Scale()), seeds)
+    for label, name, rival, rival_label in (
+        ("GhostNet-B", "ghostnet_b", "ghostnet_150", "GhostNet-1.5x"),
+        ("GhostNet-C", "ghostnet_c", "ghostnet_100", "GhostNet-1.0x"),
+        ("GhostNet-D", "ghostnet_d", "ghostnet_050", "GhostNet-0.5x"),
+    ):
+        series[rival_label] = seeded(preset.named(rival), seeds)
+        _ghosts(series, label, seeded(preset.shrunken(name, "ghostnet_a", rival), seeds))
+    return series
+
+
+def _ghosts(series: Series, label: str, plain: Sequence[Experiment]) -> None:
+    """A GhostNet with ReLU, with HSwish, and with HSwish and RandAugment."""
+    series[label] = list(plain)
+    series[f"{label} + HSwish"] = [e.model_copy(update={"network": f"{e.network}_hswish"}) for e in plain]
+    series[f"{label} + HSwish + RA"] = _augmented(series[f"{label} + HSwish"])
+
+
+def _augmented(experiments: Sequence[Experiment]) -> list[Experiment]:
+    return [e.model_copy(update={"recipe": rand_augmented(e.recipe)}) for e in experiments]
+
+
+def heads(preset: Preset) -> Series:
+    """TinyNet and EfficientNet-B^-phi with either head, at equal MACs and at equal parameters.
+
+    For every phi whose 2^-phi is among the preset's budgets; the head is in the name of each row. At equal parameters
+    the giant formula is solved for the parameters of the TinyNet with the same head.
+    """
+    series, seeds = Series(), preset.seeds_aside
+    kinds: tuple[Head, ...] = ("fixed", "scaled")
+    for phi in (phi for phi in TINY_OF_PHI if 2.0**-phi in preset.budgets):
+        name = TINY_OF_PHI[phi]
+        for head in kinds:
+            tiny = tinynet(preset, name, 2.0**-phi, head)
+            series[f"{tiny_label(name)}, {head} head"] = seeded(tiny, seeds)
+            series.add(f"EfficientNet-B^-{phi}, {head} head", partial(giant, preset, phi, head), seeds)
+            series.add(
+                f"EfficientNet-B^-{phi}, {head} head, equal parameters",
+                partial(_equal_parameters, preset, tiny, head),
+                seeds,
+            )
+    return series
+
+
+def _equal_parameters(preset: Preset, tiny: Experiment, head: Head) -> Experiment:
+    params = tiny.spec().complexity().params
+    scale = shrink(BASELINE, None, "giant", None, head, preset.base, preset.dataset.classes, params=params)
+    return preset.experiment(scale, head=head)
+
+
+def tiny_label(name: str) -> str:
+    """``tinynet_a`` as the paper writes it."""
+    return f"TinyNet-{name[-1].upper()}"
+
+
+def detectors(preset: Preset) -> dict[str, list[Detection]]:
+    """The detectors of Table 5 on the networks of Table 3, one for each seed.
+
+    Raises ``PresetError`` where the preset trains none.
+    """
+    plan, classifiers = preset.detection, table3(preset)
+    if plan is None:
+        raise PresetError(f"preset {preset.name} has no detection: this page needs a preset that has it")
+    names = ("EfficientNet-B^-3", "TinyNet-D")
+    return {name: [plan.detection(e) for e in classifiers[name][: preset.seeds_aside]] for name in names}

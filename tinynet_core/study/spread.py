@@ -1,0 +1,68 @@
+"""The spread of accuracy between seeds, and what can be told apart in spite of it.
+
+Accuracies are fractions. In points, networks of low accuracy differ far more between seeds than those near the ceiling;
+in log odds, log(p / (1 - p)), about as much as the others. So ``log_odds`` is the scale on which spreads are pooled and
+noise is drawn, and ``Spread.at`` says what a pooled spread is at some accuracy. The functions take either scale where
+they name none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import inf, nan, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+from scipy.special import logit
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Standard deviation ``sd`` of the accuracy of one network between seeds, with its 95% interval.
+
+    Pooled over ``networks`` with two runs or more, ``runs`` in all, with ``freedom`` = runs - networks degrees of
+    freedom. Without any such network ``sd`` is NaN and the interval says nothing.
+    """
+
+    sd: float
+    low: float
+    high: float
+    freedom: int
+    networks: int
+    runs: int
+
+    @property
+    def known(self) -> bool:
+        return self.freedom > 0
+
+    def at(self, top1: float) -> "Spread":
+        """A spread of log odds in accuracy, at accuracy ``top1``: times the slope there, p (1 - p)."""
+        slope = top1 * (1 - top1)
+        return replace(self, sd=self.sd * slope, low=self.low * slope, high=self.high * slope)
+
+    def __str__(self) -> str:
+        if not self.known:
+            return "unknown: no network has two seeds"
+        return f"{100 * self.sd:.2f} points [{100 * self.low:.2f}, {100 * self.high:.2f}]"
+
+
+def log_odds(top1: ArrayLike, images: int) -> np.ndarray:
+    """log(p / (1 - p)) of accuracies on so many ``images``, kept half an image away from 0 and 1."""
+    half = 0.5 / images
+    return logit(np.clip(np.asarray(top1, dtype=float), half, 1 - half))
+
+
+def seed_spread(groups: Mapping[str, ArrayLike]) -> Spread:
+    """The pooled standard deviation over ``groups``, the accuracies or log odds of each network, one for each seed.
+
+    The interval is the exact one of normal deviations, by the chi-square distribution; it takes the spread to be the
+    same for all networks, which ``spread_trend`` looks into. Networks with one run are left out.
+    """
+    several = [x for x in (np.asarray(top1, dtype=float) for top1 in groups.values()) if x.size >= 2]
+    runs = sum(x.size for x in several)
+    freedom = runs - len(several)
+    if not several:
+        return Spread(nan, 0.0, inf, 0, 0, 0)
+    squares = sum(float(((x - x.mean()) ** 2).sum()) for x in several)
+    low, high = (sqrt(squares / stats.chi2.ppf(q, freedom)) for q in (0.975, 0.025))
+    return Spread(sqrt(squares / freedom), low, high, freedom, len(several), runs)

@@ -1,0 +1,145 @@
+"""A preset with its store of records: what a notebook asks for."""
+
+import shlex
+import warnings
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+from platformdirs import user_data_dir
+
+from tinynet_core.errors import UserError
+from tinynet_core.resources import user_folder
+from tinynet_core.scaling.formula import TinyFormula
+from tinynet_core.scaling.frontier import frontier
+from tinynet_core.study.classify import Experiment
+from tinynet_core.study.presets import Preset, in_checkout, load_preset, project_root
+from tinynet_core.study.record import Record
+from tinynet_core.study.series import Sample
+from tinynet_core.study.store import FILE, Store, to_frame
+from tinynet_core.study.task import Task
+
+NAMED = 12
+"""Missing records that a message names."""
+
+
+class MissingRecords(UserError):
+    """Records that a page needs and may not train; lists them and the command that makes them."""
+
+
+class Study:
+    """A preset with its store of records.
+
+    Parameters
+    ----------
+    preset
+        Its name, or a .yaml file.
+    store
+        Folder of records; empty means that of ``default_store``.
+    train
+        Whether to train what is missing; otherwise ``MissingRecords`` lists it.
+    """
+
+    def __init__(self, preset: str = "reduced", store: str | Path = "", train: bool = True) -> None:
+        self.preset: Preset = load_preset(preset)
+        self.store = Store(store or default_store(self.preset))
+        self.train = train
+        self.preset_argument = str(Path(preset).resolve()) if preset.endswith((".yaml", ".yml")) else preset
+
+    @property
+    def sampled(self) -> "Study":
+        """The study with the random samples and Tables 1 and 2, which is this one or that of ``sampled_on``."""
+        other = self.preset.sampled_on
+        return Study(other, self.store.root, self.train) if other else self
+
+    @property
+    def command(self) -> str:
+        """The command that makes the records that are missing."""
+        elsewhere = self.store.root != default_store(self.preset).resolve()
+        where = ["--store", str(self.store.root)] if elsewhere else []
+        return shlex.join(["tinynet", "sweep", self.preset_argument, *where])
+
+    def records(self, tasks: Sequence[Task]) -> list[Record]:
+        """Records in the order of ``tasks``, made now where missing, or ``MissingRecords``."""
+        missing = self.store.missing(tasks)
+        if missing and not self.train:
+            lines = [f"  {task.label}: {task.key[:12]}" for task in missing]
+            more = [f"  and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
+            raise MissingRecords(
+                f"{len(lines)} of {len(tasks)} records are not in {self.store.root} and train is false:\n"
+                + "\n".join([*lines[:NAMED], *more])
+                + f"\nmake them with: {self.command}"
+            )
+        if missing:
+            from tinynet_core.study.sweep import sweep
+
+            if needed := dict.fromkeys(needed for task in missing for needed in task.needs):
+                self.records([*needed])
+            sweep(missing, self.store, resources=self.preset.resources)
+        return [record for task in tasks if (record := self.store.get(task)) is not None]
+
+    def frame(self, experiments: Sequence[Experiment]) -> pd.DataFrame:
+        """One row per record of ``experiments``, failed ones included, with ``c`` = MACs over the baseline's."""
+        frame = to_frame(self.records(experiments))
+        for column in ("training_version", "dataset_sha256"):
+            if frame[column].nunique() > 1:
+                warnings.warn(f"records in {self.store.root} were made with different {column}s", stacklevel=2)
+        return frame.assign(c=frame.macs / self.preset.c0)
+
+    def named_frame(self, series: Mapping[str, Sequence[Experiment]]) -> pd.DataFrame:
+        """Like ``frame`` for several named networks, with their name in the column ``model``."""
+        pairs = [(name, e) for name, experiments in series.items() for e in experiments]
+        return self.frame([e for _, e in pairs]).assign(model=[name for name, _ in pairs])
+
+    def curves(self, series: Mapping[str, Sequence[Experiment]]) -> pd.DataFrame:
+        """One row per epoch of every finished training in ``series``, with columns model, seed and the curve's own."""
+        pairs = [(name, e) for name, experiments in series.items() for e in experiments]
+        records = self.records([e for _, e in pairs])
+        rows = [
+            {"model": name, "seed": experiment.seed, **row}
+            for (name, experiment), record in zip(pairs, records, strict=True)
+            for row in record.curve
+        ]
+        return pd.DataFrame(rows)
+
+    def random_sample(self) -> pd.DataFrame:
+        """The random sample of Figure 1, with a column ``frontier`` that marks the models kept by NSGA-III."""
+        frame = self.frame(self.preset.random_experiments())
+        done = frame[frame.status == "done"]
+        assert self.preset.random_sample is not None  # random_experiments() has seen it
+        kept = done.index[frontier(done.macs, done.top1, self.preset.random_sample.frontier)]
+        return frame.assign(frontier=frame.index.isin(kept))
+
+    def sample(self) -> Sample:
+        """The random sample with the tiny formula fitted on its frontier."""
+        models = self.random_sample()
+        kept = models[models.frontier]
+        return Sample(models, deepcopy(_fitted(*(tuple(kept[name]) for name in ("c", "r", "d")))))
+
+    def formula(self) -> TinyFormula:
+        """The tiny formula fitted on the frontier of this study's random sample."""
+        return self.sample().formula
+
+
+@lru_cache(maxsize=4)
+def _fitted(c: tuple[float, ...], r: tuple[float, ...], d: tuple[float, ...]) -> TinyFormula:
+    return TinyFormula().fit(c, r, d)
+
+
+def default_store(preset: Preset) -> Path:
+    """``results/<preset>`` of the checkout where its records are published there, ``runs/<preset>`` elsewhere.
+
+    ``runs`` is in the checkout, or in the user's data folder where the package is installed. Raises ``UserError`` for
+    a user without a home.
+    """
+    if is_published(preset):
+        return project_root() / "results" / preset.name
+    root = project_root() if in_checkout() else user_folder(user_data_dir, "tinynet", "the store")
+    return root / "runs" / preset.name
+
+
+def is_published(preset: Preset) -> bool:
+    """Whether the checkout comes with the records of ``preset``."""
+    return (project_root() / "results" / preset.name / FILE).is_file()

@@ -1,0 +1,108 @@
+"""What the ``tinynet`` command prints: architecture, costs, shrinking and plans, as text and as JSON."""
+
+import json
+from dataclasses import asdict
+
+from tqdm import tqdm
+
+from tinynet_core.networks.complexity import CostedRow
+from tinynet_core.networks.traced import Specification
+from tinynet_core.scaling.shrink import Shrunk
+from tinynet_core.study.classify import Experiment
+from tinynet_core.study.estimate import MIN_RECORDS, Rate, estimate
+
+UNITS = {"macs": "MACs", "params": "parameters", "peak_activations": "peak activations", "latency_ms": "ms of latency"}
+
+
+def architecture(rows: list[CostedRow]) -> str:
+    """An architecture table, one line a row."""
+    lines = [
+        f"{'input':<14}{'operator':<26}{'kernel':>6}{'stride':>8}{'repeats':>9}{'channels':>10}{'MACs':>15}{'params':>13}"
+    ]
+    for x in rows:
+        row = x.row
+        size, operator = f"{x.side}x{x.side}x{x.c_in}", row.operator + row.squeeze * " + SE"
+        lines.append(
+            f"{size:<14}{operator:<26}{row.kernel:>6}{row.stride:>8}{row.repeats:>9}{row.channels:>10}"
+            f"{x.macs:>15,}{x.params:>13,}"
+        )
+    return "\n".join(lines)
+
+
+def shrunk_text(result: Shrunk, whole: Specification, source: str) -> str:
+    """A shrunk network beside the ``whole`` one; ``source`` says what the formula was fitted on."""
+    before, after, spec, scale = whole.complexity(), result.spec.complexity(), result.spec, result.scale
+    by = f"the tiny formula, fitted on {source}" if source else f"method {result.method}"
+    wanted = f"{result.wanted:,.10g} {UNITS[result.budget]}"
+    uncertain = {k: f" +- {x:.2g}" for k, x in (("r", result.r_std), ("d", result.d_std)) if x is not None}
+    lines = [f"{spec.name} shrunk to {wanted} by {by}", "", f"{'':<18}{'whole':>16}{'shrunk':>16}"]
+    lines += [f"{k:<18}{1:>16}{getattr(scale, k):>16.10g}{uncertain.get(k, '')}" for k in "rdw"]
+    lines.append(f"{'input (pixels)':<18}{whole.resolution:>16}{spec.resolution:>16}")
+    for key, label in (("macs", "MACs"), ("params", "parameters"), ("peak_activations", "peak activations")):
+        x, y = getattr(before, key), getattr(after, key)
+        lines.append(f"{label:<18}{x:>16,}{y:>16,}  {y / x:.1%}")
+    if result.budget == "latency_ms":
+        lines.append(f"{'latency (ms)':<18}{'':>16}{result.cost:>16.3g}")
+    lines.append(f"{'off the budget':<18}{'':>16}{result.error:>+16.1%}")
+    if uncertain:
+        lines.append("+- is one standard deviation of the formula's posterior for a new model")
+    rows = spec.rows()
+    return "\n".join([*lines, "", architecture(rows)] if rows else lines)
+
+
+def shrunk_json(result: Shrunk, source: str, head: str | None, classes: int) -> str:
+    """A shrunk network as JSON; counts are whole numbers, latency is in milliseconds."""
+    cost = result.spec.complexity()
+    return json.dumps(
+        {
+            "network": result.spec.name,
+            "head": head,
+            "classes": classes,
+            "method": result.method,
+            "formula": source or None,
+            "budget": {"kind": result.budget, "wanted": result.wanted, "cost": result.cost, "error": result.error},
+            "scale": asdict(result.scale),
+            "std": {"r": result.r_std, "d": result.d_std},
+            "resolution": result.spec.resolution,
+            "macs": cost.macs,
+            "params": cost.params,
+            "activations": cost.activations,
+            "peak_activations": cost.peak_activations,
+            "stages": [
+                {"side": x.side, "channels_in": x.c_in, **x.row._asdict(), "macs": x.macs, "params": x.params}
+                for x in result.spec.rows()
+            ],
+        },
+        indent=1,
+    )
+
+
+def plan_table(todo: list[Experiment], rate: Rate | None, workers: int) -> str:
+    """What a sweep would train, one line a model, with the time of each and of all where ``rate`` is known."""
+    lines = [f"{'key':<14}{'network':<18}{'r':>7}{'d':>7}{'w':>7}{'seed':>6}{'px':>6}{'MACs':>10}{'params':>10}"]
+    lines[0] += f"{'time':>9}" if rate else ""
+    for e in todo:
+        scale, cost = e.spec().scale, e.cost()
+        multipliers = "".join(f"{x:>7.3f}" for x in (scale.r, scale.d, scale.w)) if scale else " " * 21
+        lines.append(
+            f"{e.key[:12]:<14}{e.network:<18}{multipliers}{e.seed:>6}{cost['resolution']:>6}"
+            f"{cost['macs'] / 1e6:>9.2f}M{cost['params'] / 1e6:>9.3f}M"
+            + (f"{_interval(rate.seconds(e)):>13}" if rate else "")
+        )
+    macs = sum(e.work for e in todo)
+    lines.append(f"{len(todo)} models, {macs:.3g} multiply-adds of forward passes. {_time(todo, rate, workers)}")
+    return "\n".join(lines)
+
+
+def _time(todo: list[Experiment], rate: Rate | None, workers: int) -> str:
+    if rate is None:
+        return f"No time is estimated: that takes {MIN_RECORDS} finished records of such trainings on this machine."
+    total = estimate(todo, rate, workers)
+    return (
+        f"Estimated time on this machine, {workers} at a time: {_interval(total.seconds)} "
+        f"({_interval(total.low)} to {_interval(total.high)}), from {total.source}."
+    )
+
+
+def _interval(seconds: float) -> str:
+    return tqdm.format_interval(round(seconds))
