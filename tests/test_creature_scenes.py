@@ -5,9 +5,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tinynet_core.data import DetectionDataset, creature_scenes, load_detection, portrait, prepare
-from tinynet_core.data.boxes import ground_truth
 from tinynet_core.data.creature_scenes import CreatureSceneDataset, Scene, render_scene
 from tinynet_core.data.probe import probe_hash
+from tinynet_core.data.sets import ground_truth
 
 SMALL = CreatureSceneDataset(classes=3, side=96, train_images=12, val_images=6, most=5, seed=3, difficulty=0.4)
 PROBES = "fc122dae6b4da94318a0e3ce9d46576a9b68893ba98a5d83a06fddddd71b25c1"
@@ -159,7 +159,7 @@ def test_the_cache_is_read_back_and_rebuilt_where_damaged(cache):
     content = bytearray(boxes.read_bytes())
     content[-1] ^= 1
     boxes.write_bytes(content)
-    with pytest.warns(UserWarning, match=r"dataset cache .*creature-scenes-.* is damaged .* rebuilding it"):
+    with pytest.warns(UserWarning, match=r"dataset cache .*creature-scenes-.* cannot be used .* rebuilding it"):
         assert creature_scenes.load_creature_scenes(SMALL).content_hash == first.content_hash
 
 

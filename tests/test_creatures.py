@@ -50,7 +50,7 @@ _VECTORS = " ".join(name for name in __cpu_dispatch__ if __cpu_features__[name])
 def test_the_same_bytes_on_every_machine(environment, workers):
     code = (
         "from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__\n"
-        "from tinynet_core.data.cached import content_hash\n"
+        "from tinynet_core.data.cache import content_hash\n"
         "from tinynet_core.data.creatures import CreatureDataset, render\n"
         f"dataset = CreatureDataset.model_validate_json({PROBED.model_dump_json()!r})\n"
         f"print(content_hash(render(dataset, workers={workers})))\n"
@@ -306,7 +306,7 @@ def test_the_cache_is_read_back_and_rebuilt_where_damaged(cache):
     content = bytearray(images.read_bytes())
     content[-1] ^= 1
     images.write_bytes(content)
-    with pytest.warns(UserWarning, match=r"dataset cache .*creatures-.* is damaged .* rebuilding it"):
+    with pytest.warns(UserWarning, match=r"dataset cache .*creatures-.* cannot be used .* rebuilding it"):
         assert creatures.load_creatures(SMALL).content_hash == first.content_hash
 
 

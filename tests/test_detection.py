@@ -182,7 +182,7 @@ def test_a_crop_without_objects_trains():
 
 
 def truth_of(boxes, categories=(1,)):
-    from tinynet_core.data.boxes import ground_truth
+    from tinynet_core.data.sets import ground_truth
 
     annotations = [
         {"id": i, "image_id": image, "category_id": category, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}

@@ -107,7 +107,7 @@ def test_a_damaged_cache_is_rebuilt_and_said_so(cache, damage):
         meta.unlink()
     else:
         meta.write_text("[]" if damage == "a list" else "{", encoding="utf-8")
-    with pytest.warns(UserWarning, match=r"dataset cache .* is damaged .* rebuilding it"):
+    with pytest.warns(UserWarning, match=r"dataset cache .* cannot be used .* rebuilding it"):
         assert glyphs.load_glyphs(SMALL).content_hash == good
     assert not list(cache.glob(".rendering-*"))
 

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from scipy.ndimage import distance_transform_edt
 
 from tinynet_core.data import SceneDataset, prepare, scenes
-from tinynet_core.data.boxes import ground_truth
 from tinynet_core.data.glyphs import FACES, glyph_mask
+from tinynet_core.data.sets import ground_truth
 
 SMALL = SceneDataset(classes=3, side=96, train_images=12, val_images=6, most=5, seed=3)
 
@@ -157,7 +157,7 @@ def test_the_cache_is_read_back_and_rebuilt_where_damaged(cache):
     content = bytearray(boxes.read_bytes())
     content[-1] ^= 1
     boxes.write_bytes(content)
-    with pytest.warns(UserWarning, match=r"dataset cache .*scenes-.* is damaged .* rebuilding it"):
+    with pytest.warns(UserWarning, match=r"dataset cache .*scenes-.* cannot be used .* rebuilding it"):
         assert scenes.load_scenes(SMALL).content_hash == first.content_hash
 
 

@@ -4,17 +4,14 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag
 
-from tinynet_core.data.boxes import DetectionSet
 from tinynet_core.data.coco import CocoDataset, coco_root, load_coco
 from tinynet_core.data.creature_scenes import CreatureSceneDataset, load_creature_scenes
 from tinynet_core.data.creatures import CreatureDataset, load_creatures
 from tinynet_core.data.glyphs import GlyphDataset, load_glyphs
-from tinynet_core.data.imagefolder import imagenet_root
-from tinynet_core.data.imagenet import load_imagenet
-from tinynet_core.data.imageset import ImageSet
-from tinynet_core.data.jpegs import JpegImages
+from tinynet_core.data.imagefolder import JpegImages, imagenet_root
+from tinynet_core.data.imagenet import ImageNetDataset, load_imagenet
 from tinynet_core.data.scenes import SceneDataset, load_scenes
-from tinynet_core.data.selection import ImageNetDataset
+from tinynet_core.data.sets import DetectionSet, ImageSet
 
 __all__ = [
     "CocoDataset",

@@ -19,11 +19,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from tinynet_core.data.boxes import BoxedImages, DetectionSet, ground_truth
-from tinynet_core.data.cached import cached, content_hash, read_arrays, write_arrays
-from tinynet_core.data.imageset import cache_root
-from tinynet_core.data.jpegs import JpegImages
+from tinynet_core.data.cache import cache_root, cached, content_hash, read_arrays, write_arrays
+from tinynet_core.data.imagefolder import JpegImages, named_root
 from tinynet_core.data.scenes import COCO_LIMITS
+from tinynet_core.data.sets import BoxedImages, DetectionSet, ground_truth
 from tinynet_core.errors import UserError
 
 ROOT_VARIABLE = "TINYNET_COCO"
@@ -89,15 +88,7 @@ def load_coco(dataset: CocoDataset) -> DetectionSet:
 
 def coco_root() -> Path:
     """The folder that ``$TINYNET_COCO`` names; raises ``UserError`` unless all of its parts are there."""
-    value = os.environ.get(ROOT_VARIABLE)
-    if not value:
-        raise UserError(
-            f"the environment variable {ROOT_VARIABLE} is not set: set it to the folder that holds {_LAYOUT}, "
-            f"as in: export {ROOT_VARIABLE}=/data/coco"
-        )
-    root = Path(value).expanduser().resolve()
-    if not root.is_dir():
-        raise UserError(f"{ROOT_VARIABLE}: {root} is not a folder; it must hold {_LAYOUT}")
+    root = named_root(ROOT_VARIABLE, _LAYOUT, "/data/coco")
     for split, name in FOLDERS.items():
         if not (root / name).is_dir():
             raise UserError(f"{ROOT_VARIABLE}: {root} has no folder {name}/; it must hold {_LAYOUT}")

@@ -16,11 +16,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tqdm import tqdm
 
-from tinynet_core.data.boxes import BoxedImages, DetectionSet, ground_truth
-from tinynet_core.data.cached import cached, content_hash, in_processes, read_arrays, write_arrays
+from tinynet_core.data.cache import cache_root, cached, content_hash, read_arrays, write_arrays
 from tinynet_core.data.drawing import Canvas, Dice
-from tinynet_core.data.imageset import cache_root
 from tinynet_core.data.portrait import LEAVES, Painted, finished, ground, paint_creature
+from tinynet_core.data.processes import in_processes
+from tinynet_core.data.sets import BoxedImages, DetectionSet, ground_truth
 from tinynet_core.data.species import Species, World, world
 
 SPLITS = ("train", "val")

@@ -17,10 +17,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tqdm import tqdm
 
-from tinynet_core.data.cached import cached, content_hash, in_processes, read_arrays, write_arrays
+from tinynet_core.data.cache import cache_root, cached, content_hash, read_arrays, write_arrays
 from tinynet_core.data.drawing import Dice
-from tinynet_core.data.imageset import ImageSet, cache_root
 from tinynet_core.data.portrait import finished, ground, paint_creature, paint_occluder
+from tinynet_core.data.processes import in_processes
+from tinynet_core.data.sets import ImageSet
 from tinynet_core.data.species import World, world
 
 SPLITS = ("train", "val")

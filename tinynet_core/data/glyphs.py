@@ -19,8 +19,9 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 from tqdm import tqdm
 
-from tinynet_core.data.cached import cached, content_hash, in_processes, read_arrays, write_arrays
-from tinynet_core.data.imageset import ImageSet, cache_root
+from tinynet_core.data.cache import cache_root, cached, content_hash, read_arrays, write_arrays
+from tinynet_core.data.processes import in_processes
+from tinynet_core.data.sets import ImageSet
 
 _LETTERS = (
     "eéèêë", "aáàâä", "oóòôö", "uúùûü",

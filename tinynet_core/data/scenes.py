@@ -18,10 +18,10 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tqdm import tqdm
 
-from tinynet_core.data.boxes import BoxedImages, DetectionSet, ground_truth
-from tinynet_core.data.cached import cached, content_hash, in_processes, read_arrays, write_arrays
+from tinynet_core.data.cache import cache_root, cached, content_hash, read_arrays, write_arrays
 from tinynet_core.data.glyphs import FACES, SPLITS, background, clutter, glyph_mask
-from tinynet_core.data.imageset import cache_root
+from tinynet_core.data.processes import in_processes
+from tinynet_core.data.sets import BoxedImages, DetectionSet, ground_truth
 
 CLASSES = ("O", "X", "T", "A", "H", "U", "V", "M", "Y", "W")
 """Capitals that differ in shape and are still the same letter when they are mirrored."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinynet_core.data.boxes import ground_truth
+from tinynet_core.data.sets import ground_truth
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO

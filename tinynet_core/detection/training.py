@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tinynet_core.data.boxes import BoxedImages, DetectionSet
+from tinynet_core.data.sets import BoxedImages, DetectionSet
 from tinynet_core.detection.evaluation import average_precision
 from tinynet_core.detection.model import Detected, Detector, Targets
 from tinynet_core.errors import UserError

@@ -15,7 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tinynet_core.data.glyphs import cache_root
+from tinynet_core.data.cache import cache_root
 from tinynet_core.errors import UserError
 
 LIBRARIES = ("timm", "torchvision")

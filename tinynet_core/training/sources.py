@@ -1,14 +1,15 @@
 """Where batches come from: images that lie in memory, or files that are decoded on the way."""
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from tinynet_core.data import JpegImages
+from tinynet_core.data.processes import ahead
 from tinynet_core.resources import cores
 
 AHEAD = 2
@@ -58,21 +59,15 @@ class Source:
             yield self.pixels[index.to(self.pixels.device)]
 
     def _decoded(self, indices: Sequence[torch.Tensor], files: JpegImages) -> Iterator[torch.Tensor]:
+        wanted = [i for index in indices for i in index.tolist()]
+        most = AHEAD * max(map(len, indices), default=1)
         with ThreadPoolExecutor(cores()) as pool:
-            waiting: deque = deque()
             try:
+                images = ahead(pool, files.__getitem__, wanted, most)
                 for index in indices:
-                    waiting.append([pool.submit(files.__getitem__, i) for i in index.tolist()])
-                    if len(waiting) > AHEAD:
-                        yield _stack(waiting.popleft())
-                while waiting:
-                    yield _stack(waiting.popleft())
+                    yield torch.from_numpy(np.stack([*islice(images, len(index))])).permute(0, 3, 1, 2)
             finally:
                 pool.shutdown(cancel_futures=True)
-
-
-def _stack(futures) -> torch.Tensor:
-    return torch.from_numpy(np.stack([future.result() for future in futures])).permute(0, 3, 1, 2)
 
 
 def _pixels(images: np.ndarray, device: torch.device) -> torch.Tensor:

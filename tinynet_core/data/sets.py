@@ -1,4 +1,4 @@
-"""What every detection data set loads into: images with the boxes of the objects in them, and their ground truth."""
+"""What data sets load into: images with labels, or with the boxes of the objects in them and their ground truth."""
 
 import contextlib
 import io
@@ -8,10 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinynet_core.data.jpegs import JpegImages
+from tinynet_core.data.imagefolder import JpegImages
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Square images with their labels, in two splits.
+
+    Images are uint8 (n, side, side, 3), memory-mapped or decoded on demand; labels are int64 (n,). Aspects, float32
+    (n,), are width over height of the originals, which were resized to squares as a whole; None: all were square.
+    ``content_hash`` is a SHA-256 that equal sets share.
+    """
+
+    train_images: np.ndarray | JpegImages
+    train_labels: np.ndarray
+    val_images: np.ndarray | JpegImages
+    val_labels: np.ndarray
+    content_hash: str
+    train_aspects: np.ndarray | None = None
+    val_aspects: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
