@@ -5,10 +5,11 @@ import resource
 import time
 from collections.abc import Callable
 
+import click
 import numpy as np
 import torch
+from frame import Recording
 from fvcore.nn import FlopCountAnalysis
-from record import Recording
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -69,7 +70,9 @@ def record_screening(recording: Recording, name: str) -> None:
         assert macs[i] == tn.network(name, tn.Scale(r[i], d[i], w[i])).complexity().macs
 
 
-if __name__ == "__main__":
+@click.command()
+def main() -> None:
+    """Measure and record. About five minutes."""
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     with Recording("complexity") as recording:
         for name in NETWORKS:
@@ -78,3 +81,7 @@ if __name__ == "__main__":
             record_screening(recording, name)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         recording.add("the process at its largest", memory, "GiB", at_most=2)
+
+
+if __name__ == "__main__":
+    main()

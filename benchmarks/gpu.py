@@ -1,7 +1,7 @@
 """Training on one CUDA device: images per second and models per hour of TinyNet-A to E and EfficientNet-B0.
 
 Ours keeps uint8 images in the device's memory and runs the engine's steps, with and without torch.compile, and small
-networks also several at a time in processes of their own. The peer is timm's loop (peers.py) with its prefetcher on
+networks also several at a time in processes of their own. The peer is timm's loop (frame.py) with its prefetcher on
 JPEG files in memory, channels last. Recipe, bfloat16 included, and size of stored images are those of the preset
 imagenet100; the pixels are drawn, since only their number matters here. About an hour.
 """
@@ -15,9 +15,8 @@ from functools import cache, partial
 import click
 import numpy as np
 import torch
-from peers import timm_steps
+from frame import Recording, timm_steps
 from PIL import Image
-from record import Recording
 from torch.utils.data import Dataset
 
 import tinynet_core as tn

@@ -1,7 +1,8 @@
 """Latency of EfficientNet-B0 and the TinyNets on one thread of this CPU, beside the paper's Table 4 on a phone."""
 
+import click
 import numpy as np
-from record import Recording
+from frame import Recording
 from tqdm import tqdm
 
 import tinynet_core as tn
@@ -42,6 +43,13 @@ def measure(recording: Recording, rounds: int) -> None:
     recording.add("tinynet_a over efficientnet_b0", ratio, interval=ratio_interval(a, b0), peer=peer)
 
 
-if __name__ == "__main__":
+@click.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=300, show_default=True)
+def main(rounds: int) -> None:
+    """Measure and record. About three minutes."""
     with Recording("latency") as recording:
-        measure(recording, rounds=300)
+        measure(recording, rounds)
+
+
+if __name__ == "__main__":
+    main()

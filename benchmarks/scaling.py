@@ -14,8 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from quiet import LIMIT
-from record import Recording
+from frame import LIMIT, Recording
 from scipy.stats import linregress, t
 from tqdm import tqdm
 

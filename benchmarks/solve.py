@@ -2,8 +2,9 @@
 
 import time
 
+import click
 import torch
-from record import Recording
+from frame import Recording
 from torch.utils.flop_counter import FlopCounterMode
 
 import tinynet_core as tn
@@ -49,6 +50,13 @@ def measure(recording: Recording, repeats: int) -> None:
         recording.add(f"{case}: bisection over built modules", peer(name, macs), "ms")
 
 
-if __name__ == "__main__":
+@click.command()
+@click.option("--repeats", type=click.IntRange(min=1), default=9, show_default=True)
+def main(repeats: int) -> None:
+    """Measure and record. About a minute."""
     with Recording("solve") as recording:
-        measure(recording, repeats=9)
+        measure(recording, repeats)
+
+
+if __name__ == "__main__":
+    main()

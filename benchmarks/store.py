@@ -7,15 +7,14 @@ import os
 import shutil
 import sqlite3
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import click
 import numpy as np
 import pandas as pd
-from record import Recording
+from frame import Recording, timed
 
 import tinynet_core as tn
 from tinynet_core.latency import median_interval
@@ -167,12 +166,6 @@ KINDS = (Ours, Files, SQLite, SQLiteLog)
 def table(lines: Iterator[bytes]) -> pd.DataFrame:
     """Lines checked and parsed as our store does it."""
     return pd.DataFrame([_row(*unseal(line)) for line in lines])
-
-
-def timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def fsync_ms(folder: Path, size: int) -> np.ndarray:

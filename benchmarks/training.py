@@ -1,14 +1,13 @@
 """Sweep throughput beside two loops as others write them, and a training step beside its compute bound.
 
 Ours is what a sweep does: worker processes that are up already, one for each core with one thread, which train
-experiments with augmentation, averaged weights, an evaluation and a checkpoint. The peers (peers.py) train one model
+experiments with augmentation, averaged weights, an evaluation and a checkpoint. The peers (frame.py) train one model
 after the other with all threads, and neither evaluate nor write; one of them runs a second time in our workers. All
 have the same images in memory, batch size, number of steps and optimiser. Contenders take turns, in a new order every
 round, so that what else the machine does meets all of them.
 """
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import count
@@ -18,9 +17,7 @@ from typing import NamedTuple
 import click
 import numpy as np
 import torch
-from peers import Pictures, timm_steps, torchvision_steps
-from quiet import LIMIT, Quietly
-from record import Recording
+from frame import LIMIT, Pictures, Recording, timed, timm_steps, torchvision_steps
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -114,7 +111,7 @@ def contenders(executor: LocalExecutor, root: Path, loaders: tuple[int, ...]) ->
     }
 
 
-def throughput(rounds: int, steps: int, loaders: tuple[int, ...], quietly: Quietly) -> dict[Contender, np.ndarray]:
+def throughput(rounds: int, steps: int, loaders: tuple[int, ...], quietly: Callable) -> dict[Contender, np.ndarray]:
     """Images per second of each contender in each round."""
     tn.load_glyphs(dataset(steps), workers=cores())
     rng, seeds = np.random.default_rng(0), count()  # no experiment twice: it would go on from its checkpoint
@@ -180,12 +177,6 @@ class StepAndBound:
         seconds = np.array([[timed(self.bare), timed(self.whole)] for _ in range(pairs)])
         bare, whole = np.median(seconds, axis=0)
         return float(bare / whole)
-
-
-def timed(work: Callable[..., object], *arguments) -> float:
-    start = time.perf_counter()
-    work(*arguments)
-    return time.perf_counter() - start
 
 
 def record_shares(recording: Recording, rounds: int, pairs: int, steps: int) -> None:

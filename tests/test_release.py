@@ -1,3 +1,4 @@
+import json
 import re
 
 import pandas as pd
@@ -6,8 +7,7 @@ import yaml
 from click.testing import CliRunner
 from fake_study import without
 
-from tinynet_book.dataset.card import FIELDS, data_card
-from tinynet_book.dataset.files import release
+from tinynet_book.dataset import release
 from tinynet_core import MissingRecords, UserError
 from tinynet_core.cli import tinynet
 from tinynet_core.files import write_text
@@ -22,7 +22,8 @@ def _made_up_images():
         yield
 
 
-FILES = [*(f"{name}{suffix}" for name in ("epochs", "models", "runs") for suffix in (".csv", ".parquet"))]
+FILES = [f"{name}{suffix}" for name in ("epochs", "models", "runs") for suffix in (".csv", ".parquet")]
+FILES += ["README.md", "settings.json"]
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +43,10 @@ def card(released):
 
 
 def test_the_files(released):
-    assert sorted(p.name for p in released[0].iterdir()) == sorted([*FILES, "README.md"])
+    assert sorted(p.name for p in released[0].iterdir()) == sorted(FILES)
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", ["models", "runs", "epochs"])
 def test_csv_and_parquet_hold_the_same(released, name):
     folder, tables = released
     table = pd.read_parquet(folder / f"{name}.parquet")
@@ -53,7 +54,7 @@ def test_csv_and_parquet_hold_the_same(released, name):
     csv = pd.read_csv(
         folder / f"{name}.csv", float_precision="round_trip", dtype={k: text[k] for k in text if k in table}
     )
-    assert list(table) == list(csv) == list(FIELDS[name])
+    assert list(table) == list(csv) == list(getattr(tables, name))
     pd.testing.assert_frame_equal(
         table.astype(object).where(table.notna(), None), csv.astype(object).where(csv.notna(), None)
     )
@@ -61,46 +62,28 @@ def test_csv_and_parquet_hold_the_same(released, name):
 
 
 def test_every_column_is_described_and_nothing_else(released, card):
-    for name, fields in FIELDS.items():
-        assert set(fields) == set(getattr(released[1], name))
-        for column, field in fields.items():
-            assert f"| `{column}` | {field.unit} |" in card
-            assert field.meaning
+    parts = re.split("^### (?=models|runs|epochs)", card.partition("## Use and limits")[0], flags=re.M)[1:]
+    for part in parts:
+        described = [x for cell in re.findall(r"^\| (`.*?) \|", part, re.M) for x in re.findall(r"`(\w+)`", cell)]
+        assert sorted(described) == sorted(getattr(released[1], part.partition("\n")[0]).columns)
+    assert len(parts) == 3
 
 
-def test_the_numbers_of_the_card(study, released, card):
-    runs, models = (pd.read_csv(released[0] / f"{name}.csv") for name in ("runs", "models"))
-    failed = (runs.status == "failed").sum()
-    assert failed == 1
-    assert f"| {len(runs)} | a training: {len(runs) - 1} finished, 1 failed |" in card
-    assert f"| {len(models)} | a network on a data set" in card
-    assert f"took {runs.wall_s.sum() / 3600:.2f} hours" in card
-    assert f"{models.latency_ms.notna().sum()} of {len(models)} models have a time" in card
-    assert f"{(models.seeds == 1).sum()} of {len(models)} models have one finished training" in card
-    assert f"| random sample | {study.preset.random_sample.models} |" in card
-    assert f"up to {98 / 500**0.5:.1f} points" in card
-    assert f"training version: 2 ({len(runs)} runs)" in card
-    assert f"`{study.preset.dataset.key}` |" in card
-    assert re.search(r"like `recipe-\w{8}`, but jitter 0.0, rand_augment 9.0", card)
+def test_the_settings_are_what_the_tables_name(study, released):
+    settings = json.loads((released[0] / "settings.json").read_text(encoding="utf-8"))
+    models = released[1].models
+    assert (settings["preset"], settings["evidence"]) == ("smoke", "proxy")
+    assert set(models.data) == set(settings["data"])
+    assert set(models.recipe) == set(settings["recipes"])
+    assert study.preset.recipe.model_dump(mode="json") in settings["recipes"].values()
+    assert settings["latency"]["device"]
 
 
-def test_the_card_says_what_it_is_not(card):
-    text = " ".join(card.split())
-    assert "Every accuracy is that of a proxy task" in text
-    assert "There is no ImageNet number in it" in text
-    assert "drawn with the DejaVu fonts that matplotlib ships" in text
-    assert "released under Apache-2.0" in text
-    assert "$" not in text
+def test_the_readme_says_what_it_is_not(card):
+    assert "none is an ImageNet number" in card
+    assert "released under Apache-2.0" in card
     paper = yaml.safe_load((project_root() / "CITATION.cff").read_text(encoding="utf-8"))["references"][0]
     assert f"title     = {{{paper['title']}}}" in card
-
-
-def test_the_front_matter_names_the_files(released, card):
-    front = yaml.safe_load(card.split("---")[1])
-    assert front["license"] == "apache-2.0"
-    assert front["size_categories"] == ["n<1K"]
-    assert [c["data_files"] for c in front["configs"]] == ["models.parquet", "runs.parquet", "epochs.parquet"]
-    assert all((released[0] / c["data_files"]).is_file() for c in front["configs"])
 
 
 def test_the_code_of_the_card_runs(released, card, monkeypatch):
@@ -117,25 +100,12 @@ def test_the_same_records_give_the_same_files_and_replace_others(study, released
     (tmp_path / "models.csv").write_text("other", encoding="utf-8")
     (tmp_path / "mine.txt").write_text("kept", encoding="utf-8")
     release(study, tmp_path)
-    for name in [*FILES, "README.md"]:
+    for name in FILES:
         if name.endswith(".parquet"):
             pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / name), pd.read_parquet(released[0] / name))
         else:
             assert (tmp_path / name).read_bytes() == (released[0] / name).read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*FILES, "README.md", "mine.txt"])
-
-
-def test_another_worth_gives_another_card(study, released):
-    proxy = data_card(released[1], study.preset)
-    trained = data_card(released[1], study.preset.model_copy(update={"dataset": _photographs()}))
-    assert "ImageNet's terms apply" in trained
-    assert "ImageNet's terms apply" not in proxy
-
-
-def _photographs():
-    from tinynet_core import ImageNetDataset
-
-    return ImageNetDataset(classes=100)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*FILES, "mine.txt"])
 
 
 def test_the_command(study, tmp_path):

@@ -65,11 +65,11 @@ def claims(preset: str, store: str, form: str) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @store_option
 def dataset(preset: str, folder: Path, store: str) -> None:
-    """Write the models, trainings and epochs of PRESET to DIR as CSV and Parquet, with a data card.
+    """Write the models, trainings and epochs of PRESET to DIR as CSV and Parquet, with a README.
 
     Trains nothing: it stops with a list where records are missing.
     """
-    from tinynet_book.dataset.files import release
+    from tinynet_book.dataset import release
     from tinynet_core.study.study import Study
 
     found = release(Study(preset, store, train=False), folder)

@@ -1,45 +1,26 @@
-"""Every page in Chromium, on a phone and on a desk, with everything but this machine cut off."""
+"""Every page in Chromium, on a desk and on a phone, with everything but this machine cut off."""
 
 import gzip
-from urllib.parse import urlsplit
+import json
+from functools import cache
+from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
 from axe_playwright_python.sync_playwright import Axe
 
 from tinynet_core.study.presets import project_root
 
 ROOT = project_root()
-PAGES = [
-    *(
-        "intro",
-        "conclusions",
-        "reading",
-        "data",
-        "dataset",
-        "claims",
-        "calibration",
-        "plan",
-        "runs",
-        "references",
-        "performance",
-        "cluster",
-        "gpu",
-        "own_family",
-        "preset_schema",
-        "command_line",
-        "citing",
-        "explorer",
-    ),
-    *("api", *(f"api/{name}" for name in ("networks", "shrinking", "training", "studies"))),
-    *(f"notebooks/{p.stem}" for p in sorted((ROOT / "notebooks").glob("*.ipynb"))),
-]
+CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
+PAGES = [CONTENTS["root"], *(chapter["file"] for part in CONTENTS["parts"] for chapter in part["chapters"])]
 SHOTS = ROOT / "_build" / "screenshots"
-THEMES = ("light", "dark")
 MOST_BYTES = 1_000_000
 MESSAGES = (("error", "warning"), ("error",))
 """What no page may say, and what the explorer may not, of whose drawing in 3-D the browser warns that it is slow."""
 PACKED = (".png", ".woff", ".woff2")
 """Files that packing makes no smaller."""
+SETTLED = "document.fonts.ready.then(() => window.MathJax?.startup?.promise).then(() => null)"
 LOOK = """() => ({
   broken: [...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).map(i => i.src),
   silent: [...document.images].filter(i => !(i.alt && i.alt.trim())).map(i => i.src),
@@ -50,24 +31,47 @@ LOOK = """() => ({
   title: document.title,
   searches: [...document.querySelectorAll('form.bd-search')].filter(f => f.offsetParent !== null).length,
 })"""
+STYLES = """() => {
+  const behind = new Map([[null, '']]), seen = new Map();
+  for (const e of document.querySelectorAll('*')) {
+    const s = getComputedStyle(e), ground = s.backgroundColor + s.backgroundImage + s.opacity;
+    const under = (behind.get(e.parentElement) ?? '') + (s.backgroundImage === 'none' &&
+      s.opacity === '1' && s.backgroundColor === 'rgba(0, 0, 0, 0)' ? '' : ground + ';');
+    behind.set(e, under);
+    const said = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) && e.getClientRects().length;
+    const style = [under, s.color, s.fontSize, s.fontWeight, s.textShadow, s.position].join();
+    if (said && !seen.has(style)) seen.set(style, e);
+  }
+  return [...seen.values()];
+}"""
+"""An element with text for each way in which text stands on the page: its own colour, size and all that lies behind."""
+FINDINGS = """async options => {
+  const where = options.contrast ? {include: (%s)()} : document;
+  const found = await axe.run(where, options.run);
+  return found.violations.filter(v => ['serious', 'critical'].includes(v.impact))
+    .flatMap(v => v.nodes.map(n => `${v.id}: ${n.html.slice(0, 200)}`));
+}"""
 
 
-def sent(request):
-    """Bytes of an answer as a server sends them that packs text, which every host of static pages does."""
-    body = request.response().body()
-    return len(body if urlsplit(request.url).path.endswith(PACKED) else gzip.compress(body, 6))
+@cache
+def packed_size(path):
+    """Bytes of a file as a server sends them that packs text, which every host of static pages does."""
+    content = path.read_bytes()
+    return len(content if path.suffix in PACKED else gzip.compress(content, 6))
 
 
-def serious(view, theme):
-    """Serious findings of axe-core on the page in one of its themes."""
+def serious(view):
+    """Serious findings of axe-core in both themes; one text of each style stands for all when contrast is judged."""
     view.add_style_tag(content="* { transition: none !important }")
-    view.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-    found = [
-        x
-        for x in Axe().run(view, options={"preload": False}).response["violations"]
-        if x["impact"] in ("serious", "critical")
-    ]
-    return [f"{theme}: {x['id']}: {node['html'][:200]}" for x in found for node in x["nodes"]]
+    view.evaluate(Axe().axe_script)
+    contrast = {"runOnly": ["color-contrast"], "preload": False, "resultTypes": ["violations"]}
+    rest = {"rules": {"color-contrast": {"enabled": False}}, "preload": False, "resultTypes": ["violations"]}
+    found = view.evaluate(FINDINGS % STYLES, {"contrast": False, "run": rest})
+    for theme in ("light", "dark"):
+        view.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        texts = view.evaluate(FINDINGS % STYLES, {"contrast": True, "run": contrast})
+        found += [f"{theme}: {text}" for text in texts]
+    return found
 
 
 def test_the_list_of_pages_is_complete(site):
@@ -75,38 +79,43 @@ def test_the_list_of_pages_is_complete(site):
     assert built - {"index", "genindex", "search", "py-modindex", "explorer/index"} == set(PAGES)
 
 
-@pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("page", PAGES)
-def test_page(browser, address, watch, page, width):
-    view = browser.new_page(viewport={"width": width, "height": 900})
+def test_page(browser, site, address, watch, page):
+    view = browser.new_page(viewport={"width": 1280, "height": 900})
     wrong = watch(view, MESSAGES[page == "explorer"])
-    weight = []
-    view.on("requestfinished", lambda r: weight.append(sent(r)))
+    loaded = []
+    view.on("requestfinished", lambda request: loaded.append(urlsplit(request.url).path))
 
-    view.goto(f"{address}/{page}.html", wait_until="networkidle")
-    if view.evaluate("document.querySelectorAll('.math').length"):
-        view.wait_for_selector("mjx-container", timeout=30_000)
-    look = view.evaluate(LOOK)
+    view.goto(f"{address}/{page}.html")
+    view.evaluate(SETTLED)
     SHOTS.mkdir(parents=True, exist_ok=True)
-    view.screenshot(path=SHOTS / f"{page.replace('/', '_')}-{width}.png")
-    findings = [x for theme in THEMES if width > 1000 for x in serious(view, theme)]
+    looks = {}
+    for width in (1280, 390):
+        view.set_viewport_size({"width": width, "height": 900})
+        looks[width] = view.evaluate(LOOK)
+        view.screenshot(path=SHOTS / f"{page.replace('/', '_')}-{width}.png")
+    view.set_viewport_size({"width": 1280, "height": 900})
+    findings = serious(view)
     view.close()
     assert findings == []
+    sizes = {path: packed_size(site / unquote(path).lstrip("/")) for path in loaded if "." in path}
+    assert f"/{page}.html" in sizes
     if page != "explorer":
-        assert sum(weight) <= MOST_BYTES, sorted(weight)[-5:]
+        assert sum(sizes[path] for path in loaded if path in sizes) <= MOST_BYTES, json.dumps(sizes, indent=1)
     assert wrong == []
-    assert look["broken"] == []
-    assert look["silent"] == []
-    assert look["rendered"] == look["formulas"]
-    assert look["wide"] <= 1
-    assert look["font"] >= 15
-    assert look["searches"] <= 1
-    assert look["title"]
+    for width, look in looks.items():
+        assert look["broken"] == [], width
+        assert look["silent"] == [], width
+        assert look["rendered"] == look["formulas"], width
+        assert look["wide"] <= 1, width
+        assert look["font"] >= 15, width
+        assert look["searches"] <= 1, width
+        assert look["title"], width
 
 
 def test_formulas_are_there_to_be_rendered(browser, address):
     view = browser.new_page()
-    view.goto(f"{address}/notebooks/04_eq1_tiny_formula.html", wait_until="networkidle")
+    view.goto(f"{address}/notebooks/04_eq1_tiny_formula.html")
     view.wait_for_selector("mjx-container", timeout=30_000)
     assert view.locator("mjx-container").count() >= 4
     view.close()

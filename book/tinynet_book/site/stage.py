@@ -11,7 +11,7 @@ import pandas as pd
 
 from tinynet_book.analysis import calibration
 from tinynet_book.analysis.firmness import firmness
-from tinynet_book.dataset import CARD, release
+from tinynet_book.dataset import README, release
 from tinynet_book.explorer import write_explorer
 from tinynet_book.figures import glyph_sheet, set_style, verdicts_by_evidence
 from tinynet_book.paper.claims import Verdict, ledger
@@ -151,13 +151,12 @@ NO_RELEASE = "Some records are stale or missing, so there is no release of these
 
 
 def _dataset(study: Study, folder: Path) -> str:
-    """The tables, written to ``folder`` beside the page, with links to them and their data card."""
+    """The tables, written to ``folder`` beside the page, with links to them, and their README."""
     release(study, folder)
     names = sorted(path.name for path in folder.iterdir())
     links = ", ".join(f"{{download}}`{name} <{folder.name}/{name}>`" for name in names)
-    card = (folder / CARD).read_text(encoding="utf-8").split("---\n", 2)[2].strip()
-    title, _, text = card.partition("\n")
-    return f"**Files:** {links}.\n\n## {title.removeprefix('# ')}\n{text.replace(chr(10) + '## ', chr(10) + '### ')}"
+    text = README.read_text(encoding="utf-8").partition("\n")[2].strip()
+    return f"**Files:** {links}.\n\n{text}"
 
 
 def _stale_mark(reasons: list[str]) -> str:
