@@ -19,8 +19,8 @@ from record import Recording
 
 import tinynet_core as tn
 from tinynet_core import cli
-from tinynet_core.resources import cores
-from tinynet_core.study.executors.local import LocalExecutor
+from tinynet_core.machine import cores
+from tinynet_core.study.local import LocalExecutor
 from tinynet_core.training import engine, loop
 
 WORKERS = (1, 2, 4)

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import psutil
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 LIMIT = 0.1
 """Share of the cores that other programs may take during a measurement."""

@@ -24,7 +24,7 @@ from tinynet_core.data.cached import cached, content_hash, read_arrays, write_ar
 from tinynet_core.data.imageset import cache_root
 from tinynet_core.data.jpegs import JpegImages
 from tinynet_core.data.scenes import COCO_LIMITS
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 ROOT_VARIABLE = "TINYNET_COCO"
 FOLDERS = {"train": "train2017", "val": "val2017"}

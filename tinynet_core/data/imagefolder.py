@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinynet_core.data.jpegs import SUFFIXES
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 SPLITS = ("train", "val")
 ROOT_VARIABLE = "TINYNET_IMAGENET"

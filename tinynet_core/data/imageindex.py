@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from tinynet_core.data.jpegs import UnreadableImage, decode
 from tinynet_core.data.selection import ClassFiles
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 _CHUNK = 32
 Map = Callable[..., Iterator]

@@ -25,7 +25,7 @@ from tinynet_core.data.imageindex import Broken, Index, mapping, read_split
 from tinynet_core.data.imageset import ImageSet, cache_root
 from tinynet_core.data.jpegs import JpegImages
 from tinynet_core.data.selection import ImageNetDataset, Selection, select
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 _FORMAT = 1
 """Raise with every change of the files of a cache, or of the pixels that a configuration gives."""

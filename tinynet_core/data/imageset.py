@@ -8,7 +8,7 @@ import numpy as np
 import platformdirs
 
 from tinynet_core.data.jpegs import JpegImages
-from tinynet_core.resources import user_folder
+from tinynet_core.machine import user_folder
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tinynet_core.data.imagefolder import SPLITS, class_folders, image_files
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 IMAGENET_IMAGES_PER_CLASS = 1281
 IMAGENET_VALIDATION_PER_CLASS = 50
