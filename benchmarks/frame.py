@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from tinynet_core.data import ImageSet
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 from tinynet_core.latency import processor
 from tinynet_core.networks import Network
 from tinynet_core.study.presets import project_root

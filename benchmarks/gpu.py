@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 import tinynet_core as tn
 from tinynet_core.data import ImageSet
-from tinynet_core.study.executors.local import LocalExecutor
+from tinynet_core.study.local import LocalExecutor
 from tinynet_core.training import engine
 
 NETWORKS = ("efficientnet_b0", "tinynet_a", "tinynet_b", "tinynet_c", "tinynet_d", "tinynet_e")

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import tinynet_core as tn
 from tinynet_core.data import ImageSet
-from tinynet_core.resources import cores
+from tinynet_core.machine import cores
 from tinynet_core.training import engine
 
 BASE = tn.Base(48, 0.3, 4)

@@ -19,9 +19,8 @@ from frame import Recording, timed
 import tinynet_core as tn
 from tinynet_core.latency import median_interval
 from tinynet_core.study.classify import METRICS
-from tinynet_core.study.journal import seal, unseal
 from tinynet_core.study.presets import project_root
-from tinynet_core.study.store import _row
+from tinynet_core.study.store import _row, seal, unseal
 
 DATASET = tn.GlyphDataset(renderer=2)
 RECIPE = tn.Recipe(epochs=4)

@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 import tinynet_core as tn
 from tinynet_core.data import ImageSet
-from tinynet_core.resources import cores
-from tinynet_core.study.executors.attempt import attempt
-from tinynet_core.study.executors.local import LocalExecutor
+from tinynet_core.machine import cores
+from tinynet_core.study.local import LocalExecutor
 from tinynet_core.study.record import execute
+from tinynet_core.study.worker import attempt
 from tinynet_core.training import engine
 from tinynet_core.training.augment import draw, training_batch
 

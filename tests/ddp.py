@@ -1,12 +1,14 @@
-"""Trains the small network of ``test_team.py``, alone or started by a launcher with several processes.
+"""Trains the small networks of ``test_team.py`` in one of several processes that start together.
 
-    python tests/ddp.py OUT FROZEN SEED [STEPS]
+    python tests/ddp.py FOLDER
 
-writes the last checkpoint to OUT; with FROZEN = 1 batch-norm uses running statistics in training too. After so many
-STEPS it is asked to stop.
+writes the last checkpoints to FOLDER: of ``frozen``, where batch-norm uses running statistics in training too; of
+``whole``; and of ``cut``, which is stopped after 48 steps, when its checkpoint is copied to ``half``, and goes on.
 """
 
+import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -46,9 +48,18 @@ def train(out: Path | None, frozen: bool, seed: int, steps: int = 10**6) -> loop
     return engine.train(lambda: build(frozen), 24, load_glyphs(DATASET), recipe, seed, "cpu", out, stop)
 
 
-if __name__ == "__main__":
+def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    try:
-        train(Path(sys.argv[1]), sys.argv[2] == "1", *map(int, sys.argv[3:]))
-    except loop.Interrupted:
-        print("stopped")
+    train(folder / "frozen.pt", True, 0)
+    train(folder / "whole.pt", False, 0)
+    with suppress(loop.Interrupted):
+        train(folder / "cut.pt", False, 0, 48)
+    loop.team().wait()
+    if loop.team().leads:
+        shutil.copy(folder / "cut.pt", folder / "half.pt")
+    loop.team().wait()
+    train(folder / "cut.pt", False, 0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -8,7 +8,8 @@ from tinynet_core import Study, shrink
 from tinynet_core.data.probe import probe_hash
 from tinynet_core.networks import SCALABLE, network
 from tinynet_core.scaling.shrink import UnreachableBudget
-from tinynet_core.study.plan import plan, stages
+from tinynet_core.study.pages import plan, stages
+from tinynet_core.study.series import shrunk
 
 SHARES = (0.03, 0.05, 0.08, 0.125, 0.2, 0.25, 0.4, 0.5, 0.7, 0.9)
 
@@ -35,7 +36,8 @@ def chosen():
     study = Study("reduced")
     sample = study.sample()
     rows = [row for row, kept in enumerate(sample.models.frontier) if kept]
-    return {"frontier": rows, "formula": [str(study.preset.shrunk(c, "formula", sample.formula)) for c in SHARES]}
+    found = [shrunk(study.preset, c, "formula", sample.formula) for c in SHARES]
+    return {"frontier": rows, "formula": [str(experiment.scale) for experiment in found]}
 
 
 def by_parameters():

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from tinynet_core import Experiment, GlyphDataset, Recipe, Scale, Store, UserError, sweep
 from tinynet_core.data import load_images
-from tinynet_core.resources import Resources
+from tinynet_core.machine import Resources
 
 KEY = re.compile(rb'"key":"([0-9a-f]{64})"')
 KEPT = {"records.jsonl", "records.lock", "records.damaged.jsonl", "checkpoints", "weights"}

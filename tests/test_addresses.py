@@ -5,7 +5,7 @@ import pytest
 from tinynet_book.site import build as site
 from tinynet_book.site import stage
 from tinynet_book.site.addresses import REPOSITORY, SITE, repository_url, site_url
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 READERS = pytest.mark.parametrize(("setting", "read"), [(SITE, site_url), (REPOSITORY, repository_url)])
 

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from tinynet_book.site.bundle import ARCHIVE, CHECKSUMS, bundle
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 FILES = {
     "index.html": b"<p>one</p>",

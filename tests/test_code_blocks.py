@@ -17,8 +17,8 @@ from fake_study import fake_study
 
 import tinynet_core as tn
 from tinynet_core.cli import tinynet
+from tinynet_core.machine import Resources
 from tinynet_core.networks import NAMES
-from tinynet_core.resources import Resources
 from tinynet_core.study.pages import PAGES
 from tinynet_core.study.presets import load_preset, preset_names, project_root
 

@@ -19,8 +19,7 @@ from tinynet_core.detection.model import Targets
 from tinynet_core.networks.tracing import trace
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.detect import Detection, DetectionPlan
-from tinynet_core.study.record import execute
-from tinynet_core.study.staleness import outdated
+from tinynet_core.study.record import execute, outdated
 from tinynet_core.training import checkpoint, loop
 from tinynet_core.training.augment import draw
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tinynet_core import Base, Experiment, GlyphDataset, Recipe, sample_scales
-from tinynet_core.study.estimate import Rate, estimate, makespan, rate_from_records
+from tinynet_core.study.estimate import makespan, rate_from_records
 from tinynet_core.study.record import Record, provenance
 
 BASE = Base(32, 0.35, 4)
@@ -83,15 +83,6 @@ def test_only_like_records_count():
     assert rate_from_records([*records, *strange], wanted[0], "cpu").models == 7
 
 
-def test_estimate_is_the_schedule_of_the_rates_with_their_spread():
-    wanted = experiments(5)
-    rate = Rate(2e-3, 4e-10, 0.25, 5, "somewhere")
-    found = estimate(wanted, rate, 2)
-    assert found.seconds == makespan([truth(e, 2e-3, 4e-10) for e in wanted], 2)
-    assert (found.low, found.high) == (found.seconds / 1.25, found.seconds * 1.25)
-    assert found.source == "somewhere"
-
-
 def best_makespan(seconds, workers):
     """By trying every assignment."""
     return min(
@@ -124,17 +115,7 @@ def test_makespan_lies_between_its_bounds(workers):
         assert makespan(seconds, workers) == pytest.approx(low)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "workers", "message"),
-    [
-        ([], 1, "at least one job"),
-        ([1.0], 0, "workers must be a whole number above 0, got 0"),
-        ([1.0], 1.5, "workers must be a whole number above 0, got 1.5"),
-        ([1.0], True, "workers must be"),
-        ([1.0, -1.0], 1, "not below 0, got -1.0"),
-        ([1.0, math.nan], 1, "finite"),
-    ],
-)
-def test_bad_schedules(seconds, workers, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(("seconds", "workers"), [([], 1), ([1.0], 0)])
+def test_bad_schedules(seconds, workers):
+    with pytest.raises(ValueError, match="makespan needs a job and a worker"):
         makespan(seconds, workers)

@@ -4,8 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from tinynet_core import Base, Experiment, Record, Scale, Store, run
-from tinynet_core.study.record import execute, failed
-from tinynet_core.study.store import to_frame
+from tinynet_core.study.record import execute, failed, to_frame
 
 
 def test_key_is_of_the_content_alone(make_experiment):

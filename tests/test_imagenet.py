@@ -22,7 +22,7 @@ from tinynet_core.data import imagefolder as folders
 from tinynet_core.data.imagefolder import UnreadableImage, decode
 from tinynet_core.data.imagenet import select
 from tinynet_core.data.processes import in_processes
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's, wherever a test itself decodes
 

@@ -22,7 +22,7 @@ from importlib import import_module
 for package in (tinynet_core, tinynet_book):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         import_module(module.name)
-from tinynet_core.study.record import commit
+from tinynet_core.machine import commit
 study = tinynet_core.Study("smoke")
 print(tinynet_core.__file__, study.store.root, len(study.store.frame()), commit(), sep="\\n")
 """

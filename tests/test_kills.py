@@ -6,7 +6,7 @@ import time
 import pytest
 from soak import Soak, results, start
 
-KILLS = 4
+KILLS = 3
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ from tinynet_book.measure.latencies import ModelLatencies, TimedNetwork, distinc
 from tinynet_book.measure.latency_run import LatencyRun
 from tinynet_core import Base, Record, Scale, Store, run
 from tinynet_core.latency import median_interval
-from tinynet_core.study.pages import series
-from tinynet_core.study.plan import stages
+from tinynet_core.study.pages import series, stages
 from tinynet_core.study.presets import load_preset
 from tinynet_core.training.loop import Interrupted
 

@@ -14,10 +14,8 @@ from tinynet_book.measure.maps import ActivationMaps
 from tinynet_core import Experiment, GlyphDataset, Record, Scale, Store, run
 from tinynet_core.data import load_images
 from tinynet_core.data.glyphs import glyph_region
-from tinynet_core.study.record import execute
-from tinynet_core.study.store import to_frame
+from tinynet_core.study.record import AnyTask, execute, to_frame
 from tinynet_core.study.task import weights_file
-from tinynet_core.study.tasks import AnyTask
 from tinynet_core.training.augment import evaluation_batch
 from tinynet_core.training.loop import Interrupted
 from tinynet_core.training.recipe import Recipe

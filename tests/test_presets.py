@@ -8,11 +8,10 @@ from tinynet_book.measure.latency_run import latency_run
 from tinynet_core import Base, MissingRecords, Preset, Scale, StoreError, Study, UserError, load_preset
 from tinynet_core.data import ImageNetDataset
 from tinynet_core.networks import base_of
-from tinynet_core.study.pages import series
-from tinynet_core.study.plan import check_sources, plan, stages
+from tinynet_core.study.pages import check_sources, plan, series, stages
 from tinynet_core.study.presets import PRESETS, PresetError, preset_names
 from tinynet_core.study.record import failed
-from tinynet_core.study.series import table2, table3
+from tinynet_core.study.series import table2, table3, tinynet
 from tinynet_core.training.recipe import RESNET_RECIPE
 
 
@@ -134,9 +133,9 @@ def test_series_cost_what_they_should():
     for phi, (name, (experiment, *_)) in enumerate(giants.items()):
         c = experiment.spec().complexity().macs / study.preset.c0
         assert c == pytest.approx(2.0**-phi, rel=0.09), name
-    tiny = study.preset.released_tinynet("tinynet_b", 0.5)
-    assert (tiny.r, tiny.d) == (0.84, 1.1)
-    assert study.preset.spec(tiny).complexity().macs / study.preset.c0 == pytest.approx(0.5, rel=0.05)
+    tiny = tinynet(study.preset, "tinynet_b", 0.5).spec()
+    assert (tiny.scale.r, tiny.scale.d) == (0.84, 1.1)
+    assert tiny.complexity().macs / study.preset.c0 == pytest.approx(0.5, rel=0.05)
 
 
 def test_missing_records_are_listed_with_the_command_that_makes_them(tmp_path):

@@ -8,9 +8,8 @@ import pytest
 
 from tinynet_book.analysis.spread import study_spread
 from tinynet_core import MissingRecords, Store, Study
-from tinynet_core.study.pages import series
-from tinynet_core.study.plan import behind, repeated
-from tinynet_core.study.plan import stale as stale_of
+from tinynet_core.study.pages import behind, repeated, series
+from tinynet_core.study.pages import stale as stale_of
 from tinynet_core.study.presets import preset_names, project_root
 from tinynet_core.training.loop import TRAINING_VERSION
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tinynet_core import Store, sweep
-from tinynet_core.resources import Resources
-from tinynet_core.study.executors import ExecutorError
-from tinynet_core.study.executors.ray import RayExecutor
+from tinynet_core.machine import Resources
+from tinynet_core.study.ray import RayExecutor
 from tinynet_core.study.record import execute
 from tinynet_core.study.sweep import SweepStopped
+from tinynet_core.study.worker import ExecutorError
 from tinynet_core.training import checkpoint as saved
 from tinynet_core.training.loop import TRAINING_VERSION
 
@@ -154,7 +154,7 @@ def test_a_cluster_that_is_not_there():
 def test_a_cluster_starts_whatever_the_length_of_tmpdir(tmp_path):
     long = tmp_path / ("x" * 110)
     long.mkdir()
-    start = "from tinynet_core.study.executors.ray import RayExecutor as R, Resources; R(Resources(gpus=0)).close()"
+    start = "from tinynet_core.study.ray import RayExecutor as R, Resources; R(Resources(gpus=0)).close()"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-c", start]
     done = subprocess.run(

@@ -4,8 +4,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-from tinynet_core.study import record
+from tinynet_core import machine
 
 NONE = {"commit": None, "clean": None}
 
@@ -25,7 +26,7 @@ def repository(folder: Path) -> Path:
 
 def package(folder: Path) -> Path:
     (folder / "tinynet_core").mkdir(parents=True)
-    for name in ("__init__", "record"):
+    for name in ("__init__", "machine"):
         (folder / "tinynet_core" / f"{name}.py").write_text("", encoding="utf-8")
     return folder / "tinynet_core"
 
@@ -40,8 +41,8 @@ def checkout(folder: Path) -> Path:
 
 
 def said(package: Path, monkeypatch) -> dict:
-    monkeypatch.setattr(record, "__file__", str(package / "record.py"))
-    return record.commit.__wrapped__()
+    monkeypatch.setattr(machine, "__file__", str(package / "machine.py"))
+    return machine.commit.__wrapped__()
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,12 @@ def test_a_copy_tracked_in_a_folder_of_another_project(tmp_path, monkeypatch):
     assert said(copied, monkeypatch) == NONE
 
 
+def test_the_checkout_of_these_tests_names_its_commit():
+    """The module lies where git's answer tells the package from a folder of another project."""
+    if (ROOT / ".git").exists():
+        assert machine.commit()["commit"] == git(ROOT, "rev-parse", "HEAD")
+
+
 def test_no_repository_at_all(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_DIR", str(repository(tmp_path / "elsewhere") / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
@@ -85,11 +92,11 @@ def test_inside_a_hook_of_another_repository(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "clean"),
     [
-        ("tinynet_core/record.py", False),  # tracked
+        ("tinynet_core/machine.py", False),  # tracked
         ("tinynet_core/more.py", False),
         ("tinynet_core/mine.py", False),  # ignored by git, imported all the same
         ("tinynet_core/part/more.py", False),
-        ("tinynet_core/__pycache__/record.pyc", True),
+        ("tinynet_core/__pycache__/machine.pyc", True),
         ("notes.txt", True),
         ("script.py", True),
     ],

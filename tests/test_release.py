@@ -18,7 +18,7 @@ from tinynet_core.study.presets import project_root
 def _made_up_images():
     """The hashes in made-up records are those of no images."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tinynet_core.study.staleness.probe_hash", lambda dataset: dataset.key)
+        patch.setattr("tinynet_core.study.record.probe_hash", lambda dataset: dataset.key)
         yield
 
 

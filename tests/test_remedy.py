@@ -13,7 +13,7 @@ def built(made_up_study, tmp_path, monkeypatch):
     from fake_study import without
 
     store = without(made_up_study, tmp_path / "store", 10).store.root
-    monkeypatch.setattr("tinynet_core.study.staleness.probe_hash", lambda dataset: dataset.key)
+    monkeypatch.setattr("tinynet_core.study.record.probe_hash", lambda dataset: dataset.key)
     for step in ("stage", "_jupyter_book", "write_sitemap"):
         monkeypatch.setattr(site, step, lambda *_, **__: None)
 

@@ -16,7 +16,7 @@ from tinynet_book.analysis.robustness import (
 )
 from tinynet_core import Base, Scale, TinyFormula, frontier, network, released_formula
 from tinynet_core.scaling.frontier import pareto_front
-from tinynet_core.study.plan import plan, repeated
+from tinynet_core.study.pages import plan, repeated
 from tinynet_core.study.study import Study
 
 BASE = Base(56, 0.25, 2)

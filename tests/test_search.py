@@ -8,7 +8,7 @@ import pytest
 
 from tinynet_book.analysis.search import best_of, choices, models_needed, regressed, trainings_to_reach
 from tinynet_core.scaling.solve import UnreachableBudget
-from tinynet_core.study.search import best_near, candidates
+from tinynet_core.study.series import best_near, candidates
 
 
 def sample(rows):

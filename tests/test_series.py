@@ -9,8 +9,7 @@ from tinynet_core.networks.complexity import Complexity
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.scaling.scale import Scale
 from tinynet_core.scaling.shrink import UnreachableBudget
-from tinynet_core.study.pages import PAGES, series
-from tinynet_core.study.plan import stages
+from tinynet_core.study.pages import PAGES, series, stages
 from tinynet_core.study.presets import load_preset
 from tinynet_core.study.series import (
     TINY_OF_PHI,

@@ -13,11 +13,10 @@ from tinynet_book.site.stage import _page
 from tinynet_core import Store, Study
 from tinynet_core.cli import tinynet
 from tinynet_core.data.probe import probe_hash
-from tinynet_core.study.plan import stages
-from tinynet_core.study.plan import stale as stale_of
+from tinynet_core.study.pages import stages, summary
+from tinynet_core.study.pages import stale as stale_of
 from tinynet_core.study.presets import project_root
-from tinynet_core.study.record import Record, failed
-from tinynet_core.study.staleness import outdated, summary
+from tinynet_core.study.record import Record, failed, outdated
 from tinynet_core.study.study import MissingRecords, default_store, is_published
 from tinynet_core.training.loop import TRAINING_VERSION
 
@@ -144,8 +143,7 @@ def test_stale_records_are_trained_again_on_demand(preset, filled):
     arguments = ["sweep", path, "--store", str(store.root), "--page", "fig1"]
     kept = CliRunner().invoke(tinynet, arguments, catch_exceptions=False)
     assert "0 models trained" in kept.output
-    with pytest.warns(UserWarning, match="stale, to be made anew"):
-        again = CliRunner().invoke(tinynet, [*arguments, "--retry-stale", "--limit", "1"], catch_exceptions=False)
+    again = CliRunner().invoke(tinynet, [*arguments, "--retry-stale", "--limit", "1"], catch_exceptions=False)
     assert "1 models trained, 0 of them failed" in again.output
     assert len((store.root / "records.damaged.jsonl").read_bytes().splitlines()) == 1
     versions = [record.provenance["training_version"] for record in Store(store.root).records()]

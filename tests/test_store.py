@@ -17,12 +17,11 @@ import pytest
 from click.testing import CliRunner
 
 from tinynet_core import Experiment, Record, Store, StoreError, UserError, run
+from tinynet_core.cli import tinynet
 from tinynet_core.files import write_table
-from tinynet_core.store_commands import store as commands
-from tinynet_core.study import journal
 from tinynet_core.study.classify import METRICS
-from tinynet_core.study.journal import seal, unseal
-from tinynet_core.study.store import COLUMNS, to_frame
+from tinynet_core.study.record import COLUMNS, to_frame
+from tinynet_core.study.store import seal, unseal
 
 
 def make_record(experiment, **change):
@@ -88,7 +87,8 @@ def forbid_writing(monkeypatch, code=errno.EROFS):
     monkeypatch.setattr("os.open", deny)
 
 
-# What a store gives back
+def command(*arguments):
+    return CliRunner().invoke(tinynet, ["store", *map(str, arguments)])
 
 
 def test_records_come_back_as_they_were_put(filled, records):
@@ -164,21 +164,6 @@ def test_missing_keeps_order_and_drops_doubles(make_experiment, tmp_path):
     assert b in store
 
 
-def test_a_store_sees_what_others_add_and_reads_only_that(filled, records, make_experiment, monkeypatch):
-    reader = Store(filled.root)
-    assert len(reader.records()) == 5
-    added = make_record(make_experiment(seed=5))
-    filled.put(added)
-    checked = []
-    digest = journal._digest
-    monkeypatch.setattr(journal, "_digest", lambda covered: checked.append(covered) or digest(covered))
-    assert reader.get(added.experiment) == added
-    assert checked == [lines_of(filled)[5][77:-1]] * 2  # once when it is met, once when it is taken
-
-
-# Tables
-
-
 def test_a_table_has_a_row_for_every_record(filled, records, make_experiment):
     frame = filled.frame()
     assert list(frame) == list(COLUMNS)
@@ -191,15 +176,6 @@ def test_a_table_has_a_row_for_every_record(filled, records, make_experiment):
     assert (row.network, row.r, row.d, row.w, row.precision) == ("efficientnet_b0", scale.r, scale.d, scale.w, "fp32")
     assert (row.macs, row.top1, row.wall_s) == (123_459, records[3].metrics["top1"], records[3].wall_s)
     assert (row.commit, row["clean"], row.training_version) == ("c" * 40, True, 2)
-
-
-def test_a_failed_record_has_no_metrics_and_a_reason(filled, make_experiment):
-    failed = make_record(make_experiment(seed=9), status="failed", reason="diverged", metrics={}, curve=[])
-    filled.put(failed)
-    row = filled.frame([failed.experiment]).iloc[0]
-    assert (row.status, row.reason) == ("failed", "diverged")
-    assert row[list(METRICS)].isna().all()
-    assert list(filled.frame()) == list(COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -216,110 +192,85 @@ def test_scale_of_a_network_that_takes_none(make_experiment, tmp_path, network, 
     pd.testing.assert_frame_equal(frame, to_frame([record]))
 
 
+def test_a_failed_record_has_no_metrics_and_a_reason(filled, make_experiment):
+    failed = make_record(make_experiment(seed=9), status="failed", reason="diverged", metrics={}, curve=[])
+    filled.put(failed)
+    row = filled.frame([failed.experiment]).iloc[0]
+    assert (row.status, row.reason) == ("failed", "diverged")
+    assert row[list(METRICS)].isna().all()
+    assert list(filled.frame()) == list(COLUMNS)
+
+
 # Damage
 
 
-def test_one_damaged_byte_costs_one_record(filled, records):
-    """Whichever byte of a line is hit, that line is set aside by its number and the others are as they were."""
-    intact = file_of(filled).read_bytes()
-    lines = lines_of(filled)
-    start, length = len(lines[0]) + len(lines[1]), len(lines[2])
-    rng = random.Random(0)
-    for place in [*range(0, 13), *range(70, 90), *range(145, 155), *rng.sample(range(length - 1), 40), length - 2]:
-        aside_of(filled).unlink(missing_ok=True)
-        damaged = bytearray(intact)
-        damaged[start + place] ^= 0x01 << rng.randrange(5)
-        file_of(filled).write_bytes(damaged)
-        store = Store(filled.root)
-        with pytest.warns(UserWarning, match="records.jsonl line 3 is set aside") as caught:
-            assert store.missing([r.experiment for r in records]) == [records[2].experiment]
-        assert len(caught) == (2 if b"\n" in damaged[start : start + length - 1] else 1)
-        assert "its experiment will be trained again" in str(caught[0].message)
-        assert aside_of(filled).read_bytes() == damaged[start : start + length]
-        assert_sound(store, [*records[:2], *records[3:]])
-    store.put(records[2])
-    assert_sound(store, records)
-
-
-def damage_text(line, records):
+def damaged(records, lines):
+    """The second line damaged in every way that is told apart, with the reason."""
+    line, key = lines[1], records[1].key.encode()
+    checksum, strange = "its checksum does not match its content", "it is not a line of a store"
     other = seal(records[4].key, unseal(line)[1])
-    return {
-        "not json": b"record\n",
-        "empty": b"\n",
-        "a list": b"[1]\n",
-        "zeros": b"\0" * len(line) + b"\n",
-        "another checksum": line.replace(line[11:75], b"0" * 64),
-        "a number edited": line.replace(b'"params":7890', b'"params":7891'),
-        "the key edited": line.replace(records[1].key.encode(), b"0" * 64),
-        "the key of another record": line.replace(records[1].key.encode(), records[4].key.encode()),
-        "the key of another record, sealed": other,
-        "windows line end": line.replace(b"\n", b"\r\n"),
-    }
+    content = json.loads(records[1].to_json())
+    formats = [
+        ({"format": 3}, "format: Input should be 2"),
+        ({"mood": "good"}, "mood: Extra inputs are not permitted"),
+        ({"cost": None}, "cost: Input should be an object"),
+        ({"experiment": {"kind": "training", "network": "tinynet_z"}}, "experiment.dataset: Field required"),
+        ({"experiment": {"network": "x"}}, "experiment: Unable to extract tag using discriminator 'kind'"),
+    ]
+    return [
+        (b"record\n", strange),
+        (b"\n", strange),
+        (b"\0" * len(line) + b"\n", strange),
+        (line.replace(line[11:75], b"0" * 64), checksum),
+        (line.replace(b'"params":7890', b'"params":7891'), checksum),
+        (line.replace(key, records[4].key.encode()), checksum),
+        (line.replace(b"\n", b"\r\n"), checksum),
+        (other, f"its key {records[4].key[:12]} is not the key of its experiment"),
+        *[(seal(records[1].key, json.dumps({**content, **change}).encode()), why) for change, why in formats],
+    ]
 
 
-@pytest.mark.parametrize("how", list(damage_text(seal("0" * 64, b"{}"), [type("R", (), {"key": "0" * 64})()] * 5)))
-def test_a_damaged_line_is_set_aside_by_its_number_and_reason(filled, records, how):
+@pytest.mark.parametrize("number", range(13))
+def test_a_damaged_line_is_ignored_with_one_warning_and_nothing_else_is_lost(filled, records, number):
+    """Nothing is moved on reading; the record can be put anew, and ``repair`` moves the line aside."""
     lines = lines_of(filled)
-    bad = damage_text(lines[1], records)[how]
-    assert bad != lines[1]
+    bad, reason = damaged(records, lines)[number]
     file_of(filled).write_bytes(b"".join([lines[0], bad, *lines[2:]]))
+    before = file_of(filled).read_bytes()
     store = Store(filled.root)
-    reason = {"the key of another record, sealed": f"its key {records[4].key[:12]} is not the key of its experiment"}
-    known = "its checksum does not match its content|it is not a line of a store"
-    with pytest.warns(UserWarning, match=f"records.jsonl line 2 is set aside .*({reason.get(how, known)})") as caught:
+    with pytest.warns(UserWarning, match=f"line 2 of {file_of(store)} is ignored: {reason}") as caught:
         left = [store.get(record.experiment) for record in records]
     assert len(caught) == 1
-    assert aside_of(store).read_bytes() == bad
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert store.missing([record.experiment for record in records]) == [records[1].experiment]
+        assert len(store.frame()) == len(store.records()) == 4
     assert left == [records[0], None, *records[2:]]
+    assert file_of(filled).read_bytes() == before
+    (found,) = store.check().damaged
+    assert found.startswith(f"line 2: {reason}")
     store.put(records[1])
+    assert store.get(records[1].experiment) == records[1]
+    done = CliRunner().invoke(tinynet, ["store", "repair", str(store.root)])
+    assert done.output == "1 lines moved to records.damaged.jsonl\n"
+    assert aside_of(store).read_bytes() == bad
     assert_sound(store, records)
 
 
-OTHER_FORMATS = [
-    ({"format": 3}, "format: Input should be 2"),
-    ({"mood": "good"}, "mood: Extra inputs are not permitted"),
-    ({"cost": None}, "cost: Input should be an object"),
-    ({"experiment": {"kind": "training", "network": "tinynet_z"}}, "experiment.dataset: Field required"),
-    ({"experiment": {"network": "tinynet_z"}}, "experiment: Unable to extract tag using discriminator 'kind'"),
-]
-COPIED = ({"status": "maybe"}, "status: Input should be 'done' or 'failed'")  # a table does not validate it
+def test_one_damaged_byte_costs_one_record(filled, records):
+    """Whichever byte of a line is hit, the other records are as they were."""
+    intact, lines = file_of(filled).read_bytes(), lines_of(filled)
+    start, length = len(lines[0]) + len(lines[1]), len(lines[2])
+    rng = random.Random(0)
+    for place in [*range(13), *range(70, 90), *range(145, 155), *rng.sample(range(length - 1), 40), length - 2]:
+        hit = bytearray(intact)
+        hit[start + place] ^= 0x01 << rng.randrange(5)
+        file_of(filled).write_bytes(hit)
+        with pytest.warns(UserWarning, match=r"line 3 of .*records.jsonl is ignored"):
+            assert Store(filled.root).missing([r.experiment for r in records]) == [records[2].experiment]
 
 
-@pytest.mark.parametrize(
-    ("met_by", "change", "reason"),
-    [
-        *[(by, *how) for by in ("get", "records", "frame", "missing") for how in OTHER_FORMATS],
-        *[(by, *COPIED) for by in ("get", "records")],
-    ],
-)
-def test_a_record_of_another_format_is_reported_when_it_is_met(filled, records, met_by, change, reason):
-    lines = lines_of(filled)
-    lines[1] = seal(records[1].key, json.dumps({**json.loads(records[1].to_json()), **change}).encode())
-    file_of(filled).write_bytes(b"".join(lines))
-    store = Store(filled.root)
-    with pytest.warns(UserWarning, match=f"line 2 is set aside .*: {reason}"):
-        found = {
-            "get": lambda: store.get(records[1].experiment),
-            "records": lambda: len(store.records()),
-            "frame": lambda: len(store.frame()),
-            "missing": lambda: store.missing([r.experiment for r in records]),
-        }[met_by]()
-    assert found == {"get": None, "records": 4, "frame": 4, "missing": [records[1].experiment]}[met_by]
-    assert aside_of(store).read_bytes() == lines[1]
-    assert_sound(store, [records[0], *records[2:]])
-
-
-def test_a_record_of_the_first_format_among_newer_ones_is_named_and_stays(filled, records):
-    old = json.loads(records[1].to_json()) | {"format": 1}
-    lines = lines_of(filled)
-    lines[1] = seal(records[1].key, json.dumps(old, separators=(",", ":")).encode())
-    file_of(filled).write_bytes(b"".join(lines))
-    with pytest.raises(StoreError, match=f"record {records[1].key[:12]} is of an earlier format"):
-        Store(filled.root).records()
-    assert lines_of(filled) == lines
-
-
-def test_of_two_lines_with_one_key_the_first_counts(filled, records):
+def test_of_two_lines_with_one_key_the_first_that_can_be_used_counts(filled, records):
     """As when two branches that both trained an experiment are merged."""
     second = seal(records[2].key, records[2].model_copy(update={"wall_s": 99.0}).to_json().encode())
     with file_of(filled).open("ab") as file:
@@ -328,14 +279,14 @@ def test_of_two_lines_with_one_key_the_first_counts(filled, records):
         assert store.get(records[2].experiment) == records[2]
         assert len(store.records()) == len(store.frame()) == 5
         assert store.check().doubled == 1
-    damaged = file_of(filled).read_bytes().replace(lines_of(filled)[2], b"gone\n")
-    file_of(filled).write_bytes(damaged)
-    with pytest.warns(UserWarning, match="line 3 is set aside"):
-        assert Store(filled.root).get(records[2].experiment).wall_s == 99.0
+    for gone in (b"gone\n", seal(records[2].key, b'{"format":3}')):
+        file_of(filled).write_bytes(b"".join([*lines_of(filled)[:2], gone, *lines_of(filled)[3:]]))
+        with pytest.warns(UserWarning, match="is ignored"):
+            assert Store(filled.root).get(records[2].experiment).wall_s == 99.0
 
 
-@pytest.mark.parametrize("left", [1, 100, -1])
-def test_an_unfinished_last_line_is_ignored_and_then_set_aside(filled, records, left):
+@pytest.mark.parametrize("left", [1, 100, -2])
+def test_a_torn_tail_is_ignored_and_cut_by_the_next_append(filled, records, left):
     whole = b"".join(lines_of(filled)[:-1])
     tail = lines_of(filled)[-1][:left]
     file_of(filled).write_bytes(whole + tail)
@@ -344,11 +295,63 @@ def test_an_unfinished_last_line_is_ignored_and_then_set_aside(filled, records, 
         warnings.simplefilter("error")
         assert store.missing([r.experiment for r in records]) == [records[4].experiment]
         assert len(store.frame()) == 4
-    assert file_of(filled).read_bytes() == whole + tail
-    with pytest.warns(UserWarning, match=f"records.jsonl ended in an unfinished line of {len(tail)} bytes"):
+    assert store.check().tail == len(tail)
+    with pytest.warns(UserWarning, match=f"records.jsonl ended in {len(tail)} bytes of an unfinished line"):
         store.put(records[4])
-    assert aside_of(filled).read_bytes() == tail + b"\n"
     assert_sound(store, records)
+
+
+def test_a_whole_last_record_without_its_newline_is_used(filled, records, make_experiment):
+    file_of(filled).write_bytes(file_of(filled).read_bytes()[:-1])
+    store = Store(filled.root)
+    assert store.get(records[4].experiment) == records[4]
+    assert store.check().sound
+    added = make_record(make_experiment(seed=5))
+    store.put(added)
+    assert_sound(store, [*records, added])
+
+
+def test_repair_cuts_a_torn_tail_and_leaves_a_sound_store_alone(filled, records):
+    before = file_of(filled).read_bytes()
+    assert filled.repair() == 0
+    assert file_of(filled).read_bytes() == before
+    file_of(filled).write_bytes(before + b"torn")
+    assert filled.repair() == 1
+    assert aside_of(filled).read_bytes() == b"torn\n"
+    assert_sound(filled, records)
+
+
+def test_records_are_set_aside_by_key(filled, records):
+    filled.set_aside([records[1].key, records[3].key, "0" * 64])
+    assert filled.missing([r.experiment for r in records]) == [records[1].experiment, records[3].experiment]
+    assert [unseal(line)[0] for line in aside_of(filled).read_bytes().splitlines(keepends=True)] == [
+        records[1].key,
+        records[3].key,
+    ]
+    assert filled.check().set_aside == 2
+
+
+@pytest.mark.parametrize("how", ["a line less", "reversed", "emptied", "removed", "another store", "edited"])
+def test_a_file_changed_under_an_open_store_is_read_anew(filled, records, make_experiment, how):
+    assert len(filled.frame()) == 5
+    lines, other = lines_of(filled), make_record(make_experiment(seed=50))
+    new, kept = {
+        "a line less": (lines[1:], records[1:]),
+        "reversed": (lines[::-1], records),
+        "emptied": ([], []),
+        "removed": ([], []),
+        "another store": ([seal(other.key, other.to_json().encode())], [other]),
+        "edited": ([lines[0].replace(b'"macs":123456', b'"macs":999999'), *lines[1:]], records[1:]),
+    }[how]
+    file_of(filled).unlink() if how == "removed" else file_of(filled).write_bytes(b"".join(new))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert filled.missing([r.experiment for r in records]) == [r.experiment for r in records if r not in kept]
+        assert [filled.get(r.experiment) for r in kept] == kept
+        added = make_record(make_experiment(seed=6))
+        filled.put(added)
+        Store(filled.root).repair()
+    assert_sound(filled, [*kept, added])
 
 
 def test_a_reader_waits_for_the_newline(filled, records, make_experiment):
@@ -356,63 +359,12 @@ def test_a_reader_waits_for_the_newline(filled, records, make_experiment):
     line = seal(added.key, added.to_json().encode())
     with file_of(filled).open("ab", buffering=0) as file, warnings.catch_warnings():
         warnings.simplefilter("error")
-        for part in (line[:10], line[10:200], line[200:-1]):
+        for part in (line[:10], line[10:200], line[200:-2]):
             file.write(part)
             assert added.experiment not in filled
             assert len(filled.frame()) == len(Store(filled.root).records()) == 5
-        file.write(line[-1:])
+        file.write(line[-2:])
     assert filled.get(added.experiment) == added
-
-
-def test_damage_that_comes_after_the_first_reading_is_noticed(filled, records):
-    assert len(filled.frame()) == 5
-    damaged = file_of(filled).read_bytes().replace(b'"macs":123457', b'"macs":999999')
-    file_of(filled).write_bytes(damaged)
-    with pytest.warns(UserWarning, match="line 2 is set aside"):
-        assert filled.get(records[1].experiment) is None
-    assert filled.get(records[2].experiment) == records[2]
-
-
-@pytest.mark.parametrize(
-    "how", ["a line less", "reversed", "two changed places", "emptied", "removed", "another store"]
-)
-def test_a_file_replaced_under_an_open_store_is_read_anew(filled, records, make_experiment, tmp_path, how):
-    assert len(filled.frame()) == 5
-    lines, kept = lines_of(filled), records
-    if how == "removed":
-        file_of(filled).unlink()
-        kept = []
-    else:
-        other = make_record(make_experiment(seed=50))
-        lines, kept = {
-            "a line less": (lines[1:], records[1:]),
-            "reversed": (lines[::-1], records),
-            "two changed places": ([lines[0], lines[3], lines[2], lines[1], lines[4]], records),
-            "emptied": ([], []),
-            "another store": ([seal(other.key, other.to_json().encode())] * 1, [other]),
-        }[how]
-        file_of(filled).write_bytes(b"".join(lines))
-    assert filled.missing([r.experiment for r in records]) == [r.experiment for r in records if r not in kept]
-    assert [filled.get(r.experiment) for r in kept] == kept
-    added = make_record(make_experiment(seed=6))
-    filled.put(added)
-    assert_sound(filled, [*kept, added])
-
-
-def test_an_open_store_goes_on_while_another_sets_lines_aside(filled, records, make_experiment):
-    readers = [Store(filled.root) for _ in range(3)]
-    assert [len(reader.frame()) for reader in readers] == [5, 5, 5]
-    for i, reader in enumerate(readers):
-        lines = lines_of(filled)
-        file_of(filled).write_bytes(b"".join([b"x" * len(lines[0][:-1]) + b"\n", *lines[1:]]))
-        with pytest.warns(UserWarning, match="line 1 is set aside"):
-            Store(filled.root).put(make_record(make_experiment(seed=10 + i)))
-        assert reader.get(records[i].experiment) is None
-        assert reader.get(records[4].experiment) == records[4]
-        assert len(reader.frame()) == 5
-
-
-# Several writers, and writers that are killed
 
 
 def in_child(work):
@@ -469,12 +421,7 @@ def test_a_killed_writer_loses_nothing_that_was_put(make_experiment, tmp_path):
             store.put(make_record(make_experiment(seed=seed)))
             report(str(seed))
 
-    for number in range(40):
-        if number % 4 == 3:  # so that the kill may hit the setting aside of a line
-            lines = lines_of(Store(tmp_path))
-            i = rng.randrange(len(lines) - 1)
-            returned.discard(json.loads(lines[i])["experiment"]["seed"])
-            (tmp_path / "records.jsonl").write_bytes(b"".join([*lines[:i], b"damaged\n", *lines[i + 1 :]]))
+    for number in range(20):
         child, reports = in_child(lambda report, first=1000 * number: put_on_and_on(report, first))
         first = reports.readline() if number % 2 == 0 else ""  # a kill that comes while it is still opening the store
         time.sleep(rng.uniform(0, 0.03))
@@ -482,10 +429,8 @@ def test_a_killed_writer_loses_nothing_that_was_put(make_experiment, tmp_path):
         status, said = ended((child, reports))
         assert status == -signal.SIGKILL
         returned |= {int(line) for line in (first + said).splitlines(keepends=True) if line.endswith("\n")}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            assert returned <= set(Store(tmp_path).frame().seed)
-    assert len(returned) >= 20
+        assert returned <= set(Store(tmp_path).frame().seed)
+    assert len(returned) >= 10
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Store(tmp_path).put(make_record(make_experiment(seed=10**6)))
@@ -494,9 +439,9 @@ def test_a_killed_writer_loses_nothing_that_was_put(make_experiment, tmp_path):
     assert_sound(Store(tmp_path), [make_record(make_experiment(seed=seed)) for seed in seeds])
 
 
-@pytest.mark.parametrize("step", range(1, 7))
-def test_a_kill_between_any_two_writes_to_the_disk_loses_nothing(filled, records, step, monkeypatch):
-    """A put that sets a damaged line and a torn tail aside syncs six times: file, folder, and again."""
+@pytest.mark.parametrize("step", range(1, 5))
+def test_a_kill_between_any_two_writes_of_a_repair_loses_nothing(filled, records, step, monkeypatch):
+    """A repair syncs four times: the lines set aside, their folder, the new file, its folder."""
     lines = lines_of(filled)
     file_of(filled).write_bytes(b"".join([b"damaged\n", *lines[1:]]) + b"torn")
     really, synced = os.fsync, []
@@ -506,31 +451,18 @@ def test_a_kill_between_any_two_writes_to_the_disk_loses_nothing(filled, records
         if len(synced) == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def put(_):
-        warnings.simplefilter("ignore")
+    def repair(_):
         monkeypatch.setattr("os.fsync", sync_or_die)
-        filled.put(records[0])
+        filled.repair()
 
-    assert ended(in_child(put))[0] == -signal.SIGKILL
+    assert ended(in_child(repair))[0] == -signal.SIGKILL
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert Store(filled.root).missing([r.experiment for r in records[1:]]) == []
+        filled.repair()
         filled.put(records[0])
     assert_sound(filled, records)
     assert {b"damaged\n", b"torn\n"} <= set(aside_of(filled).read_bytes().splitlines(keepends=True))
-
-
-def test_who_has_the_file_open_keeps_it_whole(filled, records):
-    lines = lines_of(filled)
-    before = b"".join([lines[0], b"damaged\n", *lines[2:]])
-    file_of(filled).write_bytes(before)
-    with file_of(filled).open("rb") as reader:
-        with pytest.warns(UserWarning, match="line 2 is set aside"):
-            assert Store(filled.root).get(records[1].experiment) is None
-        assert reader.read() == before
-
-
-# Disks that are full or read-only, and clocks
 
 
 def test_a_full_disk_leaves_the_store_as_it_was(filled, records, make_experiment):
@@ -565,20 +497,6 @@ def test_a_record_that_does_not_reach_the_disk_is_taken_back(filled, records, ma
     assert_sound(filled, [*records, added])
 
 
-def test_damage_on_a_full_disk_is_ignored_and_said_so(filled, records, make_experiment, monkeypatch):
-    lines = lines_of(filled)
-    file_of(filled).write_bytes(b"".join([lines[0], b"damaged\n", *lines[2:]]))
-    with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
-        with pytest.warns(UserWarning, match=r"line 2 is ignored, but could not be set aside \(No space left"):
-            assert filled.get(records[1].experiment) is None
-    assert filled.get(records[2].experiment) == records[2]
-    assert sorted(p.name for p in filled.root.iterdir() if p.stat().st_size) == ["records.jsonl"]
-    with pytest.warns(UserWarning, match="line 2 is set aside"):
-        Store(filled.root).put(records[1])
-    assert_sound(filled, records)
-
-
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
 def test_a_read_only_store_can_be_read(filled, records, make_experiment, monkeypatch, code):
     forbid_writing(monkeypatch, code)
@@ -593,22 +511,6 @@ def test_a_read_only_store_can_be_read(filled, records, make_experiment, monkeyp
     assert store.check().sound
 
 
-def test_damage_in_a_read_only_store_is_ignored_and_said_so(filled, records, monkeypatch):
-    lines = lines_of(filled)
-    lines[1] = b"damaged\n"
-    lines[3] = seal(records[3].key, b'{"format":3}')
-    file_of(filled).write_bytes(b"".join(lines))
-    forbid_writing(monkeypatch)
-    store = Store(filled.root)
-    with pytest.warns(UserWarning, match=r"could not be set aside \(Read-only file system\)") as caught:
-        assert store.missing([r.experiment for r in records]) == [records[1].experiment, records[3].experiment]
-    said = " ".join(str(w.message) for w in caught)
-    assert "line 2 is ignored" in said
-    assert "line 4 is ignored" in said
-    assert [store.get(r.experiment) for r in records] == [records[0], None, records[2], None, records[4]]
-    assert file_of(filled).read_bytes() == b"".join(lines)
-
-
 def test_a_store_that_cannot_be_written_says_so_before_any_training(make_experiment, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setattr("tinynet_core.study.sweep.execute", None)
@@ -616,25 +518,6 @@ def test_a_store_that_cannot_be_written_says_so_before_any_training(make_experim
         with pytest.raises(StoreError, match=f"store {root} cannot be written"):
             run(make_experiment(), Store(root))
     assert (tmp_path / "file").read_text(encoding="utf-8") == ""
-
-
-def test_the_clock_plays_no_part(filled, records, make_experiment, monkeypatch):
-    """Files from the future, a clock set back by years, and files from the distant past."""
-    reader = Store(filled.root)
-    assert len(reader.frame()) == 5
-    os.utime(file_of(filled), (4e9, 4e9))
-    for name, value in (("time", 1.0), ("time_ns", 10**9)):
-        monkeypatch.setattr(time, name, lambda value=value: value)
-    added = [make_record(make_experiment(seed=seed)) for seed in (5, 6)]
-    filled.put(added[0])
-    assert reader.get(added[0].experiment) == added[0]
-    os.utime(file_of(filled), (0, 0))
-    Store(filled.root).put(added[1])
-    assert reader.missing([r.experiment for r in added]) == []
-    assert_sound(reader, [*records, *added])
-
-
-# Export and the shell
 
 
 @pytest.fixture
@@ -648,7 +531,7 @@ def varied(filled, make_experiment):
 def test_an_exported_table_is_the_table(varied, tmp_path):
     frame = varied.frame()
     for name in ("table.csv", "table.parquet"):
-        done = CliRunner().invoke(commands, ["export", str(varied.root), str(tmp_path / name)])
+        done = command("export", varied.root, str(tmp_path / name))
         assert (done.exit_code, done.output) == (0, f"6 records written to {tmp_path / name}\n")
     from_parquet = pd.read_parquet(tmp_path / "table.parquet")
     pd.testing.assert_frame_equal(from_parquet, frame, check_dtype=False, check_exact=True)
@@ -671,9 +554,9 @@ def test_an_empty_store_gives_a_table_with_headings(make_experiment, tmp_path):
     store = Store(tmp_path)
     store.check_writable()
     for name in ("t.csv", "t.parquet"):
-        assert CliRunner().invoke(commands, ["export", str(tmp_path), str(tmp_path / name)]).exit_code == 0
+        assert command("export", tmp_path, str(tmp_path / name)).exit_code == 0
     assert list(pd.read_csv(tmp_path / "t.csv")) == list(pd.read_parquet(tmp_path / "t.parquet")) == list(COLUMNS)
-    assert "0 records" in CliRunner().invoke(commands, ["check", str(tmp_path)]).output
+    assert "0 records" in command("check", tmp_path).output
 
 
 @pytest.mark.parametrize(
@@ -687,24 +570,24 @@ def test_an_empty_store_gives_a_table_with_headings(make_experiment, tmp_path):
 )
 def test_a_bad_export_file_is_refused_by_name(filled, tmp_path, name, message):
     (tmp_path / "folder.csv").mkdir()
-    done = CliRunner().invoke(commands, ["export", str(filled.root), str(tmp_path / name)])
-    assert done.exit_code == 2
-    assert message in done.output
-    assert str(tmp_path / name) in done.output
-    assert len(done.output.splitlines()) == 1
+    done = command("export", filled.root, str(tmp_path / name))
+    assert isinstance(done.exception, UserError)
+    assert message in str(done.exception)
+    assert str(tmp_path / name) in str(done.exception)
 
 
 @pytest.mark.parametrize("command", ["check", "list", "export"])
 def test_a_folder_that_is_no_store_is_refused(tmp_path, command):
     rest = [str(tmp_path / "table.csv")] if command == "export" else []
     for folder in (tmp_path, tmp_path / "none"):
-        done = CliRunner().invoke(commands, [command, str(folder), *rest])
-        assert (done.exit_code, done.output) == (2, f"error: {folder} is no store: it has no records.jsonl\n")
+        done = CliRunner().invoke(tinynet, ["store", command, str(folder), *rest])
+        assert isinstance(done.exception, UserError)
+        assert str(done.exception) == f"{folder} is no store: it has no records.jsonl"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_check_of_a_sound_store(varied):
-    done = CliRunner().invoke(commands, ["check", str(varied.root)])
+    done = command("check", varied.root)
     assert done.exit_code == 0
     assert done.output.splitlines() == [
         f"6 records in {varied.root}: 5 done, 1 failed",
@@ -718,7 +601,7 @@ def test_check_names_what_is_damaged_and_changes_nothing(varied, records):
     lines[3] = seal(records[0].key, unseal(lines[3])[1])
     file_of(varied).write_bytes(b"".join(lines) + b"torn")
     before = {p.name: p.read_bytes() for p in varied.root.iterdir()}
-    done = CliRunner().invoke(commands, ["check", str(varied.root)])
+    done = command("check", varied.root)
     assert done.exit_code == 1
     for part in (
         "4 records in",
@@ -727,27 +610,14 @@ def test_check_names_what_is_damaged_and_changes_nothing(varied, records):
         "line 2: its checksum does not match its content",
         f"line 4: its key {records[0].key[:12]} is not the key of its experiment, {records[3].key[:12]}",
         "the last line is unfinished, 4 bytes",
-        "What to do: run the sweep again",
+        f"What to do: tinynet store repair {varied.root}",
     ):
         assert part in done.output
     assert {p.name: p.read_bytes() for p in varied.root.iterdir()} == before
 
 
-def test_check_after_the_damage_was_set_aside(filled, records):
-    lines = lines_of(filled)
-    file_of(filled).write_bytes(b"".join([b"damaged\n", *lines[1:]]) + b"torn")
-    with pytest.warns(UserWarning, match="line 1 is set aside|an unfinished line of 4 bytes") as caught:
-        filled.put(records[0])
-    assert len(caught) == 2
-    done = CliRunner().invoke(commands, ["check", str(filled.root)])
-    assert done.exit_code == 0
-    assert "5 records in" in done.output
-    assert "0 damaged, 2 set aside before" in done.output
-    assert "may be deleted" in done.output
-
-
 def test_list_has_a_line_for_every_record(varied, records):
-    done = CliRunner().invoke(commands, ["list", str(varied.root)])
+    done = command("list", varied.root)
     assert done.exit_code == 0
     heading, *rows = done.output.splitlines()
     assert heading.split() == [

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from tinynet_core import Store, StoreError, UserError, run, sweep
-from tinynet_core.resources import Resources
-from tinynet_core.study.executors import ExecutorError, local
-from tinynet_core.study.executors.attempt import NoRecord, attempt, claim
-from tinynet_core.study.executors.stopping import StopSignals
+from tinynet_core.machine import Resources
+from tinynet_core.study import local
 from tinynet_core.study.record import execute
 from tinynet_core.study.sweep import SweepError, SweepStopped
+from tinynet_core.study.task import claim
+from tinynet_core.study.worker import ExecutorError, NoRecord, attempt, noting
 
 EPOCHS, STEPS = 3, 9  # of the experiments below, and in each epoch with its one batch of the evaluation
 
@@ -392,9 +392,9 @@ def test_a_signal_stops_a_run_in_this_process(make, training, tmp_path):
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_a_second_signal_ends_at_once(number, raised):
-    with StopSignals() as stop:
+    with noting(signal.SIGINT, signal.SIGTERM) as received:
         signal.raise_signal(number)
-        assert stop.received == number
+        assert received == [number]
         with pytest.raises(raised) as caught:
             signal.raise_signal(number)
     assert getattr(caught.value, "code", 143) == 143
@@ -403,9 +403,9 @@ def test_a_second_signal_ends_at_once(number, raised):
 def test_ignored_signals_stay_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with StopSignals() as stop:
+        with noting(signal.SIGINT) as received:
             signal.raise_signal(signal.SIGINT)
-            assert stop.received is None
+            assert received == []
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

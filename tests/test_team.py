@@ -1,6 +1,7 @@
-"""One training over two processes on the CPU (gloo), started by accelerate's launcher, beside one process."""
+"""One training over two processes on the CPU (gloo), beside one process."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,29 +22,30 @@ LAUNCH += ["--num_machines", "1", "--num_cpu_threads_per_process", "1", "--main_
 LAUNCH += ["--mixed_precision", "bf16", "--dynamo_backend", "no"]  # which the recipe overrules
 
 
-def trained(out, frozen, seed, together, *steps):
-    """The last checkpoint of ``ddp.py``, by one process or by two together."""
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(HERE.parent)}
-    arguments = [str(HERE / "ddp.py"), str(out), str(int(frozen)), str(seed), *map(str, steps)]
-    command = [*(LAUNCH if together else [sys.executable]), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    return checkpoint.load(out, loop.TRAINING_VERSION)
-
-
-def test_with_frozen_batch_norm_two_processes_are_one(tmp_path):
-    """Same global batch, same augmentation: weights, averages and losses agree to 1e-5, gradients to 3e-5."""
-    alone, together = (trained(tmp_path / f"{t}.pt", True, 0, t) for t in (False, True))
-    start = alone["optimizer"]["state"]
-    assert any(state["momentum_buffer"].abs().max() > 1e-2 for state in start.values())  # there were gradients
-    for part in ("model", "ema"):
-        for name, value in alone[part].items():
-            torch.testing.assert_close(together[part][name], value, atol=1e-5, rtol=1e-5)
-    for p, state in start.items():
-        ours = together["optimizer"]["state"][p]["momentum_buffer"]
-        torch.testing.assert_close(ours, state["momentum_buffer"], atol=3e-5, rtol=1e-4)
-    for a, b in zip(alone["curve"], together["curve"], strict=True):
-        assert b == pytest.approx(a, abs=1e-5)
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The last checkpoints of ``ddp.py`` by name, trained by two processes with the variables that launchers set."""
+    folder = tmp_path_factory.mktemp("together")
+    (folder / "cut.pt").write_bytes(b"damaged")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    common |= {"ACCELERATE_MIXED_PRECISION": "bf16", "PYTHONPATH": os.pathsep.join(sys.path)}  # the recipe overrules it
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(HERE / "ddp.py"), str(folder)],
+            env=os.environ | common | {"RANK": rank, "LOCAL_RANK": rank},
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        for rank in ("0", "1")
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert (folder / "cut.damaged").read_bytes() == b"damaged"
+    names = ("frozen", "whole", "half", "cut")
+    return {name: checkpoint.load(folder / f"{name}.pt", loop.TRAINING_VERSION) for name in names}
 
 
 @pytest.fixture
@@ -54,18 +56,28 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def test_with_batch_norm_the_accuracy_is_within_the_seed_spread_and_a_stop_changes_nothing(tmp_path, one_thread):
+def test_with_frozen_batch_norm_two_processes_are_one(together, one_thread, tmp_path):
+    """Same global batch, same augmentation: weights, averages and losses agree to 1e-5, gradients to 3e-5."""
+    ddp.train(tmp_path / "alone.pt", True, 0)
+    alone, both = checkpoint.load(tmp_path / "alone.pt", loop.TRAINING_VERSION), together["frozen"]
+    start = alone["optimizer"]["state"]
+    assert any(state["momentum_buffer"].abs().max() > 1e-2 for state in start.values())  # there were gradients
+    for part in ("model", "ema"):
+        for name, value in alone[part].items():
+            torch.testing.assert_close(both[part][name], value, atol=1e-5, rtol=1e-5)
+    for p, state in start.items():
+        ours = both["optimizer"]["state"][p]["momentum_buffer"]
+        torch.testing.assert_close(ours, state["momentum_buffer"], atol=3e-5, rtol=1e-4)
+    for a, b in zip(alone["curve"], both["curve"], strict=True):
+        assert b == pytest.approx(a, abs=1e-5)
+
+
+def test_with_batch_norm_the_accuracy_is_within_the_seed_spread_and_a_stop_changes_nothing(together, one_thread):
     alone = [ddp.train(None, False, seed).curve[-1]["raw_top1"] for seed in range(3)]
-    whole = trained(tmp_path / "whole.pt", False, 0, True)
-    together = whole["curve"][-1]["raw_top1"]
+    whole, half, resumed = (together[name] for name in ("whole", "half", "cut"))
     assert min(alone) > 0.4  # it learns: a quarter is chance
-    assert abs(together - np.mean(alone)) < 3 * np.std(alone, ddof=1)
-    cut = tmp_path / "cut.pt"
-    cut.write_bytes(b"damaged")
-    half = trained(cut, False, 0, True, 48)
+    assert abs(whole["curve"][-1]["raw_top1"] - np.mean(alone)) < 3 * np.std(alone, ddof=1)
     assert (half["epoch"], half["step"]) == (1, 16)
-    assert (tmp_path / "cut.damaged").read_bytes() == b"damaged"
-    resumed = trained(cut, False, 0, True)
     assert resumed["curve"] == whole["curve"]
     assert all(torch.equal(resumed[part][k], v) for part in ("model", "ema") for k, v in whole[part].items())
 

@@ -8,8 +8,7 @@ from tiny_preset import TINY
 
 from tinynet_core import Store, Study
 from tinynet_core.cli import tinynet
-from tinynet_core.study.pages import series
-from tinynet_core.study.plan import stages
+from tinynet_core.study.pages import series, stages
 from tinynet_core.study.record import Record, failed, provenance
 
 
@@ -66,14 +65,13 @@ def test_a_plan_tells_the_time_from_records(preset, tmp_path):
     assert "from 5 finished records on" in plan
 
 
-def test_a_plan_has_a_table_for_each_data_set(preset, tmp_path):
+def test_a_plan_lists_trainings_on_every_data_set(preset, tmp_path):
     content = yaml.safe_load(Path(preset).read_text(encoding="utf-8"))
     content["closeup"] = {"base": content["base"], "dataset": {**content["dataset"], "seed": 1}}
     Path(preset).write_text(yaml.safe_dump(content), encoding="utf-8")
     pages = ["--page", "fig4", "--page", "ema"]
     plan = run("sweep", preset, "--store", str(tmp_path / "store"), "--dry-run", *pages).output
-    assert plan.count("2 models,") == 1
-    assert plan.count("3 models,") == 1
+    assert "5 models," in plan
     assert "Not listed: what follows from the formula" in plan
     later = run("sweep", preset, "--store", str(tmp_path / "store"), "--dry-run", "--page", "table4").output
     assert "Then, not in the time: latency of 4 networks" in later
@@ -125,8 +123,7 @@ def test_failed_runs_are_named_until_they_are_tried_again(preset, tmp_path):
     assert "1 models trained, 0 of them failed" in result.output
     assert "1 of the 2 records are failed runs; --retry-failed trains them again" in result.output
     assert f"{first.key[:12]} efficientnet_b0" in result.output
-    with pytest.warns(UserWarning, match="a failed run, to be tried again"):
-        result = run("sweep", preset, "--store", str(store.root), "--limit", "1", "--retry-failed")
+    result = run("sweep", preset, "--store", str(store.root), "--limit", "1", "--retry-failed")
     assert "failed runs" not in result.output
     assert Store(store.root).get(first).done
     assert Store(store.root).check().set_aside == 1

@@ -19,12 +19,23 @@ from scipy.special import expit, logit
 from tinynet_book.measure.latency_run import LatencyRun
 from tinynet_core import Store, UserError, run
 from tinynet_core.cli import main, tinynet
-from tinynet_core.study import agreement
 from tinynet_core.study import verify as verification
-from tinynet_core.study.agreement import LEVEL, LOSS_TOLERANCE, PARTING, contradiction, held_to, pooled_spread, reach
+from tinynet_core.study.commands import verification_text
 from tinynet_core.study.record import execute
-from tinynet_core.study.verify import choose, compare, finished_trainings, first_difference, verify
-from tinynet_core.verify_command import verification_text
+from tinynet_core.study.verify import (
+    LEVEL,
+    LOSS_TOLERANCE,
+    PARTING,
+    choose,
+    compare,
+    contradiction,
+    finished_trainings,
+    first_difference,
+    held_to,
+    pooled_spread,
+    reach,
+    verify,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE = "cpu (a processor of another make)"
@@ -159,14 +170,13 @@ def test_the_curve_comes_before_the_metrics(records):
 def test_another_kind_of_machine_may_give_other_bits(records, filled, in_this_process, provenance):
     foreign = [changed(r, provenance, raw_loss=1.0 + i) for i, r in enumerate(records)]
     found = verify(filled(foreign), 3)
-    assert [str(c) for c in found.checks] == ["agrees"] * 3
-    assert found.agreeing(strict=True) == 3
+    assert [str(c) for c in found] == ["agrees"] * 3
 
 
 def test_a_patch_of_pythons_version_is_the_same_kind_of_machine(records, filled, in_this_process):
     minor = ".".join(records[0].provenance["python"].split(".")[:2])
     found = verify(filled([changed(r, {"python": f"{minor}.99"}, raw_loss=1.0) for r in records]), 1)
-    assert found.checks[0].verdict == "agrees, with other bits"
+    assert found[0].verdict == "agrees, with other bits"
 
 
 def test_the_spread_pools_groups_that_differ_only_in_seed(records, make_experiment, trained):
@@ -208,7 +218,7 @@ def test_a_run_that_fails_now_differs(records, filled, in_this_process, monkeypa
     lost = records[0].model_copy(update={"status": "failed", "reason": "diverged", "metrics": {}, "curve": []})
     monkeypatch.setattr(verification, "sweep", lambda *_: [lost])
     found = verify(filled(records[:1]), 1)
-    assert str(found.checks[0]) == "differs: training failed now, diverged"
+    assert str(found[0]) == "differs: training failed now, diverged"
     assert "differs" in verification_text(found)
 
 
@@ -268,24 +278,6 @@ def test_a_signal_in_the_midst_of_training_leaves_nothing_behind(
     assert caught.value.exit_status == 130
     assert list(scratch.iterdir()) == []
     assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == before
-
-
-def test_sigterm_outside_of_a_sweep_leaves_nothing_behind_either(records, filled, monkeypatch, scratch):
-    monkeypatch.setattr(verification, "sweep", lambda *_: signal.raise_signal(signal.SIGTERM))
-    handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(UserError, match="stopped by SIGTERM") as caught:
-        verify(filled(records), 1)
-    assert caught.value.exit_status == 143
-    assert list(scratch.iterdir()) == []
-    assert signal.getsignal(signal.SIGTERM) == handler
-
-
-def test_sigint_while_a_record_is_compared_ends_it_like_one_in_training(records, filled, in_this_process, monkeypatch):
-    monkeypatch.setattr(agreement, "_with_other_last_bits", lambda *_: signal.raise_signal(signal.SIGINT))
-    store = filled([changed(records[0], train_loss=1.5)])
-    with pytest.raises(UserError, match="stopped by SIGINT: nothing was verified") as caught:
-        verify(store, 1)
-    assert caught.value.exit_status == 130
 
 
 def test_an_unknown_preset_is_named(tmp_path):
@@ -374,7 +366,7 @@ def published():
 
 
 def end(record, now, finished):
-    return all(held.holds for held in agreement._end(record, now, finished))
+    return all(held.holds for held in verification._end(record, now, finished))
 
 
 def test_the_ends_of_the_published_records_are_alike(published):
@@ -392,8 +384,8 @@ def test_three_points_at_the_end_of_a_published_record_fail_wherever_trainings_p
     """
     high = [r for r in published if r.metrics["top1"] >= 0.9 and r.metrics["raw_top1"] + 0.03 * sign <= 1]
     high = [r for r in high if r.metrics["top1"] + 0.03 * sign <= 1]
-    counts = Counter(agreement._recipe(r) for r in published)
-    high = [r for r in high if counts[agreement._recipe(r)] >= 20]
+    counts = Counter(verification._recipe(r) for r in published)
+    high = [r for r in high if counts[verification._recipe(r)] >= 20]
     assert len(high) > 80
     for record in high:
         names = ("ema_top1", "raw_top1") if both else ("ema_top1",)
@@ -409,8 +401,8 @@ def test_the_epoch_in_which_trainings_part_is_judged_by_how_far_the_last_bit_goe
 
     def held(apart):
         rows = [now.curve[1] | {"train_loss": loss * (1 + x / PARTING)} for x in (apart / 2, -apart / 2)]
-        monkeypatch.setattr(agreement, "_with_other_last_bits", lambda record, epoch: rows[: 2 * (epoch == 2)])
-        return agreement._start(off, now)
+        monkeypatch.setattr(verification, "_with_other_last_bits", lambda record, epoch: rows[: 2 * (epoch == 2)])
+        return verification._start(off, now)
 
     for apart, holds in ((1e-6, False), (0.009, False), (0.011, True)):
         found = held(apart)
@@ -422,7 +414,7 @@ def test_the_epoch_in_which_trainings_part_is_judged_by_how_far_the_last_bit_goe
 def test_trainings_from_other_last_bits_are_near_and_not_the_same(foreign, trained):
     now = trained(foreign[0].experiment)
     before = torch.get_num_threads()
-    rows = agreement._with_other_last_bits(now, 2)
+    rows = verification._with_other_last_bits(now, 2)
     losses = [row["train_loss"] for row in (*rows, now.curve[1])]
     assert len(set(losses)) == 3
     assert max(losses) / min(losses) - 1 < LOSS_TOLERANCE
@@ -449,7 +441,7 @@ def test_the_end_is_held_to_the_changes_of_other_trainings_by_hand(foreign):
     sd = max(statistics.stdev(changes), 1 / (4 * math.sqrt(IMAGES)))
     most = 31.59905 * sd * math.sqrt(1 + 1 / 3)
     middle = angle[0][0] + statistics.fmean(changes)
-    held = agreement._end(foreign[0], foreign[0], foreign)[1]
+    held = verification._end(foreign[0], foreign[0], foreign)[1]
     wanted = [math.sin(min(max(x, 0), math.pi / 2)) ** 2 for x in (middle - most, middle + most)]
     assert [held.low, held.high] == pytest.approx(wanted)
     assert LEVEL == 0.9995
@@ -469,6 +461,6 @@ def test_numbers_that_contradict_each_other_are_told_without_training(
 ):
     forged = changed(records[0], **curve)
     forged = forged.model_copy(update={"metrics": forged.metrics | metrics})
-    (check,) = verify(filled([forged]), 1).checks
+    (check,) = verify(filled([forged]), 1)
     assert re.fullmatch(f"differs: {message}", str(check))
     assert in_this_process == []

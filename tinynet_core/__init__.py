@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tinynet_core.data import CocoDataset, GlyphDataset, ImageNetDataset, SceneDataset, load_glyphs, load_images
-    from tinynet_core.errors import UserError
+    from tinynet_core.files import UserError
+    from tinynet_core.machine import Resources
     from tinynet_core.networks import network
     from tinynet_core.networks.traced import traced
-    from tinynet_core.resources import Resources
     from tinynet_core.scaling.formula import ExtrapolationWarning, TinyFormula
     from tinynet_core.scaling.frontier import frontier
     from tinynet_core.scaling.sample import sample_scales, sample_scales_at
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from tinynet_core.scaling.solve import UnreachableBudget
     from tinynet_core.study.classify import Experiment
     from tinynet_core.study.detect import Detection
-    from tinynet_core.study.pages import series
-    from tinynet_core.study.plan import repeated
+    from tinynet_core.study.pages import repeated, series
     from tinynet_core.study.presets import Preset, load_preset
     from tinynet_core.study.record import Record
     from tinynet_core.study.store import Store, StoreError
@@ -32,10 +31,10 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "data": ("CocoDataset", "GlyphDataset", "ImageNetDataset", "SceneDataset", "load_glyphs", "load_images"),
-    "errors": ("UserError",),
+    "files": ("UserError",),
     "networks": ("network",),
     "networks.traced": ("traced",),
-    "resources": ("Resources",),
+    "machine": ("Resources",),
     "scaling.formula": ("ExtrapolationWarning", "TinyFormula"),
     "scaling.frontier": ("frontier",),
     "scaling.sample": ("sample_scales", "sample_scales_at"),
@@ -45,8 +44,7 @@ _NAMES = {
     "scaling.solve": ("UnreachableBudget",),
     "study.classify": ("Experiment",),
     "study.detect": ("Detection",),
-    "study.pages": ("series",),
-    "study.plan": ("repeated",),
+    "study.pages": ("repeated", "series"),
     "study.presets": ("Preset", "load_preset"),
     "study.record": ("Record",),
     "study.store": ("Store", "StoreError"),

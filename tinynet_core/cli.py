@@ -12,12 +12,10 @@ from typing import cast
 import click
 from pydantic import ValidationError
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 from tinynet_core.networks import SCALABLE, Network, network
 from tinynet_core.scaling.scale import Scale
-from tinynet_core.store_commands import store
-from tinynet_core.train_commands import store_option, sweep_command, train_command
-from tinynet_core.verify_command import verify_command
+from tinynet_core.study.commands import store_group, store_option, sweep_command, train_command, verify_command
 
 SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
@@ -187,7 +185,7 @@ def export(name: str, file: Path, r, d, w, head, classes: int, weights: str | No
 tinynet.add_command(sweep_command)
 tinynet.add_command(train_command)
 tinynet.add_command(verify_command)
-tinynet.add_command(store)
+tinynet.add_command(store_group)
 for _entry in entry_points(group="tinynet_core.commands"):  # of other packages, such as the book's
     tinynet.add_command(_entry.load())
 

@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 from tinynet_core.networks import Network
 
 TOLERANCE = 1e-4

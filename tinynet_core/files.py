@@ -1,17 +1,50 @@
-"""Tables and pages written to a file for other programs, whole or not at all; tables as CSV or Parquet."""
+"""Files written whole or not at all, tables as CSV or Parquet, and the mistakes that a user can mend."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
 
-import pandas as pd
-
-from tinynet_core.errors import UserError
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUFFIXES = (".csv", ".parquet")
+
+
+class UserError(Exception):
+    """A mistake that a user can mend; the message names the file or key, what was given and what is allowed."""
+
+    exit_status = 2
+    """Of a command that ends with this error."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython shows this instead of the stack
+        return [f"{type(self).__name__}: {self}"]
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the name ``path``, on disk, once the block is left without an error."""
+    scratch = path.with_suffix(f".{uuid4().hex}.tmp")
+    try:
+        with scratch.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        sync_folder(path.parent)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in ``folder`` are on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_target(path: Path) -> None:
@@ -24,14 +57,14 @@ def check_target(path: Path) -> None:
         raise UserError(f"export file {path}: there is no folder {path.parent}")
 
 
-def write_table(frame: pd.DataFrame, path: Path) -> None:
+def write_table(frame: "pd.DataFrame", path: Path) -> None:
     """Write ``frame`` without its index to ``path``, in the format of its suffix; a file that is there is replaced.
 
     Numbers are not rounded: ``pandas.read_csv(path, float_precision="round_trip")`` gives them back, bit by bit.
     Raises ``UserError`` for another suffix and for a path that cannot be written.
     """
     check_target(path)
-    with _whole(path) as file:
+    with _exported(path) as file:
         if path.suffix == ".csv":
             frame.to_csv(file, index=False)
         else:
@@ -39,25 +72,15 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write ``text`` to ``path`` in UTF-8; a file that is there is replaced.
-
-    Raises ``UserError`` for a path that cannot be written.
-    """
-    with _whole(path) as file:
+    """Write ``text`` to ``path`` in UTF-8; ``UserError`` for a path that cannot be written."""
+    with _exported(path) as file:
         file.write(text.encode())
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that takes the name ``path`` once the block is left without an error."""
-    scratch = path.with_suffix(f".{uuid4().hex}.tmp")
+def _exported(path: Path) -> Iterator[BinaryIO]:
     try:
-        with scratch.open("wb") as file:
+        with whole(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
     except OSError as error:
         raise UserError(f"export file {path} cannot be written: {error.strerror or error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)

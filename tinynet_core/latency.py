@@ -17,8 +17,8 @@ import torch
 from scipy.stats import binom, bootstrap
 from torch import Tensor, nn
 
-from tinynet_core.errors import UserError
 from tinynet_core.export import Buildable, build_module, open_session, write_onnx
+from tinynet_core.files import UserError
 
 Run = Callable[[], float]
 """Runs a network once for one image and returns the milliseconds that it took."""

@@ -1,15 +1,11 @@
-"""What the ``tinynet`` command prints: architecture, costs, shrinking and plans, as text and as JSON."""
+"""What the ``tinynet`` command prints: architecture, costs, shrinking, as text and as JSON."""
 
 import json
 from dataclasses import asdict
 
-from tqdm import tqdm
-
 from tinynet_core.networks.complexity import CostedRow
 from tinynet_core.networks.traced import Specification
 from tinynet_core.scaling.shrink import Shrunk
-from tinynet_core.study.classify import Experiment
-from tinynet_core.study.estimate import MIN_RECORDS, Rate, estimate
 
 UNITS = {"macs": "MACs", "params": "parameters", "peak_activations": "peak activations", "latency_ms": "ms of latency"}
 
@@ -75,34 +71,3 @@ def shrunk_json(result: Shrunk, source: str, head: str | None, classes: int) -> 
         },
         indent=1,
     )
-
-
-def plan_table(todo: list[Experiment], rate: Rate | None, workers: int) -> str:
-    """What a sweep would train, one line a model, with the time of each and of all where ``rate`` is known."""
-    lines = [f"{'key':<14}{'network':<18}{'r':>7}{'d':>7}{'w':>7}{'seed':>6}{'px':>6}{'MACs':>10}{'params':>10}"]
-    lines[0] += f"{'time':>9}" if rate else ""
-    for e in todo:
-        scale, cost = e.spec().scale, e.cost()
-        multipliers = "".join(f"{x:>7.3f}" for x in (scale.r, scale.d, scale.w)) if scale else " " * 21
-        lines.append(
-            f"{e.key[:12]:<14}{e.network:<18}{multipliers}{e.seed:>6}{cost['resolution']:>6}"
-            f"{cost['macs'] / 1e6:>9.2f}M{cost['params'] / 1e6:>9.3f}M"
-            + (f"{_interval(rate.seconds(e)):>13}" if rate else "")
-        )
-    macs = sum(e.work for e in todo)
-    lines.append(f"{len(todo)} models, {macs:.3g} multiply-adds of forward passes. {_time(todo, rate, workers)}")
-    return "\n".join(lines)
-
-
-def _time(todo: list[Experiment], rate: Rate | None, workers: int) -> str:
-    if rate is None:
-        return f"No time is estimated: that takes {MIN_RECORDS} finished records of such trainings on this machine."
-    total = estimate(todo, rate, workers)
-    return (
-        f"Estimated time on this machine, {workers} at a time: {_interval(total.seconds)} "
-        f"({_interval(total.low)} to {_interval(total.high)}), from {total.source}."
-    )
-
-
-def _interval(seconds: float) -> str:
-    return tqdm.format_interval(round(seconds))

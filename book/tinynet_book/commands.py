@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tinynet_core.train_commands import store_option
+from tinynet_core.study.commands import store_option
 
 
 @click.command()
@@ -45,7 +45,7 @@ def book(preset: str, store: str, build: Path | None, pdf: bool, archive: Path |
 def claims(preset: str, store: str, form: str) -> None:
     """The paper's claims, what was measured for them, and whether the two agree."""
     from tinynet_book.paper.claims import ledger
-    from tinynet_core.study.staleness import outdated
+    from tinynet_core.study.record import outdated
     from tinynet_core.study.study import Study
 
     kept = Study(preset, store).store

@@ -2,7 +2,7 @@
 
 import ast
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 from tinynet_core.study.study import Study
 
 FIGURE_DATA = "application/vnd.tinynet.figure-data+csv"

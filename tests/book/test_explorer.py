@@ -5,6 +5,8 @@ import json
 import pandas as pd
 import pytest
 
+from tinynet_core.study.series import shrunk
+
 READ = "JSON.parse(document.getElementById('data').textContent)"
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -81,7 +83,7 @@ def test_the_numbers_are_those_of_the_package(open_page, site, study):
     mean, std = sample.formula.predict([c], return_std=True)
     assert shown(view)["r"] == f"{mean[0, 0]:.3f}"
     assert shown(view)["d_band"] == f"{mean[0, 1] - 1.96 * std[0, 1]:.2f} to {mean[0, 1] + 1.96 * std[0, 1]:.2f}"
-    experiment = study.sampled.preset.experiment(study.sampled.preset.shrunk(c, "formula", sample.formula))
+    experiment = shrunk(study.sampled.preset, c, "formula", sample.formula)
     assert f"{experiment.cost()['macs']:,}" in shown(view)["columns"][0]
     kept = {key[:12] for key in sample.models.key[sample.models.frontier]}
     assert {m["key"] for m in data["models"] if m["group"].startswith("frontier")} == kept

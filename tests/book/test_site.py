@@ -10,9 +10,8 @@ import pytest
 
 from tinynet_book.paper.claims import claims, ledger
 from tinynet_book.paper.questions import questions
-from tinynet_core.study.pages import page_of
-from tinynet_core.study.plan import stages
-from tinynet_core.study.plan import stale as stale_of
+from tinynet_core.study.pages import page_of, stages
+from tinynet_core.study.pages import stale as stale_of
 from tinynet_core.study.presets import project_root
 
 ROOT = project_root()

@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 
 from tinynet_book.paper import rows
 from tinynet_book.paper.claims import claims, ledger
-from tinynet_core.study.plan import behind
+from tinynet_core.study.pages import behind
 
 
 @pytest.fixture(scope="module")

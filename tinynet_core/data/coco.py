@@ -23,7 +23,7 @@ from tinynet_core.data.cache import cache_root, cached, content_hash, read_array
 from tinynet_core.data.imagefolder import JpegImages, named_root
 from tinynet_core.data.scenes import COCO_LIMITS
 from tinynet_core.data.sets import BoxedImages, DetectionSet, ground_truth
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 ROOT_VARIABLE = "TINYNET_COCO"
 FOLDERS = {"train": "train2017", "val": "val2017"}

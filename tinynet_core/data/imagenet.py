@@ -35,7 +35,7 @@ from tinynet_core.data.imagefolder import (
 )
 from tinynet_core.data.processes import in_processes
 from tinynet_core.data.sets import ImageSet
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 _FORMAT = 1
 """Raise with every change of the files of a cache, or of the pixels that a configuration gives."""

@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 J = TypeVar("J")
 T = TypeVar("T")

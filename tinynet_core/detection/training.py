@@ -10,7 +10,7 @@ import torch
 from tinynet_core.data.sets import BoxedImages, DetectionSet
 from tinynet_core.detection.evaluation import average_precision
 from tinynet_core.detection.model import Detected, Detector, Targets
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 from tinynet_core.training.augment import Draws, crop_boxes, draw, resample
 from tinynet_core.training.colour import jitter, normalise
 from tinynet_core.training.loop import Loop, finish, pick_device

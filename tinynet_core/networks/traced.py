@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 from tinynet_core.networks.complexity import Complexity, CostedRow
 from tinynet_core.scaling.scale import Scale
 

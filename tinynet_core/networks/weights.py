@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tinynet_core.data.cache import cache_root
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 LIBRARIES = ("timm", "torchvision")
 # network, library, and a Hub repository for timm or the library's own name of the network for torchvision

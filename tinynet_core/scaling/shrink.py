@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 from tinynet_core.networks import SCALABLE, Head, check_scalable, network
 from tinynet_core.networks.complexity import Complexity
 from tinynet_core.networks.efficientnet import TINYNETS

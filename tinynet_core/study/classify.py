@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -11,8 +12,7 @@ from tinynet_core.data import Dataset, load_images
 from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
 from tinynet_core.networks.peers import PeerNetwork
 from tinynet_core.scaling.scale import Base, Scale
-from tinynet_core.study.claiming import claim
-from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, cost_of, weights_file
+from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, claim, cost_of, weights_file
 from tinynet_core.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -88,13 +88,30 @@ class Experiment(Task):
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Train it, and leave the averaged weights in the store."""
-        run, content_hash = self._train(device, root, should_stop, compiled)
+        from tinynet_core.training import trained_weights
+        from tinynet_core.training.engine import trained
+        from tinynet_core.training.team import team
+
+        spec, recipe, images = self.spec(), self.recipe, load_images(self.dataset)
+        run = trained(
+            lambda: spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier),
+            spec.resolution,
+            images,
+            recipe,
+            self.seed,
+            device,
+            root and checkpoint_file(root, self.key),
+            should_stop,
+            compiled,
+        )
+        if root is not None and team().leads:
+            trained_weights.save(weights_file(root, self.key), run.ema.module, self._about(images.content_hash))
         last = run.outcome.curve[-1]
         return Result(
             metrics={name: last[name if name in last else f"ema_{name}"] for name in METRICS},
             curve=run.outcome.curve,
             wall_s=run.outcome.wall_s,
-            sources={"dataset_sha256": content_hash, "compiled": compiled},
+            sources={"dataset_sha256": images.content_hash, "compiled": compiled},
         )
 
     def module(
@@ -109,13 +126,13 @@ class Experiment(Task):
         from tinynet_core.training.loop import Interrupted
 
         if root is None:
-            run, _ = self._train(device, root, should_stop, compiled)
-            return run.ema.module.cpu()
+            with TemporaryDirectory() as folder:
+                return self.module(device, Path(folder), should_stop, compiled)
         weights, state = weights_file(root, self.key), checkpoint_file(root, self.key)
         while not weights.exists():
             with claim(state) as mine:
                 if mine and not weights.exists():
-                    self._train(device, root, should_stop, compiled)
+                    self.perform(device, root, should_stop, compiled)
                     checkpoint.remove(state)
             if not mine:
                 if should_stop is not None and should_stop():
@@ -130,26 +147,3 @@ class Experiment(Task):
         from tinynet_core.training.loop import TRAINING_VERSION
 
         return {"key": self.key, "training_version": str(TRAINING_VERSION), "dataset_sha256": content_hash}
-
-    def _train(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool):
-        """The finished run, whose weights are then in the store, and the hash of the images."""
-        from tinynet_core.training import trained_weights
-        from tinynet_core.training.engine import trained
-        from tinynet_core.training.team import team
-
-        spec, recipe = self.spec(), self.recipe
-        images = load_images(self.dataset)
-        run = trained(
-            lambda: spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier),
-            spec.resolution,
-            images,
-            recipe,
-            self.seed,
-            device,
-            root and checkpoint_file(root, self.key),
-            should_stop,
-            compiled,
-        )
-        if root is not None and team().leads:
-            trained_weights.save(weights_file(root, self.key), run.ema.module, self._about(images.content_hash))
-        return run, images.content_hash

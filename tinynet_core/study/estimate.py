@@ -5,7 +5,6 @@ and a part for each multiply-add, which on 24 models of the reduced study halves
 """
 
 import heapq
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -23,9 +22,8 @@ LIBRARY_BLOCKS = 20
 class Rate:
     """A step of training takes ``seconds_per_block`` * blocks + ``seconds_per_mac`` * MACs * batch size seconds.
 
-    Blocks are those of the architecture table, stem and head layers included; the evaluation after an epoch is shared
-    out among its steps. ``spread`` is the standard deviation of measured over expected time, ``models`` the number of
-    models behind it and ``source`` where they were measured, for people.
+    ``spread`` is the standard deviation of measured over expected time, ``models`` the number of models behind it and
+    ``source`` where they were measured, for people.
     """
 
     seconds_per_block: float
@@ -35,57 +33,19 @@ class Rate:
     source: str
 
     def seconds(self, experiment: Experiment) -> float:
-        """Expected training time of ``experiment`` on one worker; one standard deviation is ``spread`` times that."""
+        """Expected training time of ``experiment`` on one worker."""
         blocks, macs = _work(experiment)
         return self.seconds_per_block * blocks + self.seconds_per_mac * macs
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Wall time of a sweep in seconds, and the times if every model were off by one ``spread`` to the same side."""
-
-    seconds: float
-    low: float
-    high: float
-    source: str
-
-
-def estimate(experiments: Sequence[Experiment], rate: Rate, workers: int) -> Estimate:
-    """Wall time of ``experiments`` on ``workers`` at ``rate``; errors of the models are taken not to cancel out."""
-    seconds = makespan([rate.seconds(e) for e in experiments], workers)
-    return Estimate(seconds, seconds / (1 + rate.spread), seconds * (1 + rate.spread), rate.source)
-
-
-def makespan(seconds: Sequence[float], workers: int) -> float:
-    """When the last of ``workers`` is done if each takes the longest job left as soon as it is free, as a sweep does.
-
-    At most 4/3 - 1/(3 workers) times the best schedule (R. L. Graham, SIAM Journal on Applied Mathematics 17, 1969).
-    """
-    jobs = [float(x) for x in seconds]
-    if not jobs:
-        raise ValueError("seconds must hold at least one job")
-    if bad := [x for x in jobs if not (math.isfinite(x) and x >= 0)]:
-        raise ValueError(f"seconds must be finite and not below 0, got {bad[0]!r}")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be a whole number above 0, got {workers!r}")
-    loads = [0.0] * min(workers, len(jobs))
-    for job in sorted(jobs, reverse=True):
-        heapq.heapreplace(loads, loads[0] + job)
-    return max(loads)
-
-
 def rate_from_records(records: Iterable[Record], like: Experiment, device: str = "auto") -> Rate | None:
-    """Fitted on finished records of this device with the data set and the batch size of ``like``.
-
-    None where there are fewer than five.
-    """
+    """Fitted on finished records of this device with the data set and batch size of ``like``; None for fewer than 5."""
     name = provenance(device)["device"]
     fit: list[tuple[Experiment, float]] = []
     for r in records:
-        e = r.experiment
         measured = r.done and r.wall_s > 0 and r.provenance.get("device") == name
-        if measured and type(e) is Experiment and _kind(e) == _kind(like):
-            fit.append((e, r.wall_s))
+        if measured and type(r.experiment) is Experiment and kind_of(r.experiment) == kind_of(like):
+            fit.append((r.experiment, r.wall_s))
     if len(fit) < MIN_RECORDS:
         return None
     design = np.array([_work(e) for e, _ in fit], dtype=float)
@@ -93,27 +53,29 @@ def rate_from_records(records: Iterable[Record], like: Experiment, device: str =
     return Rate(per_block, per_mac, spread, len(fit), f"{len(fit)} finished records on {name}")
 
 
-def by_kind(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
-    """``experiments`` in groups that can be estimated together: of one data set and one batch size."""
-    groups: dict[tuple, list[Experiment]] = {}
-    for experiment in experiments:
-        groups.setdefault(_kind(experiment), []).append(experiment)
-    return list(groups.values())
-
-
-def _kind(experiment: Experiment) -> tuple:
+def kind_of(experiment: Experiment) -> tuple:
+    """What trainings share whose times can be compared: data set and batch size."""
     return experiment.dataset, experiment.recipe.batch_size
+
+
+def makespan(seconds: Sequence[float], workers: int) -> float:
+    """When the last of ``workers`` is done if each takes the longest job left as soon as it is free, as a sweep does.
+
+    At most 4/3 - 1/(3 workers) times the best schedule (R. L. Graham, SIAM Journal on Applied Mathematics 17, 1969).
+    """
+    if workers < 1 or not len(seconds):
+        raise ValueError(f"makespan needs a job and a worker, got {len(seconds)} jobs and {workers} workers")
+    loads = [0.0] * min(workers, len(seconds))
+    for job in sorted((float(x) for x in seconds), reverse=True):
+        heapq.heapreplace(loads, loads[0] + job)
+    return max(loads)
 
 
 def _work(experiment: Experiment) -> tuple[int, int]:
     """Blocks and multiply-adds in all the forward passes of training: blocks once a step, multiply-adds per image."""
-    recipe = experiment.recipe
-    steps = recipe.epochs * (experiment.dataset.train_images // recipe.batch_size)
-    return steps * _blocks(experiment), steps * recipe.batch_size * experiment.cost()["macs"]
-
-
-def _blocks(experiment: Experiment) -> int:
-    return sum(row.row.repeats for row in experiment.spec().rows()) or LIBRARY_BLOCKS
+    blocks = sum(row.row.repeats for row in experiment.spec().rows()) or LIBRARY_BLOCKS
+    macs = experiment.steps * experiment.recipe.batch_size * experiment.cost()["macs"]
+    return experiment.steps * blocks, macs
 
 
 def _fit(design: np.ndarray, seconds: np.ndarray) -> tuple[float, float, float]:
@@ -124,8 +86,7 @@ def _fit(design: np.ndarray, seconds: np.ndarray) -> tuple[float, float, float]:
     """
     from scipy.optimize import nnls
 
-    scale = design.max(axis=0)
-    expected = seconds
+    scale, expected = design.max(axis=0), seconds
     for _ in range(20):
         coefficients = nnls(design / scale / expected[:, None], seconds / expected)[0] / scale
         expected = design @ coefficients

@@ -2,22 +2,28 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tinynet_core.data import CocoDataset, Dataset, ImageNetDataset
-from tinynet_core.errors import UserError
-from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
-from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.files import UserError
+from tinynet_core.machine import Resources
+from tinynet_core.networks import Head, Network, base_of, network
 from tinynet_core.networks.ghostnet import BASES as GHOSTNETS
-from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS_SHRUNK
 from tinynet_core.networks.resnet import NAMES as RESNETS
-from tinynet_core.resources import Resources
 from tinynet_core.scaling.sample import sample_scales, sample_scales_at
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
-from tinynet_core.scaling.shrink import Method, shrink, solve_width
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.detect import DetectionPlan
 from tinynet_core.training.recipe import Recipe
@@ -32,21 +38,28 @@ _FEWEST_KEPT = 4
 """Models on the frontier that a formula needs to be fitted with one of them left out."""
 
 
-def check_base_keys(value: Any) -> Any:
-    """Refuse a key that a ``Base`` does not have, by name."""
+def _known_keys(value: Any) -> Any:
     if isinstance(value, dict) and (unknown := set(value) - set(Base.__slots__)):
         raise ValueError(f"unknown key {min(unknown)!r}, known: {', '.join(Base.__slots__)}")
     return value
+
+
+CheckedBase = Annotated[Base, BeforeValidator(_known_keys)]
+"""A ``Base`` that refuses a key it does not have, by name."""
+Shares = Annotated[tuple[Annotated[float, Strict()], ...], Strict(False)]
+"""Numbers of which YAML makes a list."""
 
 
 class PresetError(UserError):
     """A preset that does not exist or does not validate; says which key, what it holds and what is allowed."""
 
 
-class RandomSample(BaseModel):
-    """The random candidates of Figures 1 and 3 (paper, section 4.2)."""
-
+class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class RandomSample(_Part):
+    """The random candidates of Figures 1 and 3 (paper, section 4.2)."""
 
     models: int = Field(ge=5, le=10_000)
     seed: int = Field(0, ge=0)
@@ -59,24 +72,13 @@ class RandomSample(BaseModel):
         return self.low, self.high
 
 
-class EqualCostSample(BaseModel):
+class EqualCostSample(_Part):
     """The random candidates of Figure 2, all at one cost (paper, section 3.1)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     models: int = Field(ge=3, le=10_000)
     seed: int = Field(1, ge=0)
-    c: tuple[float, ...] = Field(
-        (0.5,), min_length=1, description="MACs as fractions of the baseline's, so many at each"
-    )
+    c: Shares = Field((0.5,), min_length=1, description="MACs as fractions of the baseline's, so many at each")
     tolerance: float = Field(0.03, gt=0, lt=0.5)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tuple_of_costs(cls, content):
-        if isinstance(content, dict) and isinstance(content.get("c"), list):
-            return {**content, "c": tuple(content["c"])}
-        return content
 
     @field_validator("c")
     @classmethod
@@ -86,29 +88,23 @@ class EqualCostSample(BaseModel):
         return value
 
 
-class SecondWorld(BaseModel):
+class SecondWorld(_Part):
     """The first random candidates again on drawn data of another seed: what a study says about the next data set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     seed: int = Field(ge=0, description="of the data set; another one than the preset's")
     models: int = Field(ge=5, le=10_000, description="of the random sample")
 
 
-class Longer(BaseModel):
+class Longer(_Part):
     """The networks of one budget trained longer: whether their order is that of a short schedule alone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     times: int = Field(ge=2, le=100, description="as many epochs as the preset's recipe has, with all shares kept")
     c: float = Field(gt=0, lt=1, description="one of the preset's budgets")
     seeds: int = Field(2, ge=1, le=100)
 
 
-class Latencies(BaseModel):
+class Latencies(_Part):
     """How often the networks of Table 4 are timed (paper, section 4.3: 1,000 runs), and those of all pages."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     runs: int = Field(1000, ge=10, le=100_000)
     warmup: int = Field(20, ge=0, le=10_000)
@@ -124,11 +120,9 @@ class Closeup(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base: Base
+    base: CheckedBase
     dataset: Dataset
     recipe: Recipe | None = Field(None, description="the preset's own where left out")
-
-    _base_keys = field_validator("base", mode="before")(check_base_keys)
 
 
 class Preset(BaseModel):
@@ -138,7 +132,7 @@ class Preset(BaseModel):
 
     name: str = Field(pattern="^[a-z0-9_-]+$")
     about: str
-    base: Base
+    base: CheckedBase
     dataset: Dataset
     recipe: Recipe
     random_sample: RandomSample | None = None
@@ -147,8 +141,10 @@ class Preset(BaseModel):
         None, description="preset with the random samples and Tables 1 and 2, as ImageNet-100 is for ImageNet"
     )
     budgets: tuple[float, ...] = Field((0.5, 0.25), description="shares of the baseline's MACs to shrink to")
-    resnet_base: Base | None = Field(None, description="size of the ResNets; scaled as the baseline is where left out")
-    ghostnet_base: Base | None = Field(
+    resnet_base: CheckedBase | None = Field(
+        None, description="size of the ResNets; scaled as the baseline is where left out"
+    )
+    ghostnet_base: CheckedBase | None = Field(
         None, description="size of GhostNet-A, the others in proportion; scaled as the baseline is where left out"
     )
     resnet_recipe: Recipe | None = Field(None, description="of Table 2; the preset's own where left out")
@@ -168,8 +164,6 @@ class Preset(BaseModel):
     second_world: SecondWorld | None = None
     longer: Longer | None = None
     resources: Resources = Resources()
-
-    _base_keys = field_validator("base", "resnet_base", "ghostnet_base", mode="before")(check_base_keys)
 
     @field_validator("budgets")
     @classmethod
@@ -194,15 +188,12 @@ class Preset(BaseModel):
         if self.longer and self.longer.c not in self.budgets:
             raise ValueError(f"longer.c {self.longer.c:g} must be one of budgets, {list(self.budgets)}")
         self._check_second_world()
-        try:
-            self.experiment(Scale())
-            self.named_experiments()
-        except ValidationError as error:
-            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-        try:
-            self.close.experiment(Scale())
-        except ValidationError as error:
-            raise ValueError("closeup: " + error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        for where, preset in (("", self), ("closeup: ", self.close)):
+            try:
+                preset.experiment(Scale())
+                preset.named_experiments()
+            except ValidationError as error:
+                raise ValueError(where + error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return self
 
     def _check_second_world(self) -> None:
@@ -287,28 +278,16 @@ class Preset(BaseModel):
         if self.closeup is None:
             return self
         part = self.closeup
-        return self.model_copy(
-            update={
-                "base": part.base,
-                "dataset": part.dataset,
-                "recipe": part.recipe or self.recipe,
-                "compared_seeds": self.seeds_aside,
-                "closeup": None,
-            }
-        )
+        own = {"base": part.base, "dataset": part.dataset, "recipe": part.recipe or self.recipe}
+        return self.model_copy(update={**own, "compared_seeds": self.seeds_aside, "closeup": None})
 
     @property
     def elsewhere(self) -> "Preset":
         """This preset in its second world; raises ``PresetError`` where it has none."""
         second, sample = self._part("second_world"), self._part("random_sample")
         dataset = self.dataset.model_copy(update={"seed": second.seed})
-        return self.model_copy(
-            update={
-                "dataset": dataset,
-                "random_sample": sample.model_copy(update={"models": second.models}),
-                "second_world": None,
-            }
-        )
+        fewer = sample.model_copy(update={"models": second.models})
+        return self.model_copy(update={"dataset": dataset, "random_sample": fewer, "second_world": None})
 
     def named_experiments(self) -> list[Experiment]:
         """The networks of ``networks``, ``compared_seeds`` times each."""
@@ -337,37 +316,8 @@ class Preset(BaseModel):
 
     def _part(self, key: str):
         if (part := getattr(self, key)) is None:
-            raise PresetError(
-                f"preset {self.name} has no {key}: this page needs a preset that has one, such as reduced"
-            )
+            raise PresetError(f"preset {self.name} has no {key}: take one that has it, such as reduced")
         return part
-
-    def shrunk(self, c: float, method: Method, formula=None, head: Head | None = None) -> Scale:
-        """The scale of the baseline at ``c`` times its MACs by ``method``."""
-        return shrink(BASELINE, c * self.c0, method, formula, head, self.base, self.dataset.classes)
-
-    def released_tinynet(self, name: str, c: float, head: Head | None = None) -> Scale:
-        """A released TinyNet's r and d, with the width solved anew for ``c`` times this preset's baseline."""
-        released = TINYNETS[name]
-        width = solve_width(BASELINE, c * self.c0, released.r, released.d, head, self.base, self.dataset.classes)
-        return Scale(released.r, released.d, width.x)
-
-    def shrunken(self, name: str, whole: str, rival: str | None = None) -> Experiment:
-        """The network called ``name``, which is ``whole`` at a scale of its own.
-
-        In a proxy it has that r and d, and the width is solved for the MACs of ``rival`` (``whole`` where left out)
-        in the proxy, times the ratio of the two networks at the paper's size.
-        """
-        own = network(name)
-        if self.base == PAPER_BASE or own.scale is None or name == whole or name in SCALABLE:
-            return self.named(name)
-        rival = rival or whole
-        ratio = own.complexity().macs / network(rival).complexity().macs
-        macs = ratio * self.named(rival).spec().complexity().macs
-        head: Head = "scaled" if name in GHOSTNETS_SHRUNK else "fixed"
-        base = self.base_for(whole)
-        width = solve_width(whole, macs, own.scale.r, own.scale.d, head, base, self.dataset.classes)
-        return self.named(whole, Scale(own.scale.r, own.scale.d, width.x), head=head)
 
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -430,23 +380,17 @@ def load_preset(name: str) -> Preset:
         preset = Preset.model_validate(content)
     except ValidationError as error:
         raise PresetError("\n".join(_explain(path, e) for e in error.errors())) from None
-    if preset.sampled_on:
-        _check_sampled(path, preset)
-    return preset
-
-
-def _check_sampled(path: Path, preset: Preset) -> None:
-    """Refuse a preset that has samples of its own beside ``sampled_on``, or whose ``sampled_on`` has none."""
-    if preset.random_sample or preset.equal_cost_sample:
+    if preset.sampled_on and (preset.random_sample or preset.equal_cost_sample):
         raise PresetError(f"preset {path}: give either sampled_on or random_sample and equal_cost_sample, not both")
-    assert preset.sampled_on is not None
-    try:
-        sampled = load_preset(preset.sampled_on)
-    except PresetError as error:
-        raise PresetError(f"preset {path}: sampled_on: {error}") from error
-    if not (sampled.random_sample and sampled.equal_cost_sample):
-        lack = f"preset {sampled.name} has no random_sample and equal_cost_sample"
-        raise PresetError(f"preset {path}: sampled_on: {lack}")
+    if preset.sampled_on:
+        try:
+            sampled = load_preset(preset.sampled_on)
+        except PresetError as error:
+            raise PresetError(f"preset {path}: sampled_on: {error}") from error
+        if not (sampled.random_sample and sampled.equal_cost_sample):
+            lack = f"preset {sampled.name} has no random_sample and equal_cost_sample"
+            raise PresetError(f"preset {path}: sampled_on: {lack}")
+    return preset
 
 
 def _explain(path: Path, error) -> str:

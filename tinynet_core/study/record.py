@@ -1,20 +1,45 @@
 """What came out of a task (``Record``), with where and with what it was made."""
 
 import json
-import os
 import platform
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
+from math import nan
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
 
 from tinynet_core.data.probe import probe_hash
+from tinynet_core.machine import commit, processor
+from tinynet_core.networks import NAMES, network
+from tinynet_core.study.classify import METRICS, Experiment
+from tinynet_core.study.detect import Detection
 from tinynet_core.study.task import Task
-from tinynet_core.study.tasks import AnyTask
+
+KINDS: dict[str, type[Task]] = {"training": Experiment, "detection": Detection}
+"""Every kind of task that has a record; those of other packages register under ``tinynet_core.tasks``."""
+KINDS |= {entry.name: entry.load() for entry in entry_points(group="tinynet_core.tasks")}
+_DATA = ("data", "data of the pretraining")
+"""What the members of a task's ``data`` are called, in their order."""
+
+COST = ("resolution", "macs", "params", "activations")
+PROVENANCE = ("commit", "clean", "device", "training_version", "dataset_sha256")
+COLUMNS = (
+    *("key", "kind", "network", "r", "d", "w", "head", "base_resolution", "base_width", "base_divisor"),
+    *("seed", "precision", "status", "reason"),
+    *(*COST, *METRICS, "wall_s", *PROVENANCE),
+)
+"""What every table of records has; one with further costs or metrics has columns for them too."""
+
+
+if TYPE_CHECKING:
+    AnyTask = Task
+else:
+    AnyTask = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
 
 
 class Record(BaseModel):
@@ -115,39 +140,72 @@ def provenance(device: str = "auto") -> dict[str, Any]:
     }
 
 
-@cache
-def processor() -> str:
-    """The processor's model where the system tells it, its architecture elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
+def outdated(record: Record) -> str:
+    """Why ``record`` does not belong to its own task any more, or nothing.
 
-
-@cache
-def commit() -> dict[str, Any]:
-    """Commit of the checkout that holds this package, and whether its sources are those of that commit.
-
-    Both are None unless the package is tracked at the top of its repository. An untracked module is a change.
+    Its training version and, where the package draws the images, the hash of its probe images must be those of now.
+    Photographs belong to their reader and are not checked.
     """
-    package = Path(__file__).resolve().parent
-    tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
-    if tracked is None or _git(package, "rev-parse", "--show-cdup") != "../":
-        return {"commit": None, "clean": None}
-    changes = _git(package, "status", "--porcelain", "--untracked-files=no")
-    added = _git(package, "ls-files", "--others", "--", "*.py")
-    clean = None if changes is None or added is None else not (changes or added)
-    return {"commit": _git(package, "rev-parse", "HEAD"), "clean": clean}
+    from tinynet_core.training.loop import TRAINING_VERSION
+
+    task, about = record.experiment, record.provenance
+    if not isinstance(task, Experiment | Detection):
+        return ""  # nothing was trained for it
+    if (version := about.get("training_version")) != TRAINING_VERSION:
+        return f"training version was {version}, is {TRAINING_VERSION}"
+    if not record.done:
+        return ""  # a failed run does not name its data
+    recorded = about.get("probe_sha256") or record.migrated.get("probe_sha256") or []
+    missing = [""] * (len(task.data) - len(recorded))
+    for dataset, was, what in zip(task.data, [*recorded, *missing], _DATA, strict=False):
+        if was != (now := probe_hash(dataset)):
+            return f"hash of the probe images of the {what} was {was[:12] or 'not recorded'}, is {now[:12]}"
+    return ""
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    """What git says in ``folder``, whatever repository the environment names; None where the command fails."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = ["git", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(command, check=False, capture_output=True, timeout=20, env=environment)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
+def to_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Records as a table: key, network, r, d, w, seed, status, cost, metrics, provenance in short."""
+    return table([columns(record.key, record.model_dump()) for record in records])
+
+
+def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(COLUMNS))
+
+
+def columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
+    experiment, provenance = content["experiment"], content["provenance"]
+    return {
+        "key": key,
+        "kind": experiment["kind"],
+        **labels(experiment),
+        "seed": experiment.get("seed"),
+        "precision": experiment.get("recipe", {}).get("precision", ""),
+        "status": content["status"],
+        "reason": content["reason"],
+        **dict.fromkeys(COST, nan),
+        **content["cost"],
+        **dict.fromkeys(METRICS, nan),
+        **content["metrics"],
+        "wall_s": content["wall_s"],
+        **{name: provenance.get(name) for name in PROVENANCE},
+    }
+
+
+def labels(experiment: dict[str, Any]) -> dict[str, Any]:
+    """How the network was asked for; ``experiment`` is the content of a task."""
+    name = experiment.get("network", "")
+    scale = experiment.get("scale") or _own_scale(name)
+    base = experiment.get("base") or {}
+    return {
+        "network": name,
+        **{x: scale[x] for x in "rdw"},
+        "head": experiment.get("head"),
+        **{f"base_{x}": base.get(x, nan) for x in ("resolution", "width", "divisor")},
+    }
+
+
+@cache
+def _own_scale(name: str) -> dict[str, float]:
+    """r, d and w of a network that takes no scale, or of several networks."""
+    scale = network(name).scale if name in NAMES else None
+    return asdict(scale) if scale else dict.fromkeys("rdw", nan)

@@ -4,22 +4,34 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from tinynet_core.networks import Head, network
+from tinynet_core.networks import SCALABLE, Head, network
+from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS_SHRUNK
 from tinynet_core.scaling.formula import TinyFormula
 from tinynet_core.scaling.scale import PAPER_BASE, Scale
 from tinynet_core.scaling.shrink import Method, UnreachableBudget, shrink, solve_width
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.detect import Detection
 from tinynet_core.study.presets import BASELINE, Preset, PresetError
-from tinynet_core.study.search import best_near
 from tinynet_core.training.recipe import EFFICIENTNET_RECIPE, Recipe
 
 IMAGENET_IMAGES = 1_281_167
 """Training images of the ILSVRC 2012 classification set."""
 TINY_OF_PHI = {1: "tinynet_b", 2: "tinynet_c", 3: "tinynet_d", 4: "tinynet_e"}
 """The TinyNet that the paper compares with EfficientNet-B^-phi: about 2^-phi of the baseline's FLOPs."""
+
+
+WINDOW = 0.2
+"""Relative distance in MACs from a budget within which a sampled model is a candidate for it.
+
+Its r and d are used at the budget itself. Neighbouring budgets differ by a factor of two, over which the best r and d
+may change; a fifth is well inside, and still leaves several candidates of a sample of a hundred.
+"""
+FEWEST = 3
+"""Candidates at least: the models nearest in the ratio of costs, where fewer lie within ``WINDOW``."""
 
 
 class Sample(NamedTuple):
@@ -68,14 +80,23 @@ def rand_augmented(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"rand_augment": 9.0, "rand_augment_std": 0.5, "jitter": 0.0})
 
 
+def shrunk(
+    preset: Preset, c: float, method: Method, formula: TinyFormula | None = None, head: Head | None = None
+) -> Experiment:
+    """The baseline at ``c`` times its MACs by ``method``."""
+    scale = shrink(BASELINE, c * preset.c0, method, formula, head, preset.base, preset.dataset.classes)
+    return preset.experiment(scale, head=head)
+
+
+def with_width(preset: Preset, c: float, r: float, d: float, head: Head) -> Experiment:
+    """The baseline at ``r`` and ``d``, with the width solved for ``c`` times its MACs."""
+    width = solve_width(BASELINE, c * preset.c0, r, d, head, preset.base, preset.dataset.classes)
+    return preset.experiment(Scale(r, d, width.x), head=head)
+
+
 def giant(preset: Preset, phi: int, head: Head = "scaled") -> Experiment:
     """EfficientNet-B^-phi: the inverse giant formula at 2^-phi of the baseline's MACs."""
-    return inverse_giant(preset, 2.0**-phi, head)
-
-
-def inverse_giant(preset: Preset, c: float, head: Head = "scaled") -> Experiment:
-    """The inverse giant formula at ``c`` times the baseline's MACs."""
-    return preset.experiment(preset.shrunk(c, "giant", head=head), head=head)
+    return shrunk(preset, 2.0**-phi, "giant", head=head)
 
 
 def tinynet(preset: Preset, name: str, c: float | None = None, head: Head | None = None) -> Experiment:
@@ -87,8 +108,8 @@ def tinynet(preset: Preset, name: str, c: float | None = None, head: Head | None
         return preset.named(name)
     if c is None:
         c = network(name).complexity().macs / network(BASELINE).complexity().macs
-    head = head or "fixed"
-    return preset.experiment(preset.released_tinynet(name, c, head), head=head)
+    released = TINYNETS[name]
+    return with_width(preset, c, released.r, released.d, head or "fixed")
 
 
 def giants(preset: Preset) -> Series:
@@ -156,7 +177,7 @@ def duel(preset: Preset, sample: Sample) -> Series:
     series, seeds = Series(), preset.compared_seeds
     for c in preset.budgets:
         _ways(series, preset, sample.formula, c)
-        series.add(f"inverse giant formula, c = {c:g}", partial(inverse_giant, preset, c), seeds)
+        series.add(f"inverse giant formula, c = {c:g}", partial(shrunk, preset, c, "giant", head="scaled"), seeds)
         series.add(f"random search, c = {c:g}", partial(_random_search, preset, sample.models, c), seeds)
     for phi, name in TINY_OF_PHI.items():
         if (c := 2.0**-phi) in preset.budgets:
@@ -177,11 +198,28 @@ def longer(preset: Preset, sample: Sample) -> Series:
     return duel(changed, sample)
 
 
+def candidates(models: pd.DataFrame, c: float) -> pd.DataFrame:
+    """The finished ones of ``models`` that count as near to ``c`` times the baseline's MACs, the most accurate first.
+
+    ``models`` has columns c, r, d, top1 and status. Raises ``UnreachableBudget`` where none of them finished.
+    """
+    done = models[models.status == "done"]
+    if done.empty:
+        raise UnreachableBudget(f"none of {len(models)} models of the random sample finished")
+    near = done[(done.c / c - 1).abs() <= WINDOW]
+    if len(near) < FEWEST:
+        near = done.loc[np.log(done.c / c).abs().nsmallest(FEWEST).index]
+    return near.sort_values("top1", ascending=False, kind="stable")
+
+
+def best_near(models: pd.DataFrame, c: float) -> pd.Series:
+    """The most accurate of the ``candidates``."""
+    return candidates(models, c).iloc[0]
+
+
 def _random_search(preset: Preset, models: pd.DataFrame, c: float) -> Experiment:
     best = best_near(models, c)
-    r, d = float(best.r), float(best.d)
-    width = solve_width(BASELINE, c * preset.c0, r, d, "fixed", preset.base, preset.dataset.classes)
-    return preset.experiment(Scale(r, d, width.x), head="fixed")
+    return with_width(preset, c, float(best.r), float(best.d), "fixed")
 
 
 def _ways(series: Series, preset: Preset, formula: TinyFormula, c: float) -> None:
@@ -193,11 +231,24 @@ def _ways(series: Series, preset: Preset, formula: TinyFormula, c: float) -> Non
         "formula fitted here": "formula",
     }
     for name, method in ways.items():
-        series.add(f"{name}, c = {c:g}", partial(_shrunk, preset, formula, c, method), preset.compared_seeds)
+        series.add(f"{name}, c = {c:g}", partial(shrunk, preset, c, method, formula, "fixed"), preset.compared_seeds)
 
 
-def _shrunk(preset: Preset, formula: TinyFormula, c: float, method: Method) -> Experiment:
-    return preset.experiment(preset.shrunk(c, method, formula, "fixed"), head="fixed")
+def published(preset: Preset, name: str, whole: str, rival: str | None = None) -> Experiment:
+    """The network called ``name``, which is ``whole`` at a scale of its own.
+
+    In a proxy it has that r and d, and the width is solved for the MACs of ``rival`` (``whole`` where left out)
+    in the proxy, times the ratio of the two networks at the paper's size.
+    """
+    own = network(name)
+    if preset.base == PAPER_BASE or own.scale is None or name == whole or name in SCALABLE:
+        return preset.named(name)
+    rival = rival or whole
+    ratio = own.complexity().macs / network(rival).complexity().macs
+    macs = ratio * preset.named(rival).spec().complexity().macs
+    head: Head = "scaled" if name in GHOSTNETS_SHRUNK else "fixed"
+    width = solve_width(whole, macs, own.scale.r, own.scale.d, head, preset.base_for(whole), preset.dataset.classes)
+    return preset.named(whole, Scale(own.scale.r, own.scale.d, width.x), head=head)
 
 
 def table2(preset: Preset) -> Series:
@@ -213,7 +264,7 @@ def table2(preset: Preset) -> Series:
         ("Shrunken by EfficientNet rule, 1.8B", "resnet50_giant_b"),
         ("ResNet-50-B", "resnet50_b"),
     ):
-        series.add(label, partial(preset.shrunken, name, "resnet50"), seeds)
+        series.add(label, partial(published, preset, name, "resnet50"), seeds)
     return series
 
 
@@ -261,7 +312,7 @@ def table6(preset: Preset) -> Series:
         ("GhostNet-D", "ghostnet_d", "ghostnet_050", "GhostNet-0.5x"),
     ):
         series[rival_label] = seeded(preset.named(rival), seeds)
-        _ghosts(series, label, seeded(preset.shrunken(name, "ghostnet_a", rival), seeds))
+        _ghosts(series, label, seeded(published(preset, name, "ghostnet_a", rival), seeds))
     return series
 
 

@@ -1,42 +1,32 @@
-"""Where records live: a line each in ``records.jsonl``, written whole or not at all and never rewritten."""
+"""Where records live: a line each in ``records.jsonl``, written whole or not at all and never rewritten.
 
-import shlex
+A line is ``{"sha256":"<64 hex>","key":"<64 hex>",<record>}`` and a newline. The checksum covers every byte between its
+own comma and the newline, so that a line is checked without being parsed. Of two lines with one key the first counts.
+Writers hold a lock, readers need none. A line that cannot be used is ignored with a warning until ``repair``.
+"""
+
+import hashlib
+import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from math import nan
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from tinynet_core.errors import UserError
-from tinynet_core.networks import NAMES, network
-from tinynet_core.study.classify import METRICS
-from tinynet_core.study.journal import Journal, body_of, unseal
-from tinynet_core.study.record import Record
+from tinynet_core.files import UserError, sync_folder, whole
+from tinynet_core.study.record import KINDS, Record, columns, labels, table
 from tinynet_core.study.task import Task, checkpoint_file, weights_file
-from tinynet_core.study.tasks import AnyTask
 
-FILE = "records.jsonl"
-COST = ("resolution", "macs", "params", "activations")
-PROVENANCE = ("commit", "clean", "device", "training_version", "dataset_sha256")
-OLD = b'{"format":1,'
-"""How the content of a record from before keys belonged to networks begins."""
-COLUMNS = (
-    *("key", "kind", "network", "r", "d", "w", "head", "base_resolution", "base_width", "base_divisor"),
-    *("seed", "precision", "status", "reason"),
-    *(*COST, *METRICS, "wall_s", *PROVENANCE),
-)
-"""What every table of records has; one with further costs or metrics has columns for them too."""
-
-_KEYS = {kind.model_fields["kind"].default: kind.model_fields.keys() for kind in get_args(get_args(AnyTask)[0])}
-"""The keys of an experiment by its kind."""
-
-T = TypeVar("T")
+FILE, ASIDE = "records.jsonl", "records.damaged.jsonl"
+_START, _MIDDLE = b'{"sha256":"', b'","key":"'
+_SUM = slice(len(_START), len(_START) + 64)
+_KEY = slice(_SUM.stop + len(_MIDDLE), _SUM.stop + len(_MIDDLE) + 64)
 
 
 class StoreError(UserError):
@@ -62,13 +52,26 @@ class Inspection:
 class Store:
     """Records under ``root``, created on the first ``put``. Several processes may read and write it at once.
 
-    A damaged record is never used: it is moved to ``records.damaged.jsonl`` with a warning that names its line, and its
-    experiment counts as missing. Every method raises ``StoreError`` for a folder that cannot be read or written.
+    A damaged record is never used: its line is ignored with a warning, and its experiment counts as missing.
+
+    Parameters
+    ----------
+    root
+        The folder.
+
+    Raises
+    ------
+    StoreError
+        By every method: the folder cannot be read or written.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser().resolve()
-        self._journal = Journal(self.root / FILE)
+        self._file = self.root / FILE
+        self._lines: dict[str, bytes] = {}
+        self._seen: tuple[int, ...] | None = None
+        self._tail = b""
+        self._ignored: set[bytes] = set()
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
@@ -81,7 +84,7 @@ class Store:
 
     def get(self, experiment: Task) -> Record | None:
         """The record of ``experiment``, under the names and the scale that ``experiment`` has; or None."""
-        found = dict(self._taken(_record, [experiment.key])).get(experiment.key)
+        found = self._parsed(experiment.key, _record)
         return found and found.model_copy(update={"experiment": experiment})
 
     def put(self, record: Record) -> None:
@@ -89,48 +92,33 @@ class Store:
 
         A write that fails half-way leaves the store as it was.
         """
-        with self._failing_as("written"):
-            self._journal.append(record.key, record.to_json().encode())
+        with self._writing():
+            if self._parsed(record.key, _row) is None:
+                line = seal(record.key, record.to_json().encode())
+                self._append(line)
+                self._lines[record.key] = line
 
     def check_writable(self) -> None:
         """Raise ``StoreError`` now rather than after hours of training."""
-        with self._failing_as("written"):
-            self._journal.check_writable()
+        with self._writing(), self._file.open("ab"):
+            pass
 
     def missing(self, experiments: Iterable[Task]) -> list[Task]:
         """Those of ``experiments`` that have no record, each once, in their order."""
-        keys = {experiment: experiment.key for experiment in experiments}
-        present = {key for key, _ in self._taken(_row, keys.values())}
-        return [experiment for experiment, key in keys.items() if key not in present]
+        return [e for e in dict.fromkeys(experiments) if self._parsed(e.key, _row) is None]
 
     def records(self) -> list[Record]:
         """All records, by key."""
-        return [record for _, record in sorted(self._taken(_record), key=lambda pair: pair[0])]
+        return [record for key in self._known() if (record := self._parsed(key, _record)) is not None]
 
     def frame(self, experiments: Sequence[Task] | None = None) -> pd.DataFrame:
         """One row per record of ``experiments``, in their order and with their labels, or of the whole store by key."""
-        keys = None if experiments is None else [experiment.key for experiment in experiments]
-        rows = dict(self._taken(_row, keys))
         if experiments is None:
-            return _table([rows[key] for key in sorted(rows)])
-        return _table([{**rows[e.key], **_labels(e.model_dump())} for e in experiments if e.key in rows])
-
-    def set_failed_aside(self, experiments: Iterable[Task]) -> None:
-        """Move the failed records of ``experiments`` to ``records.damaged.jsonl``: they count as missing again."""
-        self._move_aside((e.key for e in experiments), "a failed run, to be tried again", "failed")
-
-    def set_stale_aside(self, keys: Iterable[str]) -> None:
-        """Move the records with these ``keys`` to ``records.damaged.jsonl``: they count as missing again."""
-        self._move_aside(keys, "stale, to be made anew")
-
-    def _move_aside(self, keys: Iterable[str], reason: str, status: str = "") -> None:
-        """Those with this ``status``, or all; every one with the ``reason``."""
-        with self._failing_as("written"):
-            self._journal.check_writable()
-            read = self._journal.read([*keys])
-            unwanted = {line: reason for _, body, line in read if status in ("", from_json(body).get("status"))}
-            if unwanted:
-                self._journal.set_aside(unwanted)
+            rows = [row for key in self._known() if (row := self._parsed(key, _row)) is not None]
+        else:
+            pairs = [(e, row) for e in experiments if (row := self._parsed(e.key, _row)) is not None]
+            rows = [{**row, **labels(e.model_dump())} for e, row in pairs]
+        return table(rows)
 
     def checkpoint(self, experiment: Task) -> Path:
         """Where a run of ``experiment`` keeps its state between epochs."""
@@ -144,74 +132,194 @@ class Store:
         """Validate every record in full and change nothing."""
         found, keys = Inspection(), set()
         with self._failing_as("read"):
-            for number, line in enumerate(_lines(self._journal.path), 1):
-                if not line.endswith(b"\n"):
-                    found.tail = len(line)
-                    break
-                try:
-                    key, body = unseal(line)
-                    record = _record(key, body)
-                except ValueError as error:
-                    found.damaged.append(f"line {number}: {_reason(error)}")
+            for number, line in enumerate(_lines(self._file), 1):
+                if fault := _fault(line):
+                    if line.endswith(b"\n"):
+                        found.damaged.append(f"line {number}: {fault}")
+                    else:
+                        found.tail = len(line)
                     continue
-                found.done += key not in keys and record.done
-                found.failed += key not in keys and not record.done
-                found.doubled += key in keys
-                keys.add(key)
-            found.set_aside = sum(1 for _ in _lines(self._journal.aside))
+                record = _record(*unseal(line))
+                found.done += record.key not in keys and record.done
+                found.failed += record.key not in keys and not record.done
+                found.doubled += record.key in keys
+                keys.add(record.key)
+            found.set_aside = sum(1 for _ in _lines(self.root / ASIDE))
         return found
 
-    def _taken(self, parse: Callable[[str, bytes], T], keys: Iterable[str] | None = None) -> Iterator[tuple[str, T]]:
-        """Key and parsed record of ``keys``, or of the whole store; those that ``parse`` refuses are set aside."""
-        unusable: dict[bytes, str] = {}
-        refused = []
+    def repair(self) -> int:
+        """Move every line that cannot be used, and a torn last one, to ``records.damaged.jsonl``; how many there were.
+
+        Their experiments count as missing. A kill at any moment loses no record.
+        """
+
+        return self._set_aside(lambda line: bool(_fault(line)))
+
+    def set_aside(self, keys: Iterable[str]) -> None:
+        """Move the records with these ``keys`` to ``records.damaged.jsonl``: they count as missing again."""
+        unwanted = {key.encode() for key in keys}
+        if unwanted:
+            self._set_aside(lambda line: line[_KEY] in unwanted)
+
+    def _set_aside(self, unwanted: Callable[[bytes], bool]) -> int:
+        with self._writing():
+            lines = [line if line.endswith(b"\n") else line + b"\n" for line in _lines(self._file)]
+            out = [line for line in lines if unwanted(line)]
+            if out:
+                _append(self.root / ASIDE, b"".join(out))
+                with whole(self._file) as file:
+                    file.writelines(line for line in lines if not unwanted(line))
+        return len(out)
+
+    def _known(self) -> list[str]:
+        """Every key in the file, sorted."""
+        self._refresh()
+        return sorted(self._lines)
+
+    def _parsed(self, key: str, parse: Callable[[str, bytes], Any]) -> Any:
+        """What ``parse`` makes of the line of ``key``; None where there is none. One that it refuses is ignored."""
+        self._refresh()
+        while (line := self._lines.get(key)) is not None:
+            try:
+                return parse(key, body_of(line))
+            except ValueError as error:
+                number = next(n for n, other in enumerate(_lines(self._file), 1) if other.startswith(line[:-1]))
+                self._ignore(line, number, _reason(error))
+                self._seen = None  # a further line of the same key counts now
+                self._refresh()
+        return None
+
+    def _refresh(self) -> None:
+        """Read the file again when it has changed."""
         with self._failing_as("read"):
-            for key, body, line in self._journal.read(keys):
-                try:
-                    parsed = parse(key, body)
-                except ValueError as error:
-                    unusable[line] = _reason(error)
-                    refused.append(key)
-                    continue
-                yield key, parsed
-        if refused:
-            with self._failing_as("read"):
-                self._journal.set_aside(unusable)
-            yield from self._taken(parse, refused)  # a further line of the same key counts now
+            try:
+                if _look(self._file.stat()) == self._seen:
+                    return
+                file = self._file.open("rb")
+            except (FileNotFoundError, NotADirectoryError):
+                self._lines, self._seen, self._tail = {}, None, b""
+                return
+            with file:
+                seen = _look(os.fstat(file.fileno()))
+                self._lines, self._tail = {}, b""
+                for number, line in enumerate(file, 1):
+                    self._take(line, number)
+            self._seen = seen
+
+    def _take(self, line: bytes, number: int) -> None:
+        """Take in a line of the file; a torn last one is left, for somebody may be writing it."""
+        self._tail = b"" if line.endswith(b"\n") else line
+        if line in self._ignored:
+            return
+        try:
+            key, _ = unseal(line)
+        except ValueError as error:
+            if not self._tail:
+                self._ignore(line, number, str(error))
+            return
+        self._lines.setdefault(key, line if not self._tail else line + b"\n")
+
+    def _ignore(self, line: bytes, number: int, reason: str) -> None:
+        self._ignored.add(line)
+        warnings.warn(
+            f"line {number} of {self._file} is ignored: {reason}; its experiment will be trained again, "
+            f"and `tinynet store repair {self.root}` moves the line aside",
+            stacklevel=5,
+        )
+
+    def _append(self, line: bytes) -> None:
+        """Add a line. The lock is held, and the file was just read."""
+        if self._tail:
+            try:
+                unseal(self._tail)
+                line = b"\n" + line
+            except ValueError:
+                cut = len(self._tail)
+                warnings.warn(f"{self._file} ended in {cut} bytes of an unfinished line: they are cut", stacklevel=4)
+                os.truncate(self._file, self._file.stat().st_size - cut)
+        _append(self._file, line)
+        self._tail, self._seen = b"", _look(self._file.stat())
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """The lock, made anew for each use, as one cannot follow a process into its forks."""
+        with self._failing_as("written"):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._file.with_suffix(".lock")).acquire(poll_interval=0.01):
+                yield
 
     @contextmanager
     def _failing_as(self, what: str) -> Iterator[None]:
         try:
-            if first := next(_lines(self._journal.path), b""):
-                self._refuse_old(first)
             yield
         except OSError as error:
             raise StoreError(f"store {self.root} cannot be {what}: {error.strerror or error}") from error
 
-    def _refuse_old(self, line: bytes) -> None:
-        if body_of(line).startswith(OLD):
-            raise StoreError(
-                f"store {self.root} has records of an earlier format; move them to their new keys, without training, "
-                f"with: tinynet store migrate {shlex.quote(str(self.root))}"
-            )
+
+def seal(key: str, body: bytes) -> bytes:
+    """The line of ``body``, a JSON object on one line, under ``key``, 64 hexadecimal digits."""
+    covered = b'"key":"' + key.encode() + b'",' + body[1:]
+    return _START + _digest(covered) + b'",' + covered + b"\n"
 
 
-def to_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Records as a table: key, network, r, d, w, seed, status, cost, metrics, provenance in short."""
-    return _table([_columns(record.key, record.model_dump()) for record in records])
+def unseal(line: bytes) -> tuple[str, bytes]:
+    """Key and body of a line; raises ``ValueError`` when it was cut off or edited."""
+    if not line.startswith(_START) or line[_SUM.stop : _KEY.start] != _MIDDLE:
+        raise ValueError("it is not a line of a store")
+    if _digest(line[_SUM.stop + 2 :].removesuffix(b"\n")) != line[_SUM]:
+        raise ValueError("its checksum does not match its content")
+    return line[_KEY].decode(), body_of(line)
 
 
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(COLUMNS))
+def body_of(line: bytes) -> bytes:
+    """The body of a line, unchecked."""
+    return b"{" + line[_KEY.stop + 2 :].removesuffix(b"\n")
+
+
+def _digest(covered: bytes) -> bytes:
+    return hashlib.sha256(covered).hexdigest().encode()
+
+
+def _look(status: os.stat_result) -> tuple[int, ...]:
+    """What changes about a file when it is written."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append ``data`` and wait until it is on disk; when that fails, leave the file as it was."""
+    with path.open("ab", buffering=0) as file:
+        before = os.fstat(file.fileno()).st_size
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(before)
+            raise
+    if not before:
+        sync_folder(path.parent)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with suppress(FileNotFoundError, NotADirectoryError), path.open("rb") as file:
+        yield from file
 
 
 def _record(key: str, body: bytes) -> Record:
-    if body.startswith(OLD):
-        raise StoreError(f"record {key[:12]} is of an earlier format, among newer ones: move it out of the file")
     record = Record.from_json(body)
     if record.key != key:
         raise ValueError(f"its key {key[:12]} is not the key of its experiment, {record.key[:12]}")
     return record
+
+
+def _fault(line: bytes) -> str:
+    """Why a line cannot be used, or nothing."""
+    try:
+        _record(*unseal(line))
+    except ValueError as error:
+        return _reason(error)
+    return ""
 
 
 def _row(key: str, body: bytes) -> dict[str, Any]:
@@ -219,49 +327,11 @@ def _row(key: str, body: bytes) -> dict[str, Any]:
     content = from_json(body)
     fields = Record.model_fields
     with suppress(KeyError, TypeError, AttributeError):
-        known = content["experiment"].keys() == _KEYS[content["experiment"]["kind"]]
+        experiment = content["experiment"]
+        known = experiment.keys() == KINDS[experiment["kind"]].model_fields.keys()
         if known and content.keys() == fields.keys() and content["format"] == fields["format"].default:
-            return _columns(key, content)
-    return _columns(key, _record(key, body).model_dump())
-
-
-def _columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
-    experiment, provenance = content["experiment"], content["provenance"]
-    return {
-        "key": key,
-        "kind": experiment["kind"],
-        **_labels(experiment),
-        "seed": experiment.get("seed"),
-        "precision": experiment.get("recipe", {}).get("precision", ""),
-        "status": content["status"],
-        "reason": content["reason"],
-        **dict.fromkeys(COST, nan),
-        **content["cost"],
-        **dict.fromkeys(METRICS, nan),
-        **content["metrics"],
-        "wall_s": content["wall_s"],
-        **{name: provenance.get(name) for name in PROVENANCE},
-    }
-
-
-def _labels(experiment: dict[str, Any]) -> dict[str, Any]:
-    """How the network was asked for; ``experiment`` is the content of a task."""
-    name = experiment.get("network", "")
-    scale = experiment.get("scale") or _own_scale(name)
-    base = experiment.get("base") or {}
-    return {
-        "network": name,
-        **{x: scale[x] for x in "rdw"},
-        "head": experiment.get("head"),
-        **{f"base_{x}": base.get(x, nan) for x in ("resolution", "width", "divisor")},
-    }
-
-
-@cache
-def _own_scale(name: str) -> dict[str, float]:
-    """r, d and w of a network that takes no scale, or of several networks."""
-    scale = network(name).scale if name in NAMES else None
-    return asdict(scale) if scale else dict.fromkeys("rdw", nan)
+            return columns(key, content)
+    return columns(key, _record(key, body).model_dump())
 
 
 def _reason(error: ValueError) -> str:
@@ -272,8 +342,3 @@ def _reason(error: ValueError) -> str:
     if where[:1] == ["experiment"]:
         del where[1:2]  # the kind, which is no key of the record
     return f"{'.'.join(where)}: {first['msg']}"
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    with suppress(FileNotFoundError, NotADirectoryError), path.open("rb") as file:
-        yield from file

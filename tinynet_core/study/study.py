@@ -10,15 +10,15 @@ from pathlib import Path
 import pandas as pd
 from platformdirs import user_data_dir
 
-from tinynet_core.errors import UserError
-from tinynet_core.resources import user_folder
+from tinynet_core.files import UserError
+from tinynet_core.machine import user_folder
 from tinynet_core.scaling.formula import TinyFormula
 from tinynet_core.scaling.frontier import frontier
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.presets import Preset, in_checkout, load_preset, project_root
-from tinynet_core.study.record import Record
+from tinynet_core.study.record import Record, to_frame
 from tinynet_core.study.series import Sample
-from tinynet_core.study.store import FILE, Store, to_frame
+from tinynet_core.study.store import FILE, Store
 from tinynet_core.study.task import Task
 
 NAMED = 12

@@ -1,27 +1,32 @@
-"""Training many experiments: what runs next, what is tried again, what is recorded, and how a sweep stops."""
+"""Training many tasks: what runs next, what is tried again, what is recorded, and how a sweep stops."""
 
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from signal import Signals
+from signal import SIGINT, SIGTERM, Signals
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from tinynet_core.data import prepare
-from tinynet_core.errors import UserError
-from tinynet_core.resources import Resources, cores, launched
-from tinynet_core.study.executors import EXECUTORS, Executor, ExecutorError, WorkerDied, open_executor
-from tinynet_core.study.executors.attempt import NoRecord, attempt, tidy
-from tinynet_core.study.executors.stopping import StopSignals
+from tinynet_core.files import UserError
+from tinynet_core.machine import Resources, cores, launched
 from tinynet_core.study.record import Record, execute, failed
 from tinynet_core.study.store import Store, StoreError
 from tinynet_core.study.task import Task
+from tinynet_core.study.worker import ExecutorError, NoRecord, WorkerDied, attempt, noting, tidy
 
+if TYPE_CHECKING:
+    from tinynet_core.study.local import LocalExecutor
+    from tinynet_core.study.ray import RayExecutor
+
+EXECUTORS = ("local", "ray")
 _TICK_S = 0.5
 """How often signals are heeded."""
 _LOOK_S = 2.0
@@ -82,35 +87,54 @@ def run(experiment: Task, store: Store, device: str = "auto", compiled: bool = F
 
     if (record := store.get(experiment)) is not None:
         return record
-    if team().leads:
+    leads = team().leads
+    if leads:
         store.check_writable()
-    with StopSignals() as stop, _Steps(experiment, store, progress and team().leads) as bar:
-        result = _run_here(experiment, store, device, compiled, lambda: bar.step() or stop.received is not None)
-    if isinstance(result, Record):
-        if team().leads:
-            store.put(result)
-            tidy(store, [experiment])
-        return result
+    with noting(SIGINT, SIGTERM) as received, _counting(experiment, store, progress and leads) as count:
+        result = _run_here(experiment, store, device, compiled, lambda: count() or bool(received))
     if result is NoRecord.STOPPED:
-        raise SweepStopped(stop.received or Signals.SIGTERM, 0, 1)  # without one of its own, another process had it
-    raise UserError(f"{experiment.key[:12]} is being trained by another process, which several cannot wait for")
+        raise SweepStopped(received[0] if received else SIGTERM, 0, 1)  # else another of the processes had it
+    if not isinstance(result, Record):
+        raise UserError(f"{experiment.key[:12]} is being trained by another process, which several cannot wait for")
+    if leads:
+        store.put(result)
+        tidy(store, [experiment])
+    return result
 
 
-def _run_here(experiment: Task, store: Store, *how) -> Record | NoRecord:
+def _run_here(
+    task: Task, store: Store, device: str, compiled: bool, should_stop: Callable[[], bool]
+) -> Record | NoRecord:
     from tinynet_core.training.loop import Interrupted
     from tinynet_core.training.team import team
 
-    device, compiled, should_stop = how
     if not team().leads:
         try:
-            return execute(experiment, device, store.root, should_stop, compiled)
+            return execute(task, device, store.root, should_stop, compiled)
         except Interrupted:
             return NoRecord.STOPPED
     while True:
-        result = attempt(execute, experiment, store.root, compiled, device, should_stop)
+        result = attempt(execute, task, store.root, compiled, device, should_stop)
         if result is not NoRecord.BUSY or team().size > 1 or should_stop():
             return result
         time.sleep(_TICK_S)
+
+
+@contextmanager
+def _counting(task: Task, store: Store, progress: bool) -> Iterator[Callable[[], bool]]:
+    """A bar over the steps of one run, from where its checkpoint is, and what counts one; never a reason to stop."""
+    from tinynet_core.training import checkpoint
+    from tinynet_core.training.loop import TRAINING_VERSION
+
+    state = checkpoint.load(store.checkpoint(task), TRAINING_VERSION) if progress else None
+    done = state["steps"] if state else 0
+    with tqdm(total=task.steps, initial=done, unit="step", desc=task.label, disable=not progress) as bar:
+
+        def count() -> bool:
+            bar.update(bar.n < task.steps)  # batches of the evaluation are asked for as well
+            return False
+
+        yield count
 
 
 def sweep(
@@ -178,46 +202,54 @@ def sweep(
         store.check_writable()
         for dataset in dict.fromkeys(dataset for e in todo for dataset in e.data):
             prepare(dataset, min(resources.workers or cores(), cores()), progress)
-        opened = open_executor(executor, resources, len(todo), device, address)
-        _Sweep(todo, store, resources, progress).train(opened)
+        _Sweep(todo, store, resources, progress).train(_opened(executor, resources, len(todo), device, address))
     tidy(store, wanted)
     records = [store.get(e) for e in wanted]
     return [r for r in records if r is not None]
+
+
+def _opened(
+    name: str, resources: Resources, most: int, device: str, address: str | None
+) -> "LocalExecutor | RayExecutor":
+    """Starts functions elsewhere and says how they ended; what runs next or is tried again is the sweep's."""
+    if name == "ray":
+        from tinynet_core.study.ray import RayExecutor
+
+        return RayExecutor(resources, device, address)
+    from tinynet_core.study.local import LocalExecutor
+
+    return LocalExecutor.on_this_machine(resources, most, device)
 
 
 @dataclass
 class _Try:
     """One run under way. ``checkpoint`` is what the file of its checkpoint looked like before."""
 
-    experiment: Task
+    task: Task
     checkpoint: tuple[int, ...] | None
 
 
 class _Sweep:
-    """The driver's loop over experiments that are waiting, claimed by other sweeps, under way, broken or recorded."""
+    """The driver's loop over tasks that are waiting, claimed by other sweeps, under way, broken or recorded."""
 
     def __init__(self, todo: Sequence[Task], store: Store, resources: Resources, progress: bool) -> None:
         self.store, self.resources, self.progress = store, resources, progress
-        self.work = {e: e.work for e in todo}
-        self.waiting = deque(sorted(todo, key=lambda e: -self.work[e]))  # no long run is left alone at the end
+        self.work = {task: task.work for task in todo}
+        self.waiting = deque(sorted(todo, key=lambda task: -self.work[task]))  # no long run is alone at the end
         self.claimed: list[Task] = []
         self.look_again = 0.0
         self.running: dict[Future, _Try] = {}
         self.deaths: Counter[Task] = Counter()
         self.broken: dict[Task, Exception] = {}
         self.recorded: dict[Task, bool] = {}
-        self.stop = StopSignals()
+        self.signals: list[Signals] = []
         self.fatal: Exception | None = None
 
-    @property
-    def stopping(self) -> bool:
-        return self.stop.received is not None or self.fatal is not None
-
-    def train(self, executor: Executor) -> None:
-        """Bring every experiment to its end, or raise why that cannot be."""
+    def train(self, executor: "LocalExecutor | RayExecutor") -> None:
+        """Bring every task to its end, or raise why that cannot be."""
         try:
-            with self.stop, _Bar(self.work, self.progress) as bar:
-                while not self.stopping and (self.running or self.waiting or self.claimed):
+            with noting(SIGINT, SIGTERM) as self.signals, _Bar(self.work, self.progress) as bar:
+                while not self._stopping() and (self.running or self.waiting or self.claimed):
                     self._submit(executor)
                     self._collect()
                     bar.show(self._parts(executor), self.recorded)
@@ -228,18 +260,21 @@ class _Sweep:
             executor.close()
         self._report()
 
-    def _submit(self, executor: Executor) -> None:
+    def _stopping(self) -> bool:
+        return bool(self.signals) or self.fatal is not None
+
+    def _submit(self, executor: "LocalExecutor | RayExecutor") -> None:
         if self.claimed and time.monotonic() >= self.look_again:
             missing = self.store.missing(self.claimed)
-            for experiment in set(self.claimed).difference(missing):
-                self._note(experiment)
+            for task in set(self.claimed).difference(missing):
+                self._note(task)
             self.waiting.extend(missing)
             self.claimed, self.look_again = [], time.monotonic() + _LOOK_S
         while self.waiting and (executor.capacity is None or len(self.running) < executor.capacity):
-            experiment = self.waiting.popleft()
-            before = _look_of(self.store.checkpoint(experiment))
-            future = executor.submit(attempt, execute, experiment, self.store.root, self.resources.compiled)
-            self.running[future] = _Try(experiment, before)
+            task = self.waiting.popleft()
+            before = _look_of(self.store.checkpoint(task))
+            future = executor.submit(attempt, execute, task, self.store.root, self.resources.compiled)
+            self.running[future] = _Try(task, before)
 
     def _collect(self) -> None:
         """Wait for runs to end, for a tick at most."""
@@ -252,32 +287,28 @@ class _Sweep:
             except WorkerDied as death:
                 self._after_death(run, death)
             except ExecutorError as error:
-                self.waiting.append(run.experiment)
+                self.waiting.append(run.task)
                 self.fatal = self.fatal or error
             except Exception as error:  # a defect or a full disk, not a result
-                self.broken[run.experiment] = error
+                self.broken[run.task] = error
             else:
-                self._after(run.experiment, result)
-
-    def _after(self, experiment: Task, result: Record | NoRecord) -> None:
-        if isinstance(result, Record):
-            self._keep(result)
-        elif result is NoRecord.BUSY:
-            self.claimed.append(experiment)
-        else:
-            self.waiting.appendleft(experiment)
+                if isinstance(result, Record):
+                    self._keep(result)
+                elif result is NoRecord.BUSY:
+                    self.claimed.append(run.task)
+                else:
+                    self.waiting.appendleft(run.task)
 
     def _after_death(self, run: _Try, death: WorkerDied) -> None:
         """Try again from the checkpoint; count the deaths since the run last got further."""
-        experiment = run.experiment
-        if _look_of(self.store.checkpoint(experiment)) != run.checkpoint:
-            self.deaths[experiment] = 0
-        elif not (death.asked or self.stopping):
-            self.deaths[experiment] += 1
-        if self.deaths[experiment] > self.resources.retries:
-            self._keep(failed(experiment, str(death)))
+        if _look_of(self.store.checkpoint(run.task)) != run.checkpoint:
+            self.deaths[run.task] = 0
+        elif not (death.asked or self._stopping()):
+            self.deaths[run.task] += 1
+        if self.deaths[run.task] > self.resources.retries:
+            self._keep(failed(run.task, str(death)))
         else:
-            self.waiting.appendleft(experiment)
+            self.waiting.appendleft(run.task)
 
     def _keep(self, record: Record) -> None:
         try:
@@ -287,27 +318,25 @@ class _Sweep:
             self.waiting.append(record.experiment)
             self.fatal = self.fatal or error
 
-    def _note(self, experiment: Task) -> None:
-        record = self.store.get(experiment)  # another sweep's where that one was first
-        self.recorded[experiment] = record is not None and record.done
-        tidy(self.store, [experiment])
+    def _note(self, task: Task) -> None:
+        record = self.store.get(task)  # another sweep's where that one was first
+        self.recorded[task] = record is not None and record.done
+        tidy(self.store, [task])
 
-    def _parts(self, executor: Executor) -> dict[Task, float]:
-        """What part of each experiment is behind it, as far as that is known."""
-        under_way = {
-            run.experiment: executor.steps(f) / (run.experiment.steps or inf) for f, run in self.running.items()
-        }
+    def _parts(self, executor: "LocalExecutor | RayExecutor") -> dict[Task, float]:
+        """What part of each task is behind it, as far as that is known."""
+        under_way = {run.task: executor.steps(f) / (run.task.steps or inf) for f, run in self.running.items()}
         return under_way | dict.fromkeys([*self.recorded, *self.broken], 1.0)
 
     def _report(self) -> None:
-        """Raise what kept experiments without a record."""
+        """Raise what kept tasks without a record."""
         left = len(self.work) - len(self.recorded)
-        lines = [f"{e.key[:12]} {e.label}: {_in_a_line(error)}" for e, error in self.broken.items()]
+        lines = [f"{task.key[:12]} {task.label}: {_in_a_line(error)}" for task, error in self.broken.items()]
         if lines:
             lines.insert(0, f"{len(lines)} experiments stopped without a result:")
         first = next(iter(self.broken.values()), None)
-        if self.stop.received is not None:
-            raise SweepStopped(self.stop.received, len(self.recorded), left, lines) from first
+        if self.signals:
+            raise SweepStopped(self.signals[0], len(self.recorded), left, lines) from first
         if self.fatal is not None:
             go_on = f"{left} models left; nothing is lost, the same command goes on from the checkpoints"
             raise SweepError("\n".join([f"{self.fatal}: {go_on}", *lines])) from self.fatal
@@ -339,32 +368,6 @@ class _Bar(tqdm):
         self.n = round(sum(part * self.work[e] for e, part in self.done.items()))
         failures = len(recorded) - sum(recorded.values())
         self.set_description(f"trained {len(recorded)}/{len(self.work)} models, {failures} failed")
-
-
-class _Steps:
-    """A bar over the steps of one run, from where its checkpoint is."""
-
-    def __init__(self, experiment: Task, store: Store, progress: bool) -> None:
-        from tinynet_core.training import checkpoint
-        from tinynet_core.training.loop import TRAINING_VERSION
-
-        self.left, done = experiment.steps, 0
-        if progress and (state := checkpoint.load(store.checkpoint(experiment), TRAINING_VERSION)) is not None:
-            done = state["steps"]
-        self.bar = tqdm(total=self.left, initial=done, unit="step", desc=experiment.label, disable=not progress)
-        self.left -= done
-
-    def __enter__(self) -> "_Steps":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.bar.close()
-
-    def step(self) -> bool:
-        """Count one; never a reason to stop."""
-        self.bar.update(self.left > 0)  # batches of the evaluation are asked for as well
-        self.left -= 1
-        return False
 
 
 def _in_a_line(error: Exception) -> str:

@@ -3,12 +3,14 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinynet_core.networks import Network
@@ -148,3 +150,24 @@ def checkpoint_file(root: Path, key: str) -> Path:
 def weights_file(root: Path, key: str) -> Path:
     """Where the training with this key leaves its averaged weights."""
     return root / "weights" / f"{key}.safetensors"
+
+
+@contextmanager
+def claim(checkpoint: Path) -> Iterator[bool]:
+    """Whether the claim on the run behind ``checkpoint`` was free; it is then held until the end of the block."""
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_file(checkpoint), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def lock_file(checkpoint: Path) -> Path:
+    """The file that is locked."""
+    return checkpoint.with_name(checkpoint.name + ".lock")

@@ -1,26 +1,44 @@
-"""Verifying records: a few trainings of a store, chosen by a seed, are repeated and held against what was recorded."""
+"""Verifying records: a few trainings of a store, chosen by a seed, are repeated and held against what was recorded.
+
+On the same kind of machine all numbers are to be the same bits. Another processor rounds other last bits. With the
+recipe of ``reduced`` a loss is off by 1e-7 of itself after 40 steps, by 1e-3 after 60 and by 1e-2 after 90; from then
+on two trainings differ as two seeds do, in top-1 by up to 15 points. So a record is held closely where that is
+possible: to the losses of the first epochs (``_start``), to its own other numbers (``contradiction``), and to how other
+trainings end (``_end``). One of which many epochs were rewritten to fit each other can be told from the bits alone.
+"""
 
 import hashlib
-import signal
+import json
+import math
+import statistics
 import tempfile
-import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from signal import Signals
 from typing import Any, Literal
 
-from tinynet_core.data import check_source
-from tinynet_core.errors import UserError
-from tinynet_core.resources import Resources
-from tinynet_core.study.agreement import Held, contradiction, held_to, repeated_on
+from scipy.special import expit
+from scipy.stats import t
+
+from tinynet_core.data import check_source, load_images
+from tinynet_core.files import UserError
+from tinynet_core.machine import Resources
 from tinynet_core.study.classify import Experiment
-from tinynet_core.study.record import Record
-from tinynet_core.study.staleness import outdated
+from tinynet_core.study.record import Record, outdated
+from tinynet_core.study.spread import Spread, log_odds, seed_spread
 from tinynet_core.study.store import FILE, Store
 from tinynet_core.study.sweep import SweepStopped, sweep
 
-_KIND = ("device", "packages", "threads", "processes")
+LEVEL = 0.9995
+"""Quantile of t below which a difference lies: 99.9% of them do, in either direction."""
+LOSS_TOLERANCE = 3e-4
+"""How far a training loss may be off before trainings part, as a share of it: the widest of the golden runs."""
+TOP1_TOLERANCE = 1e-3
+"""The same for top-1, as a share of the images, to which one image is added."""
+PARTING = 20
+"""How many times as far as trainings with other last bits a record may lie in the epoch in which it parts."""
 
 Verdict = Literal["same bits", "agrees, with other bits", "agrees", "differs", "stale"]
 
@@ -28,9 +46,29 @@ Verdict = Literal["same bits", "agrees, with other bits", "agrees", "differs", "
 class VerificationStopped(UserError):
     """A verification that a signal ended; ``exit_status`` is what a shell expects then."""
 
-    def __init__(self, received: signal.Signals) -> None:
+    def __init__(self, received: Signals) -> None:
         super().__init__(f"stopped by {received.name}: nothing was verified, and nothing is left behind")
         self.exit_status = 128 + received
+
+
+@dataclass(frozen=True)
+class Held:
+    """A number of a record and the range in which it must lie; ``source`` says where the range comes from."""
+
+    what: str
+    recorded: float
+    low: float
+    high: float
+    source: str
+    form: str = ".2%"
+
+    @property
+    def holds(self) -> bool:
+        return self.low <= self.recorded <= self.high
+
+    def __str__(self) -> str:
+        recorded, low, high = (f"{x:{self.form}}" for x in (self.recorded, self.low, self.high))
+        return f"{self.what} is {recorded}, allowed {low} to {high}: {self.source}"
 
 
 @dataclass(frozen=True)
@@ -54,35 +92,26 @@ class Check:
         return f"{self.verdict}: {self.detail}" if self.detail else self.verdict
 
 
-@dataclass(frozen=True)
-class Verification:
-    """What came of the checks."""
-
-    checks: list[Check]
-
-    def agreeing(self, strict: bool = False) -> int:
-        """How many agree; ``strict`` counts other bits on a machine of the same name as a difference."""
-        return sum(check.agrees and not (strict and check.verdict.endswith("other bits")) for check in self.checks)
-
-
 def verify(
     store: Store, records: int = 2, seed: int = 0, workers: int | None = None, progress: bool = True
-) -> Verification:
+) -> list[Check]:
     """Repeat so many trainings of ``store``, chosen by ``seed``, in a temporary folder, and compare.
 
-    On the same kind of machine (device, versions of Python and packages, threads, processes) all numbers are to be the
-    same bits. Elsewhere, and where a machine of the same name gives other bits, as two generations of a processor may,
-    ``compare`` says what a record is held to. The store is only read. Raises ``UserError`` before any training where
-    there are too few records, and ``VerificationStopped`` on SIGINT and SIGTERM.
+    The store is only read. Raises ``UserError`` before any training where there are too few records, and
+    ``VerificationStopped`` on SIGINT and SIGTERM.
     """
     finished = finished_trainings(store)
     chosen = choose(finished, records, seed)
-    checks = {record.key: check for record in chosen if (check := _unfit(record))}
+    checks: dict[str, Check] = {}
+    for record in chosen:
+        if reason := outdated(record):
+            checks[record.key] = Check(record, None, "stale", reason)
+        elif reason := contradiction(record):
+            checks[record.key] = Check(record, None, "differs", reason)
     todo = [record for record in chosen if record.key not in checks]
-    with _heeding_signals():
-        again = _repeated(todo, workers, progress)
-        checks |= {record.key: compare(record, again[record.key], finished) for record in todo}
-    return Verification([checks[record.key] for record in chosen])
+    again = _repeated(todo, workers, progress)
+    checks |= {record.key: compare(record, again[record.key], finished) for record in todo}
+    return [checks[record.key] for record in chosen]
 
 
 def finished_trainings(store: Store) -> list[Record]:
@@ -99,16 +128,31 @@ def choose(records: Sequence[Record], n: int, seed: int) -> list[Record]:
     return sorted(records, key=lambda record: hashlib.sha256(f"{seed} {record.key}".encode()).digest())[:n]
 
 
-def compare(record: Record, now: Record, finished: Sequence[Record]) -> Check:
-    """The verdict on ``record`` when the same training gave ``now``; ``finished`` are the trainings of its store.
+def _repeated(records: Sequence[Record], workers: int | None, progress: bool) -> dict[str, Record]:
+    """The same trainings once more, by key: a sweep for each way in which records were made."""
+    groups: dict[tuple[str, int, bool], list[Experiment]] = defaultdict(list)
+    for record in records:
+        check_source(_training(record).dataset)
+        made = record.provenance
+        groups[_device(record), made.get("threads", 1), made.get("compiled", False)].append(_training(record))
+    found: list[Record] = []
+    with tempfile.TemporaryDirectory(prefix="tinynet-verify-") as folder:
+        for (device, threads, compiled), experiments in groups.items():
+            resources = Resources(workers=workers, cpus=threads, compiled=compiled)
+            try:
+                found += sweep(experiments, Store(folder), "local", None, device, progress, resources)
+            except SweepStopped as stopped:
+                raise VerificationStopped(Signals(stopped.exit_status - 128)) from stopped
+    return {record.key: record for record in found}
 
-    With other bits it must agree in what ``tinynet_core.study.agreement`` holds it to.
-    """
-    before, after = (x.provenance.get("dataset_sha256") for x in (record, now))
+
+def compare(record: Record, now: Record, finished: Sequence[Record]) -> Check:
+    """The verdict on ``record`` when the same training gave ``now``; ``finished`` are the trainings of its store."""
+    before, after = (x.provenance.get("dataset_sha256") or "of unknown hash" for x in (record, now))
     if not now.done:
         return Check(record, now, "differs", f"training failed now, {now.reason}")
     if before != after:
-        return Check(record, now, "stale", f"made from data {_short(before)}, now {_short(after)}")
+        return Check(record, now, "stale", f"made from data {before[:12]}, now {after[:12]}")
     difference = first_difference(record, now)
     if not difference:
         return Check(record, now, "same bits")
@@ -117,78 +161,187 @@ def compare(record: Record, now: Record, finished: Sequence[Record]) -> Check:
     held = held_to(record, now, finished)
     if failing := next((x for x in held if not x.holds), None):
         return Check(record, now, "differs", str(failing), held)
-    if _made_like(record, now.provenance):
+    if _kind(record) == _kind(now):
         return Check(record, now, "agrees, with other bits", difference, held)
     return Check(record, now, "agrees", "", held)
 
 
 def first_difference(record: Record, now: Record) -> str:
     """The first number of cost, curve (epoch by epoch) and metrics that is not the same, or nothing."""
-    pairs: list[tuple[str, Any, Any]] = [("cost ", record.cost, now.cost)]
     if len(record.curve) != len(now.curve):
         return f"epochs {len(record.curve)} recorded, {len(now.curve)} now"
+    pairs: list[tuple[str, Any, Any]] = [("cost ", record.cost, now.cost)]
     pairs += [(f"epoch {i} ", x, y) for i, (x, y) in enumerate(zip(record.curve, now.curve, strict=True), 1)]
-    pairs.append(("metric ", record.metrics, now.metrics))
-    for where, before, after in pairs:
+    for where, before, after in [*pairs, ("metric ", record.metrics, now.metrics)]:
         for name in dict.fromkeys([*before, *after]):
             if before.get(name) != after.get(name):
                 return f"{where}{name} {before.get(name)!r} recorded, {after.get(name)!r} now"
     return ""
 
 
-def _unfit(record: Record) -> Check | None:
-    """What is to be said of a record without training."""
-    if reason := outdated(record):
-        return Check(record, None, "stale", reason)
-    if reason := contradiction(record):
-        return Check(record, None, "differs", reason)
-    return None
+def contradiction(record: Record) -> str:
+    """Which of a record's own numbers do not go together, or nothing."""
+    epochs, images = _training(record).recipe.epochs, _images(record)
+    if [row["epoch"] for row in record.curve] != list(range(1, epochs + 1)):
+        return f"its curve does not have the epochs 1 to {epochs}"
+    last = record.curve[-1]
+    for name, value in record.metrics.items():
+        in_curve = last.get(name, last.get(f"ema_{name}"))
+        if value != in_curve:
+            return f"metric {name} {value!r} recorded, {in_curve!r} in its own last epoch"
+    for epoch, row in enumerate(record.curve, 1):
+        for name in ("ema_top1", "ema_top5", "raw_top1", "raw_top5"):
+            hits = round(row[name] * images)
+            if not (0 <= hits <= images and math.isclose(row[name], hits / images, abs_tol=1e-9)):
+                return f"epoch {epoch} {name} {row[name]!r} is no share of {images} images"
+    return ""
 
 
-def _made_like(record: Record, made: dict[str, Any]) -> bool:
-    """Whether ``record`` was made on the kind of machine that ``made``, a provenance, tells of."""
-    minors = [str(source.get("python")).split(".")[:2] for source in (record.provenance, made)]
-    same = all(record.provenance.get(name) == made.get(name) for name in _KIND)
-    return same and minors[0] == minors[1]
+def held_to(record: Record, now: Record, finished: Sequence[Record]) -> list[Held]:
+    """The numbers of ``record`` that must agree with ``now``, the same training repeated, though all bits differ.
+
+    ``finished`` are the trainings of its store. Its first epochs must be those of now until trainings part, its end
+    must follow from what comes before, and its top-1 must be that of now within the spread between seeds.
+    """
+    return [*_start(record, now), *_end(record, now, finished), _level(record, now, pooled_spread(finished))]
 
 
-def _repeated(records: Sequence[Record], workers: int | None, progress: bool) -> dict[str, Record]:
-    """The same trainings once more, by key: a sweep for each way in which records were made."""
-    groups: dict[tuple[str, int, bool], list[Experiment]] = defaultdict(list)
-    for record in records:
-        assert isinstance(record.experiment, Experiment)
-        check_source(record.experiment.dataset)
-        made = record.provenance
-        groups[repeated_on(record), made.get("threads", 1), made.get("compiled", False)].append(record.experiment)
-    found: list[Record] = []
-    with tempfile.TemporaryDirectory(prefix="tinynet-verify-") as folder:
-        for (device, threads, compiled), experiments in groups.items():
-            resources = Resources(workers=workers, cpus=threads, compiled=compiled)
-            try:
-                found += sweep(experiments, Store(folder), "local", None, device, progress, resources)
-            except SweepStopped as stopped:
-                raise VerificationStopped(signal.Signals(stopped.exit_status - 128)) from stopped
-    return {record.key: record for record in found}
+def _start(record: Record, now: Record) -> list[Held]:
+    """Training loss and top-1 of the epoch in which the record parts from ``now`` and of that before; else of the last.
+
+    In that epoch it may lie ``PARTING`` times as far off as trainings whose initial weights have other last bits.
+    """
+    held: list[Held] = []
+    for epoch, (row, here) in enumerate(zip(record.curve, now.curve, strict=True), 1):
+        before, held = held, _close(epoch, row, [here], _images(record))
+        if not all(x.holds for x in held):
+            others = _with_other_last_bits(record, epoch)
+            return [*before, *_close(epoch, row, [here, *others], _images(record))]
+    return held
 
 
-@contextmanager
-def _heeding_signals() -> Iterator[None]:
-    """While entered, SIGINT and SIGTERM raise ``VerificationStopped``, so that temporary folders are removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _close(epoch: int, row: dict[str, float], here: Sequence[dict[str, float]], images: int) -> list[Held]:
+    """Numbers of an epoch, held to those of trainings ``here``, the first of which is the repetition."""
+    held = []
+    for what, name, form in (("training loss", "train_loss", ".5f"), ("top-1", "ema_top1", ".2%")):
+        found = [x[name] for x in here]
+        least = LOSS_TOLERANCE * found[0] if name == "train_loss" else TOP1_TOLERANCE + 1 / images
+        most = max(least, PARTING * (max(found) - min(found)))
+        parted = f", and {PARTING} times as far as trainings part here by their last bits" if most > least else ""
+        source = f"{found[0]:{form}} now{parted}"
+        held.append(Held(f"{what} of epoch {epoch}", row[name], found[0] - most, found[0] + most, source, form))
+    return held
 
-    def leave(number: int, _frame: object) -> None:
-        raise VerificationStopped(signal.Signals(number))
 
-    heeded = [x for x in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(x) is not signal.SIG_IGN]
-    before = [(x, signal.signal(x, leave)) for x in heeded]
+def _with_other_last_bits(record: Record, epochs: int) -> list[dict[str, float]]:
+    """The row of epoch number ``epochs`` of two trainings from initial weights whose last bit is another one."""
+    import torch
+
+    from tinynet_core.training.engine import Run
+    from tinynet_core.training.loop import pick_device
+
+    experiment, made, threads = _training(record), record.provenance, torch.get_num_threads()
+    spec, recipe, images = experiment.spec(), experiment.recipe, load_images(experiment.dataset)
+
+    @torch.no_grad()
+    def build(factor: float) -> torch.nn.Module:
+        module = spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier)
+        for parameter in module.parameters():
+            parameter.mul_(factor)
+        return module
+
+    rows = []
+    torch.set_num_threads(made.get("threads", 1))
     try:
-        yield
+        for step in (torch.finfo().eps, -torch.finfo().eps):
+            device, compiled = pick_device(_device(record)), made.get("compiled", False)
+            run = Run(partial(build, 1 + step), spec.resolution, images, recipe, experiment.seed, device, compiled)
+            while run.epoch < epochs:
+                run.train_epoch()
+            rows.append(run.outcome.curve[-1])
     finally:
-        for number, handler in before:
-            signal.signal(number, handler or signal.SIG_DFL)
+        torch.set_num_threads(threads)
+    return rows
 
 
-def _short(digest: str | None) -> str:
-    return digest[:12] if digest else "of unknown hash"
+def _end(record: Record, now: Record, finished: Sequence[Record]) -> list[Held]:
+    """The last top-1, held to that of the raw weights and to that an epoch before.
+
+    By as much as these differ in ``now`` and in the other ``finished`` trainings with the same recipe and data.
+    """
+    alike = [now, *(x for x in finished if x.key != record.key and _recipe(x) == _recipe(record))]
+    held = [_following(record, alike, -1, "raw_top1", "with the raw weights")]
+    if len(record.curve) > 1:
+        held.append(_following(record, alike, -2, "ema_top1", "an epoch before"))
+    return held
+
+
+def _following(record: Record, alike: Sequence[Record], row: int, name: str, when: str) -> Held:
+    """The last top-1, held to ``name`` in ``row`` of the curve.
+
+    Shares are compared as their angles arcsin(sqrt(p)), where drawing n images anew gives a standard deviation of
+    1 / (2 sqrt(n)) whatever the share. The spread between trainings is taken to be half of that at least.
+    """
+    changes = [_angle(x.curve[-1]["ema_top1"]) - _angle(x.curve[row][name]) for x in alike]
+    n = len(changes)
+    sd = max(statistics.stdev(changes), 0.25 / math.sqrt(_images(record))) if n > 1 else math.inf
+    most = float(t.ppf(LEVEL, max(1, n - 1))) * sd * math.sqrt(1 + 1 / n)
+    middle = _angle(record.curve[row][name]) + statistics.fmean(changes)
+    low, high = (math.sin(min(max(x, 0.0), math.pi / 2)) ** 2 for x in (middle - most, middle + most))
+    source = f"{record.curve[row][name]:.2%} {when}, and how the two differ in {n} trainings of its recipe"
+    return Held("top-1 of the last epoch", record.curve[-1]["ema_top1"], low, high, source)
+
+
+def _angle(share: float) -> float:
+    return math.asin(math.sqrt(share))
+
+
+def _level(record: Record, now: Record, spread: Spread) -> Held:
+    """Top-1, held to that of ``now`` by the spread between the seeds of the store."""
+    low, high = (float(expit(_log_odds(now) + x)) for x in (-reach(spread), reach(spread)))
+    why = "as two seeds differ" if spread.known else "but no two records differ only in their seed"
+    return Held("top-1", record.metrics["top1"], low, high, f"{now.metrics['top1']:.2%} now, {why}")
+
+
+def reach(spread: Spread) -> float:
+    """The difference of the log odds of top-1 that 99.9% of pairs of seeds stay within; infinite if unknown."""
+    return float(t.ppf(LEVEL, spread.freedom)) * math.sqrt(2) * spread.sd if spread.known else math.inf
+
+
+def pooled_spread(records: Sequence[Record]) -> Spread:
+    """The spread of the log odds of top-1 over the groups of records that differ in nothing but the seed."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        same = {name: value for name, value in record.experiment.identity.items() if name != "seed"}
+        made = [record.provenance.get(name) for name in ("training_version", "dataset_sha256")]
+        groups[json.dumps([same, made], sort_keys=True)].append(_log_odds(record))
+    return seed_spread(groups)
+
+
+def _log_odds(record: Record) -> float:
+    return float(log_odds(record.metrics["top1"], _images(record)))
+
+
+def _training(record: Record) -> Experiment:
+    assert isinstance(record.experiment, Experiment)
+    return record.experiment
+
+
+def _recipe(record: Record) -> tuple[Any, ...]:
+    return _training(record).recipe, _training(record).dataset
+
+
+def _images(record: Record) -> int:
+    return _training(record).dataset.val_images
+
+
+def _device(record: Record) -> str:
+    """The device to repeat it on: what was made on a processor never goes to a GPU."""
+    return "cpu" if str(record.provenance.get("device")).startswith("cpu") else "auto"
+
+
+def _kind(record: Record) -> tuple[Any, ...]:
+    """The kind of machine that made it: another patch of Python's version is the same kind."""
+    made = record.provenance
+    python = str(made.get("python")).split(".")[:2]
+    return python, *(made.get(name) for name in ("device", "packages", "threads", "processes"))

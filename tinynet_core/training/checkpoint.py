@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 _DIGEST = hashlib.sha256().digest_size
 

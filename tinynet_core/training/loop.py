@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 from tinynet_core.training import checkpoint
 from tinynet_core.training.depthwise import with_fast_gradients
 from tinynet_core.training.ema import EMA

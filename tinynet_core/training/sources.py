@@ -10,7 +10,7 @@ import torch
 
 from tinynet_core.data import JpegImages
 from tinynet_core.data.processes import ahead
-from tinynet_core.resources import cores
+from tinynet_core.machine import cores
 
 AHEAD = 2
 """Batches that are decoded before they are asked for."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tinynet_core.resources import launched
+from tinynet_core.machine import launched
 
 
 class Team:

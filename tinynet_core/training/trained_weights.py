@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 
 class WeightsError(UserError):

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from tinynet_book.analysis.spread import reliability
-from tinynet_core.study.search import WINDOW, candidates
+from tinynet_core.study.series import WINDOW, candidates
 
 
 def choices(models: pd.DataFrame, budgets: ArrayLike) -> pd.DataFrame:

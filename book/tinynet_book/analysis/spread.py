@@ -17,8 +17,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from tinynet_core.scaling.frontier import frontier
-from tinynet_core.study.pages import PAGES, REPEATED
-from tinynet_core.study.plan import repeated
+from tinynet_core.study.pages import PAGES, REPEATED, repeated
 from tinynet_core.study.spread import Spread, log_odds, seed_spread
 from tinynet_core.study.study import Study
 

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tinynet_book.dataset.tables import Tables, tables
-from tinynet_core.errors import UserError
-from tinynet_core.files import SUFFIXES, check_target, write_table, write_text
-from tinynet_core.study.plan import stale
+from tinynet_core.files import SUFFIXES, UserError, check_target, write_table, write_text
+from tinynet_core.study.pages import stale
 from tinynet_core.study.study import Study
 
 README = Path(__file__).with_name("README.md")

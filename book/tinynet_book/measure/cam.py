@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 from tinynet_core.training.augment import centre_boxes, evaluation_batch, resample
 from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.sources import Source

@@ -17,7 +17,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
 from tinynet_core.data.imagefolder import class_folders, image_files
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 from tinynet_core.networks import network
 from tinynet_core.networks.weights import RELEASED
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator
 
 from tinynet_book.paper import rows
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 from tinynet_core.networks import network
 from tinynet_core.study.task import Result, Task, cost_of
 
@@ -72,8 +72,8 @@ class ReleasedEvaluation(Task):
 
         from tinynet_book.measure import evaluation
         from tinynet_core.data.imagefolder import imagenet_root
+        from tinynet_core.machine import cores
         from tinynet_core.networks.weights import released_file
-        from tinynet_core.resources import cores
         from tinynet_core.training.loop import Interrupted, pick_device
 
         folder = imagenet_root()

@@ -3,7 +3,7 @@
 import os
 from urllib.parse import urlsplit
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 SITE = "TINYNET_SITE_URL"
 """Environment variable with the address at which the site is published, such as https://example.org/book."""

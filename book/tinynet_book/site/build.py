@@ -17,11 +17,9 @@ from tinynet_book.site.execute import execute_all, notebooks, store_digest
 from tinynet_book.site.pdf import FILE, chromium, write_pdf
 from tinynet_book.site.sitemap import write_sitemap
 from tinynet_book.site.stage import stage
-from tinynet_core.errors import UserError
-from tinynet_core.study.pages import offered
-from tinynet_core.study.plan import known, stale
+from tinynet_core.files import UserError
+from tinynet_core.study.pages import known, offered, stale, summary
 from tinynet_core.study.presets import project_root
-from tinynet_core.study.staleness import summary
 from tinynet_core.study.study import MissingRecords, Study
 
 _ICON_SCRIPT = re.compile(r"<script[^>]*/fontawesome\.js[^>]*></script>")

@@ -5,8 +5,7 @@ import hashlib
 import tarfile
 from pathlib import Path
 
-from tinynet_core.errors import UserError
-from tinynet_core.files import write_text
+from tinynet_core.files import UserError, write_text
 
 ARCHIVE = "site.tar.gz"
 CHECKSUMS = "SHA256SUMS"

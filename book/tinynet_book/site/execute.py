@@ -19,10 +19,9 @@ from traitlets.config import Config
 
 from tinynet_book.paper.claims import findings_path
 from tinynet_book.site import kernels
-from tinynet_core.errors import UserError
-from tinynet_core.resources import folder_for_sockets
+from tinynet_core.files import UserError
+from tinynet_core.machine import folder_for_sockets, processor
 from tinynet_core.study.presets import load_preset, project_root
-from tinynet_core.study.record import processor
 from tinynet_core.study.store import FILE
 
 CELL_TIMEOUT_S = 12 * 3600

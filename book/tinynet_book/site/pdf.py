@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route

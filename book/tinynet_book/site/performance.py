@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tinynet_book.figures import BLUE, RED
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 Section = dict[str, Any]
 Row = dict[str, Any]

@@ -16,8 +16,8 @@ from nbformat.v4 import new_markdown_cell
 from PIL import Image
 
 from tinynet_book.notebook import FIGURE_DATA
-from tinynet_core.study.record import Record, commit
-from tinynet_core.study.store import to_frame
+from tinynet_core.machine import commit
+from tinynet_core.study.record import Record, to_frame
 
 EXACT = ("recomputed", "quoted")
 """Evidence that rests on no record."""

@@ -10,9 +10,8 @@ import pandas as pd
 
 from tinynet_book.site.conclusions import page_name
 from tinynet_book.site.execute import environment
-from tinynet_core.resources import cores
+from tinynet_core.machine import commit, cores, processor
 from tinynet_core.study.pages import page_of
-from tinynet_core.study.record import commit, processor
 from tinynet_core.study.study import Study
 
 

@@ -18,15 +18,15 @@ from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import Any
 
-from tinynet_core.resources import Resources, cores
-from tinynet_core.study.executors import ExecutorError, WorkerDied
+from tinynet_core.machine import Resources, cores
+from tinynet_core.study.worker import ExecutorError, WorkerDied
 
 _CONTEXT: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
 _IMPORTED = [
     "torch._dynamo",
     "safetensors.torch",
     "tinynet_core.training.engine",
-    "tinynet_core.study.executors.attempt",
+    "tinynet_core.study.worker",
 ]
 """What the server that workers are forked off has imported once for all of them."""
 _STARTING = threading.Lock()  # multiprocessing's table of children is not for several threads

@@ -1,14 +1,18 @@
-"""What one run of a sweep holds of a machine, and how the runs share it."""
+"""The machine: its cores, its processor, the commit that runs on it, and what one run of a sweep holds of it."""
 
 import math
 import os
+import platform
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tinynet_core.errors import UserError
+from tinynet_core.files import UserError
 
 SOCKET_PATH = 103
 """Bytes of a socket's path at most, on macOS; Linux allows four more."""
@@ -52,27 +56,18 @@ def cores(root: Path = Path("/")) -> int:
     ``root`` is where the system's files are.
     """
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quotas = [quota for group in _control_groups(root) if (quota := _quota(group)) is not None]
-    return min([there, *(max(1, math.ceil(quota)) for quota in quotas)])
+    limits = [limit for group in _control_groups(root) if (limit := _text(group / "cpu.max").split())]
+    quotas = [math.ceil(int(quota) / int(period)) for quota, period in limits if quota != "max"]
+    return min([there, *(max(1, quota) for quota in quotas)])
 
 
 def _control_groups(root: Path) -> Iterator[Path]:
-    """Folders of the control groups that this process is in, with those above them, of Linux's versions 1 and 2."""
+    """Folders of the control group that this process is in, and of those above it, of version 2 on Linux."""
+    top = root / "sys" / "fs" / "cgroup"
     for line in _text(root / "proc" / "self" / "cgroup").splitlines():
-        _, controllers, name = line.split(":", 2)  # version 2 names no controllers
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        for mount in {"cpu", controllers} if controllers else {""}:
-            top = root / "sys" / "fs" / "cgroup" / mount
-            group = top / name.strip("/")
+        if line.startswith("0::"):
+            group = top / line.removeprefix("0::").strip("/")
             yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(top))
-
-
-def _quota(group: Path) -> float | None:
-    """Processors' worth of time that the control group at ``group`` may use; None without a limit."""
-    names = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")  # the first of version 2, the others of version 1
-    quota, *period = " ".join(_text(group / name) for name in names).split() or ["max"]
-    return int(quota) / int(period[0]) if period and quota not in ("max", "-1") else None
 
 
 def _text(path: Path) -> str:
@@ -109,3 +104,38 @@ def folder_for_sockets(behind: int) -> str:
 def launched() -> bool:
     """Whether a launcher started this process together with others."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@cache
+def processor() -> str:
+    """The processor's model where the system tells it, its architecture elsewhere."""
+    lines = _text(Path("/proc/cpuinfo")).splitlines()
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+@cache
+def commit() -> dict[str, Any]:
+    """Commit of the checkout that holds this package, and whether its sources are those of that commit.
+
+    Both are None unless the package is tracked at the top of its repository. An untracked module is a change.
+    """
+    package = Path(__file__).resolve().parent
+    tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
+    if tracked is None or _git(package, "rev-parse", "--show-cdup") != "../":
+        return {"commit": None, "clean": None}
+    changes = _git(package, "status", "--porcelain", "--untracked-files=no")
+    added = _git(package, "ls-files", "--others", "--", "*.py")
+    clean = None if changes is None or added is None else not (changes or added)
+    return {"commit": _git(package, "rev-parse", "HEAD"), "clean": clean}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says in ``folder``, whatever repository the environment names; None where the command fails."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, timeout=20, env=environment)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from tinynet_core import UserError
-from tinynet_core.resources import SOCKET_PATH, Resources, cores, folder_for_sockets
+from tinynet_core.machine import SOCKET_PATH, Resources, cores, folder_for_sockets
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_wrong_values_are_refused(wrong):
         Resources(**wrong)
 
 
-V1, V2 = "4:memory:/docker/a\n3:cpu,cpuacct:/docker/a\n0::/docker/a\n", "0::/pods/a\n"
+V2 = "0::/pods/a\n"
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,6 @@ V1, V2 = "4:memory:/docker/a\n3:cpu,cpuacct:/docker/a\n0::/docker/a\n", "0::/pod
         (V2, {"pods/a/cpu.max": "400000 100000\n", "cpu.max": "250000 50000\n"}, 4),
         ("0::/\n", {"cpu.max": "250000 50000\n"}, 5),  # in a namespace of its own
         (V2, {"pods/b/cpu.max": "100000 100000\n"}, 8),  # of another container
-        (V1, {"cpu/docker/a/cpu.cfs_quota_us": "-1\n", "cpu/docker/a/cpu.cfs_period_us": "100000\n"}, 8),
-        (V1, {"cpu/docker/a/cpu.cfs_quota_us": "250000\n", "cpu/docker/a/cpu.cfs_period_us": "100000\n"}, 3),
-        (V1, {"cpu,cpuacct/cpu.cfs_quota_us": "50000\n", "cpu,cpuacct/cpu.cfs_period_us": "25000\n"}, 2),
-        (V1, {"memory/docker/a/cpu.cfs_quota_us": "100000\n", "memory/docker/a/cpu.cfs_period_us": "100000\n"}, 8),
     ],
 )
 def test_a_containers_quota_counts_as_cores(tmp_path, monkeypatch, groups, limits, expected):

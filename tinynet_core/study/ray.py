@@ -16,9 +16,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from tinynet_core.resources import Resources, folder_for_sockets
-from tinynet_core.study.executors import ExecutorError, WorkerDied
-from tinynet_core.study.executors.attempt import NoRecord
+from tinynet_core.machine import Resources, folder_for_sockets
+from tinynet_core.study.worker import ExecutorError, NoRecord, WorkerDied, noting
 
 _BEHIND = 70
 """Bytes that Ray puts behind its folder in the path of a socket."""
@@ -139,15 +138,6 @@ def _on_node(function: Callable[..., Any], args: tuple, device: str, threads: in
     """The task: as a local worker runs it. Ray's cancel comes as SIGINT."""
     import torch
 
-    asked = False
-
-    def note(*_) -> None:
-        nonlocal asked
-        asked = True
-
     torch.set_num_threads(threads)
-    previous = signal.signal(signal.SIGINT, note)
-    try:
-        return function(*args, device, lambda: asked)
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    with noting(signal.SIGINT) as asked:
+        return function(*args, device, lambda: bool(asked))

@@ -1,0 +1,339 @@
+"""The commands on a study: ``tinynet sweep``, ``train``, ``verify``, and ``store`` with its parts."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tinynet_core.files import UserError, check_target, write_table
+
+if TYPE_CHECKING:
+    from tinynet_core.study.store import Inspection, Store
+    from tinynet_core.study.study import Study
+    from tinynet_core.study.task import Task
+    from tinynet_core.study.verify import Check
+
+SHOWN = 20
+"""Damaged lines that ``store check`` names."""
+OTHER_BITS = """\
+Other bits: trainings that differ in a last bit part within the first epochs, and then differ as two seeds do. So the
+first epochs and the end of a record are held closely, and the level of its top-1 widely. Many epochs rewritten to fit
+each other cannot be told here, only by the bits on a machine of the record's kind."""
+
+store_option = click.option(
+    "--store",
+    default="",
+    help="Folder of records; results/PRESET where it is published, else runs/PRESET, of the checkout or, where the "
+    "package is installed, of your data folder.",
+)
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), help="Runs at a time; the preset's, or one per core, by default."
+)
+
+
+@click.command("sweep")
+@click.argument("preset")
+@store_option
+@click.option("--limit", type=click.IntRange(min=1), help="Train at most so many of the missing models.")
+@workers_option
+@click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option(
+    "--address", help="Ray cluster to join, such as auto or 10.0.0.1:6379; a new one on this machine without."
+)
+@click.option("--page", "pages", multiple=True, metavar="PAGE", help="Only what this page needs; may be repeated.")
+@click.option("--retry-failed", is_flag=True, help="Train again what is recorded as failed.")
+@click.option("--retry-stale", is_flag=True, help="Train again what another version of training or of the data gave.")
+@click.option("--dry-run", is_flag=True, help="List what would be trained, and estimate the time from records.")
+def sweep_command(
+    preset: str,
+    store: str,
+    limit: int | None,
+    workers: int | None,
+    executor: str,
+    address: str | None,
+    pages: tuple[str, ...],
+    retry_failed: bool,
+    retry_stale: bool,
+    dry_run: bool,
+) -> None:
+    """Train what the notebooks need under PRESET and is not in the store yet.
+
+    Stop it whenever you like, in whatever way: the same command goes on where it was.
+    """
+    from tinynet_core.study.pages import check_sources, stages
+    from tinynet_core.study.study import Study
+    from tinynet_core.study.sweep import sweep
+
+    if dry_run and (retry_failed or retry_stale):
+        raise click.UsageError("--dry-run changes nothing: leave --retry-failed and --retry-stale out")
+    study = Study(preset, store)
+    kept, resources = study.store, study.preset.resources
+    if dry_run:
+        click.echo(_plan(study, pages, limit, workers))
+        return
+    check_sources(study, pages)
+    if not store:
+        click.echo(f"records go to {kept.root}", err=True)
+    wanted: list[Task] = []
+    trained = failed = 0
+    for stage in stages(study, pages):
+        wanted += stage
+        left = None if limit is None else limit - trained
+        if retry_failed:
+            kept.set_aside(record.key for task in stage if (record := kept.get(task)) and not record.done)
+        if retry_stale:
+            free = None if left is None else max(0, left - len(kept.missing(stage)))
+            kept.set_aside(_stale(kept, stage)[:free])
+        todo = kept.missing(stage)
+        records = sweep(todo[:left], kept, executor, workers, resources=resources, address=address)
+        trained += len(records)
+        failed += sum(not record.done for record in records)
+        if len(todo) > len(todo[:left]):
+            break
+    click.echo(f"{trained} models trained, {failed} of them failed, records in {kept.root}")
+    frame = kept.frame([*dict.fromkeys(wanted)])
+    if (n := sum(frame.status == "failed")) > 0:
+        click.echo(f"{n} of the {len(frame)} records are failed runs; --retry-failed trains them again:")
+    for x in frame[frame.status == "failed"].itertuples():
+        click.echo(f"  {x.key[:12]} {x.network} r {x.r:.4g} d {x.d:.4g} w {x.w:.4g} seed {x.seed}: {x.reason}")
+
+
+def _stale(store: "Store", tasks: "list[Task]") -> list[str]:
+    """Keys of the records of ``tasks`` that do not belong to them any more."""
+    from tinynet_core.study.record import outdated
+
+    return [record.key for task in tasks if (record := store.get(task)) and outdated(record)]
+
+
+def _plan(study: "Study", pages: tuple[str, ...], limit: int | None, workers: int | None) -> str:
+    """What a sweep would train and, where the store has records of this machine, how long that takes."""
+    import torch
+
+    from tinynet_core.machine import cores
+    from tinynet_core.study.classify import Experiment
+    from tinynet_core.study.pages import plan
+
+    first, after = plan(study, pages)
+    todo, after = study.store.missing(first)[:limit], study.store.missing(after)
+    if not todo and not after:
+        return f"nothing to train: all records are in {study.store.root}"
+    resources, notes = study.preset.resources, []
+    try:
+        lanes = len(resources.devices(cores(), torch.cuda.device_count()))
+    except UserError as error:
+        lanes = max(1, cores() // resources.cpus)
+        notes.append(f"{error}: this preset is not for this machine.")
+    lanes = workers or resources.workers or lanes
+    lines = [f"{'key':<14}{'network':<18}{'r':>7}{'d':>7}{'w':>7}{'seed':>6}{'px':>6}{'MACs':>10}{'params':>10}"]
+    trainings = [task for task in todo if type(task) is Experiment]
+    lines += [
+        f"{e.key[:12]:<14}{e.network:<18}{_multipliers(e)}{e.seed:>6}{cost['resolution']:>6}"
+        f"{cost['macs'] / 1e6:>9.2f}M{cost['params'] / 1e6:>9.3f}M"
+        for e, cost in ((e, e.cost()) for e in trainings)
+    ]
+    macs = sum(e.work for e in trainings)
+    lines.append(f"{len(trainings)} models, {macs:.3g} multiply-adds of forward passes. ")
+    lines[-1] += _time(study.store, trainings, lanes)
+    if getattr(study.preset.dataset, "stream", False):
+        notes.append("The time to decode the images on the way is not in it.")
+    notes += [f"Then, not in the time: {task.label}." for task in after]
+    notes.append("Not listed: what follows from the formula that is fitted on the sample, such as Table 1.")
+    return "\n".join([*lines, *notes])
+
+
+def _time(store: "Store", todo: list, lanes: int) -> str:
+    from tqdm import tqdm
+
+    from tinynet_core.study.estimate import MIN_RECORDS, kind_of, makespan, rate_from_records
+
+    records, kinds = store.records(), {kind_of(e): e for e in todo}
+    rates = {kind: rate_from_records(records, e) for kind, e in kinds.items()}
+    known = [rate for rate in rates.values() if rate is not None]
+    if not todo or len(known) < len(rates):
+        return f"No time is estimated: that takes {MIN_RECORDS} finished records of such trainings on this machine."
+    seconds = makespan([rate.seconds(e) for e in todo if (rate := rates[kind_of(e)])], lanes)
+    off = 1 + max(rate.spread for rate in known)
+    middle, low, high = (tqdm.format_interval(round(x)) for x in (seconds, seconds / off, seconds * off))
+    return f"Estimated time on this machine, {lanes} at a time: {middle} ({low} to {high}), from {known[0].source}."
+
+
+def _multipliers(experiment: Any) -> str:
+    scale = experiment.spec().scale
+    return "".join(f"{x:>7.3f}" for x in (scale.r, scale.d, scale.w)) if scale else " " * 21
+
+
+@click.command("train")
+@click.argument("preset")
+@click.argument("name")
+@click.option("--w", type=float, help="Width multiplier.")
+@click.option("--d", type=float, help="Depth multiplier.")
+@click.option("--r", type=float, help="Resolution multiplier.")
+@click.option("--head", type=click.Choice(["fixed", "scaled"]), help="Whether stem and head move with the width.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@store_option
+def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) -> None:
+    """Train network NAME on the data and with the recipe of PRESET.
+
+    \b
+    On several GPUs together:
+      accelerate launch --multi_gpu --num_processes 8 -m tinynet_core.cli train imagenet1k tinynet_a
+    """
+    import torch
+
+    from tinynet_core.networks import SCALABLE
+    from tinynet_core.scaling.scale import Scale
+    from tinynet_core.study.study import Study
+    from tinynet_core.study.sweep import run
+    from tinynet_core.training.team import team
+
+    study = Study(preset, store)
+    given = {k: v for k, v in (("r", r), ("d", d), ("w", w)) if v is not None}
+    scale = Scale(**given) if given or name in SCALABLE else None
+    resources = study.preset.resources
+    torch.set_num_threads(resources.cpus)
+    experiment = study.preset.named(name, scale, seed, head)
+    record = run(experiment, study.store, compiled=resources.compiled, progress=True)
+    if not team().leads:
+        return
+    if not record.done:
+        click.echo(f"{record.key[:12]} failed: {record.reason}", err=True)
+        sys.exit(1)
+    top1, raw = record.metrics["top1"], record.metrics["raw_top1"]
+    click.echo(f"{record.key[:12]} {name}: top-1 {top1:.2%} (raw weights {raw:.2%}), record in {study.store.root}")
+
+
+@click.command("verify")
+@click.argument("preset", default="reduced")
+@store_option
+@click.option("--records", type=click.IntRange(min=1), default=2, show_default=True, help="How many to repeat.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of their choice.")
+@workers_option
+@click.option("--strict", is_flag=True, help="Fail where a machine of the same name gives other bits, however near.")
+def verify_command(preset: str, store: str, records: int, seed: int, workers: int | None, strict: bool) -> None:
+    """Repeat a few trainings, chosen by --seed, of the store of PRESET (reduced by default), and compare.
+
+    On the same kind of machine every number is to be the same bits. Another processor gives other bits: the record is
+    then held to its first epochs, its own other numbers, the end of other trainings and the spread between seeds, and
+    each of these is printed. The store is only read. The exit status is 0 where all agree, 1 where one does not, 2
+    where nothing could be verified.
+    """
+    from tinynet_core.study.study import Study
+    from tinynet_core.study.verify import verify
+
+    opened = Study(preset, store).store
+    checks = verify(opened, records, seed, workers)
+    click.echo(verification_text(checks))
+    agreeing = sum(check.agrees and not (strict and check.verdict.endswith("other bits")) for check in checks)
+    click.echo(f"{agreeing} of {records} records chosen by seed {seed} agree, in {opened.root}")
+    if agreeing < records:
+        sys.exit(1)
+
+
+def verification_text(checks: "list[Check]") -> str:
+    """A line for each record, and for each number that it is held to."""
+    lines = [
+        f"{'key':<14}{'network':<18}{'r':>7}{'d':>7}{'w':>7}{'seed':>6}{'recorded':>10}{'now':>9}{'took':>9}  "
+        f"{'commit':<9}verdict"
+    ]
+    for check in checks:
+        experiment: Any = check.record.experiment
+        made, now = check.record.provenance, check.now
+        top1, took = (f"{now.metrics['top1']:.2%}", f"{now.wall_s:.1f} s") if now and now.done else ("-", "-")
+        commit = f"{(made.get('commit') or '-')[:7]}{'' if made.get('clean') else '*'}"
+        lines.append(
+            f"{experiment.key[:12]:<14}{experiment.network:<18}{_multipliers(experiment)}{experiment.seed:>6}"
+            f"{check.record.metrics['top1']:>10.2%}{top1:>9}{took:>9}  {commit:<9}{check}"
+        )
+        lines += [f"  {held}{'' if held.holds else ' FAILS'}" for held in check.held]
+    if any(check.held for check in checks):
+        lines.append(OTHER_BITS)
+    return "\n".join(lines)
+
+
+@click.group("store")
+def store_group() -> None:
+    """Check, list, export and repair the records of a store."""
+
+
+folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+
+
+@store_group.command()
+@folder_argument
+def check(folder: Path) -> None:
+    """Verify every record of the store DIR in full, and change nothing.
+
+    The exit status is 0 for a sound store, 1 where something is damaged, 2 where DIR is no store.
+    """
+    opened = _opened(folder)
+    found = opened.check()
+    click.echo(_inspection_text(found, opened.root))
+    if not found.sound:
+        sys.exit(1)
+
+
+@store_group.command("list")
+@folder_argument
+def list_records(folder: Path) -> None:
+    """One line for every record of the store DIR."""
+    click.echo(
+        f"{'key':<14}{'network':<22}{'r':>8}{'d':>8}{'w':>8}{'seed':>6}  {'status':<8}"
+        f"{'MACs (M)':>11}{'top-1 (%)':>11}{'wall (s)':>11}"
+    )
+    for x in _opened(folder).frame().itertuples():
+        click.echo(
+            f"{x.key[:12]:<14}{x.network:<22}{_number(x.r, '.4g'):>8}{_number(x.d, '.4g'):>8}{_number(x.w, '.4g'):>8}"
+            f"{x.seed:>6}  {x.status:<8}{x.macs / 1e6:>11.2f}{_number(100 * x.top1, '.2f'):>11}{x.wall_s:>11.1f}"
+        )
+
+
+@store_group.command()
+@folder_argument
+@click.argument("file", type=click.Path(path_type=Path))
+def export(folder: Path, file: Path) -> None:
+    """Write the records of the store DIR to FILE, which ends in .csv or .parquet, one row a record."""
+    check_target(file)
+    frame = _opened(folder).frame()
+    write_table(frame, file)
+    click.echo(f"{len(frame)} records written to {file}")
+
+
+@store_group.command()
+@folder_argument
+def repair(folder: Path) -> None:
+    """Move what is damaged in the store DIR to records.damaged.jsonl; a sweep trains those experiments again."""
+    click.echo(f"{_opened(folder).repair()} lines moved to records.damaged.jsonl")
+
+
+def _opened(folder: Path) -> "Store":
+    from tinynet_core.study.store import FILE, Store
+
+    if not (folder / FILE).is_file():
+        raise UserError(f"{folder} is no store: it has no {FILE}")
+    return Store(folder)
+
+
+def _inspection_text(found: "Inspection", root: Path) -> str:
+    lines = [
+        f"{found.done + found.failed} records in {root}: {found.done} done, {found.failed} failed",
+        f"{len(found.damaged)} damaged, {found.set_aside} set aside before, {found.doubled} doubled",
+        *(f"  {line}" for line in found.damaged[:SHOWN]),
+    ]
+    if (more := len(found.damaged) - SHOWN) > 0:
+        lines.append(f"  and {more} more")
+    if found.tail:
+        lines.append(
+            f"the last line is unfinished, {found.tail} bytes: a process was killed, or is writing it now; "
+            "the next record that is written cuts it off"
+        )
+    if found.damaged:
+        lines.append(
+            f"What to do: tinynet store repair {root} moves what is damaged aside, and a sweep trains those "
+            "experiments anew. Or bring back records.jsonl from a copy."
+        )
+    return "\n".join(lines)
+
+
+def _number(x: Any, form: str) -> str:
+    return "-" if x != x else format(x, form)

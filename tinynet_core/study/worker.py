@@ -1,0 +1,124 @@
+"""One try at a task, where it is computed: claim it, look whether somebody else had it, perform it.
+
+A claim is a lock on a file beside the checkpoint. The operating system frees it when its process ends in whatever way,
+so no clock decides who is alive. The file is only removed once the record is in the store; who then still comes to hold
+the lock, on this file or on a new one of its name, finds the record.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType
+
+from tinynet_core.files import UserError
+from tinynet_core.study.record import Record
+from tinynet_core.study.store import Store
+from tinynet_core.study.task import Task, claim, lock_file
+
+_LEFT = {".pt", ".tmp", ".lock"}
+Perform = Callable[[Task, str, Path, Callable[[], bool], bool], Record]
+
+
+class ExecutorError(UserError):
+    """No worker can be started; says why."""
+
+
+class WorkerDied(Exception):
+    """The process of a run ended without a word. ``asked``: because of somebody else, not because of the run."""
+
+    def __init__(self, reason: str, asked: bool = False) -> None:
+        super().__init__(reason)
+        self.asked = asked
+
+
+class NoRecord(Enum):
+    """Why a try ended without a record, and without a fault."""
+
+    BUSY = "another process trains it"
+    STOPPED = "stopped on request, its checkpoint is written"
+
+
+def attempt(
+    perform: Perform, task: Task, root: Path, compiled: bool, device: str, should_stop: Callable[[], bool]
+) -> Record | NoRecord:
+    """The record of ``task`` from the store at ``root``, or from ``perform``, which goes on from the checkpoint.
+
+    Where ``root`` is not visible, on a node without the driver's file system, the checkpoint is kept in the data cache.
+    """
+    from tinynet_core.data.cache import cache_root
+    from tinynet_core.training.loop import Interrupted
+
+    visible = root.is_dir()
+    store = _store(root if visible else cache_root())
+    checkpoint = store.checkpoint(task)
+    with claim(checkpoint) as mine:
+        if not mine:
+            return NoRecord.BUSY
+        if visible and (record := store.get(task)) is not None:
+            return record
+        if should_stop():
+            return NoRecord.STOPPED
+        try:
+            record = perform(task, device, store.root, should_stop, compiled)
+        except Interrupted:
+            return NoRecord.STOPPED
+        if not visible:
+            _clear(checkpoint)
+        return record
+
+
+def tidy(store: Store, tasks: Iterable[Task]) -> None:
+    """Remove what the runs of recorded tasks left in a store that can be written, except where one goes on."""
+    folder = store.root / "checkpoints"
+    if not os.access(folder, os.W_OK):
+        return
+    left = {path.name.partition(".")[0] for path in folder.iterdir() if path.suffix in _LEFT}
+    mine = [task for task in tasks if task.key in left]
+    for task in set(mine).difference(store.missing(mine)):
+        checkpoint = store.checkpoint(task)
+        with claim(checkpoint) as free:
+            if free:
+                _clear(checkpoint)
+
+
+def _clear(checkpoint: Path) -> None:
+    from tinynet_core.training.checkpoint import remove
+
+    remove(checkpoint)
+    lock_file(checkpoint).unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=4)
+def _store(root: Path) -> Store:
+    return Store(root)
+
+
+@contextmanager
+def noting(*numbers: signal.Signals) -> Iterator[list[signal.Signals]]:
+    """While entered, the first of these signals is noted in the list; a second one ends the block at once.
+
+    Signals that the process ignores stay ignored. Outside the main thread, which alone may set handlers, it does
+    nothing.
+    """
+    received: list[signal.Signals] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if received:
+            raise SystemExit(128 + number)
+        received.append(signal.Signals(number))
+
+    main = threading.current_thread() is threading.main_thread()
+    heeded = [x for x in numbers if main and signal.getsignal(x) is not signal.SIG_IGN]
+    before = [(x, signal.signal(x, note)) for x in heeded]
+    try:
+        yield received
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler or signal.SIG_DFL)
