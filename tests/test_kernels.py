@@ -3,19 +3,24 @@
 import json
 import sys
 import tempfile
+from importlib.util import find_spec
 from multiprocessing import get_context
+from multiprocessing.forkserver import _forkserver
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.provisioning import KernelProvisionerFactory
 from nbformat.v4 import new_code_cell, new_notebook
 
-from tinynet_book.site.execute import _execute_together
+from tinynet_book.site import kernels
+from tinynet_book.site.execute import _BEHIND, NotebookFailed, _start, execute
 from tinynet_book.site.kernels import _Forked
+from tinynet_core.resources import folder_for_sockets
 
 STATE = """
 import os, sys
-print(*(name in sys.modules for name in ("torch", "sklearn", "matplotlib.pyplot")), os.getsid(0) == os.getpid())
+print("matplotlib.pyplot" in sys.modules, os.getsid(0) == os.getpid())
 print(os.getcwd(), sep="")
 """
 DRAW = "import matplotlib.pyplot as plt\nfigure, axes = plt.subplots()"
@@ -26,34 +31,6 @@ def notebook(path: Path, *sources: str) -> Path:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
     return path
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
-def test_kernels_start_with_the_imports_done_and_fail_as_any_kernel(tmp_path, capfd):
-    (tmp_path / "a").mkdir()
-    good = notebook(tmp_path / "a" / "good.ipynb", STATE, DRAW)
-    bad = notebook(tmp_path / "bad.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
-    todo = [(path, tmp_path / f"{path.stem}_out.ipynb") for path in (good, bad)]
-    found = dict(_execute_together(todo, {"preset": 2}, tmp_path / "failed"))
-    assert found[good] is None
-    assert "DeadKernelError" in found[bad].reason
-    state, drawn = (cell.outputs for cell in nbformat.read(tmp_path / "good_out.ipynb", 4).cells[2:])
-    assert state[0].text.splitlines() == ["True True True True", str(good.parent)]
-    assert [set(output.data) for output in drawn] == [{"text/plain", "image/png"}]
-    said = capfd.readouterr().err
-    assert "executed good.ipynb" in said
-    assert "KeyboardInterrupt" not in said
-    assert "encryption" not in said
-
-
-def test_a_kernel_that_has_ended_can_be_told_to_end():
-    process = get_context("forkserver").Process(target=int)
-    process.start()
-    process.join()
-    handle = _Forked(process)
-    handle.terminate()
-    handle.kill()
-    assert handle.poll() == 0
 
 
 STYLE = """
@@ -105,19 +82,52 @@ def foreign_files(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_users_configuration_is_none_of_the_books(tmp_path, monkeypatch):
+@pytest.fixture
+def forked(tmp_path, monkeypatch):
+    """This process starts kernels as the build does, with few imports and amid a user's configuration."""
+    monkeypatch.setattr(kernels, "IMPORTED", ("matplotlib.pyplot", "tinynet_book.site.kernels"))
+    factory = KernelProvisionerFactory.instance()
+    monkeypatch.setattr(factory, "default_provisioner_name", factory.default_provisioner_name)
     for name, value in foreign_files(tmp_path / "foreign").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(tempfile, "tempdir", None)  # look at TMPDIR anew
-    path = notebook(tmp_path / "page.ipynb", STYLE, f"{DRAW}\naxes.set_title('$x$')\nfigure.get_size_inches()")
-    found = dict(_execute_together([(path, tmp_path / "out.ipynb")], {"preset": 2}, tmp_path / "failed"))
-    assert found == {path: None}
-    style, drawn = (cell.outputs for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells[2:])
-    assert style[0].text.rsplit(maxsplit=3) == [
-        sys.executable,
-        "module://matplotlib_inline.backend_inline",
-        "False",
-        "False",
-    ]
+    _forkserver._stop()
+    _start(folder_for_sockets(_BEHIND))
+    yield
+    _forkserver._stop()
+    kernels._server.cache_clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
+def test_kernels_start_with_the_imports_done_and_with_nothing_of_the_users_configuration(forked, tmp_path, capfd):
+    (tmp_path / "a").mkdir()
+    drawing = f"{DRAW}\naxes.set_title('$x$')\nfigure.get_size_inches()"
+    execute(
+        notebook(tmp_path / "a" / "x.ipynb", STATE, STYLE, drawing), tmp_path / "out.ipynb", {"preset": 2}, tmp_path
+    )
+    state, style, drawn = (cell.outputs for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells[2:])
+    assert state[0].text.splitlines() == ["True True", str(tmp_path / "a")]
+    backend = "module://matplotlib_inline.backend_inline"
+    assert style[0].text.rsplit(maxsplit=3) == [sys.executable, backend, "False", "False"]
     assert drawn[0].data["text/plain"] == "array([6.4, 4.8])"
-    assert "image/png" in drawn[1].data
+    assert set(drawn[1].data) >= {"text/plain", "image/png"}
+    said = capfd.readouterr().err
+    assert "KeyboardInterrupt" not in said
+    assert "encryption" not in said
+    bad = notebook(tmp_path / "bad.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(NotebookFailed, match="DeadKernelError"):
+        execute(bad, tmp_path / "bad_out.ipynb", {"preset": 2}, tmp_path / "failed")
+
+
+def test_what_kernels_import_beforehand_exists():
+    assert all(find_spec(name) for name in kernels.IMPORTED)
+
+
+def test_a_kernel_that_has_ended_can_be_told_to_end():
+    process = get_context("forkserver").Process(target=int)
+    process.start()
+    process.join()
+    handle = _Forked(process)
+    handle.terminate()
+    handle.kill()
+    assert handle.poll() == 0
