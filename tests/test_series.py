@@ -18,7 +18,6 @@ from tinynet_core.study.series import (
     duel,
     giant,
     seeded,
-    table2,
     tiny_label,
 )
 
@@ -270,21 +269,6 @@ def test_a_closeup_is_table_3_at_another_size():
             preset.close.dataset,
             preset.close.recipe,
         )
-
-
-def test_what_cannot_be_had_is_kept_with_its_reason():
-    def fail():
-        raise UnreachableBudget("too small")
-
-    series = Series()
-    series.add("none", fail, 3)
-    assert (dict(series), series.unreachable, series.all()) == ({}, {"none": "too small"}, [])
-
-
-def test_a_base_of_their_own_for_resnets():
-    """Smoke gives the ResNets a size of their own, about the baseline's cost; the classes stay the preset's."""
-    preset = load_preset("smoke")
-    assert cost(table2(preset), "Baseline ResNet-50").macs == pytest.approx(preset.c0, rel=0.25)
 
 
 def test_a_row_that_cannot_be_had_says_why():

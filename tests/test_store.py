@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from tinynet_core import Experiment, Record, Store, StoreError, UserError, run
+from tinynet_core import Experiment, Record, Store, StoreError, UserError, run, sweep
 from tinynet_core.cli import tinynet
 from tinynet_core.files import write_table
 from tinynet_core.study.classify import METRICS
@@ -354,19 +354,6 @@ def test_a_file_changed_under_an_open_store_is_read_anew(filled, records, make_e
     assert_sound(filled, [*kept, added])
 
 
-def test_a_reader_waits_for_the_newline(filled, records, make_experiment):
-    added = make_record(make_experiment(seed=5))
-    line = seal(added.key, added.to_json().encode())
-    with file_of(filled).open("ab", buffering=0) as file, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for part in (line[:10], line[10:200], line[200:-2]):
-            file.write(part)
-            assert added.experiment not in filled
-            assert len(filled.frame()) == len(Store(filled.root).records()) == 5
-        file.write(line[-2:])
-    assert filled.get(added.experiment) == added
-
-
 def in_child(work):
     """Process id of a forked child that runs ``work``, and the end of the pipe that it reports to."""
     read, write = os.pipe()
@@ -517,6 +504,8 @@ def test_a_store_that_cannot_be_written_says_so_before_any_training(make_experim
     for root in (tmp_path / "file", tmp_path / "file" / "store"):
         with pytest.raises(StoreError, match=f"store {root} cannot be written"):
             run(make_experiment(), Store(root))
+        with pytest.raises(StoreError, match=f"store {root} cannot be written"):
+            sweep([make_experiment()], Store(root), progress=False)
     assert (tmp_path / "file").read_text(encoding="utf-8") == ""
 
 
@@ -550,15 +539,6 @@ def test_an_export_is_whole_or_not_there(varied, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["table.parquet"]
 
 
-def test_an_empty_store_gives_a_table_with_headings(make_experiment, tmp_path):
-    store = Store(tmp_path)
-    store.check_writable()
-    for name in ("t.csv", "t.parquet"):
-        assert command("export", tmp_path, str(tmp_path / name)).exit_code == 0
-    assert list(pd.read_csv(tmp_path / "t.csv")) == list(pd.read_parquet(tmp_path / "t.parquet")) == list(COLUMNS)
-    assert "0 records" in command("check", tmp_path).output
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -584,15 +564,6 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path, command):
         assert isinstance(done.exception, UserError)
         assert str(done.exception) == f"{folder} is no store: it has no records.jsonl"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_check_of_a_sound_store(varied):
-    done = command("check", varied.root)
-    assert done.exit_code == 0
-    assert done.output.splitlines() == [
-        f"6 records in {varied.root}: 5 done, 1 failed",
-        "0 damaged, 0 set aside before, 0 doubled",
-    ]
 
 
 def test_check_names_what_is_damaged_and_changes_nothing(varied, records):

@@ -98,6 +98,7 @@ def test_one_network_by_name(preset, tmp_path):
     assert "top-1" in result.output
     (record,) = Store(store).records()
     assert (record.experiment.scale.w, record.experiment.seed) == (0.5, 3)
+    assert record.provenance["threads"] == 1  # as in a sweep
     assert record.experiment.base == Study(preset).preset.base
     assert f"top-1 {record.metrics['top1']:.2%} (raw weights {record.metrics['raw_top1']:.2%})" in result.output
     assert "seed 3: 100%" in result.stderr
@@ -138,11 +139,6 @@ def test_a_plan_for_gpus_on_a_machine_without(tmp_path, monkeypatch):
         "resources.gpus is 0.5, but this machine has no GPU that torch can use: this preset is not for this machine."
         in result.output
     )
-
-
-def test_a_network_trained_alone_has_the_threads_of_a_sweep(preset, tmp_path):
-    run("train", preset, "efficientnet_b0", "--store", str(tmp_path / "a"))
-    assert Store(tmp_path / "a").records()[0].provenance["threads"] == 1
 
 
 def test_a_sweep_is_not_for_a_launcher(preset, tmp_path, monkeypatch):

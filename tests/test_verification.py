@@ -7,12 +7,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner
 from scipy.special import expit, logit
 
@@ -150,7 +149,7 @@ def test_one_altered_bit_is_named_and_fails_where_asked(records, filled, in_this
     assert "3 of 3 records chosen by seed 0 agree" in relaxed.stdout
 
 
-def test_the_curve_comes_before_the_metrics(records):
+def test_the_first_difference_is_of_epochs_cost_or_curve_before_the_metrics(records):
     record = records[0]
     row = record.curve[0] | {"raw_loss": 1.25}
     other = record.model_copy(update={"curve": [row], "metrics": {"top1": 0.0}})
@@ -171,12 +170,6 @@ def test_another_kind_of_machine_may_give_other_bits(records, filled, in_this_pr
     foreign = [changed(r, provenance, raw_loss=1.0 + i) for i, r in enumerate(records)]
     found = verify(filled(foreign), 3)
     assert [str(c) for c in found] == ["agrees"] * 3
-
-
-def test_a_patch_of_pythons_version_is_the_same_kind_of_machine(records, filled, in_this_process):
-    minor = ".".join(records[0].provenance["python"].split(".")[:2])
-    found = verify(filled([changed(r, {"python": f"{minor}.99"}, raw_loss=1.0) for r in records]), 1)
-    assert found[0].verdict == "agrees, with other bits"
 
 
 def test_the_spread_pools_groups_that_differ_only_in_seed(records, make_experiment, trained):
@@ -280,13 +273,6 @@ def test_a_signal_in_the_midst_of_training_leaves_nothing_behind(
     assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == before
 
 
-def test_an_unknown_preset_is_named(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({"name": "mine"}), encoding="utf-8")
-    with pytest.raises(UserError, match="mine"):
-        CliRunner().invoke(tinynet, ["verify", str(path)], catch_exceptions=False)
-
-
 # What a record with other bits is held to
 
 IMAGES = 64
@@ -365,33 +351,40 @@ def published():
     return finished_trainings(Store(ROOT / "results" / "reduced"))
 
 
+@pytest.fixture(scope="module")
+def alike(published):
+    """Those with one recipe and data set, which alone an end is held to."""
+    groups = defaultdict(list)
+    for record in published:
+        groups[verification._recipe(record)].append(record)
+    return [*groups.values()]
+
+
 def end(record, now, finished):
     return all(held.holds for held in verification._end(record, now, finished))
 
 
-def test_the_ends_of_the_published_records_are_alike(published):
+def test_the_ends_of_the_published_records_are_alike(published, alike):
     """The spread is that between them, so nearly all are; the same machine made them, so each is its repetition."""
     assert not any(contradiction(record) for record in published)
-    unlike = [record.key for record in published if not end(record, record, published)]
+    unlike = [record.key for group in alike for record in group if not end(record, record, group)]
     assert len(unlike) <= 0.02 * len(published)
 
 
 @pytest.mark.parametrize(("sign", "both"), [(1, True), (-1, True), (1, False), (-1, False)])
-def test_three_points_at_the_end_of_a_published_record_fail_wherever_trainings_part(published, sign, both):
+def test_three_points_at_the_end_of_a_published_record_fail_wherever_trainings_part(alike, sign, both):
     """Whether the raw weights were given the points too or not; of records at 90% and more, on 1,500 images.
 
     Where at least twenty trainings have the recipe: three of the page on averaged weights tell too little.
     """
-    high = [r for r in published if r.metrics["top1"] >= 0.9 and r.metrics["raw_top1"] + 0.03 * sign <= 1]
-    high = [r for r in high if r.metrics["top1"] + 0.03 * sign <= 1]
-    counts = Counter(verification._recipe(r) for r in published)
-    high = [r for r in high if counts[verification._recipe(r)] >= 20]
+    high = [(r, group) for group in alike for r in group if len(group) >= 20 and r.metrics["top1"] >= 0.9]
+    high = [(r, group) for r, group in high if max(r.metrics["raw_top1"], r.metrics["top1"]) + 0.03 * sign <= 1]
     assert len(high) > 80
-    for record in high:
+    for record, group in high:
         names = ("ema_top1", "raw_top1") if both else ("ema_top1",)
         forged = changed(record, **{name: record.curve[-1][name] + 0.03 * sign for name in names})
         assert not contradiction(forged)
-        assert not end(forged, record, published), record.key
+        assert not end(forged, record, group), record.key
 
 
 def test_the_epoch_in_which_trainings_part_is_judged_by_how_far_the_last_bit_goes(foreign, trained, monkeypatch):

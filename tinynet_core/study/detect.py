@@ -17,8 +17,6 @@ from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, weigh
 from tinynet_core.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from tinynet_core.detection.training import DetectionRun
     from tinynet_core.study.study import Study
 
@@ -179,13 +177,26 @@ class Detection(_Setting, Task):
         weights, and the losses. ``arrays`` keep the best detections on the first validation images: ``boxes`` (left,
         top, right, bottom in pixels of the original), ``scores`` and ``labels``, a list for each image.
         """
+        from tinynet_core.detection import model
         from tinynet_core.detection.evaluation import METRICS
+        from tinynet_core.detection.training import trained
         from tinynet_core.training import trained_weights
 
         data = load_detection(self.dataset)
         pretraining = self.pretraining
         start = None if pretraining is None else pretraining.module(device, root, should_stop, compiled)
-        run = self._train(data, start, device, root, should_stop, compiled)
+        spec, classes, zero_init = self.spec(), self.dataset.classes, self.recipe.zero_init_residual
+        run = trained(
+            lambda: model.build(spec, classes, self.resolution, self.extra_width, self.boxes, zero_init, start),
+            data,
+            self.recipe,
+            self.seed,
+            device,
+            root and checkpoint_file(root, self.key),
+            should_stop,
+            compiled,
+            pretraining.key if pretraining else "",
+        )
         if root is not None:
             about = {"key": self.key, "dataset_sha256": data.content_hash}
             trained_weights.save(weights_file(root, self.key), run.ema.module, about)
@@ -203,32 +214,6 @@ class Detection(_Setting, Task):
                 "compiled": compiled,
                 **(_start_source(root, pretraining) if pretraining else {}),
             },
-        )
-
-    def _train(
-        self,
-        data: Any,
-        start: "nn.Module | None",
-        device: str,
-        root: Path | None,
-        should_stop: Callable[[], bool] | None,
-        compiled: bool,
-    ) -> "DetectionRun":
-        from tinynet_core.detection import model
-        from tinynet_core.detection.training import trained
-
-        spec, classes = self.spec(), self.dataset.classes
-        zero_init = self.recipe.zero_init_residual
-        return trained(
-            lambda: model.build(spec, classes, self.resolution, self.extra_width, self.boxes, zero_init, start),
-            data,
-            self.recipe,
-            self.seed,
-            device,
-            root and checkpoint_file(root, self.key),
-            should_stop,
-            compiled,
-            self.pretraining.key if self.pretraining else "",
         )
 
 

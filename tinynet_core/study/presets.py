@@ -10,7 +10,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    Strict,
     ValidationError,
     field_validator,
     model_validator,
@@ -46,8 +45,6 @@ def _known_keys(value: Any) -> Any:
 
 CheckedBase = Annotated[Base, BeforeValidator(_known_keys)]
 """A ``Base`` that refuses a key it does not have, by name."""
-Shares = Annotated[tuple[Annotated[float, Strict()], ...], Strict(False)]
-"""Numbers of which YAML makes a list."""
 
 
 class PresetError(UserError):
@@ -77,7 +74,9 @@ class EqualCostSample(_Part):
 
     models: int = Field(ge=3, le=10_000)
     seed: int = Field(1, ge=0)
-    c: Shares = Field((0.5,), min_length=1, description="MACs as fractions of the baseline's, so many at each")
+    c: tuple[float, ...] = Field(
+        (0.5,), min_length=1, strict=False, description="MACs as fractions of the baseline's, so many at each"
+    )
     tolerance: float = Field(0.03, gt=0, lt=0.5)
 
     @field_validator("c")

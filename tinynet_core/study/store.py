@@ -152,7 +152,6 @@ class Store:
 
         Their experiments count as missing. A kill at any moment loses no record.
         """
-
         return self._set_aside(lambda line: bool(_fault(line)))
 
     def set_aside(self, keys: Iterable[str]) -> None:
@@ -183,7 +182,7 @@ class Store:
             try:
                 return parse(key, body_of(line))
             except ValueError as error:
-                number = next(n for n, other in enumerate(_lines(self._file), 1) if other.startswith(line[:-1]))
+                number = next((n for n, x in enumerate(_lines(self._file), 1) if x.startswith(line[:-1])), 0)
                 self._ignore(line, number, _reason(error))
                 self._seen = None  # a further line of the same key counts now
                 self._refresh()
