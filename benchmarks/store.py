@@ -18,7 +18,7 @@ import pandas as pd
 from record import Recording
 
 import tinynet_core as tn
-from tinynet_core.latency import median_interval
+from tinynet_book.measure.clock import median_interval
 from tinynet_core.study.classify import METRICS
 from tinynet_core.study.journal import seal, unseal
 from tinynet_core.study.presets import project_root

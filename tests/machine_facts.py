@@ -7,7 +7,7 @@ import warnings
 from tinynet_core import Study, shrink
 from tinynet_core.data.probe import probe_hash
 from tinynet_core.networks import SCALABLE, network
-from tinynet_core.scaling.shrink import UnreachableBudget
+from tinynet_core.scaling.solve import UnreachableBudget
 from tinynet_core.study.plan import plan, stages
 
 SHARES = (0.03, 0.05, 0.08, 0.125, 0.2, 0.25, 0.4, 0.5, 0.7, 0.9)
@@ -41,7 +41,7 @@ def chosen():
 def by_parameters():
     """EfficientNet-B0 at four budgets of parameters, which the formula meets on a grid of fractions."""
     return [
-        str(shrink("efficientnet_b0", params=params, method=method))
+        str(shrink("efficientnet_b0", params=params, method=method).scale)
         for method in ("formula", "giant")
         for params in (2.2e6, 2.6e6, 3.5e6, 5e6)
     ]
@@ -55,7 +55,7 @@ def shrunken():
         for method in ("formula", "giant"):
             for share in SHARES:
                 try:
-                    scale = shrink(name, round(share * whole), method)
+                    scale = shrink(name, round(share * whole), method).scale
                 except UnreachableBudget as refusal:
                     found[f"{name} {method} {share}"] = str(refusal)
                 else:

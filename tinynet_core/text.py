@@ -2,14 +2,14 @@
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from tinynet_core.networks.complexity import CostedRow
-from tinynet_core.networks.traced import Specification
+from tinynet_core.networks.spec import CostedRow, Specification
 from tinynet_core.scaling.shrink import Shrunk
-from tinynet_core.study.classify import Experiment
-from tinynet_core.study.estimate import MIN_RECORDS, Rate, estimate
+
+if TYPE_CHECKING:
+    from tinynet_core.study.classify import Experiment
+    from tinynet_core.study.estimate import Rate
 
 UNITS = {"macs": "MACs", "params": "parameters", "peak_activations": "peak activations", "latency_ms": "ms of latency"}
 
@@ -31,7 +31,7 @@ def architecture(rows: list[CostedRow]) -> str:
 
 def shrunk_text(result: Shrunk, whole: Specification, source: str) -> str:
     """A shrunk network beside the ``whole`` one; ``source`` says what the formula was fitted on."""
-    before, after, spec, scale = whole.complexity(), result.spec.complexity(), result.spec, result.scale
+    before, after, spec, scale = whole.complexity(), result.complexity, result.network, result.scale
     by = f"the tiny formula, fitted on {source}" if source else f"method {result.method}"
     wanted = f"{result.wanted:,.10g} {UNITS[result.budget]}"
     uncertain = {k: f" +- {x:.2g}" for k, x in (("r", result.r_std), ("d", result.d_std)) if x is not None}
@@ -52,10 +52,10 @@ def shrunk_text(result: Shrunk, whole: Specification, source: str) -> str:
 
 def shrunk_json(result: Shrunk, source: str, head: str | None, classes: int) -> str:
     """A shrunk network as JSON; counts are whole numbers, latency is in milliseconds."""
-    cost = result.spec.complexity()
+    cost, spec = result.complexity, result.network
     return json.dumps(
         {
-            "network": result.spec.name,
+            "network": spec.name,
             "head": head,
             "classes": classes,
             "method": result.method,
@@ -63,21 +63,21 @@ def shrunk_json(result: Shrunk, source: str, head: str | None, classes: int) -> 
             "budget": {"kind": result.budget, "wanted": result.wanted, "cost": result.cost, "error": result.error},
             "scale": asdict(result.scale),
             "std": {"r": result.r_std, "d": result.d_std},
-            "resolution": result.spec.resolution,
+            "resolution": spec.resolution,
             "macs": cost.macs,
             "params": cost.params,
             "activations": cost.activations,
             "peak_activations": cost.peak_activations,
             "stages": [
                 {"side": x.side, "channels_in": x.c_in, **x.row._asdict(), "macs": x.macs, "params": x.params}
-                for x in result.spec.rows()
+                for x in spec.rows()
             ],
         },
         indent=1,
     )
 
 
-def plan_table(todo: list[Experiment], rate: Rate | None, workers: int) -> str:
+def plan_table(todo: "list[Experiment]", rate: "Rate | None", workers: int) -> str:
     """What a sweep would train, one line a model, with the time of each and of all where ``rate`` is known."""
     lines = [f"{'key':<14}{'network':<18}{'r':>7}{'d':>7}{'w':>7}{'seed':>6}{'px':>6}{'MACs':>10}{'params':>10}"]
     lines[0] += f"{'time':>9}" if rate else ""
@@ -94,7 +94,9 @@ def plan_table(todo: list[Experiment], rate: Rate | None, workers: int) -> str:
     return "\n".join(lines)
 
 
-def _time(todo: list[Experiment], rate: Rate | None, workers: int) -> str:
+def _time(todo: "list[Experiment]", rate: "Rate | None", workers: int) -> str:
+    from tinynet_core.study.estimate import MIN_RECORDS, estimate
+
     if rate is None:
         return f"No time is estimated: that takes {MIN_RECORDS} finished records of such trainings on this machine."
     total = estimate(todo, rate, workers)
@@ -105,4 +107,6 @@ def _time(todo: list[Experiment], rate: Rate | None, workers: int) -> str:
 
 
 def _interval(seconds: float) -> str:
+    from tqdm import tqdm
+
     return tqdm.format_interval(round(seconds))

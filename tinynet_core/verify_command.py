@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinynet_core.study.classify import Experiment
 from tinynet_core.train_commands import store_option
 
 if TYPE_CHECKING:
@@ -57,6 +56,8 @@ def verification_text(found: "Verification") -> str:
 
 
 def _line(check: "Check") -> str:
+    from tinynet_core.study.classify import Experiment
+
     experiment, made = check.record.experiment, check.record.provenance
     assert isinstance(experiment, Experiment)
     scale = experiment.spec().scale

@@ -9,15 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tinynet_core.data import CocoDataset, Dataset, ImageNetDataset
 from tinynet_core.errors import UserError
-from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
+from tinynet_core.networks import SCALABLE, Family, Head, Network, base_of, family, network
 from tinynet_core.networks.efficientnet import TINYNETS
-from tinynet_core.networks.ghostnet import BASES as GHOSTNETS
+from tinynet_core.networks.ghostnet import NAMES as GHOSTNETS
 from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS_SHRUNK
 from tinynet_core.networks.resnet import NAMES as RESNETS
 from tinynet_core.resources import Resources
 from tinynet_core.scaling.sample import sample_scales, sample_scales_at
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
-from tinynet_core.scaling.shrink import Method, shrink, solve_width
+from tinynet_core.scaling.shrink import Method, shrink
+from tinynet_core.scaling.solve import solve_width
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.detect import DetectionPlan
 from tinynet_core.training.recipe import Recipe
@@ -277,7 +278,7 @@ class Preset(BaseModel):
         if self.resnet_base and name in RESNETS:
             return self.resnet_base
         if self.ghostnet_base and name in GHOSTNETS:
-            ours, papers = self.ghostnet_base, GHOSTNETS["ghostnet_a"]
+            ours, papers = self.ghostnet_base, SCALABLE["ghostnet_a"]
         pixels = round(own.resolution * ours.resolution / papers.resolution)
         return Base(pixels, own.width * ours.width / papers.width, min(own.divisor, ours.divisor))
 
@@ -317,7 +318,7 @@ class Preset(BaseModel):
     def random_experiments(self) -> list[Experiment]:
         """The random sample inside the MACs window, one experiment each; raises ``PresetError`` where there is none."""
         s = self._part("random_sample")
-        scales = sample_scales(BASELINE, s.models, s.window, s.seed, self.base, self.dataset.classes)
+        scales = sample_scales(self.family(), s.models, s.window, s.seed)
         return [self.experiment(scale) for scale in scales]
 
     def equal_cost_experiments(self, c: float | None = None) -> list[Experiment]:
@@ -327,7 +328,7 @@ class Preset(BaseModel):
         """
         s = self._part("equal_cost_sample")
         c = s.c[0] if c is None else c
-        scales = sample_scales_at(BASELINE, s.models, c, s.tolerance, s.seed, self.base, self.dataset.classes)
+        scales = sample_scales_at(self.family(), s.models, c, s.tolerance, s.seed)
         return [self.experiment(scale) for scale in scales]
 
     @property
@@ -342,14 +343,18 @@ class Preset(BaseModel):
             )
         return part
 
+    def family(self, head: Head | None = None) -> Family:
+        """The baseline under any scale."""
+        return family(BASELINE, self.base, head, self.dataset.classes)
+
     def shrunk(self, c: float, method: Method, formula=None, head: Head | None = None) -> Scale:
         """The scale of the baseline at ``c`` times its MACs by ``method``."""
-        return shrink(BASELINE, c * self.c0, method, formula, head, self.base, self.dataset.classes)
+        return shrink(self.family(head), c * self.c0, method, formula).scale
 
     def released_tinynet(self, name: str, c: float, head: Head | None = None) -> Scale:
         """A released TinyNet's r and d, with the width solved anew for ``c`` times this preset's baseline."""
         released = TINYNETS[name]
-        width = solve_width(BASELINE, c * self.c0, released.r, released.d, head, self.base, self.dataset.classes)
+        width = solve_width(self.family(head), c * self.c0, released.r, released.d)
         return Scale(released.r, released.d, width.x)
 
     def shrunken(self, name: str, whole: str, rival: str | None = None) -> Experiment:
@@ -365,8 +370,8 @@ class Preset(BaseModel):
         ratio = own.complexity().macs / network(rival).complexity().macs
         macs = ratio * self.named(rival).spec().complexity().macs
         head: Head = "scaled" if name in GHOSTNETS_SHRUNK else "fixed"
-        base = self.base_for(whole)
-        width = solve_width(whole, macs, own.scale.r, own.scale.d, head, base, self.dataset.classes)
+        scaled = family(whole, self.base_for(whole), head, self.dataset.classes)
+        width = solve_width(scaled, macs, own.scale.r, own.scale.d)
         return self.named(whole, Scale(own.scale.r, own.scale.d, width.x), head=head)
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 from tinynet_core.networks import Head, network
 from tinynet_core.scaling.formula import TinyFormula
 from tinynet_core.scaling.scale import PAPER_BASE, Scale
-from tinynet_core.scaling.shrink import Method, UnreachableBudget, shrink, solve_width
+from tinynet_core.scaling.shrink import Method, shrink
+from tinynet_core.scaling.solve import UnreachableBudget, solve_width
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.detect import Detection
 from tinynet_core.study.presets import BASELINE, Preset, PresetError
@@ -180,7 +181,7 @@ def longer(preset: Preset, sample: Sample) -> Series:
 def _random_search(preset: Preset, models: pd.DataFrame, c: float) -> Experiment:
     best = best_near(models, c)
     r, d = float(best.r), float(best.d)
-    width = solve_width(BASELINE, c * preset.c0, r, d, "fixed", preset.base, preset.dataset.classes)
+    width = solve_width(preset.family("fixed"), c * preset.c0, r, d)
     return preset.experiment(Scale(r, d, width.x), head="fixed")
 
 
@@ -300,7 +301,7 @@ def heads(preset: Preset) -> Series:
 
 def _equal_parameters(preset: Preset, tiny: Experiment, head: Head) -> Experiment:
     params = tiny.spec().complexity().params
-    scale = shrink(BASELINE, None, "giant", None, head, preset.base, preset.dataset.classes, params=params)
+    scale = shrink(preset.family(head), params=params, method="giant").scale
     return preset.experiment(scale, head=head)
 
 
