@@ -6,7 +6,8 @@ from frame import Recording
 from tqdm import tqdm
 
 import tinynet_core as tn
-from tinynet_core.latency import median_interval, timed_run
+from tinynet_book.measure.clock import median_interval
+from tinynet_core.latency import timed_run
 
 NAMES = ("efficientnet_b0", "tinynet_a", "tinynet_b", "tinynet_c", "tinynet_d", "tinynet_e")
 WARMUP = 20

@@ -17,7 +17,7 @@ import pandas as pd
 from frame import Recording, timed
 
 import tinynet_core as tn
-from tinynet_core.latency import median_interval
+from tinynet_book.measure.clock import median_interval
 from tinynet_core.study.classify import METRICS
 from tinynet_core.study.presets import project_root
 from tinynet_core.study.store import _row, seal, unseal

@@ -7,7 +7,7 @@ import warnings
 from tinynet_core import Study, shrink
 from tinynet_core.data.probe import probe_hash
 from tinynet_core.networks import SCALABLE, network
-from tinynet_core.scaling.shrink import UnreachableBudget
+from tinynet_core.scaling.solve import UnreachableBudget
 from tinynet_core.study.pages import plan, stages
 from tinynet_core.study.series import shrunk
 
@@ -43,7 +43,7 @@ def chosen():
 def by_parameters():
     """EfficientNet-B0 at two budgets of parameters, which the formula meets on a grid of fractions."""
     return [
-        str(shrink("efficientnet_b0", params=params, method=method))
+        str(shrink("efficientnet_b0", params=params, method=method).scale)
         for method in ("formula", "giant")
         for params in (2.6e6, 5e6)
     ]
@@ -57,7 +57,7 @@ def shrunken():
         for method in ("formula", "giant"):
             for share in SHARES:
                 try:
-                    scale = shrink(name, round(share * whole), method)
+                    scale = shrink(name, round(share * whole), method).scale
                 except UnreachableBudget as refusal:
                     found[f"{name} {method} {share}"] = str(refusal)
                 else:

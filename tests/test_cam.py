@@ -15,7 +15,7 @@ from tinynet_book.measure.cam import (
     upsampled,
 )
 from tinynet_core import Scale, UserError, network
-from tinynet_core.networks.resnet import BASES
+from tinynet_core.networks.family import base_of
 from tinynet_core.training.augment import evaluation_batch
 from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.sources import Source
@@ -26,7 +26,7 @@ RECIPE = Recipe(epochs=1, warmup_epochs=0)
 def small(name="efficientnet_b0"):
     """A random network in double precision, with its input."""
     torch.manual_seed(0)
-    base = BASES.get(name)
+    base = base_of(name)
     spec = network(name, Scale(0.5, 0.5, 0.2), 5, base=base)
     return spec.build().double().eval(), torch.randn(3, 3, 106, 106, dtype=torch.float64)
 
@@ -134,7 +134,7 @@ def test_cells_look_at_multiples_of_the_stride():
 @pytest.mark.parametrize("name", ["efficientnet_b0", "resnet50"])
 def test_the_networks_pad_by_half_a_kernel(name):
     """Which is what the centred placement rests on; strides of 2 multiply to 32."""
-    module = network(name, Scale(0.5, 1, 0.2), 5, base=BASES.get(name)).build()
+    module = network(name, Scale(0.5, 1, 0.2), 5, base=base_of(name)).build()
     convolutions = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.MaxPool2d)]
     for layer in convolutions:
         kernel, padding = (v if isinstance(v, tuple) else (v, v) for v in (layer.kernel_size, layer.padding))

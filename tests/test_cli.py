@@ -1,5 +1,4 @@
 import json
-import subprocess
 import sys
 
 import pytest
@@ -150,10 +149,3 @@ def test_mistakes_end_with_one_line_and_status_2(arguments, message, monkeypatch
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
-
-
-def test_the_command_is_installed():
-    done = subprocess.run(
-        [sys.executable, "-m", "tinynet_core.cli", "--version"], capture_output=True, encoding="utf-8", check=True
-    )
-    assert "0.1.0" in done.stdout

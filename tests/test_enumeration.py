@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tinynet_book.analysis.enumeration import base_repeats, enumerate_scales, nearest, off_giant_curve
-from tinynet_core import Scale, TinyFormula, giant, network, shrink, solve_width
+from tinynet_core import Scale, TinyFormula, family, giant, network, shrink, solve_width
 from tinynet_core.networks import base_of
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS
@@ -166,7 +166,7 @@ def test_resnets_follow_the_formula(name, macs, formula):
 
 @pytest.mark.parametrize(("name", "macs"), [("resnet50_giant_a", 3.7e9), ("resnet50_giant_b", 1.8e9)])
 def test_resnets_follow_the_giant_formula(name, macs):
-    scale = shrink("resnet50", macs, "giant")
+    scale = shrink("resnet50", macs, "giant").scale
     assert network(name).complexity() == network("resnet50", scale).complexity()
     assert [getattr(RESNETS[name], x) for x in "rdw"] == pytest.approx([scale.r, scale.d, scale.w], rel=0.005)
 
@@ -177,6 +177,12 @@ def test_they_have_a_scale_of_their_own(name):
     assert base_of(name) == base_of("ghostnet_a" if name.startswith("g") else "resnet50")
     with pytest.raises(ValueError, match="has its own scale"):
         network(name, Scale())
+
+
+@pytest.mark.parametrize(("phi", "macs"), [(2, 98e6), (3, 51e6), (4, 24e6)])  # FLOPs of Table 3
+def test_the_inverse_giants_are_the_nearest_to_the_papers_flops(phi, macs):
+    name = f"efficientnet_b-{phi}"
+    assert network(name).scale == shrink(family("efficientnet_b0", head="scaled"), macs, "giant").scale
 
 
 def test_fixed_networks_have_no_base():

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from tinynet_core import Base, Experiment, GlyphDataset, Recipe, sample_scales
+from tinynet_core import Base, Experiment, GlyphDataset, Recipe, family, sample_scales
 from tinynet_core.study.estimate import makespan, rate_from_records
 from tinynet_core.study.record import Record, provenance
 
@@ -16,7 +16,7 @@ def experiments(n, epochs=3, batch_size=32, dataset=DATASET):
     recipe = Recipe(epochs=epochs, batch_size=batch_size)
     return [
         Experiment(network="efficientnet_b0", scale=s, base=BASE, dataset=dataset, recipe=recipe)
-        for s in sample_scales("efficientnet_b0", n, base=BASE, num_classes=dataset.classes)
+        for s in sample_scales(family("efficientnet_b0", BASE, classes=dataset.classes), n)
     ]
 
 

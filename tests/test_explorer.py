@@ -119,7 +119,8 @@ def test_every_position_is_what_formula_and_solver_give(made_up_study, page, dat
         for network, base, classes in zip(step["networks"], (preset.base, Base()), (8, 1000), strict=True):
             whole = tn.network("efficientnet_b0", num_classes=classes, base=base).complexity().macs
             with pytest.warns() if abs(off(network)) > 1 else nullcontext():
-                scale = tn.shrink("efficientnet_b0", c * whole, "formula", formula, "fixed", base, classes)
+                family = tn.family("efficientnet_b0", base, "fixed", classes)
+                scale = tn.shrink(family, c * whole, formula=formula).scale
             net = tn.network("efficientnet_b0", scale, classes, "fixed", base)
             assert numbers(network) == expected(net)
             assert dict(network["rows"])["width w"] == f"{scale.w:.3f}"

@@ -173,20 +173,6 @@ def test_kernels_and_means_against_generalised_least_squares(frontier, kernel, m
         np.testing.assert_allclose(std[:, i], expected_std, atol=2e-4)
 
 
-@pytest.mark.parametrize("mean", ["constant", "linear"])
-def test_a_mean_is_a_zero_mean_process_on_what_it_leaves(frontier, mean):
-    """With the same hyper-parameters: subtract the least-squares mean, fit scikit-learn's process, add it again."""
-    c, r, d = frontier
-    formula = TinyFormula(mean=mean, restarts=0).fit(c, r, d)
-    own = formula.resolution_.kernel_.k1  # without the trend
-    at = np.linspace(c.min(), c.max(), 7)
-    H, inverse = TERMS[mean](c), np.linalg.inv(own(c[:, None]) + 1e-10 * np.eye(len(c)))
-    beta = np.linalg.solve(H.T @ inverse @ H, H.T @ inverse @ r)
-    peer = GaussianProcessRegressor(own, alpha=1e-10, optimizer=None).fit(c[:, None], r - H @ beta)
-    expected = TERMS[mean](at) @ beta + peer.predict(at[:, None])
-    np.testing.assert_allclose(formula.predict(at)[:, 0], expected, atol=2e-4)
-
-
 def test_a_mean_is_fitted_by_restricted_likelihood(frontier):
     """Differences of the likelihood between hyper-parameters are those of the restricted one, by its own formula."""
     c, r, d = frontier

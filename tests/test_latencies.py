@@ -6,10 +6,10 @@ import torch
 from pydantic import ValidationError
 
 from tinynet_book.measure.classifiers import classifiers, latencies, latencies_run
+from tinynet_book.measure.clock import median_interval
 from tinynet_book.measure.latencies import ModelLatencies, TimedNetwork, distinct
 from tinynet_book.measure.latency_run import LatencyRun
 from tinynet_core import Base, Record, Scale, Store, run
-from tinynet_core.latency import median_interval
 from tinynet_core.study.pages import series, stages
 from tinynet_core.study.presets import load_preset
 from tinynet_core.training.loop import Interrupted
@@ -55,7 +55,7 @@ def test_the_record_names_the_machine_as_table_4_does(measured):
 
 def test_what_is_kept_are_the_median_and_its_order_statistics(monkeypatch):
     times = np.random.default_rng(0).uniform(1, 2, (40, 2))
-    monkeypatch.setattr("tinynet_core.latency.interleaved", lambda *_: times)
+    monkeypatch.setattr("tinynet_book.measure.clock.interleaved", lambda *_: times)
     monkeypatch.setattr("tinynet_core.latency.onnx_run", lambda *_: None)
     arrays = ModelLatencies(networks=SMALL, runs=40).perform("cpu", None, None, False).arrays
     for i, column in enumerate(times.T.tolist()):

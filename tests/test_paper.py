@@ -14,8 +14,8 @@ from tinynet_book.paper import costs, rows, table
 from tinynet_book.paper.crosscheck import crosscheck, recount
 from tinynet_core import Scale, giant, network
 from tinynet_core.networks import NAMES
-from tinynet_core.networks.mobile import FBNET_B, stacked
-from tinynet_core.networks.tracing import trace
+from tinynet_core.networks.fixed import FBNET_B, stacked
+from tinynet_core.networks.own import trace
 
 COSTED = [f"table{i}" for i in range(1, 7)]
 DIFFERENT = {

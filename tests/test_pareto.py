@@ -39,15 +39,6 @@ def test_a_front_that_is_too_long_is_thinned_evenly():
     assert np.abs(np.diff(angles)).max() < 0.25
 
 
-def test_order_and_repeatability():
-    rng = np.random.default_rng(1)
-    macs, accuracy = rng.uniform(1, 10, 50), rng.uniform(0, 1, 50)
-    kept = frontier(macs, accuracy)
-    assert (np.diff(macs[kept]) >= 0).all()
-    assert frontier(macs, accuracy).tolist() == kept.tolist()
-    assert sorted(frontier(macs, accuracy, 1.0).tolist()) == list(range(50))
-
-
 def test_equal_and_few_models():
     assert frontier([1.0], [0.5]).tolist() == [0]
     assert len(frontier(np.ones(10), np.ones(10), 0.5)) == 5
@@ -102,14 +93,6 @@ def test_a_lead_is_of_the_same_models():
         correlation_lead(x, z[:-1], macs)
 
 
-def test_degenerate_correlations():
-    assert rank_correlation([1, 2, 3, 4], [2, 4, 6, 8]).rho == pytest.approx(1)
-    constant = rank_correlation([1, 1, 1], [1, 2, 3])
-    assert np.isnan(constant.rho)
-    with pytest.raises(ValueError, match="at least 3"):
-        rank_correlation([1, 2], [1, 2])
-
-
 def test_the_null_of_the_papers_setting():
     """Without any selection by accuracy: r 0.35, d 0.13, w 0.32, and a wide spread for subsets of 20."""
     null = null_correlations("efficientnet_b0", 20, draws=1000, pool=2000)
@@ -132,7 +115,7 @@ def test_the_selection_leaves_the_callers_warnings_on():
 
 
 @pytest.mark.parametrize("levels", [4, 12, 1000])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_pareto_front_against_brute_force_and_pymoo(levels, seed):
     from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
@@ -164,9 +147,3 @@ def test_p_values_under_a_null():
     assert np.isnan(null_p_value(float("nan"), null))
     with pytest.raises(ValueError, match="null must be"):
         null_p_value(0.5, [0.1, np.nan])
-
-
-def test_p_values_are_uniform_where_the_null_holds():
-    rng = np.random.default_rng(0)
-    p = [null_p_value(rho, rng.normal(size=199)) for rho in rng.normal(size=500)]
-    assert stats.kstest(p, "uniform").pvalue > 0.01

@@ -5,10 +5,10 @@ import pytest
 
 from tinynet_book.paper import costs
 from tinynet_core import Study, network, released_formula
-from tinynet_core.networks.complexity import Complexity
 from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.networks.spec import Complexity
 from tinynet_core.scaling.scale import Scale
-from tinynet_core.scaling.shrink import UnreachableBudget
+from tinynet_core.scaling.solve import UnreachableBudget
 from tinynet_core.study.pages import PAGES, series, stages
 from tinynet_core.study.presets import load_preset
 from tinynet_core.study.series import (

@@ -3,9 +3,9 @@ import pytest
 
 from tinynet_book import figures
 from tinynet_book.measure import timings
+from tinynet_book.measure.clock import median_ratio
 from tinynet_book.measure.latency_run import LatencyRun, pair
 from tinynet_core import Record
-from tinynet_core.latency import median_ratio
 from tinynet_core.study.record import failed
 
 NAMES = ("tinynet_a", "efficientnet_b0")

@@ -3,9 +3,10 @@ import timm
 import torch
 from torch import nn
 
-from tinynet_core import Scale, UserError, network, shrink, shrunk, traced
-from tinynet_core.networks.tracing import TraceWarning, trace
-from tinynet_core.scaling.shrink import UnreachableBudget
+from tinynet_core import Scale, UnreachableBudget, UserError, family, shrink, traced
+from tinynet_core.networks.own import TraceWarning, trace
+
+pytestmark = pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning")
 
 
 def plain(scale):
@@ -24,45 +25,30 @@ def closed_form(scale):
 
 
 @pytest.fixture
-def family():
+def own():
     return traced(plain, resolution=64)
 
 
 @pytest.mark.parametrize("method", ["formula", "giant", "r", "d", "w"])
-def test_a_network_of_your_own_meets_a_budget(family, method):
-    whole = family(Scale()).complexity().macs
+def test_a_network_of_your_own_meets_a_budget(own, method):
+    whole = own.cost(Scale()).macs
     assert whole == closed_form(Scale())
-    answer = shrunk(family, "macs", whole / 2, method)
-    assert answer.cost == closed_form(answer.scale) == trace(answer.spec.build(), answer.spec.resolution).macs
+    answer = shrink(own, whole / 2, method)
+    assert answer.cost == closed_form(answer.scale) == trace(answer.network.build(), answer.network.resolution).macs
     assert abs(answer.error) < 0.06
-    assert answer.spec.name == "plain"
+    assert answer.network.name == "plain"
 
 
 def test_the_same_network_traced_and_specified_shrinks_alike():
-    def builder(scale):
-        return network("efficientnet_b0", scale, 10).build()
-
-    by_trace = shrink(traced(builder, 224), 200e6, "w")
-    by_spec = shrink("efficientnet_b0", 200e6, "w", num_classes=10)
-    assert by_trace == by_spec
-
-
-def test_each_scale_is_traced_once():
-    calls = []
-
-    def builder(scale):
-        calls.append(scale)
-        return plain(scale)
-
-    family = traced(builder, 64)
-    for _ in range(3):
-        family(Scale(w=0.5)).complexity()
-    assert calls == [Scale(w=0.5)]
+    by_spec, macs = family("resnet18", classes=10), 900e6
+    by_trace = shrink(traced(lambda scale: by_spec.at(scale).build(), 224), macs, "w")
+    by_spec = shrink(by_spec, macs, "w")
+    assert (by_trace.scale, by_trace.complexity) == (by_spec.scale, by_spec.complexity)
 
 
 def test_tracing_takes_no_memory_and_leaves_the_default_device():
-    family = traced(lambda scale: nn.Sequential(nn.Conv2d(3, 200_000, 9), nn.Conv2d(200_000, 200_000, 9)), 32, "huge")
-    assert family(Scale()).complexity().params > 3e12
+    own = traced(lambda scale: nn.Sequential(nn.Conv2d(3, 200_000, 9), nn.Conv2d(200_000, 200_000, 9)), 32, "huge")
+    assert own.cost(Scale()).params > 3e12
     assert torch.zeros(1).device.type == "cpu"
 
 
@@ -75,8 +61,8 @@ def test_what_is_left_out_without_memory_changes_no_shape(name):
 
 
 def test_one_channel():
-    family = traced(lambda scale: nn.Conv2d(1, 8, 3), resolution=28, name="grey", channels=1)
-    assert family(Scale()).complexity().macs == 8 * 9 * 26 * 26
+    own = traced(lambda scale: nn.Conv2d(1, 8, 3), resolution=28, name="grey", channels=1)
+    assert own.cost(Scale()).macs == 8 * 9 * 26 * 26
 
 
 @pytest.mark.parametrize(
@@ -100,8 +86,7 @@ def test_one_channel():
             lambda: shrink(traced(lambda s: nn.Linear(int(torch.ones(1).item()), 2), 8, "real"), 1e6),
             "real at .* cannot be built on the meta device: ",
         ),
-        (lambda: shrink(traced(plain, 64), 1e6, num_classes=5), "belong to a network of this package"),
-        (lambda: shrink(plain, 1e6), "a family must give a specification"),
+        (lambda: shrink(plain, 1e6), "net must be a scalable network's name or a family"),
     ],
 )
 def test_bad_input(make, message):
@@ -109,18 +94,18 @@ def test_bad_input(make, message):
         make()
 
 
-def test_unreachable_says_what_is_reachable(family):
+def test_unreachable_says_what_is_reachable(own):
     with pytest.raises(UnreachableBudget, match=r"plain shrunk by w: .*smallest reachable cost \d"):
-        shrink(family, 100, "w")
+        shrink(own, 100, "w")
 
 
 def test_a_builder_that_fails_at_the_extremes_is_searched_inwards():
     def narrow(scale):
         return nn.Sequential(nn.Conv2d(3, int(64 * scale.w), 3), nn.AvgPool2d(20), nn.Conv2d(int(64 * scale.w), 8, 1))
 
-    answer = shrunk(traced(narrow, 64), "macs", 3e6, "w")
+    answer = shrink(traced(narrow, 64), 3e6, "w")
     assert abs(answer.error) < 0.03
-    assert 0.4 < shrunk(traced(narrow, 64), "macs", 3e6, "r").scale.r < 1
+    assert 0.4 < shrink(traced(narrow, 64), 3e6, "r").scale.r < 1
 
 
 def test_weights_that_were_not_counted_are_named():
@@ -135,7 +120,7 @@ def test_weights_that_were_not_counted_are_named():
             return self.inner(tokens, tokens, tokens)[0]
 
     with pytest.warns(TraceWarning, match=r"Attention .* such as inner\.in_proj_weight: the real cost"):
-        traced(lambda scale: Attention(), 8)(Scale()).complexity()
+        traced(lambda scale: Attention(), 8).cost(Scale())
 
 
 def test_transposed_convolutions_are_counted():

@@ -10,15 +10,14 @@ if TYPE_CHECKING:
     from tinynet_core.data import CocoDataset, GlyphDataset, ImageNetDataset, SceneDataset, load_glyphs, load_images
     from tinynet_core.files import UserError
     from tinynet_core.machine import Resources
-    from tinynet_core.networks import network
-    from tinynet_core.networks.traced import traced
+    from tinynet_core.networks.family import family, network, screen
+    from tinynet_core.networks.own import traced
     from tinynet_core.scaling.formula import ExtrapolationWarning, TinyFormula
     from tinynet_core.scaling.frontier import frontier
     from tinynet_core.scaling.sample import sample_scales, sample_scales_at
     from tinynet_core.scaling.scale import Base, Scale, eq5_width, giant
-    from tinynet_core.scaling.screening import screen
-    from tinynet_core.scaling.shrink import BudgetWarning, released_formula, shrink, shrunk, solve_width
-    from tinynet_core.scaling.solve import UnreachableBudget
+    from tinynet_core.scaling.shrink import BudgetWarning, released_formula, shrink
+    from tinynet_core.scaling.solve import UnreachableBudget, solve_width
     from tinynet_core.study.classify import Experiment
     from tinynet_core.study.detect import Detection
     from tinynet_core.study.pages import repeated, series
@@ -32,16 +31,15 @@ if TYPE_CHECKING:
 _NAMES = {
     "data": ("CocoDataset", "GlyphDataset", "ImageNetDataset", "SceneDataset", "load_glyphs", "load_images"),
     "files": ("UserError",),
-    "networks": ("network",),
-    "networks.traced": ("traced",),
     "machine": ("Resources",),
+    "networks.family": ("family", "network", "screen"),
+    "networks.own": ("traced",),
     "scaling.formula": ("ExtrapolationWarning", "TinyFormula"),
     "scaling.frontier": ("frontier",),
     "scaling.sample": ("sample_scales", "sample_scales_at"),
     "scaling.scale": ("Base", "Scale", "eq5_width", "giant"),
-    "scaling.screening": ("screen",),
-    "scaling.shrink": ("BudgetWarning", "released_formula", "shrink", "shrunk", "solve_width"),
-    "scaling.solve": ("UnreachableBudget",),
+    "scaling.shrink": ("BudgetWarning", "released_formula", "shrink"),
+    "scaling.solve": ("UnreachableBudget", "solve_width"),
     "study.classify": ("Experiment",),
     "study.detect": ("Detection",),
     "study.pages": ("repeated", "series"),

@@ -7,13 +7,13 @@ from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from tinynet_core.files import UserError
-from tinynet_core.networks import SCALABLE, Network, network
+from tinynet_core.networks.family import SCALABLE, AnyFamily, family, network
+from tinynet_core.networks.spec import Network
 from tinynet_core.scaling.scale import Scale
 from tinynet_core.study.commands import store_group, store_option, sweep_command, train_command, verify_command
 
@@ -79,7 +79,7 @@ def _network(name: str, r: float | None, d: float | None, w: float | None, head,
     return network(name, Scale(**given) if given or name in SCALABLE else None, classes, head)
 
 
-@tinynet.command()
+@tinynet.command("shrink")
 @click.argument("name")
 @click.option("--macs", type=Amount(), help="Budget of multiply-adds for one image: 100M, 1.8G.")
 @click.option("--params", type=Amount(), help="Budget of parameters: 2.5M.")
@@ -92,7 +92,7 @@ def _network(name: str, r: float | None, d: float | None, w: float | None, head,
 @classes_option
 @click.option("--resolution", type=click.IntRange(min=1), help="Input in pixels at r = 1, for a network of your own.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-def shrink(
+def shrink_command(
     name, macs, params, peak_activations, latency, method, preset, store, head, classes, resolution, as_json
 ) -> None:
     """Find the smaller version of network NAME that comes nearest to a budget.
@@ -100,32 +100,31 @@ def shrink(
     NAME is a scalable network such as efficientnet_b0, resnet50 or ghostnet_a, or a function of your own that builds a
     torch module from a Scale: my_file.py:build or my_package.my_module:build.
     """
-    from tinynet_core.scaling.shrink import TOLERANCE, Budget, off_budget, released_formula, shrunk
+    from tinynet_core.scaling.shrink import released_formula, shrink
     from tinynet_core.text import shrunk_json, shrunk_text
 
     budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency}
-    given = {k: v for k, v in budgets.items() if v is not None}
+    given: dict[str, Any] = {k: v for k, v in budgets.items() if v is not None}
     if len(given) != 1:
         raise click.UsageError("give exactly one of --macs, --params, --peak-activations and --latency")
     if store and not preset:
         raise click.UsageError("--store goes with --preset")
-    if preset == "":
-        raise click.UsageError("--preset needs the name or the file of a preset")
     if preset and method != "formula":
         raise click.UsageError(f"--preset gives a formula, but --method is {method}")
-    budget = cast(Budget, next(iter(given)))
+    if resolution and ":" not in name:
+        raise click.UsageError(f"--resolution is for a network of your own; {name} has its own")
+    if ":" in name and (head or classes != 1000):
+        raise click.UsageError(f"--head and --classes are for a network of this package, {name} is another one")
+    net: AnyFamily = _own_network(name, resolution) if ":" in name else family(name, head=head, classes=classes)
     formula, source = None, ""
     if method == "formula":
         formula = _formula(preset, store) if preset else released_formula()
         source = f"the sample of preset {preset}" if preset else "TinyNet-A to -E and EfficientNet-B0 as released"
-    net = _own_network(name, resolution) if ":" in name else name
-    if resolution and net is name:
-        raise click.UsageError(f"--resolution is for a network of your own; {name} has its own")
-    result = shrunk(net, budget, given[budget], method, formula, head, num_classes=classes)
-    if abs(result.error) > TOLERANCE[budget]:
-        warnings.warn(off_budget(result), stacklevel=1)
-    whole = net(Scale()) if callable(net) else network(name, None, classes, head)
-    click.echo(shrunk_json(result, source, head, classes) if as_json else shrunk_text(result, whole, source))
+    result = shrink(net, method=method, formula=formula, **given)
+    if as_json:
+        click.echo(shrunk_json(result, source, head, classes))
+    else:
+        click.echo(shrunk_text(result, net.at(Scale()), source))
 
 
 def _formula(preset: str, store: str):
@@ -134,9 +133,9 @@ def _formula(preset: str, store: str):
     return Study(preset, store, train=False).formula()
 
 
-def _own_network(name: str, resolution: int | None):
+def _own_network(name: str, resolution: int | None) -> AnyFamily:
     """The family behind ``file.py:attribute`` or ``module:attribute``."""
-    from tinynet_core.networks.traced import TracedFamily, traced
+    from tinynet_core.networks.own import TracedFamily, traced
 
     where, _, attribute = name.rpartition(":")
     if where.endswith(".py") and not Path(where).is_file():
@@ -146,11 +145,13 @@ def _own_network(name: str, resolution: int | None):
     except Exception as error:  # the file is anybody's code
         raise UserError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, attribute, None)
+    if isinstance(found, TracedFamily):
+        if resolution:
+            raise UserError(f"--resolution is for a function; {name} has {found.resolution} pixels at r = 1")
+        return found
     if not callable(found):
         raise UserError(f"{where} has no function {attribute!r}")
-    if isinstance(found, TracedFamily) and resolution:
-        raise UserError(f"--resolution is for a function; {name} has {found.resolution} pixels at r = 1")
-    return found if isinstance(found, TracedFamily) else traced(found, resolution or 224, attribute)
+    return traced(found, resolution or 224, attribute)
 
 
 def _imported(where: str) -> ModuleType:
@@ -195,13 +196,17 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     try:
         tinynet(standalone_mode=True)
-    except ValidationError as error:
-        lines = [".".join(map(str, e["loc"])) + ": " * bool(e["loc"]) + e["msg"] for e in error.errors()]
-        click.echo("error: " + "\n".join(lines).replace("Value error, ", ""), err=True)
-        sys.exit(2)
     except (UserError, ValueError, OverflowError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {_told(error)}", err=True)
         sys.exit(getattr(error, "exit_status", 2))
+
+
+def _told(error: Exception) -> str:
+    """The message; of pydantic's ``ValidationError`` one line for each value that it refuses."""
+    if not hasattr(error, "errors"):
+        return str(error)
+    lines = [".".join(map(str, e["loc"])) + ": " * bool(e["loc"]) + e["msg"] for e in error.errors()]
+    return "\n".join(lines).replace("Value error, ", "")
 
 
 if __name__ == "__main__":

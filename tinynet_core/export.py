@@ -4,7 +4,7 @@ import copy
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -13,28 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from tinynet_core.files import UserError
-from tinynet_core.networks import Network
+from tinynet_core.networks.spec import Network, Specification
 
 TOLERANCE = 1e-4
 """Largest difference of two logits that is allowed, as a share of the largest logit."""
-OPSETS = range(13, 21)
-DEFAULT_OPSET = 17
+OPSET = 17
+"""Version of ONNX's operators."""
 
 
 class ExportError(UserError):
     """The network has no faithful ONNX form: torch cannot export it, or ONNX Runtime computes something else."""
-
-
-class Buildable(Protocol):
-    """What is needed of a network; those of this package and of ``tinynet_core.traced`` have it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def resolution(self) -> Any: ...
-
-    def build(self) -> nn.Module: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +34,22 @@ class Export:
     size: int
 
 
-def export_onnx(
-    spec: Buildable, path: str | Path, weights: str | Path | None = None, seed: int = 0, opset: int | None = None
-) -> Export:
+def export_onnx(spec: Specification, path: str | Path, weights: str | Path | None = None, seed: int = 0) -> Export:
     """Write ``spec`` to ``path`` as one ONNX file: ``image`` (batch, 3, R, R) to ``logits`` (batch, classes), float32.
 
     ``weights`` are those of ``Network.build``. Without them a network of this package starts at random from ``seed``,
     with batch-norm statistics of random images (see ``build_module``); another one is taken as it builds itself.
-    ``opset`` is the version of ONNX's operators, 17 by default. Batch norms may be folded into convolutions.
+    Batch norms may be folded into convolutions.
 
     The file appears only after ONNX Runtime agreed with torch on two random images, to ``TOLERANCE``. Raises
-    ``UserError`` for a path that cannot be written and an opset torch does not know, both before any work, and
-    ``ExportError`` when the network cannot be exported or the two do not agree.
+    ``UserError`` for a path that cannot be written, before any work, and ``ExportError`` when the network cannot be
+    exported or the two do not agree.
     """
     path = _checked_path(path)
-    opset = DEFAULT_OPSET if opset is None else opset
-    if isinstance(opset, bool) or opset not in OPSETS:
-        raise UserError(f"opset must be a whole number from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r}")
     module, images = build_module(spec, weights, seed)
     scratch = path.with_suffix(f".{uuid4().hex}.tmp")
     try:
-        write_onnx(module, images[:3], scratch, spec.name, opset, any_batch=True)
+        write_onnx(module, images[:3], scratch, spec.name, any_batch=True)
         difference = _difference(module, scratch, images[:2], spec.name)
         size = scratch.stat().st_size
         scratch.replace(path)
@@ -77,7 +60,7 @@ def export_onnx(
     return Export(path, difference, size)
 
 
-def build_module(spec: Buildable, weights: str | Path | None = None, seed: int = 0) -> tuple[nn.Module, Tensor]:
+def build_module(spec: Specification, weights: str | Path | None = None, seed: int = 0) -> tuple[nn.Module, Tensor]:
     """The module of ``spec``, ready for inference, and four random images for it. Torch's global state stays as it was.
 
     Images have three channels, or as many as ``spec.channels`` says where there is such a number.
@@ -97,9 +80,7 @@ def build_module(spec: Buildable, weights: str | Path | None = None, seed: int =
     return module, images
 
 
-def write_onnx(
-    module: nn.Module, images: Tensor, path: Path, name: str, opset: int = DEFAULT_OPSET, any_batch: bool = False
-) -> None:
+def write_onnx(module: nn.Module, images: Tensor, path: Path, name: str, any_batch: bool = False) -> None:
     """Write ``module``, called ``name``, to ``path`` as one ONNX file for the size of ``images``, or for any batch.
 
     Takes torch's TorchScript exporter: it needs a tenth of the time of the one on ``torch.export``, for the same
@@ -111,7 +92,7 @@ def write_onnx(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(module, (images,), str(path), dynamo=False, opset_version=opset, **names)
+            torch.onnx.export(module, (images,), str(path), dynamo=False, opset_version=OPSET, **names)
     except OSError:
         raise
     except Exception as error:  # a module of any author, and torch's own types

@@ -1,11 +1,14 @@
-"""What the ``tinynet`` command prints: architecture, costs, shrinking, as text and as JSON."""
+"""What the ``tinynet`` command prints: architecture, costs, shrinking and plans, as text and as JSON."""
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from tinynet_core.networks.complexity import CostedRow
-from tinynet_core.networks.traced import Specification
+from tinynet_core.networks.spec import CostedRow, Specification
 from tinynet_core.scaling.shrink import Shrunk
+
+if TYPE_CHECKING:
+    pass
 
 UNITS = {"macs": "MACs", "params": "parameters", "peak_activations": "peak activations", "latency_ms": "ms of latency"}
 
@@ -27,7 +30,7 @@ def architecture(rows: list[CostedRow]) -> str:
 
 def shrunk_text(result: Shrunk, whole: Specification, source: str) -> str:
     """A shrunk network beside the ``whole`` one; ``source`` says what the formula was fitted on."""
-    before, after, spec, scale = whole.complexity(), result.spec.complexity(), result.spec, result.scale
+    before, after, spec, scale = whole.complexity(), result.complexity, result.network, result.scale
     by = f"the tiny formula, fitted on {source}" if source else f"method {result.method}"
     wanted = f"{result.wanted:,.10g} {UNITS[result.budget]}"
     uncertain = {k: f" +- {x:.2g}" for k, x in (("r", result.r_std), ("d", result.d_std)) if x is not None}
@@ -48,10 +51,10 @@ def shrunk_text(result: Shrunk, whole: Specification, source: str) -> str:
 
 def shrunk_json(result: Shrunk, source: str, head: str | None, classes: int) -> str:
     """A shrunk network as JSON; counts are whole numbers, latency is in milliseconds."""
-    cost = result.spec.complexity()
+    cost, spec = result.complexity, result.network
     return json.dumps(
         {
-            "network": result.spec.name,
+            "network": spec.name,
             "head": head,
             "classes": classes,
             "method": result.method,
@@ -59,14 +62,14 @@ def shrunk_json(result: Shrunk, source: str, head: str | None, classes: int) -> 
             "budget": {"kind": result.budget, "wanted": result.wanted, "cost": result.cost, "error": result.error},
             "scale": asdict(result.scale),
             "std": {"r": result.r_std, "d": result.d_std},
-            "resolution": result.spec.resolution,
+            "resolution": spec.resolution,
             "macs": cost.macs,
             "params": cost.params,
             "activations": cost.activations,
             "peak_activations": cost.peak_activations,
             "stages": [
                 {"side": x.side, "channels_in": x.c_in, **x.row._asdict(), "macs": x.macs, "params": x.params}
-                for x in result.spec.rows()
+                for x in spec.rows()
             ],
         },
         indent=1,

@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinynet_core.networks.blocks import Activation
-from tinynet_core.networks.complexity import Row, Tally
-from tinynet_core.networks.efficientnet import Head
-from tinynet_core.networks.rounding import at_least, round_channels, round_repeats
-from tinynet_core.networks.spec import Network
+from tinynet_core.networks.blocks import GhostRun
+from tinynet_core.networks.spec import Activation, Head, Network, Row, Tally, at_least, round_channels, round_repeats
 from tinynet_core.scaling.scale import Base, Scale, Scales
 
 if TYPE_CHECKING:
@@ -95,45 +92,10 @@ SHRUNK = {
 }
 SUFFIXES = ("", "_hswish")
 SCALABLE = {name + suffix: base for name, (_, base) in FAMILY.items() for suffix in SUFFIXES}
-BASES = {**SCALABLE, **{name + suffix: SCALABLE["ghostnet_a"] for name in SHRUNK for suffix in SUFFIXES}}
-NAMES = tuple(BASES)
-
-
-@dataclass(frozen=True, slots=True)
-class GhostRun:
-    """``times`` equal ghost bottlenecks: ``c_in`` to ``inner`` to ``c_out`` channels, ``reduced`` 0 for no gate."""
-
-    times: Any
-    kernel: int
-    stride: int
-    c_in: Any
-    inner: Any
-    c_out: Any
-    reduced: Any
-    gated: bool
-
-    def tally(self, tally: Tally) -> Row:
-        """Add the cost of the run to ``tally``."""
-        times, side = self.times, tally.side
-        reshapes = (self.c_in != self.c_out) | (self.stride != 1)
-        if reshapes is not False:
-            tally.conv_bn(self.c_in, self.c_in, self.kernel, self.stride, depthwise=True, times=times * reshapes)
-            tally.conv_bn(self.c_in, self.c_out, 1, times=times * reshapes)
-            tally.side = side
-        _ghost(tally, self.c_in, self.inner, times)
-        if self.stride > 1:
-            tally.conv_bn(self.inner, self.inner, self.kernel, self.stride, depthwise=True, times=times)
-        if self.gated:
-            tally.squeeze_excite(self.inner, self.reduced, times)
-        _ghost(tally, self.inner, self.c_out, times)
-        return Row("ghost bottleneck", self.c_out, self.kernel, self.stride, times, self.gated)
-
-
-def _ghost(tally: Tally, c_in: Any, c_out: Any, times: Any) -> None:
-    """Half of the channels by a 1x1 convolution, the others by a depthwise 3x3 on them; a channel too many is cut."""
-    half = (c_out + 1) // 2
-    tally.conv_bn(c_in, half, 1, times=times)
-    tally.conv_bn(half, half, 3, depthwise=True, times=times)
+OWN_SCALES: dict[str, tuple[str, Scale, Head]] = {
+    name + suffix: ("ghostnet_a", scale, "scaled") for name, scale in SHRUNK.items() for suffix in SUFFIXES
+}
+NAMES = (*SCALABLE, *OWN_SCALES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +109,6 @@ class GhostNet(Network):
     activation: Activation
 
     def walk(self, tally: Tally) -> Iterator[Row]:
-        """Tally the network part by part."""
         tally.conv_bn(3, self.stem, 3, stride=2)
         yield Row("conv", self.stem, 3, 2)
         for stage in self.runs:
@@ -163,25 +124,17 @@ class GhostNet(Network):
         yield Row("linear", self.num_classes)
 
     def module(self, dropout: float) -> "nn.Module":
-        """The torch module."""
-        from tinynet_core.networks.modules.ghostnet import GhostNetModule
+        from tinynet_core.networks.modules import GhostNetModule
 
-        return GhostNetModule(self, dropout)
-
-
-def ghostnet(name: str, scale: Scale | None, num_classes: int, head: Head | None, base: Base) -> GhostNet:
-    """The specification of a member of the family; a name that ends in ``_hswish`` has hard-swish for ReLU.
-
-    ``ghostnet_b``, ``ghostnet_c`` and ``ghostnet_d`` are GhostNet-A at a scale of their own. All channels up to pooling
-    move with the width, stem included, as between the published widths. The head of 1280 (GhostNet-A: 1400) does not,
-    unless ``head="scaled"``, which is what ``ghostnet_b``, ``_c`` and ``_d`` have.
-    """
-    own = SHRUNK.get(name.removesuffix("_hswish"))
-    return scaled(name, own or scale or Scale(), num_classes, head or ("scaled" if own else "fixed"), base)
+        return GhostNetModule(self.stem, self.runs, self.top, self.head, self.activation, self.num_classes, dropout)
 
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> GhostNet:
-    """The named network at a ``Scale``, or at many ``Scales`` at once."""
+    """The named network at a ``Scale``, or at many ``Scales`` at once; ``_hswish`` has hard-swish for ReLU.
+
+    All channels up to pooling move with the width, stem included, as between the published widths. The head of 1280
+    (GhostNet-A: 1400) moves with ``head="scaled"`` alone.
+    """
     plain = name.removesuffix("_hswish")
     layout, own_base = FAMILY["ghostnet_a" if plain in SHRUNK else plain]
     width = scale.w * base.width

@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tinynet_core.networks.complexity import Row, Tally
-from tinynet_core.networks.efficientnet import Head
-from tinynet_core.networks.rounding import round_channels, round_repeats
-from tinynet_core.networks.spec import Network
+from tinynet_core.networks.blocks import ResNetStage
+from tinynet_core.networks.spec import Head, Network, Row, Tally, round_channels, round_repeats
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale, Scales
 
 if TYPE_CHECKING:
@@ -31,46 +29,8 @@ SHRUNK = {
     "resnet50_giant_b": Scale(r=0.83, d=0.78, w=0.88),
 }
 SCALABLE = dict.fromkeys(REPEATS, PAPER_BASE)
-NAMES = (*REPEATS, *SHRUNK)
-BASES = dict.fromkeys(NAMES, PAPER_BASE)
-EXPANSION = 4
-"""Output channels of a bottleneck block over its inner channels."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResNetStage:
-    """``repeats`` blocks of ``channels`` inner channels; the first has ``stride`` and takes ``c_in`` channels."""
-
-    repeats: Any
-    stride: int
-    c_in: Any
-    channels: Any
-    bottleneck: bool
-
-    @property
-    def c_out(self) -> Any:
-        return self.channels * EXPANSION if self.bottleneck else self.channels
-
-    def tally(self, tally: Tally) -> Row:
-        """Add the cost of the stage to ``tally``."""
-        side = tally.side
-        reshapes = (self.c_in != self.c_out) | (self.stride != 1)
-        if reshapes is not False:
-            tally.conv_bn(self.c_in, self.c_out, 1, self.stride, times=reshapes)
-            tally.side = side
-        self._block(tally, self.c_in, self.stride, 1)
-        self._block(tally, self.c_out, 1, self.repeats - 1)
-        operator = "bottleneck" if self.bottleneck else "basic block"
-        return Row(operator, self.c_out, 3, self.stride, self.repeats)
-
-    def _block(self, tally: Tally, c_in: Any, stride: int, times: Any) -> None:
-        if self.bottleneck:
-            tally.conv_bn(c_in, self.channels, 1, times=times)
-            tally.conv_bn(self.channels, self.channels, 3, stride, times=times)
-            tally.conv_bn(self.channels, self.c_out, 1, times=times)
-        else:
-            tally.conv_bn(c_in, self.channels, 3, stride, times=times)
-            tally.conv_bn(self.channels, self.channels, 3, times=times)
+OWN_SCALES: dict[str, tuple[str, Scale, Head]] = {name: ("resnet50", scale, "fixed") for name, scale in SHRUNK.items()}
+NAMES = (*SCALABLE, *OWN_SCALES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +41,6 @@ class ResNet(Network):
     stages: tuple[ResNetStage, ...]
 
     def walk(self, tally: Tally) -> Iterator[Row]:
-        """Tally the network part by part."""
         tally.conv_bn(3, self.stem, 7, stride=2)
         yield Row("conv", self.stem, 7, 2)
         tally.pool(2)
@@ -94,22 +53,13 @@ class ResNet(Network):
         yield Row("linear", self.num_classes)
 
     def module(self, dropout: float) -> "nn.Module":
-        """The torch module."""
-        from tinynet_core.networks.modules.resnet import ResNetModule
+        from tinynet_core.networks.modules import ResNetModule
 
-        return ResNetModule(self, dropout)
-
-
-def resnet(name: str, scale: Scale | None, num_classes: int, head: Head | None, base: Base) -> ResNet:
-    """The specification of a member of the family; ``head="scaled"`` moves the stem with the width.
-
-    ``resnet50_a``, ``_b``, ``_giant_a`` and ``_giant_b`` are ResNet-50 at a scale of their own.
-    """
-    return scaled(name, SHRUNK.get(name) or scale or Scale(), num_classes, head or "fixed", base)
+        return ResNetModule(self.stem, self.stages, self.num_classes, dropout)
 
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> ResNet:
-    """The named network at a ``Scale``, or at many ``Scales`` at once."""
+    """The named network at a ``Scale``, or at many ``Scales`` at once; ``head="scaled"`` moves the stem."""
     kind = "resnet50" if name in SHRUNK else name
     width = scale.w * base.width
     stem = c_in = round_channels(STEM * (width if head == "scaled" else base.width), base.divisor)

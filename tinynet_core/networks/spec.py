@@ -1,19 +1,140 @@
-"""What every network specification can do: tell its cost without a tensor, and become a torch module."""
+"""A network as pure data: its rows, its exact cost without a tensor, and how to build it as a torch module.
 
-from abc import abstractmethod
+MACs are multiply-adds of convolutions and linear layers for one image, squeeze-excite included; biases, norms,
+activation functions and pooling are not counted. The paper, like most of its field, calls this number "FLOPs".
+Activations are the elements of all convolution and linear outputs (Radosavovic et al. 2020, section 3). Peak
+activations are the elements of the input and the output of the one convolution or linear layer that needs most: the
+working memory of running layer by layer, without what a shortcut keeps aside.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-from tinynet_core.networks.complexity import Walkable
+import numpy as np
+
 from tinynet_core.scaling.scale import Scale
 
 if TYPE_CHECKING:
     from torch import nn
 
+Activation = Literal["silu", "relu", "relu6", "hswish"]
+Head = Literal["fixed", "scaled"]
+Int = Any
+"""A whole number, or an int64 array of them: a tally counts one network or many of one family at once."""
+
 
 @dataclass(frozen=True, slots=True)
-class Network(Walkable):
+class Complexity:
+    """Exact cost of one network for one image; arrays for many networks (``tinynet_core.screen``)."""
+
+    macs: Int
+    params: Int
+    activations: Int
+    peak_activations: Int
+
+
+class Row(NamedTuple):
+    """A part of a network as an architecture table lists it: ``repeats`` blocks, the first with ``stride``."""
+
+    operator: str
+    channels: int
+    kernel: int = 1
+    stride: int = 1
+    repeats: int = 1
+    squeeze: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CostedRow:
+    """A ``row`` with its square input of ``side`` pixels and ``c_in`` channels, and its own MACs and parameters."""
+
+    row: Row
+    side: int
+    c_in: int
+    macs: int
+    params: int
+
+
+class Tally:
+    """Threads a square input of ``side`` pixels through layers and adds up what each one costs.
+
+    Every method stands for ``times`` identical layers in a row at the present side and moves on to the output side.
+    """
+
+    __slots__ = ("activations", "macs", "params", "peak", "side")
+
+    def __init__(self, side: Int) -> None:
+        self.side, self.macs, self.params, self.activations, self.peak = side, 0, 0, 0, 0
+
+    def conv_bn(self, c_in: Int, c_out: Int, kernel: int, stride: int = 1, depthwise: bool = False, times: Int = 1):
+        """A bias-free convolution padded by kernel // 2, then a batch norm; depthwise needs c_in == c_out."""
+        side = self.side
+        area = area_in = side * side
+        if stride != 1:
+            self.side = side = (side - 1) // stride + 1
+            area = side * side
+        weights = kernel * kernel * c_out if depthwise else kernel * kernel * c_out * c_in
+        output = c_out * area
+        self.macs += times * weights * area
+        self.params += times * (weights + 2 * c_out)
+        self.activations += times * output
+        self._widest(c_in * area_in + output, times)
+
+    def squeeze_excite(self, channels: Int, reduced: Int, times: Int = 1):
+        """Two 1x1 convolutions with bias on the pooled map."""
+        weights = 2 * channels * reduced
+        self.macs += times * weights
+        self.params += times * (weights + channels + reduced)
+        self.activations += times * (channels + reduced)
+        self._widest(channels + reduced, times)
+
+    def linear(self, c_in: Int, c_out: Int):
+        """A linear layer with bias, or a 1x1 convolution with bias on a pooled map."""
+        self.macs += c_in * c_out
+        self.params += c_in * c_out + c_out
+        self.activations += c_out
+        self._widest(c_in + c_out, 1)
+
+    def pool(self, stride: int):
+        """Pooling by a window of 3 padded by 1: costs nothing, changes the side."""
+        self.side = (self.side - 1) // stride + 1
+
+    def total(self) -> Complexity:
+        return Complexity(self.macs, self.params, self.activations, self.peak)
+
+    def _widest(self, elements: Int, times: Int) -> None:
+        if elements > self.peak and times:
+            self.peak = elements
+
+
+class ArrayTally(Tally):
+    """A tally of many networks of one family: sides, channels and times may be int64 arrays of one length."""
+
+    __slots__ = ()
+
+    def _widest(self, elements: Int, times: Int) -> None:
+        self.peak = np.maximum(self.peak, elements * (times > 0))
+
+
+@runtime_checkable
+class Specification(Protocol):
+    """What shrinking needs of a network at one scale, one of this package or one of your own."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def resolution(self) -> Any: ...
+    def complexity(self) -> Complexity: ...
+    def rows(self) -> list[CostedRow]: ...
+    def build(self) -> "nn.Module": ...
+
+
+@dataclass(frozen=True, slots=True)
+class Network(ABC):
     """A network as pure data: nothing is allocated until ``build``. ``resolution`` is the input's side in pixels."""
 
     name: str
@@ -21,14 +142,34 @@ class Network(Walkable):
     resolution: Any
     num_classes: int
 
+    @abstractmethod
+    def walk(self, tally: Tally) -> Iterator[Row]:
+        """Tally the network part by part, yielding each part's row after it."""
+
+    @abstractmethod
+    def module(self, dropout: float) -> "nn.Module":
+        """The torch module with torch's own initial weights, and ``dropout`` before the classifier."""
+
     def identity(self) -> dict[str, Any]:
         """What decides how the network computes, as JSON data; its name and its scale are labels and left out."""
         content = {key: value for key, value in asdict(self).items() if key not in ("name", "scale")}
         return {"family": type(self).__name__.lower(), **content}
 
-    @abstractmethod
-    def module(self, dropout: float) -> "nn.Module":
-        """The torch module with torch's own initial weights, and ``dropout`` before the classifier."""
+    def complexity(self) -> Complexity:
+        """Exact MACs, parameters and activations for one image at ``resolution``."""
+        tally = (ArrayTally if isinstance(self.resolution, np.ndarray) else Tally)(self.resolution)
+        for _ in self.walk(tally):
+            pass
+        return tally.total()
+
+    def rows(self) -> list[CostedRow]:
+        """The network as an architecture table, each row with its input and its cost."""
+        tally = Tally(self.resolution)
+        rows, c_in, side, macs, params = [], 3, self.resolution, 0, 0
+        for row in self.walk(tally):
+            rows.append(CostedRow(row, side, c_in, tally.macs - macs, tally.params - params))
+            c_in, side, macs, params = row.channels, tally.side, tally.macs, tally.params
+        return rows
 
     def build(
         self,
@@ -56,6 +197,45 @@ class Network(Walkable):
 
     def initialise(self, module: "nn.Module", zero_init_residual: bool, zero_init_classifier: bool) -> None:
         """He-normal on fan-out for convolutions, uniform 1/sqrt(classes) for linear layers, as EfficientNet does."""
-        from tinynet_core.networks.modules.initial import initialise
+        from torch import nn
 
-        initialise(module, zero_init_residual, zero_init_classifier)
+        for m in module.modules():
+            if isinstance(m, nn.Conv2d):
+                fan_out = m.kernel_size[0] * m.kernel_size[1] * m.out_channels // m.groups
+                nn.init.normal_(m.weight, 0.0, math.sqrt(2.0 / fan_out))
+                if m.bias is not None:
+                    nn.init.zeros_(m.bias)
+            elif isinstance(m, nn.Linear):
+                bound = 1.0 / math.sqrt(m.out_features)
+                nn.init.uniform_(m.weight, -bound, bound)
+                nn.init.zeros_(m.bias)
+            elif zero_init_residual and getattr(m, "residual", False):
+                for norm in m.last_norms():  # type: ignore[operator]
+                    nn.init.zeros_(norm.weight)
+        if zero_init_classifier:
+            nn.init.zeros_(module.get_classifier().weight)  # type: ignore[operator]
+
+
+# The rules of the released TinyNet code (huawei-noah/Efficient-AI-Backbones, ``tinynet_pytorch/tinynet.py``). Each
+# takes a number or an array of them, with equal results.
+
+
+def round_channels(channels: Any, divisor: int = 8) -> Any:
+    """Nearest multiple of ``divisor``, at least one, and one more where rounding down would lose over 10%."""
+    if isinstance(channels, np.ndarray):
+        whole = np.maximum(divisor, (channels + divisor / 2).astype(np.int64) // divisor * divisor)
+        return whole + divisor * (whole < 0.9 * channels)
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def round_repeats(repeats: int, depth: Any) -> Any:
+    """``repeats`` times ``depth`` to the nearest whole number, half to even, at least one."""
+    if isinstance(depth, np.ndarray):
+        return np.maximum(1, np.rint(repeats * depth).astype(np.int64))
+    return max(1, round(repeats * depth))
+
+
+def at_least(low: Any, value: Any) -> Any:
+    """The larger of the two."""
+    return np.maximum(low, value) if isinstance(value, np.ndarray) else max(low, value)

@@ -47,19 +47,16 @@ class TinyFormula(BaseEstimator):
     one for r and one for d (Eq. 2-4). v, l and s^2 maximise the marginal likelihood; the paper gives no
     hyper-parameters. Width is not predicted: it follows from the budget (Eq. 5), see ``tinynet_core.shrink``.
 
-    ``kernel`` and ``mean`` depart from the paper where they are not the default, to see what rests on its choices. The
-    coefficients of a mean function have a prior so vague that their posterior mean is the generalised least-squares
-    estimate under the fitted covariance; they are integrated out, so that the standard deviation of a prediction holds
-    their uncertainty and the hyper-parameters maximise the restricted likelihood (Rasmussen and Williams 2006, section
-    2.7).
+    Another ``kernel`` or ``mean`` departs from the paper, to see what rests on its choices. The coefficients of a mean
+    function have a vague prior and are integrated out: their uncertainty is in the standard deviation of a prediction,
+    and the hyper-parameters maximise the restricted likelihood (Rasmussen and Williams 2006, section 2.7).
 
     Parameters
     ----------
     kernel
         The correlation of two fractions, one of ``KERNELS``; ``"rbf"`` is the paper's.
     mean
-        ``"zero"`` as in the paper, ``"constant"`` b0, or ``"linear"`` b0 + b1 log c, a line in the logarithm because
-        budgets are ratios.
+        ``"zero"`` as in the paper, ``"constant"`` b0, or ``"linear"`` b0 + b1 log c.
     restarts
         Random starts of the search for the hyper-parameters.
     random_state
@@ -75,24 +72,10 @@ class TinyFormula(BaseEstimator):
         self.random_state = random_state
 
     def fit(self, c: ArrayLike, r: ArrayLike, d: ArrayLike) -> Self:
-        """Fit on the models of a frontier.
+        """Fit on the models of a frontier: ``c``, their share of the baseline's MACs, and multipliers ``r`` and ``d``.
 
-        Parameters
-        ----------
-        c
-            MACs as fractions of the baseline's, (m,) with m at least 2.
-        r, d
-            Multipliers of resolution and depth, (m,).
-
-        Returns
-        -------
-        TinyFormula
-            This formula.
-
-        Raises
-        ------
-        ValueError
-            The kernel or the mean is unknown, or the columns are not finite, above zero and of one length.
+        All three are (m,) with m at least 2. Raises ``ValueError`` when the kernel or the mean is unknown, or the
+        columns are not finite, above zero and of one length.
         """
         for key, value, known in (("kernel", self.kernel, KERNELS), ("mean", self.mean, OUTSIDE)):
             if not isinstance(value, str) or value not in known:
@@ -121,31 +104,11 @@ class TinyFormula(BaseEstimator):
         return [name for name, process in fitted.items() if _length_scale(process) > 0.999 * LONGEST]
 
     def predict(self, c: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Posterior of r and d at new fractions.
+        """Posterior mean of r (first column) and d at new fractions ``c``, (n,), as an (n, 2) array.
 
-        Parameters
-        ----------
-        c
-            MACs as fractions of the baseline's, (n,).
-        return_std
-            Whether to return the standard deviation as well: that of a new model, noise included, as Eq. 4 has it.
-
-        Returns
-        -------
-        (n, 2) array, or two of them
-            The mean of r (first column) and d, and their standard deviations.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            It was not fitted.
-        ValueError
-            A fraction is not finite and above zero.
-
-        Warns
-        -----
-        ExtrapolationWarning
-            A fraction lies outside the fitted ones, where the prior pulls the prediction towards its mean.
+        With ``return_std`` also their standard deviations: those of a new model, noise included, as Eq. 4 has it.
+        Raises ``NotFittedError`` before ``fit`` and ``ValueError`` for a fraction that is not finite and above zero.
+        Warns with ``ExtrapolationWarning`` outside the fitted fractions.
         """
         if not hasattr(self, "c_"):
             raise NotFittedError("this TinyFormula is not fitted yet: call fit(c, r, d) first")

@@ -15,7 +15,7 @@ def frontier(macs: ArrayLike, accuracy: ArrayLike, fraction: float = 0.2, seed: 
     Parameters
     ----------
     macs, accuracy
-        Of n models, (n,); failed ones left out.
+        Of n models, (n,), finite; failed ones left out.
     fraction
         Share of the models to keep, above 0 and at most 1.
     seed
@@ -25,11 +25,6 @@ def frontier(macs: ArrayLike, accuracy: ArrayLike, fraction: float = 0.2, seed: 
     -------
     (k,) array of int
         Indices of the models kept, by growing MACs.
-
-    Raises
-    ------
-    ValueError
-        The arrays are empty, of different lengths or not finite, or ``fraction`` is out of range.
     """
     from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
     from pymoo.core.population import Population

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 class Scale:
     """Multipliers of resolution, depth and width against a baseline network (paper, Eq. 1).
 
+    Raises ``ValueError`` unless all three are finite and above zero.
+
     Parameters
     ----------
     r
@@ -21,11 +23,6 @@ class Scale:
         Number of blocks over the baseline's; how it is rounded is the family's rule.
     w
         Channels over the baseline's, rounded likewise.
-
-    Raises
-    ------
-    ValueError
-        A multiplier is not a finite number above zero.
     """
 
     r: float = 1.0
@@ -66,8 +63,7 @@ class Scales:
 class Base:
     """The size that r = d = w = 1 stands for.
 
-    A base smaller than the paper's makes a *proxy* of the whole study: every rule of the paper is applied relative to
-    it.
+    A smaller base than the paper's makes a *proxy*: every rule of the paper is applied relative to it.
 
     Parameters
     ----------
@@ -142,19 +138,14 @@ def eq5_width(c: float, r: float, d: float) -> float:
     Parameters
     ----------
     c
-        MACs as a fraction of the baseline's.
+        MACs as a fraction of the baseline's, above zero.
     r, d
-        Multipliers of resolution and depth.
+        Multipliers of resolution and depth, above zero.
 
     Returns
     -------
     float
         The multiplier of width.
-
-    Raises
-    ------
-    ValueError
-        An argument is not a finite number above zero.
     """
     Scale(r=r, d=d, w=c)
     return math.sqrt(c / (r * r * d))

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from tinynet_core.data import Dataset, load_images
 from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
-from tinynet_core.networks.peers import PeerNetwork
+from tinynet_core.networks.fixed import PeerNetwork
 from tinynet_core.scaling.scale import Base, Scale
 from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, claim, cost_of, weights_file
 from tinynet_core.training.recipe import Recipe

@@ -18,8 +18,8 @@ from pydantic import (
 from tinynet_core.data import CocoDataset, Dataset, ImageNetDataset
 from tinynet_core.files import UserError
 from tinynet_core.machine import Resources
-from tinynet_core.networks import Head, Network, base_of, network
-from tinynet_core.networks.ghostnet import BASES as GHOSTNETS
+from tinynet_core.networks import SCALABLE, Family, Head, Network, base_of, family, network
+from tinynet_core.networks.ghostnet import NAMES as GHOSTNETS
 from tinynet_core.networks.resnet import NAMES as RESNETS
 from tinynet_core.scaling.sample import sample_scales, sample_scales_at
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
@@ -267,7 +267,7 @@ class Preset(BaseModel):
         if self.resnet_base and name in RESNETS:
             return self.resnet_base
         if self.ghostnet_base and name in GHOSTNETS:
-            ours, papers = self.ghostnet_base, GHOSTNETS["ghostnet_a"]
+            ours, papers = self.ghostnet_base, SCALABLE["ghostnet_a"]
         pixels = round(own.resolution * ours.resolution / papers.resolution)
         return Base(pixels, own.width * ours.width / papers.width, min(own.divisor, ours.divisor))
 
@@ -295,7 +295,7 @@ class Preset(BaseModel):
     def random_experiments(self) -> list[Experiment]:
         """The random sample inside the MACs window, one experiment each; raises ``PresetError`` where there is none."""
         s = self._part("random_sample")
-        scales = sample_scales(BASELINE, s.models, s.window, s.seed, self.base, self.dataset.classes)
+        scales = sample_scales(self.family(), s.models, s.window, s.seed)
         return [self.experiment(scale) for scale in scales]
 
     def equal_cost_experiments(self, c: float | None = None) -> list[Experiment]:
@@ -305,7 +305,7 @@ class Preset(BaseModel):
         """
         s = self._part("equal_cost_sample")
         c = s.c[0] if c is None else c
-        scales = sample_scales_at(BASELINE, s.models, c, s.tolerance, s.seed, self.base, self.dataset.classes)
+        scales = sample_scales_at(self.family(), s.models, c, s.tolerance, s.seed)
         return [self.experiment(scale) for scale in scales]
 
     @property
@@ -317,6 +317,10 @@ class Preset(BaseModel):
         if (part := getattr(self, key)) is None:
             raise PresetError(f"preset {self.name} has no {key}: take one that has it, such as reduced")
         return part
+
+    def family(self, head: Head | None = None) -> Family:
+        """The baseline under any scale."""
+        return family(BASELINE, self.base, head, self.dataset.classes)
 
 
 _PACKAGE = Path(__file__).resolve().parent.parent

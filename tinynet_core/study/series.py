@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from tinynet_core.networks import SCALABLE, Head, network
+from tinynet_core.networks import SCALABLE, Head, family, network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS_SHRUNK
 from tinynet_core.scaling.formula import TinyFormula
 from tinynet_core.scaling.scale import PAPER_BASE, Scale
-from tinynet_core.scaling.shrink import Method, UnreachableBudget, shrink, solve_width
+from tinynet_core.scaling.shrink import Method, shrink
+from tinynet_core.scaling.solve import UnreachableBudget, solve_width
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.detect import Detection
 from tinynet_core.study.presets import BASELINE, Preset, PresetError
@@ -84,13 +85,13 @@ def shrunk(
     preset: Preset, c: float, method: Method, formula: TinyFormula | None = None, head: Head | None = None
 ) -> Experiment:
     """The baseline at ``c`` times its MACs by ``method``."""
-    scale = shrink(BASELINE, c * preset.c0, method, formula, head, preset.base, preset.dataset.classes)
+    scale = shrink(preset.family(head), c * preset.c0, method, formula).scale
     return preset.experiment(scale, head=head)
 
 
 def with_width(preset: Preset, c: float, r: float, d: float, head: Head) -> Experiment:
     """The baseline at ``r`` and ``d``, with the width solved for ``c`` times its MACs."""
-    width = solve_width(BASELINE, c * preset.c0, r, d, head, preset.base, preset.dataset.classes)
+    width = solve_width(preset.family(head), c * preset.c0, r, d)
     return preset.experiment(Scale(r, d, width.x), head=head)
 
 
@@ -247,7 +248,8 @@ def published(preset: Preset, name: str, whole: str, rival: str | None = None) -
     ratio = own.complexity().macs / network(rival).complexity().macs
     macs = ratio * preset.named(rival).spec().complexity().macs
     head: Head = "scaled" if name in GHOSTNETS_SHRUNK else "fixed"
-    width = solve_width(whole, macs, own.scale.r, own.scale.d, head, preset.base_for(whole), preset.dataset.classes)
+    scaled = family(whole, preset.base_for(whole), head, preset.dataset.classes)
+    width = solve_width(scaled, macs, own.scale.r, own.scale.d)
     return preset.named(whole, Scale(own.scale.r, own.scale.d, width.x), head=head)
 
 
@@ -351,7 +353,7 @@ def heads(preset: Preset) -> Series:
 
 def _equal_parameters(preset: Preset, tiny: Experiment, head: Head) -> Experiment:
     params = tiny.spec().complexity().params
-    scale = shrink(BASELINE, None, "giant", None, head, preset.base, preset.dataset.classes, params=params)
+    scale = shrink(preset.family(head), params=params, method="giant").scale
     return preset.experiment(scale, head=head)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
+from tinynet_core.networks import family
 from tinynet_core.scaling.sample import sample_scales
 from tinynet_core.scaling.scale import PAPER_BASE, Base
-from tinynet_core.scaling.screening import screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def null_correlations(
     k
         Models in each draw, at least 3.
     window, base, num_classes
-        As for ``sample_scales``.
+        As for ``sample_scales`` and ``network``.
     draws
         How often k models are drawn.
     pool
@@ -128,9 +128,10 @@ def null_correlations(
 @lru_cache(maxsize=4)
 def _random_models(net_name, pool, window, seed, base, num_classes) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """r, d and w of ``pool`` accepted models, and their MACs."""
-    scales = sample_scales(net_name, pool, window, seed, base, num_classes)
+    net = family(net_name, base, classes=num_classes)
+    scales = sample_scales(net, pool, window, seed)
     values = {name: np.array([getattr(s, name) for s in scales]) for name in ("r", "d", "w")}
-    cost = screen(net_name, values["r"], values["d"], values["w"], num_classes, base=base)
+    cost = net.screen(values["r"], values["d"], values["w"])
     return values, cost.macs.astype(float)
 
 

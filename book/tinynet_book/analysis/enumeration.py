@@ -7,10 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from tinynet_core.networks import SCALABLE, Head, check_scalable, efficientnet, ghostnet, resnet
-from tinynet_core.networks.rounding import round_repeats
+from tinynet_core.networks import Family, Head, efficientnet, family, ghostnet, resnet
+from tinynet_core.networks.spec import round_repeats
 from tinynet_core.scaling.scale import GIANT, Base
-from tinynet_core.scaling.screening import screen
 from tinynet_core.scaling.solve import short_decimal
 
 Range = tuple[float, float]
@@ -41,19 +40,19 @@ def enumerate_scales(
 
     Raises ``ValueError`` for a network that takes no scale and for ranges that are empty or not above zero.
     """
-    check_scalable(name)
+    net = family(name, head=head)
     for label, bounds in {"macs": macs, "params": params, "r": r, "d": d, "w": w}.items():
         if bounds is not None and not 0 < bounds[0] <= bounds[1] < math.inf:
             raise ValueError(f"{label} must be a range (low, high) above 0, got {bounds!r}")
-    inputs = np.array(list(_inputs(SCALABLE[name], r)))
+    inputs = np.array(list(_inputs(net.base, r)))
     tried = np.round(np.arange(math.ceil(w[0] / STEP - 1e-6), math.floor(w[1] / STEP + 1e-6) + 1) * STEP, 6)
-    runs = _runs(name, d[1], np.column_stack([tried, tried]), head)  # the deepest has all rows that the others have
+    runs = _runs(net, d[1], np.column_stack([tried, tried]))  # the deepest has all rows that the others have
     parts = []
     for depth in _depths(name, d) if len(runs) else ():
-        ends = _runs(name, depth[0], runs, head, params)
+        ends = _runs(net, depth[0], runs, params)
         widths = np.array([(short_decimal(*pair), *pair) for pair in ends.tolist()]).reshape(-1, 3)
-        i, j = _inside(name, depth[0], inputs[:, 0], widths[:, 0], head, macs)
-        cost = screen(name, inputs[i, 0], depth[0], widths[j, 0], head=head)
+        i, j = _inside(net, depth[0], inputs[:, 0], widths[:, 0], macs)
+        cost = net.screen(inputs[i, 0], depth[0], widths[j, 0])
         columns = [*inputs[i, :3].T, *([x] * len(i) for x in depth[:3]), *widths[j].T]
         found = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
         found = found.assign(resolution=inputs[i, 3].astype(int), repeats=depth[3])
@@ -114,12 +113,12 @@ def _depths(name: str, d: Range) -> Iterator[tuple[float, float, float, str]]:
         yield depth, low, high, "-".join(str(round_repeats(n, depth)) for n in own)
 
 
-def _runs(name: str, depth: float, ends: np.ndarray, head: Head, params: Range | None = None) -> np.ndarray:
+def _runs(net: Family, depth: float, ends: np.ndarray, params: Range | None = None) -> np.ndarray:
     """Intervals of widths (n, 2), those that give one network joined, and only those with ``params`` where given.
 
     More width never means fewer channels, so equal networks stand next to each other.
     """
-    cost = screen(name, 1.0, depth, ends[:, 0], head=head)
+    cost = net.screen(1.0, depth, ends[:, 0])
     changes = (np.diff(cost.params) != 0) | (np.diff(cost.macs) != 0)
     first = np.flatnonzero(np.concatenate([[True] * min(1, len(ends)), changes]))
     last = np.append(first[1:] - 1, len(ends) - 1)[: len(first)]
@@ -129,9 +128,7 @@ def _runs(name: str, depth: float, ends: np.ndarray, head: Head, params: Range |
     return np.column_stack([ends[first, 0], ends[last, 1]])
 
 
-def _inside(
-    name: str, depth: float, r: np.ndarray, w: np.ndarray, head: Head, macs: Range
-) -> tuple[np.ndarray, np.ndarray]:
+def _inside(net: Family, depth: float, r: np.ndarray, w: np.ndarray, macs: Range) -> tuple[np.ndarray, np.ndarray]:
     """All pairs of indices into ``r`` and ``w`` whose networks have low <= MACs < high.
 
     MACs grow with the width, so each resolution has one interval of widths, whose ends are found by bisection.
@@ -141,7 +138,7 @@ def _inside(
         low, high = np.zeros(len(r), dtype=int), np.full(len(r), len(w))
         while len(open_ := np.flatnonzero(low < high)):
             middle = (low[open_] + high[open_]) // 2
-            reached = screen(name, r[open_], depth, w[middle], head=head).macs >= wanted
+            reached = net.screen(r[open_], depth, w[middle]).macs >= wanted
             high[open_[reached]] = middle[reached]
             low[open_[~reached]] = middle[~reached] + 1
         return low

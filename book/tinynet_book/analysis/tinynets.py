@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from tinynet_core.networks import network
+from tinynet_core.networks import family, network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.scaling.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.scaling.scale import FITTED_DECIMALS, Base, eq5_width
-from tinynet_core.scaling.shrink import solve_width
+from tinynet_core.scaling.solve import solve_width
 
 
 def released_tinynets() -> pd.DataFrame:
@@ -48,7 +48,8 @@ def formula_tinynets(
         A row for each fraction; ``extrapolated`` marks those outside the fitted ones. A prediction that is no network,
         or a budget that no width meets, leaves widths and MACs empty.
     """
-    c0 = network("efficientnet_b0", num_classes=num_classes, base=base).complexity().macs
+    net = family("efficientnet_b0", base, classes=num_classes)
+    c0 = net.at().complexity().macs
     low, high = formula.c_.min(), formula.c_.max()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExtrapolationWarning)
@@ -57,7 +58,7 @@ def formula_tinynets(
     for c, (r, d), (r_std, d_std) in zip(fractions, np.round(mean, FITTED_DECIMALS), std, strict=True):
         row = {"c": c, "r": r, "r_std": r_std, "d": d, "d_std": d_std, "extrapolated": not low <= c <= high}
         try:
-            width = solve_width("efficientnet_b0", c * c0, r, d, base=base, num_classes=num_classes)
+            width = solve_width(net, c * c0, r, d)
             row |= {"w_eq5": eq5_width(c, r, d), "w": width.x, "macs": width.cost, "off": width.error}
         except ValueError:  # r or d not above zero, or a budget that no width meets
             row |= dict.fromkeys(("w_eq5", "w", "macs", "off"), math.nan)

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tinynet_core.networks import Network, network
+from tinynet_core.networks import Family, Network, family
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.scaling.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
-from tinynet_core.scaling.shrink import UnreachableBudget, shrunk
+from tinynet_core.scaling.shrink import BudgetWarning, shrink
+from tinynet_core.scaling.solve import UnreachableBudget
 from tinynet_core.study.presets import BASELINE, Preset
 
 BUDGETS = 81
@@ -28,9 +29,14 @@ class Size:
     base: Base
     classes: int
 
+    @property
+    def family(self) -> Family:
+        """The baseline network under any scale."""
+        return family(BASELINE, self.base, "fixed", self.classes)
+
     def network(self, scale: Scale) -> Network:
         """The baseline network at ``scale``."""
-        return network(BASELINE, scale, self.classes, "fixed", self.base)
+        return self.family.at(scale)
 
 
 def sizes(preset: Preset) -> list[Size]:
@@ -71,10 +77,11 @@ def _solved(size: Size, formula: TinyFormula, c: float) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExtrapolationWarning)  # an end of the range, rounded
-            result = shrunk(BASELINE, "macs", wanted, "formula", formula, "fixed", size.base, size.classes)
+            warnings.simplefilter("ignore", BudgetWarning)
+            result = shrink(size.family, wanted, formula=formula)
     except UnreachableBudget as error:
         return {"reason": str(error)}
-    spec, cost = result.spec, result.spec.complexity()
+    spec, cost = result.network, result.complexity
     assert isinstance(spec, EfficientNet)
     stages = [(stage.c_out, stage.repeats) for stage in spec.stages]
     return {

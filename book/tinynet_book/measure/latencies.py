@@ -108,7 +108,7 @@ class ModelLatencies(Task):
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Time them on the CPU, whatever ``device``; one that is stopped keeps nothing and starts anew."""
-        from tinynet_core.latency import OtherPrograms, conditions, interleaved, median_interval, torch_threads
+        from tinynet_book.measure.clock import OtherPrograms, conditions, interleaved, median_interval, torch_threads
         from tinynet_core.training.loop import Interrupted
 
         start, stop = time.monotonic(), should_stop or (lambda: False)

@@ -81,7 +81,7 @@ class LatencyRun(Task):
         """Time them on the CPU, whatever ``device``; one that is stopped keeps nothing and starts anew."""
         import time
 
-        from tinynet_core.latency import OtherPrograms, conditions, interleaved, torch_threads
+        from tinynet_book.measure.clock import OtherPrograms, conditions, interleaved, torch_threads
         from tinynet_core.training.loop import Interrupted
 
         start, stop = time.monotonic(), should_stop or (lambda: False)
@@ -101,8 +101,9 @@ class LatencyRun(Task):
 
     def _pairs(self) -> "dict[str, Run]":
         """What is timed, by ``pair``; both backends run one module with the same random weights."""
+        from tinynet_book.measure.clock import torch_run
         from tinynet_core.export import build_module
-        from tinynet_core.latency import onnx_run, torch_run
+        from tinynet_core.latency import onnx_run
 
         found = {}
         for name in self.networks:

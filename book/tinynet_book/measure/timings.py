@@ -5,8 +5,8 @@ import pandas as pd
 import torch
 from torch import nn
 
+from tinynet_book.measure.clock import Estimate, estimate, mean_ratio, median_ratio
 from tinynet_book.measure.latency_run import Backend, LatencyRun, pair
-from tinynet_core.latency import Estimate, estimate, mean_ratio, median_ratio
 from tinynet_core.networks import network
 from tinynet_core.study.record import Record
 

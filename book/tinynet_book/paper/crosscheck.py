@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tinynet_core.networks import Network, network
-from tinynet_core.networks.tracing import ShapesOnly
+from tinynet_core.networks.own import ShapesOnly
 
 
 def recount(spec: Network) -> tuple[int, int]:

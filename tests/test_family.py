@@ -1,27 +1,33 @@
+"""A network under any scale: many scales at once have the costs that ``network`` gives one by one."""
+
 import numpy as np
 import pytest
 
-from tinynet_core import Base, Scale, network, screen
+from tinynet_core import Base, Scale, family, network, screen, traced
 from tinynet_core.networks import SCALABLE
-from tinynet_core.scaling.screening import CHUNK
+from tinynet_core.networks.family import CHUNK, AnyFamily
 
 
 @pytest.mark.parametrize("name", SCALABLE)
 @pytest.mark.parametrize("head", ["fixed", "scaled"])
 def test_the_same_integers_one_by_one(name, head):
-    r, d, w = np.exp(np.random.default_rng(1).uniform(np.log(0.1), np.log(4), (3, 300)))
-    many = screen(name, r, d, w, 37, head)
-    for i in range(300):
+    r, d, w = np.exp(np.random.default_rng(1).uniform(np.log(0.1), np.log(4), (3, 100)))
+    net = family(name, head=head, classes=37)
+    many = net.screen(r, d, w)
+    for i in range(100):
         one = network(name, Scale(r[i], d[i], w[i]), 37, head).complexity()
         got = (many.macs[i], many.params[i], many.activations[i], many.peak_activations[i])
         assert got == (one.macs, one.params, one.activations, one.peak_activations), (r[i], d[i], w[i])
+    assert net.cost(Scale(r[0], d[0], w[0])).macs == many.macs[0]
 
 
 def test_a_proxy_base_too():
     base = Base(48, 0.3, 4)
-    many = screen("efficientnet_b0", [0.5, 1.0], 1.0, [[0.4], [2.0]], 10, base=base)
+    net = family("efficientnet_b0", base, classes=10)
+    many = net.screen([0.5, 1.0], 1.0, [[0.4], [2.0]])
     assert many.macs.shape == (2, 2)
     assert many.macs[1, 0] == network("efficientnet_b0", Scale(0.5, 1.0, 2.0), 10, base=base).complexity().macs
+    assert (net.name, net.resolution, net.at().resolution) == ("efficientnet_b0", 48, 48)
 
 
 def test_chunks_join_where_they_should():
@@ -38,14 +44,28 @@ def test_nothing_in_nothing_out():
     assert screen("ghostnet_a", [], [], []).macs.shape == (0,)
 
 
+def test_a_network_of_ones_own_has_the_same_protocol():
+    ours = family("resnet18", Base(32), classes=5)
+    own = traced(lambda scale: ours.at(scale).build(), 32, "mine")
+    assert isinstance(own, AnyFamily)
+    assert isinstance(ours, AnyFamily)
+    scales = ([0.5, 1.0], 1.0, [[0.4], [1.2]])
+    for a, b in ((own.screen(*scales), ours.screen(*scales)), (own.cost(Scale()), ours.cost(Scale()))):
+        assert np.array_equal(a.macs, b.macs)
+        assert np.array_equal(a.peak_activations, b.peak_activations)
+    assert (own.name, own.resolution, own.at(Scale()).resolution) == ("mine", 32, 32)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("tinynet_a", 1, 1, 1), "must be a scalable one"),
+        (("resnt18", 1, 1, 1), "unknown network 'resnt18', nearest: resnet18"),
         (("efficientnet_b0", [1, -2], 1, 1), r"Scales\.r must be finite and above 0, got .*-2"),
         (("efficientnet_b0", 1, np.nan, 1), r"Scales\.d must be finite and above 0"),
         (("efficientnet_b0", [1, 2], [1, 2, 3], 1), "one shape or broadcast to one"),
         (("efficientnet_b0", 1e-9, 1, 1), "leaves no pixel"),
+        (("resnet50", 1.0, 1.0, [1.0, 1e6]), "beyond 64 bits"),
     ],
 )
 def test_bad_input(arguments, message):
@@ -53,10 +73,8 @@ def test_bad_input(arguments, message):
         screen(*arguments)
 
 
-def test_counts_beyond_64_bits_are_refused():
-    with pytest.raises(ValueError, match="beyond 64 bits"):
-        screen("resnet50", 1.0, 1.0, [1.0, 1e6])
+def test_bad_families():
     with pytest.raises(ValueError, match="num_classes must be a whole number above 0, got 0"):
-        screen("resnet50", 1.0, 1.0, 1.0, num_classes=0)
-    with pytest.raises(ValueError, match="unknown network 'resnt18', nearest: resnet18"):
-        screen("resnt18", 1.0, 1.0, 1.0)
+        family("resnet50", classes=0)
+    with pytest.raises(ValueError, match="head must be 'fixed' or 'scaled', got 'big'"):
+        family("resnet50", head="big")

@@ -1,0 +1,193 @@
+"""Networks by name, and a network under any scale: the ``Family`` that is shrunk, sampled and screened."""
+
+import difflib
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tinynet_core.files import UserError
+from tinynet_core.networks import efficientnet, fixed, ghostnet, resnet
+from tinynet_core.networks.spec import Complexity, Head, Network, Specification
+from tinynet_core.scaling.scale import Base, Scale, Scales
+
+CHUNK = 16_384
+"""Candidates counted together: few enough that the intermediate arrays stay in the processor's cache."""
+FAMILIES = (efficientnet, resnet, ghostnet)
+SCALABLE: dict[str, Base] = {name: base for module in FAMILIES for name, base in module.SCALABLE.items()}
+"""Networks that take a ``Scale``, with the size that r = d = w = 1 stands for."""
+OWN_SCALES = {name: own for module in FAMILIES for name, own in module.OWN_SCALES.items()}
+NAMES: tuple[str, ...] = (*(name for module in FAMILIES for name in module.NAMES), *fixed.NAMES)
+_SCALED = {name: module.scaled for module in FAMILIES for name in module.NAMES}
+
+
+@runtime_checkable
+class AnyFamily(Protocol):
+    """A network under any scale, one of this package (``Family``) or one of your own (``tinynet_core.traced``)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def resolution(self) -> int: ...
+    def at(self, scale: Scale) -> Specification: ...
+    def cost(self, scale: Scale) -> Complexity: ...
+    def screen(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity: ...
+    def __hash__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A network of this package under any scale: ``name`` with its ``base``, ``head`` and number of ``classes``."""
+
+    name: str
+    base: Base
+    head: Head
+    classes: int
+
+    @property
+    def resolution(self) -> int:
+        """Pixels at r = 1."""
+        return self.base.resolution
+
+    def at(self, scale: Scale = Scale()) -> Network:  # noqa: B008
+        """The network at ``scale``, as pure data."""
+        return _SCALED[self.name](self.name, scale, self.classes, self.head, self.base)
+
+    def cost(self, scale: Scale) -> Complexity:
+        """Exact cost at ``scale``; it is kept, because pages ask for the same budgets again."""
+        return _cost(self, scale)
+
+    def screen(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity:
+        """Exact costs at many scales, as ``tinynet_core.screen`` says."""
+        scales = Scales(r, d, w)
+        shape, n = scales.r.shape, scales.r.size
+        if n:
+            largest = self.at(Scale(*(float(x.max()) for x in (scales.r, scales.d, scales.w))))
+            if max(asdict(largest.complexity()).values()) >= 2**63:
+                raise ValueError(f"{self.name} at {largest.scale} has a cost beyond 64 bits: screen smaller scales")
+        flat = [x.reshape(-1) for x in (scales.r, scales.d, scales.w)]
+        columns = np.empty((4, n), dtype=np.int64)
+        for start in range(0, n, CHUNK):
+            part = slice(start, start + CHUNK)
+            many: Any = Scales(*(x[part] for x in flat))
+            cost = self.at(many).complexity()
+            columns[:, part] = cost.macs, cost.params, cost.activations, cost.peak_activations
+        return Complexity(*(column.reshape(shape) for column in columns))
+
+
+@lru_cache(maxsize=1 << 16)
+def _cost(family: Family, scale: Scale) -> Complexity:
+    return family.at(scale).complexity()
+
+
+def family(name: str, base: Base | None = None, head: Head | None = None, classes: int = 1000) -> Family:
+    """A scalable network under any scale: ``.at(scale)``, ``.cost(scale)``, ``.screen(r, d, w)``.
+
+    Parameters
+    ----------
+    name
+        A scalable network, such as ``efficientnet_b0``, ``resnet50`` or ``ghostnet_a``.
+    base, head, classes
+        As for ``network``, which calls the last one ``num_classes``.
+
+    Returns
+    -------
+    Family
+        Pure data; nothing is built.
+    """
+    _check(name, head, classes)
+    if name not in SCALABLE:
+        raise ValueError(f"network must be a scalable one ({', '.join(SCALABLE)}), got {name!r}")
+    return Family(name, base or SCALABLE[name], head or "fixed", classes)
+
+
+def family_of(net: str | AnyFamily) -> AnyFamily:
+    """The family called ``net``, or ``net`` itself where it is one."""
+    if isinstance(net, str):
+        return family(net)
+    if not isinstance(net, AnyFamily):
+        raise UserError(f"net must be a scalable network's name or a family (see tinynet_core.traced), got {net!r}")
+    return net
+
+
+def screen(net: str | AnyFamily, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity:
+    """Exact cost of a network at very many scales, the integers that ``network`` gives one by one.
+
+    Raises ``ValueError`` when a cost does not fit 64 bits.
+
+    Parameters
+    ----------
+    net
+        The name of a scalable network, or a family.
+    r, d, w
+        Multipliers of resolution, depth and width: arrays of one shape, or that broadcast to one.
+
+    Returns
+    -------
+    Complexity
+        MACs, parameters, activations and peak activations, int64 arrays of that shape.
+    """
+    return family_of(net).screen(r, d, w)
+
+
+def network(
+    name: str,
+    scale: Scale | None = None,
+    num_classes: int = 1000,
+    head: Head | None = None,
+    base: Base | None = None,
+) -> Network:
+    """The specification of a network by name; no torch module is built.
+
+    Parameters
+    ----------
+    name
+        One of ``tinynet_core.networks.NAMES``, such as ``tinynet_a``, ``efficientnet_b0`` or ``resnet50``.
+    scale
+        For a scalable network: its multipliers, 1 each where left out.
+    num_classes
+        Outputs of the classifier, at least 1.
+    head
+        ``"fixed"`` keeps stem and head where the family keeps them, ``"scaled"`` moves them with the width; what the
+        named network has where left out.
+    base
+        The size that r = d = w = 1 stands for, the named network's own where left out; another one makes a proxy.
+
+    Returns
+    -------
+    Network
+        Pure data that knows its exact cost, and how to build itself.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown (the nearest known ones are told), a scale, head or base is given to a network that has its
+        own, or ``num_classes`` is below one.
+    """
+    _check(name, head, num_classes)
+    if scale is not None and name not in SCALABLE:
+        raise ValueError(f"{name} has its own scale; networks that take one: {', '.join(SCALABLE)}")
+    if name in fixed.NAMES:
+        if head is not None or base is not None:
+            raise ValueError(f"{name} is a fixed network: it takes neither head nor base")
+        return fixed.fixed(name, num_classes)
+    _, own, own_head = OWN_SCALES.get(name, (name, scale or Scale(), "fixed"))
+    return _SCALED[name](name, own, num_classes, head or own_head, base or base_of(name))
+
+
+def base_of(name: str) -> Base | None:
+    """The size that r = d = w = 1 stands for in the network called ``name``; None for a fixed network."""
+    return SCALABLE.get(OWN_SCALES[name][0] if name in OWN_SCALES else name)
+
+
+def _check(name: str, head: Head | None, classes: int) -> None:
+    if name not in NAMES:
+        near = difflib.get_close_matches(str(name).strip().lower(), NAMES, n=3, cutoff=0.5)
+        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(NAMES)}"
+        raise ValueError(f"unknown network {name!r}, {hint}")
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"num_classes must be a whole number above 0, got {classes!r}")
+    if head not in (None, "fixed", "scaled"):
+        raise ValueError(f"head must be 'fixed' or 'scaled', got {head!r}")

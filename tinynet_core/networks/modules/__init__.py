@@ -1,1 +1,0 @@
-"""The torch modules of the specifications in ``tinynet_core.networks``; imported only when one is built."""

@@ -1,0 +1,202 @@
+"""Networks that are not in this package: anything that can build a torch module from a ``Scale``.
+
+Their cost is counted while an image passes through the module, on torch's meta device: shapes, no memory.
+``networks.spec`` says what counts.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from tinynet_core.files import UserError
+from tinynet_core.networks.spec import Complexity, CostedRow
+from tinynet_core.scaling.scale import Scale, Scales
+
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, *TRANSPOSED)
+ACTIVATIONS = {torch.relu, F.relu, F.relu6, F.hardtanh, F.hardswish, F.hardsigmoid}
+
+
+class TraceWarning(UserWarning):
+    """Weights of a traced module whose multiply-adds could not be counted."""
+
+
+class ShapesOnly(TorchFunctionMode):
+    """Leaves out what changes no shape and on the meta device takes most of the time: activations and batch norms."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in ACTIVATIONS and args:
+            return args[0]
+        if func is F.batch_norm and len(args) > 1 and args[1] is not None and args[0].shape[1:2] == args[1].shape:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
+    """Cost of any torch module, counted layer by layer while one image of (channels, resolution, resolution) passes.
+
+    Counts convolutions, transposed ones and ``Linear``, where they are called as modules; put the module on the
+    ``meta`` device to count without memory. A ``TraceWarning`` names the first weight that no counted layer used, such
+    as that of an attention layer or of a linear map applied by function: its multiply-adds are missing.
+    """
+    macs = activations = peak = 0
+    called: set[int] = set()
+
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal macs, activations, peak
+        weight = layer.weight
+        assert isinstance(weight, torch.Tensor)
+        called.add(id(weight))
+        macs += (inputs[0] if isinstance(layer, TRANSPOSED) else output).numel() * weight[0].numel()
+        activations += output.numel()
+        peak = max(peak, inputs[0].numel() + output.numel())
+
+    layers = [m for m in module.modules() if isinstance(m, COUNTED)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    device = next(module.parameters()).device
+    was_training = module.training
+    try:
+        with torch.no_grad(), ShapesOnly() if device.type == "meta" else nullcontext():
+            module.eval()(torch.zeros(1, channels, resolution, resolution, device=device))
+    finally:
+        module.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    left_out = [name for name, p in module.named_parameters() if p.ndim > 1 and id(p) not in called]
+    if left_out:
+        warnings.warn(
+            f"{len(left_out)} weights of {type(module).__name__} belong to no layer that was counted, such as "
+            f"{left_out[0]}: the real cost is higher",
+            TraceWarning,
+            stacklevel=2,
+        )
+    return Complexity(macs, sum(p.numel() for p in module.parameters()), activations, peak)
+
+
+@dataclass(frozen=True)
+class TracedFamily:
+    """A network of your own under any scale, with the protocol of ``Family``; ``traced`` makes it."""
+
+    builder: Callable[[Scale], nn.Module]
+    resolution: int
+    name: str
+    channels: int
+    _costs: dict[Scale, Complexity] = field(default_factory=dict, repr=False, compare=False)
+
+    def at(self, scale: Scale = Scale()) -> "TracedNetwork":  # noqa: B008
+        """The network at ``scale``; nothing is built yet."""
+        return TracedNetwork(self, scale)
+
+    def cost(self, scale: Scale) -> Complexity:
+        """Exact cost at ``scale``, traced once.
+
+        Raises ``UserError`` when the builder gives no torch module, or one that fails on an image.
+        """
+        if scale not in self._costs:
+            self._costs[scale] = self._traced(self.at(scale))
+        return self._costs[scale]
+
+    def screen(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity:
+        """Exact costs at many scales, traced one after the other: int64 arrays of their shape."""
+        scales = Scales(r, d, w)
+        costs = [self.cost(Scale(*x)) for x in zip(scales.r.flat, scales.d.flat, scales.w.flat, strict=True)]
+        keys = ("macs", "params", "activations", "peak_activations")
+        return Complexity(*(np.array([getattr(c, k) for c in costs], np.int64).reshape(scales.r.shape) for k in keys))
+
+    def _traced(self, network: "TracedNetwork") -> Complexity:
+        where = f"{self.name} at {network.scale}"
+        try:
+            with torch.device("meta"):
+                module = network.build()
+        except UserError:
+            raise
+        except Exception as error:  # the builder is anybody's code
+            raise UserError(f"{where} cannot be built on the meta device: {_reason(error)}") from error
+        try:
+            cost = trace(module, network.resolution, self.channels)
+        except Exception as error:
+            image = f"an image of {network.resolution} px with {self.channels} channels"
+            raise UserError(f"{where} fails on {image}: {_reason(error)}") from error
+        if not cost.macs:
+            raise UserError(f"{self.name} has no convolution or linear layer whose cost could be counted")
+        return cost
+
+
+@dataclass(frozen=True)
+class TracedNetwork:
+    """A ``TracedFamily`` at one scale."""
+
+    family: TracedFamily
+    scale: Scale
+
+    @property
+    def name(self) -> str:
+        return self.family.name
+
+    @property
+    def channels(self) -> int:
+        return self.family.channels
+
+    @property
+    def resolution(self) -> int:
+        return max(1, int(self.family.resolution * self.scale.r + 1e-6))
+
+    def complexity(self) -> Complexity:
+        """Exact MACs, parameters and activations for one image at ``resolution``."""
+        return self.family.cost(self.scale)
+
+    def rows(self) -> list[CostedRow]:
+        """Empty: the builder keeps its architecture to itself."""
+        return []
+
+    def build(self) -> nn.Module:
+        """The module, with the initial weights that the builder gives it."""
+        module = self.family.builder(self.scale)
+        if not isinstance(module, nn.Module):
+            raise UserError(f"{self.name} must build a torch.nn.Module, got {type(module).__name__}")
+        return module
+
+
+def _reason(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def traced(
+    builder: Callable[[Scale], nn.Module], resolution: int = 224, name: str = "", channels: int = 3
+) -> TracedFamily:
+    """A network of your own, to be given to ``shrink`` in place of a name.
+
+    Parameters
+    ----------
+    builder
+        A function that takes a ``Scale`` and returns a torch module; it applies d and w as it sees fit.
+    resolution
+        Side in pixels of the square input at r = 1; r moves it.
+    name
+        What messages call it; the name of ``builder`` where left out.
+    channels
+        Channels of the input.
+
+    Returns
+    -------
+    TracedFamily
+        A family; ``family.at(scale)`` is the network at a ``Scale``.
+    """
+    if not callable(builder):
+        raise ValueError(f"builder must be a function of a Scale, got {builder!r}")
+    for key, value in (("resolution", resolution), ("channels", channels)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{key} must be a whole number above 0, got {value!r}")
+    return TracedFamily(builder, resolution, name or getattr(builder, "__name__", type(builder).__name__), channels)
