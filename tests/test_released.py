@@ -11,9 +11,8 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from timm.data import create_transform, resolve_model_data_config
 
-from tinynet_book.measure.released import ReleasedEvaluation, evaluated
+from tinynet_book.measure.released import ReleasedEvaluation, evaluated, released
 from tinynet_book.paper import rows
-from tinynet_book.paper.released import released
 from tinynet_core import Record, Store, Study, UserError, network, run
 from tinynet_core.cli import tinynet
 from tinynet_core.latency import torch_threads
