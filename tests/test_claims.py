@@ -1,8 +1,10 @@
 import pytest
 
-from tinynet_book import Finding, write_claims
+from tinynet_book import Estimate
+from tinynet_book import claim as hand_over
+from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper import costs, table
-from tinynet_book.paper.claims import Claim, claims, ledger, settled, verdict
+from tinynet_book.paper.claims import Claim, claims, decided, finding, ledger, settled, verdict
 from tinynet_core import Store
 from tinynet_core.study.presets import project_root
 
@@ -61,40 +63,89 @@ def test_no_gain_at_all_is_not_within_the_tolerance_of_a_gain():
         assert verdict(row, 0.0) == verdict(row, -row.paper) == "differs"
 
 
-def test_every_claim_has_a_notebook_that_writes_it():
+def test_every_claim_is_of_a_notebook_that_hands_over_its_claims():
     notebooks = {p.stem: p.read_text(encoding="utf-8") for p in (project_root() / "notebooks").glob("*.ipynb")}
     assert {c.notebook for c in claims().values()} == {
-        name for name, text in notebooks.items() if "write_claims" in text
+        name for name, text in notebooks.items() if "book.claim(" in text
     }
-    for row in claims().values():
-        assert row.statement.endswith(".")
-        assert f'write_claims(study.store, \\"{row.notebook}\\"' in notebooks[row.notebook]
+    assert all(row.statement.endswith(".") for row in claims().values())
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (True, True),
+        (Interval(1.0, 0.1, 2.0), True),
+        ([Interval(1.0, 0.1, 2.0), Interval(2.0, 1.0, 3.0)], True),
+        ([Interval(1.0, -0.1, 2.0), Interval(2.0, 1.0, 3.0)], None),
+        ([Interval(-1.0, -2.0, -0.1), Interval(2.0, 1.0, 3.0)], False),
+        ([Interval(1.0), Interval(2.0, 1.0, 3.0)], None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_a_sentence_is_decided_by_intervals_on_one_side(found, expected):
+    assert decided(claim(True), Estimate(found, "proxy"))[0] is expected
+    assert decided(claim(True), Estimate(found, "proxy", open="too few"))[0] is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(0.8, 1.1, True), (0.7, 1.0, None), (0.5, 0.6, False), (1.2, 1.3, False)]
+)
+def test_a_sentence_may_ask_for_a_range(low, high, expected):
+    row = claims()["table4-e-similar"]
+    assert decided(row, Estimate(Interval((low + high) / 2, low, high), "measured"))[0] is expected
+
+
+@pytest.mark.parametrize(
+    ("found", "most", "value", "shown"),
+    [
+        (0.82, 9, 0.82, (None, None, None)),
+        (Interval(0.8, 0.76, 0.83), 9, 0.8, (0.76, 0.83, None)),
+        (Interval(0.8, 0.6, 0.99), 9, None, (0.6, 0.99, 0.8)),
+        (Interval(0.5, 0.4, 0.6), 0.7, None, (0.4, 0.6, 0.5)),
+        (Interval(0.5), 9, None, (None, None, 0.5)),
+        ([Interval(0.5, 0.4, 0.6)], 9, 0.5, (None, None, None)),
+    ],
+)
+def test_a_number_is_decided_where_its_interval_tells(found, most, value, shown):
+    kept = finding(claim(0.81, 0.1), Estimate(found, "proxy", "n = 3", most=most))
+    assert (kept.value, (kept.low, kept.high, kept.estimate)) == (value, shown)
+    assert kept.note.startswith("n = 3; open: ") == (value is None)
 
 
 def test_findings_are_kept_and_judged(tmp_path):
     store = Store(tmp_path)
     assert (ledger(store).verdict == "not attempted").all()
-    findings = {
-        "fig3-rho-resolution": Finding(value=0.75, evidence="proxy", note="n = 20", records=("k",), low=0.6, high=0.9),
-        "fig3-resolution-over-width": Finding(value=False, evidence="proxy"),
-        "fig3-order": Finding(value=None, evidence="proxy", note="too few"),
-    }
-    shown = write_claims(store, "03_fig3_frontier", findings)
+    shown = hand_over(
+        store,
+        {
+            "fig3-rho-resolution": Estimate(Interval(0.75, 0.72, 0.9), "proxy", "n = 20", ("k",)),
+            "fig3-resolution-over-width": Estimate([Interval(-1.0, -2.0, -0.5)], "proxy"),
+            "fig3-order": Estimate(None, "proxy", open="too few"),
+        },
+    )
     assert shown.verdict.tolist() == ["within tolerance", "differs", "not attempted"]
     full = ledger(store).set_index("id")
     columns = ["paper", "ours", "interval", "records"]
-    assert full.loc["fig3-rho-resolution", columns].tolist() == ["0.81 rho", "0.75 rho", "[0.6, 0.9]", "k"]
-    assert full.loc["fig3-order", "interval"] == ""
+    assert full.loc["fig3-rho-resolution", columns].tolist() == ["0.81 rho", "0.75 rho", "[0.72, 0.9]", "k"]
+    assert full.loc["fig3-order", ["interval", "note"]].tolist() == ["", "too few"]
     assert len(full) == len(claims())
 
 
 @pytest.mark.parametrize(
-    "findings",
-    [{}, {"fig3-order": Finding(value=True, evidence="proxy")}, {"nonsense": Finding(value=1.0, evidence="proxy")}],
+    ("estimates", "message"),
+    [
+        ({}, "of the claims of one page"),
+        ({"fig3-order": Estimate(True, "proxy")}, "must give findings for"),
+        ({"fig3-order": Estimate(True, "proxy"), "b0-macs": Estimate(1.0, "proxy")}, "of the claims of one page"),
+        ({"nonsense": Estimate(1.0, "proxy")}, "unknown claim 'nonsense'"),
+    ],
 )
-def test_a_notebook_must_answer_all_its_claims(tmp_path, findings):
-    with pytest.raises(ValueError, match="must give findings for"):
-        write_claims(Store(tmp_path), "03_fig3_frontier", findings)
+def test_a_page_must_answer_all_its_claims(tmp_path, estimates, message):
+    with pytest.raises(ValueError, match=message):
+        hand_over(Store(tmp_path), estimates)
+    assert not (tmp_path / "claims").exists()
 
 
 def test_costs_of_table_1():

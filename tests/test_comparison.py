@@ -1,14 +1,19 @@
-"""Statistics of compared networks, against scipy, against the intervals that the figures draw, and by hand."""
+"""Networks compared by name: what counts, what is told of a sentence, and paired tests, by hand and against scipy."""
+
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import t, ttest_1samp, ttest_ind
+from scipy.stats import permutation_test, ttest_1samp, ttest_ind, wilcoxon
 
 from tinynet_book import figures
-from tinynet_book.analysis.comparison import Comparison, Interval, absences, contrast, one_each, troubled_runs
+from tinynet_book.analysis.comparison import Comparison, absences, over_line, troubled_runs
+from tinynet_book.analysis.duels import BUDGETS_RANDOM, SEEDS_RANDOM, Duels, holm, sign_flip, signed_rank
+from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper.cells import cells
+from tinynet_book.paper.claims import claims, decided
 from tinynet_core.study.series import Series
 
 A, B, C = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75], [0.60, 0.62, 0.61]
@@ -28,81 +33,6 @@ def runs(top1s, macs=None, params=None):
 
 def compare(top1s, budgets=None, macs=None, **more):
     return Comparison(runs(top1s, macs, more.pop("params", None)), 500, "proxy", budgets or {}, **more)
-
-
-@pytest.mark.parametrize("top1", [[0.8], A, B])
-def test_a_single_mean_has_the_interval_that_the_figures_draw(top1):
-    mean = contrast([(1.0, top1)], 500)
-    assert mean.value == pytest.approx(100 * np.mean(top1))
-    assert mean.half == pytest.approx(100 * figures.mean_half_width(pd.Series(top1), 500))
-
-
-def test_drawn_intervals_end_at_0_and_100():
-    assert figures.error_bars([50.0, 90.0, 5.0], [20.0, 30.0, 8.0]).tolist() == [[20, 30, 5], [20, 10, 8]]
-    drawn = figures.plotted(figures.compared_models(runs({"a": [0.99, 0.4, 0.98], "b": [0.02, 0.4]}), 500))
-    bars = drawn[drawn.drawn_as == "interval"]
-    assert bars.x_end.max() == 100
-    assert bars.x.min() == 0
-    plt.close("all")
-
-
-def test_a_difference_is_welchs():
-    theirs = ttest_ind(A, B, equal_var=False).confidence_interval()
-    ours = compare({"a": A, "b": B}).difference("a", "b")
-    assert ours.value - ours.half == pytest.approx(100 * theirs.low)
-    assert ours.value + ours.half == pytest.approx(100 * theirs.high)
-
-
-def test_with_one_seed_it_is_binomial_by_hand():
-    """0.8 on 500 images has variance 0.00032, 0.5 has 0.0005: 1.96 x sqrt(0.00082) is 5.61 points."""
-    gap = compare({"a": [0.8], "b": [0.5]}).difference("a", "b")
-    assert (gap.value, gap.half) == (pytest.approx(30), pytest.approx(5.6126, abs=1e-4))
-    mixed = compare({"a": [0.8], "b": [0.4, 0.6]}).difference("a", "b")
-    assert mixed == Interval(pytest.approx(30), pytest.approx(5.6126, abs=1e-4))
-
-
-def test_an_average_of_differences_by_hand():
-    """Equal variances s^2 of n = 3 seeds: four means weighted by a half give s^2 / 3 with 4 x 2 degrees of freedom."""
-    spread = np.array([-0.01, 0.0, 0.01])  # s = 0.01
-    compared = compare({"a": 0.8 + spread, "b": 0.7 + spread, "c": 0.6 + spread, "d": 0.58 + spread})
-    average = compared.average([("a", "b"), ("c", "d")])
-    assert average.value == pytest.approx(6)
-    assert average.half == pytest.approx(100 * t.ppf(0.975, 8) * 0.01 / np.sqrt(3))
-
-
-def test_a_chain_of_differences_is_its_ends():
-    found = compare({"a": A, "b": B, "c": C})
-    chain, ends = found.average([("a", "b"), ("b", "c")]), found.difference("a", "c")
-    assert chain.value == pytest.approx(ends.value / 2)
-    assert chain.half == pytest.approx(ends.half / 2)
-
-
-def test_seeds_that_agree_leave_no_width():
-    assert contrast([(1, [0.5, 0.5, 0.5]), (-1, [0.4, 0.4])], 500) == Interval(pytest.approx(10), 0.0)
-
-
-def test_a_network_without_runs_is_refused():
-    with pytest.raises(ValueError, match=r"at least one finished run, got \[3, 0\]"):
-        contrast([(1, A), (-1, [])], 500)
-    with pytest.raises(ValueError, match="at least one finished run"):
-        contrast([], 500)
-
-
-def test_intervals_cover_what_they_say():
-    """Unequal spreads and seeds, 1,500 draws: 95% to within three standard errors of that count, 1.7%."""
-    random = np.random.default_rng(0)
-    hits = 0
-    for _ in range(1500):
-        gap = contrast([(1, random.normal(0.5, 0.03, 3)), (-0.5, random.normal(0.2, 0.01, 5)), (-0.5, [0.1, 0.1])], 1)
-        hits += abs(gap.value - 35) < gap.half
-    assert hits / 1500 == pytest.approx(0.95, abs=0.02)
-
-
-def test_an_interval_says_where_it_is():
-    assert Interval(1.0, 0.9).clear
-    assert not Interval(1.0, 1.1).clear
-    assert not Interval(-3.0, 0.5).clear
-    assert Interval(1.0, 2.5).limits == "[-1.5, +3.5]"
 
 
 def test_cost_decides_who_counts():
@@ -147,109 +77,6 @@ def test_differences_are_listed_and_averaged_over_those_that_count():
     assert rows["difference (points, proxy)"].iloc[-1] == "+3.9"
 
 
-def test_effects_of_a_factorial_comparison():
-    """(8, 6, 5, 1) of ten: the rule gives 3 with one head and 5 with the other, the head 2 and 4; 7 together."""
-    spread = np.array([-0.01, 0.0, 0.01])
-    names = ["tf", "ts", "gf", "gs"]
-    tops = {n: x + spread for n, x in zip(names, (0.8, 0.6, 0.5, 0.1), strict=True)}
-    compared = compare(tops | {f"{n}2": x - 0.05 * (n == "tf") for n, x in tops.items()})
-    weights = {"rule": (0.5, 0.5, -0.5, -0.5), "head": (0.5, -0.5, 0.5, -0.5), "paper": (1, 0, 0, -1)}
-    found = compared.effects({"1": names, "2": [f"{n}2" for n in names]}, weights).set_index(["effect", "group"])
-    assert found.value.round(6).tolist() == [40, 37.5, 38.75, 30, 27.5, 28.75, 70, 65, 67.5]
-    one, both = (found.half["paper", group] for group in ("1", "average"))
-    assert one == pytest.approx(100 * t.ppf(0.975, 4) * 0.01 * np.sqrt(2 / 3))
-    assert both == pytest.approx(100 * t.ppf(0.975, 8) * 0.01 / np.sqrt(3))
-
-
-def test_an_effect_leaves_out_groups_that_do_not_count():
-    compared = compare({"a": A, "b": B, "c": C}, {"c": 5e6})
-    found = compared.effects({"1": ["a", "b"], "2": ["a", "c"]}, {"gap": (1, -1), "first": (1, 0)})
-    assert found.group.tolist() == ["1", "average", "1", "2", "average"]
-    assert compared.effects({"1": ["a", "missing"]}, {"gap": (1, -1)}).empty
-
-
-def test_a_sentence_is_decided_by_intervals():
-    compared = compare({"a": A, "b": B, "c": C})
-    found = compared.beats(one_each("a", ["b", "c"]))
-    assert (found.value, found.evidence) == (True, "proxy")
-    assert found.note == "ahead of 2 of 2, clearly of 2, clearly behind 0"
-    assert found.records == tuple(compared.frame.key)
-    behind = compared.beats(one_each("b", ["a", "c"]))
-    assert (behind.value, behind.note) == (False, "ahead of 1 of 2, clearly of 1, clearly behind 1")
-    close = compare({"a": [0.5, 0.6, 0.7], "b": [0.49, 0.59, 0.69]}).beats(one_each("a", ["b"]))
-    assert (close.value, close.note) == (None, "ahead of 1 of 1, clearly of 0, clearly behind 0")
-
-
-@pytest.mark.parametrize(
-    ("compared", "note"),
-    [
-        (compare({"a": A, "b": [0.7, 0.7]}), "ahead of 1 of 1, clearly of 1, clearly behind 0; too few seeds to tell"),
-        (
-            compare({"a": A, "b": C}, {"b": 2e6}),
-            "ahead of 0 of 0, clearly of 0, clearly behind 0; left out, not at this cost: b",
-        ),
-        (compare({"a": A}), "ahead of 0 of 0, clearly of 0, clearly behind 0; left out, not at this cost: b"),
-        (compare({"a": [None], "b": A}), "no run finished of a"),
-    ],
-)
-def test_a_sentence_is_left_open(compared, note):
-    found = compared.beats(one_each("a", ["b"]))
-    assert (found.value, found.note) == (None, note)
-    assert compared.gain("table1-half-gain", "a", "b").value is None
-
-
-def test_a_budget_that_cannot_be_reached_leaves_the_others():
-    compared = compare({"a": A, "b": C})
-    found = compared.beats({"depth": [("a", "b"), ("a2", "b2")]})
-    assert found.value is True
-    assert found.note == "ahead of 1 of 1, clearly of 1, clearly behind 0; left out, not at this cost: a2, b2"
-
-
-@pytest.mark.parametrize(("margin", "value"), [(30, True), (25, True), (20.3, None), (18, None), (15, False)])
-def test_no_worse_by_the_whole_interval(margin, value):
-    """C is 20.3 points behind A, between 17.2 and 23.5."""
-    found = compare({"a": A, "c": C}).no_worse("c", "a", margin)
-    assert found.value is value
-    assert found.note == f"-20.3 points, 95% [-23.5, -17.2], as accurate would be above {-margin:g}"
-
-
-def test_one_seed_tells_nothing_of_no_worse():
-    assert compare({"a": [0.5], "c": A}).no_worse("c", "a", 1).value is None
-    assert compare({"c": A}).no_worse("c", "a", 1).note == "left out, not at this cost: a"
-
-
-def test_a_gain_too_uncertain_to_compare_with_the_papers_is_left_open():
-    found = compare({"a": A, "b": B}).gain("table1-half-gain", "a", "b")
-    assert found.value is None
-    assert found.note.endswith("], too wide to compare with the paper's number")
-
-
-def test_a_gain_that_the_rival_leaves_no_room_for_is_left_open():
-    found = compare({"a": [0.995, 0.996, 0.994], "b": [0.99, 0.991, 0.989]}).gain("table1-half-gain", "a", "b")
-    assert found.value is None
-    assert found.note.endswith("], the rival is 1.0 points below 100%: no room for the paper's number")
-
-
-def test_a_gain_is_the_difference():
-    found = compare({"a": A, "b": C}).gain("table1-half-gain", "a", "b")
-    assert found.value == pytest.approx(20.333, abs=1e-3)
-    assert found.note == "+20.3 points, 95% [+17.2, +23.5]"
-    assert (round(found.low, 1), round(found.high, 1)) == (17.2, 23.5)
-    low, high = ttest_ind(A, C, equal_var=False).confidence_interval()
-    assert [round(100 * low, 1), round(100 * high, 1)] == [17.2, 23.5]
-
-
-def test_what_is_absent_is_named():
-    series = Series()
-    whole = "Every network could be built, every run finished, and all are above three times chance."
-    assert absences(series, runs({"a": A})) == whole
-    series.unreachable["depth only"] = "below the smallest"
-    assert absences(series, runs({"a": [0.5, None]})).splitlines() == [
-        "- *depth only* cannot be had: below the smallest",
-        "- *a*, seed 1, failed: diverged",
-    ]
-
-
 def test_runs_that_failed_or_hardly_learned_are_named(make_experiment):
     """Four classes: below 75% is below three times chance."""
     series = Series()
@@ -262,67 +89,263 @@ def test_runs_that_failed_or_hardly_learned_are_named(make_experiment):
     assert absences(series, frame).splitlines() == troubled_runs(series, frame)
 
 
-def test_what_a_formula_was_stretched_for_is_shown_and_does_not_count():
-    tops = {"a": A, "b": C, "a2": C, "b2": A}
-    frame, pairs = runs(tops), [("a", "b"), ("a2", "b2")]
-    compared = Comparison(frame, 1000, "proxy", extrapolated=["a2"])
-    assert compared.better(pairs).note.startswith("+20.3 points on average of 1")
-    assert compared.better(pairs).note.endswith("; left out, outside the range of the fit: a2")
-    assert compared.differences({"all": pairs}).counts.tolist() == ["yes", "no"]
+def test_what_is_absent_is_named():
+    series = Series()
+    assert absences(series, runs({"a": A})).startswith("Every network could be built, every run finished")
+    series.unreachable["depth only"] = "below the smallest"
+    assert absences(series, runs({"a": [0.5, None]})).splitlines() == [
+        "- *depth only* cannot be had: below the smallest",
+        "- *a*, seed 1, failed: diverged",
+    ]
 
 
-def test_curves_run_along_the_cost_and_show_the_minimum():
-    frame = runs({"whole": A, "half": C, "other": [None]}, {"whole": 4e6, "half": 2e6})
-    figure = figures.shrinking_curves(frame, {"width": ["half", "whole", "other", "never"]}, 500, 1.5e6)
-    (axes,) = figure.axes
-    points, minimum = axes.lines[0], axes.lines[-1]
-    assert points.get_xdata().tolist() == [2, 4]
-    assert points.get_ydata() == pytest.approx([61, 100 * np.mean(A)])
-    assert list(minimum.get_xdata()) == [1.5, 1.5]
-    assert "3 seeds a network" in axes.get_ylabel()
-    assert [text.get_text() for text in axes.get_legend().texts] == ["minimum depth", "width (n = 2)"]
+def test_effects_of_a_factorial_comparison():
+    """(8, 6, 5, 1) of ten: the rule gives 3 with one head and 5 with the other, the head 2 and 4; 7 together."""
+    spread = np.array([-0.01, 0.0, 0.01])
+    names = ["tf", "ts", "gf", "gs"]
+    tops = {n: x + spread for n, x in zip(names, (0.8, 0.6, 0.5, 0.1), strict=True)}
+    compared = compare(tops | {f"{n}2": x - 0.05 * (n == "tf") for n, x in tops.items()})
+    weights = {"rule": (0.5, 0.5, -0.5, -0.5), "head": (0.5, -0.5, 0.5, -0.5), "paper": (1, 0, 0, -1)}
+    found = compared.effects({"1": names, "2": [f"{n}2" for n in names]}, weights)
+    assert [round(x.value, 6) for x in found.gap] == [40, 37.5, 38.75, 30, 27.5, 28.75, 70, 65, 67.5]
+    figure = figures.effects(found, 3)
+    assert figure.axes[0].get_xlabel() == "difference of top-1 (points), 3 seeds a network"
     plt.close(figure)
+    off = compare({"a": A, "b": B, "c": C}, {"c": 5e6})
+    some = off.effects({"1": ["a", "b"], "2": ["a", "c"]}, {"gap": (1, -1), "first": (1, 0)})
+    assert some.group.tolist() == ["1", "average", "1", "2", "average"]
+    assert off.effects({"1": ["a", "missing"]}, {"gap": (1, -1)}).empty
 
 
-def test_effects_are_drawn_with_their_intervals():
-    found = pd.DataFrame(
-        {"effect": ["rule", "rule"], "group": ["1", "average"], "value": [3.0, 2.0], "half": [1.0, 0.5]}
-    )
-    figure = figures.effects(found, 1)
-    (axes,) = figure.axes
-    bars = [c for c in axes.containers if len(c)]
-    assert [bar[0].get_xdata()[0] for bar in bars] == [3, 2]
-    assert [bar[2][0].get_segments()[0][:, 0].tolist() for bar in bars] == [[2, 4], [1.5, 2.5]]
-    assert axes.get_xlabel().endswith("1 seed a network")
-    plt.close(figure)
+def told(key, estimate):
+    return decided(claims()[key], estimate)
 
 
-def test_heads_are_drawn_on_top_of_the_rest():
-    costs = pd.DataFrame(
-        {"network": ["TinyNet-E"], "head": ["fixed"], "params": [2e6], "macs": [2.4e7], "head_params": [1.5e6]}
-    ).assign(head_macs=6e6)
-    figure = figures.head_shares(costs)
-    left, right = figure.axes
-    assert [bar.get_width() for bar in left.patches] == pytest.approx([0.5, 1.5])
-    assert [text.get_text() for text in (*left.texts, *right.texts)] == ["75%", "25%"]
-    plt.close(figure)
+def test_a_sentence_about_several_rivals():
+    compared = compare({"a": A, "b": B, "c": C})
+    found = compared.beats({"b": [("a", "b")], "c": [("a", "c")]})
+    assert told("table1-half", found) == (True, "")
+    assert (found.evidence, found.records) == ("proxy", tuple(compared.frame.key))
+    assert found.note == "ahead of 2 of 2, clearly of 2, clearly behind 0"
+    assert told("table1-half", compared.beats({"a": [("b", "a")], "c": [("b", "c")]})) == (False, "")
+    close = compare({"a": [0.5, 0.6, 0.7], "b": [0.49, 0.59, 0.69]}).beats({"b": [("a", "b")]})
+    assert told("table1-half", close) == (None, "the interval does not tell")
+    partly = compared.beats({"depth": [("a", "c"), ("a2", "c2")]})
+    assert told("table1-half", partly) == (True, "")
+    assert partly.note.endswith("; left out, not at this cost: a2, c2")
+
+
+@pytest.mark.parametrize(
+    ("compared", "why"),
+    [
+        (compare({"a": A, "b": [0.7, 0.7]}), "too few seeds to tell"),
+        (compare({"a": A, "b": C}, {"b": 2e6}), "too few of its pairs count"),
+        (compare({"a": A}), "too few of its pairs count"),
+        (compare({"a": [None], "b": A}), "no run finished of a"),
+    ],
+)
+def test_a_sentence_is_left_open(compared, why):
+    assert told("table1-half", compared.beats({"b": [("a", "b")]})) == (None, why)
+    assert told("table1-half-gain", compared.gain("a", "b"))[0] is None
+    assert told("duel-formula-beats-giant", compared.better([("a", "b")]))[0] is None
+
+
+@pytest.mark.parametrize(
+    ("theirs", "value", "note"),
+    [
+        ([0.70, 0.71, 0.72], True, "+10.0 points on average of 1, 95% [+7.7, +12.3]"),
+        ([0.90, 0.91, 0.92], False, "-10.0 points on average of 1, 95% [-12.3, -7.7]"),
+        (
+            [0.79, 0.81, 0.815],
+            None,
+            "+0.5 points on average of 1, 95% [-2.2, +3.2], 3.9 points would be found in 4 of 5 studies",
+        ),
+    ],
+)
+def test_an_average_is_decided_by_its_interval(theirs, value, note):
+    found = compare({"a": [0.80, 0.81, 0.82], "b": theirs}).better([("a", "b")])
+    assert (told("duel-formula-beats-giant", found)[0], found.note) == (value, note)
+
+
+def test_an_average_over_budgets_is_not_decided_by_one_of_them():
+    tops = {"a": A, "b": C, "a2": C, "b2": A, "a3": A, "b3": C}
+    pairs = [("a", "b"), ("a2", "b2"), ("a3", "b3")]
+    one = compare(tops, {"b2": 2e6, "b3": 2e6}).better(pairs)
+    assert (one.open, one.found.value) == ("too few of its pairs count", pytest.approx(20.333, abs=1e-3))
+    stretched = Comparison(runs(tops), 1000, "proxy", extrapolated=["a2"]).better(pairs)
+    assert stretched.note.endswith("; left out, outside the range of the fit: a2")
+    assert told("duel-formula-beats-giant", stretched)[0] is True
+
+
+def test_a_gain_is_the_difference_where_the_rival_leaves_room():
+    found = compare({"a": A, "b": C}).gain("a", "b")
+    low, high = ttest_ind(A, C, equal_var=False).confidence_interval()
+    assert (found.found.low, found.found.high) == (pytest.approx(100 * low), pytest.approx(100 * high))
+    assert found.note == "+20.3 points, 95% [+17.2, +23.5]"
+    assert told("table1-half-gain", found) == (found.found.value, "")
+    wide = compare({"a": A, "b": B}).gain("a", "b")
+    assert told("table1-half-gain", wide) == (None, "too uncertain to compare with the paper's number")
+    full = compare({"a": [0.995, 0.996, 0.994], "b": [0.99, 0.991, 0.989]}).gain("a", "b")
+    assert told("table1-half-gain", full)[1].startswith("at most 1.0 could be had here")
+
+
+@pytest.mark.parametrize(("behind", "value"), [(0.002, True), (0.01, None), (0.05, False)])
+def test_as_accurate_is_a_point_behind_at_most(behind, value):
+    spread = np.array([-0.001, 0.0, 0.001])
+    found = compare({"a": 0.8 - behind + spread, "b": 0.8 + spread}).gain("a", "b")
+    assert told("table3-a-vs-b0", found)[0] is value
 
 
 def test_a_number_of_imagenet_is_only_answered_at_full_scale():
     frame = runs({"GhostNet-A": A, "GhostNet-B": B}).assign(top5=0.9)
     proxy = Comparison(frame, 1500, "proxy").printed("table6")
     assert len(proxy) == sum(cell.column in ("top1", "top5") for cell in cells("table6"))
-    assert {finding.value for finding in proxy.values()} == {None}
+    assert {estimate.found for estimate in proxy.values()} == {None}
     assert proxy["table6-ghostnet_a-top1"].note == "no number of ImageNet: here 81.3% [77.5, 85.1], 3 seeds"
     assert proxy["table6-ghostnet_d-top1"].note == "no network of this row was trained here"
-    whole = Comparison(frame, 1500, "trained").printed("table6")["table6-ghostnet_a-top1"]
-    assert whole.value == pytest.approx(100 * np.mean(A))
+    whole = Comparison(frame, 1500, "trained").printed("table6")["table6-ghostnet_a-top1"].found
     low, high = ttest_1samp(A, 0).confidence_interval()
     assert (whole.low, whole.high) == (pytest.approx(100 * low), pytest.approx(100 * high))
+    placed = Comparison(runs({"mine": A}).assign(top5=0.9), 1500, "trained")
+    found = placed.printed("table2", ["none"] * 5 + ["mine", "none"])
+    assert [key for key, x in found.items() if x.found is not None] == ["table2-resnet50_giant_b-top1"]
 
 
-def test_rows_here_are_told_by_their_place_in_the_table():
-    compared = Comparison(runs({"mine": A}).assign(top5=0.9), 1500, "trained")
-    found = compared.printed("table2", ["none"] * 5 + ["mine", "none"])
-    answered = [key for key, finding in found.items() if finding.value is not None]
-    assert answered == ["table2-resnet50_giant_b-top1"]
+def test_a_lead_over_a_line_by_hand():
+    """Half-way between 10 and 40 on a logarithmic axis the line has 60%."""
+    costs = {"tiny": 20.0, "small": 10.0, "large": 40.0, "huge": 80.0}
+    compared = compare({"tiny": [0.7], "small": [0.5], "large": [0.7], "huge": [0.9]})
+    rivals = ["huge", "small", "large"]
+    found = compared.lead("tiny", rivals, costs)
+    assert (found.value, found.n) == (pytest.approx(10), 1)
+    variance = 0.7 * 0.3 + 0.25 * 0.5 * 0.5 + 0.25 * 0.7 * 0.3
+    assert found.half == pytest.approx(196 * np.sqrt(variance / 500))
+    alone = compared.difference("tiny", "small")
+    assert compared.lead("tiny", rivals, costs | {"tiny": 10.0}) == alone
+    assert compared.lead("tiny", rivals, costs | {"tiny": 9.6}) == alone  # within 5% of the end of the line
+    for changed in ({"tiny": 9.4}, {"tiny": 90.0}, {"tiny": float("nan")}, {"small": float("nan"), "huge": 0.0}):
+        assert compared.lead("tiny", rivals, costs | changed) is None
+    assert compared.lead("absent", rivals, costs) is None
+
+
+def test_distances_from_a_line_and_their_interval():
+    """The line has 20% at 1, 40% at 2 and 60% at 4; two models at 2 are 10 and 30 points above, one at 4 is on it."""
+    each, mean = over_line([2, 2, 4], [0.5, 0.7, 0.6], [1, 4], [0.2, 0.6], [0.01, 0.02])
+    assert each == pytest.approx([10, 30, 0])
+    between = np.var([10, 30, 0], ddof=1) / 3
+    rivals = (1 / 3 * 1) ** 2 + (2 / 3 * 2) ** 2  # the mean shares of the two ends, times their errors in points
+    assert (mean.value, mean.half) == (pytest.approx(40 / 3), pytest.approx(1.96 * np.sqrt(between + rivals)))
+    assert np.isnan(over_line([2], [0.5], [1, 4], [0.2, 0.6], [0.01, 0.02])[1].half)
+
+
+VALUES = [2.1, -0.4, 1.3, 0.8, 3.0, -1.1]
+
+
+def test_sign_flips_against_scipy_and_by_hand():
+    theirs = permutation_test((VALUES,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip(VALUES) == pytest.approx(theirs.pvalue)
+    weights = np.array([1, 1, 1, 2, 2, 3]) / 10
+    sums = [abs(np.array(signs) * VALUES @ weights) for signs in product((1, -1), repeat=len(VALUES))]
+    assert sign_flip(VALUES, weights) == pytest.approx(np.mean([x >= abs(weights @ VALUES) - 1e-12 for x in sums]))
+    many = np.random.default_rng(1).normal(0.3, 1, 40)
+    assert sign_flip(many) == pytest.approx(ttest_1samp(many, 0).pvalue, abs=0.01)
+    for wrong in ([], [np.nan], [[1, 2]]):
+        with pytest.raises(ValueError, match="values must be finite and at least one"):
+            sign_flip(wrong)
+
+
+@pytest.mark.parametrize(("values", "p"), [([1.0], 1.0), ([1, 2], 0.5), ([1, 2, 3, 4, 5], 0.0625), ([0, 0], 1.0)])
+def test_few_values_have_a_smallest_p(values, p):
+    assert sign_flip(values) == p
+
+
+def test_wilcoxon_without_zeros():
+    assert signed_rank([0, *VALUES, 0]) == wilcoxon(VALUES).pvalue
+    assert signed_rank([0, 0]) == 1
+
+
+def test_holm_by_hand():
+    """0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1 no smaller than the one before (a textbook's four hypotheses)."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.6]).tolist() == [1, 1]
+    assert holm([]).tolist() == []
+
+
+def duels(ours, theirs, macs=None):
+    """Ours against one rival: top-1 in percent by budget and seed, None for a failed run; ``macs`` where off budget."""
+    tops = {
+        f"{side} {c}": [x and x / 100 for x in seeds]
+        for side, by_c in (("ours", ours), ("rival", theirs))
+        for c, seeds in by_c.items()
+    }
+    budgets = {name: 1e6 * float(name.split()[1]) for name in tops}
+    compared = Comparison(runs(tops, budgets | (macs or {})), 500, "proxy", budgets)
+    return Duels(compared, {c: f"ours {c}" for c in ours}, {"rival": {c: f"rival {c}" for c in theirs}})
+
+
+OURS = {0.5: [80, 81, 82], 0.25: [70, 72, 71], 0.125: [60, 60, None]}
+THEIRS = {0.5: [78, 78, 78.5], 0.25: [69, 72, 70], 0.125: [61, 57, 58], 0.0625: [40, 41, 42]}
+
+
+def test_duels_pair_the_seeds_and_average_in_two_ways():
+    found = duels(OURS, THEIRS)
+    gaps = found.gaps("rival")
+    assert gaps.fillna(99).to_numpy() == pytest.approx(np.array([[2, 3, 3.5], [1, 0, 1], [-1, 3, 99]]))
+    both = found.averages()["rival"]
+    means = [81 - 78.1667, 71 - 70.3333, 60 - 58.6667]
+    assert both[SEEDS_RANDOM] == found.compared.average([(f"ours {c}", f"rival {c}") for c in OURS])
+    low, high = ttest_1samp(means, 0).confidence_interval()
+    drawn = both[BUDGETS_RANDOM]
+    assert (drawn.low, drawn.high) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
+
+
+def test_tests_of_budgets_and_of_pairs():
+    """Budgets weigh the same, though one has a failed run: its two pairs weigh 1/6 each, those of the others 1/9."""
+    (row,) = duels(OURS, THEIRS).tests().to_dict("records")
+    pairs = [2, 3, 3.5, 1, 0, 1, -1, 3]
+    assert (row["budgets"], row["pairs"], row["smallest"]) == (3, 8, 0.25)
+    assert row["whole budgets"] == sign_flip([8.5 / 3, 2 / 3, 1]) == 0.25
+    assert row["all pairs"] == row["Holm"] == sign_flip(pairs, np.array([1 / 9] * 6 + [1 / 6] * 2))
+    assert row["Wilcoxon"] == pytest.approx(signed_rank(pairs), abs=0.03)  # ties of rounded sums
+
+
+def test_what_is_off_its_budget_or_missing_is_left_out_and_named():
+    found = duels(OURS, THEIRS | {0.125: [None, None, None]}, {"rival 0.25": 3e5})
+    series = Series()
+    assert found.left_out(series).splitlines() == [
+        "- *rival 0.25* is +20.0% off its budget",
+        "- *rival 0.125* has no finished run",
+    ]
+    series.unreachable["rival 0.125"] = "below the smallest"
+    assert "- *rival 0.125* cannot be had: below the smallest" in found.left_out(series)
+    each = found.at_budgets()
+    assert (each.c.tolist(), each.counts.tolist()) == ([0.5, 0.25], [True, False])
+    nothing = duels(OURS, {0.0625: [1, 2, 3]})
+    assert nothing.tests().empty
+    assert nothing.table().empty
+    assert nothing.averages() == {}
+
+
+def test_a_table_puts_words_only_on_enough_seeds():
+    table = duels({0.5: [80, 81, 82], 0.25: [70, 71, 72]}, {0.5: [60, 61, 62], 0.25: [55, 56, 57]}).table()
+    assert table["at these budgets"].tolist() == ["better"]
+    assert table["at any budget"].tolist() == ["cannot be told"]
+    assert table["mean difference (points, proxy)"].tolist() == ["+17.5"]
+    one = duels({0.5: [80]}, {0.5: [60]}).table()
+    assert one["at these budgets"].tolist() == one["at any budget"].tolist() == ["too few seeds"]
+    assert one["95%, budgets random (proxy)"].tolist() == [""]
+
+
+def test_drawn_intervals_end_at_0_and_100_and_levels_of_evidence_share_no_panel():
+    drawn = figures.plotted(figures.compared_models(runs({"a": [0.99, 0.4, 0.98], "b": [0.02, 0.4]}), 500))
+    bars = drawn[drawn.drawn_as == "interval"]
+    assert (bars.x.min(), bars.x_end.max()) == (0, 100)
+    gaps = [Interval.around(9.0, 1.0), Interval.around(-4.0, 2.0)]
+    frame = pd.DataFrame({"label": ["B", "C"], "paper": [0.6, 0.3], "gap": gaps})
+    left, right = figures.effects_beside_paper(frame, "proxy", 3).axes
+    assert [x.get_lines()[0].get_xdata().tolist() for x in (left, right)] == [[0.6, 0.3], [9.0, -4.0]]
+    assert [x.get_title() for x in (left, right)] == [
+        "paper (quoted), 1 training each",
+        "here (proxy), 3 trainings each",
+    ]
+    plt.close("all")

@@ -1,12 +1,9 @@
-from statistics import median
-
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
 from tinynet_book.measure.classifiers import classifiers, latencies, latencies_run
-from tinynet_book.measure.clock import median_interval
 from tinynet_book.measure.latencies import ModelLatencies, TimedNetwork, distinct
 from tinynet_book.measure.latency_run import LatencyRun
 from tinynet_core import Base, Record, Scale, Store, run
@@ -53,30 +50,12 @@ def test_the_record_names_the_machine_as_table_4_does(measured):
     assert made["others_busy"] is None or made["others_busy"] >= 0
 
 
-def test_what_is_kept_are_the_median_and_its_order_statistics(monkeypatch):
-    times = np.random.default_rng(0).uniform(1, 2, (40, 2))
-    monkeypatch.setattr("tinynet_book.measure.clock.interleaved", lambda *_: times)
-    monkeypatch.setattr("tinynet_core.latency.onnx_run", lambda *_: None)
-    arrays = ModelLatencies(networks=SMALL, runs=40).perform("cpu", None, None, False).arrays
-    for i, column in enumerate(times.T.tolist()):
-        kept = [arrays[name][i] for name in ("median_ms", "low_ms", "high_ms")]
-        assert kept == pytest.approx([median(column), *median_interval(column)], abs=5e-5)
-
-
 def test_cost_and_a_store_beside_trainings(measured):
     macs = sum(timed.spec().complexity().macs for timed in SMALL)
     assert measured[1].cost == {"networks": 2, "total_macs": macs}
     (row,) = measured[0].frame().itertuples()
     assert (row.kind, row.network, row.networks) == ("latencies", "", 2)
     assert row.macs != row.macs  # no network of its own
-
-
-def test_it_asks_as_often_as_it_says():
-    asked = []
-    task = ModelLatencies(networks=SMALL[:1], runs=3, warmup=2)
-    task.perform("cpu", None, lambda: asked.append(1) is not None, False)
-    assert len(asked) == task.steps == 6
-    assert task.work == 5 * SMALL[0].spec().complexity().macs
 
 
 @pytest.mark.parametrize("after", [1, 3])

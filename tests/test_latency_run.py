@@ -1,11 +1,13 @@
 import re
 from statistics import median
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
-from tinynet_book.measure.latency_run import LatencyRun, pair
+from tinynet_book.measure.clock import median_ratio
+from tinynet_book.measure.latency_run import LatencyRun, pair, ratio, times
 from tinynet_core import Record, Store, run
 from tinynet_core.study.record import failed
 from tinynet_core.training.loop import Interrupted
@@ -26,10 +28,10 @@ def test_the_record_has_the_runs_and_their_medians(measured):
     store, record = measured
     names = [pair(b, n) for n in ("tinynet_e", "efficientnet_b-4") for b in ("onnxruntime", "torch")]
     assert list(record.arrays) == list(record.metrics) == names
-    for name, times in record.arrays.items():
-        assert len(times) == 5
-        assert all(x > 0 and x == round(x, 3) for x in times)
-        assert record.metrics[name] == pytest.approx(median(times), abs=1e-4)
+    for name, ms in record.arrays.items():
+        assert len(ms) == 5
+        assert all(x > 0 and x == round(x, 3) for x in ms)
+        assert record.metrics[name] == pytest.approx(median(ms), abs=1e-4)
     assert record.cost == {"macs tinynet_e": 24_356_848, "macs efficientnet_b-4": 23_223_504}
     assert store.get(record.experiment) == record
     assert Record.from_json(record.to_json()) == record
@@ -100,3 +102,45 @@ def test_key_does_not_change_unnoticed():
 def test_bad_runs(change, message):
     with pytest.raises(ValidationError, match=message):
         LatencyRun(**{**SMALL, **change})
+
+
+NAMES = ("tinynet_a", "efficientnet_b0")
+
+
+@pytest.fixture(scope="module")
+def record():
+    """Times drawn at random: TinyNet-A needs 0.8 of what B0 does, torch twice as long as ONNX Runtime."""
+    rng = np.random.default_rng(0)
+    task = LatencyRun(networks=NAMES, backends=("torch", "onnxruntime"), runs=200)
+    size = {"tinynet_a": 8.0, "efficientnet_b0": 10.0, "onnxruntime": 1.0, "torch": 2.0}
+    arrays = {
+        pair(b, n): (size[b] * size[n] * rng.lognormal(0, 0.05, 200)).round(3).tolist()
+        for b in task.backends
+        for n in NAMES
+    }
+    metrics = {name: float(np.median(x)) for name, x in arrays.items()}
+    return Record(
+        experiment=task, status="done", metrics=metrics, arrays=arrays, cost=task.cost(), wall_s=1.0, provenance={}
+    )
+
+
+def test_times_are_those_of_the_record(record):
+    found = times(record)
+    assert len(found) == 800
+    assert [*found.backend.unique()] == ["onnxruntime", "torch"]
+    for (backend, name), group in found.groupby(["backend", "network"]):
+        assert group.ms.tolist() == record.arrays[pair(backend, name)]
+        assert group["round"].tolist() == list(range(200))
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_a_ratio_has_the_interval_of_whole_rounds(record, mean):
+    found = ratio(record, "torch", "tinynet_a", "efficientnet_b0", mean=mean)
+    top, bottom = (np.array(record.arrays[pair("torch", name)]) for name in NAMES)
+    assert found.value == pytest.approx(top.mean() / bottom.mean() if mean else median_ratio(top, bottom))
+    assert 0.77 < found.low < found.value < found.high < 0.83
+
+
+def test_other_records_are_refused(make_experiment):
+    with pytest.raises(ValueError, match="must be of a latency run, got one of kind 'training'"):
+        times(failed(make_experiment(), "no"))

@@ -1,16 +1,13 @@
 import json
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch.nn import functional as F
 
-from tinynet_book import figures
 from tinynet_book.measure.cam import activation_maps
-from tinynet_book.measure.maps import ActivationMaps
+from tinynet_book.measure.maps import SIDE, ActivationMaps, class_name, drawn_maps, pictures
 from tinynet_core import Experiment, GlyphDataset, Record, Scale, Store, run
 from tinynet_core.data import load_images
 from tinynet_core.data.glyphs import glyph_region
@@ -98,25 +95,6 @@ def test_the_measure_done_another_way(stored):
         assert maps.arrays["area"][i] == pytest.approx(region.mean().item(), abs=2e-3)
 
 
-def test_metrics_are_means_over_all_images(stored):
-    _, maps, _ = stored
-    names = {
-        "energy": "energy",
-        "area": "area",
-        "best": "best",
-        "hit": "pointing",
-        "chance": "chance",
-        "blind": "blind",
-    }
-    for array, metric in names.items():
-        assert len(maps.arrays[array]) == 140
-        assert maps.metrics[metric] == pytest.approx(np.mean(maps.arrays[array]), abs=1e-4)
-    lift = np.array(maps.arrays["energy"]) / maps.arrays["area"]
-    assert maps.metrics["lift"] == pytest.approx(lift.mean(), rel=1e-2)
-    assert {"energy_centred", "lift_centred", "pointing_centred", "chance_centred"} <= set(maps.metrics)
-    assert np.all(np.array(maps.arrays["energy"]) <= np.array(maps.arrays["best"]) + 1e-4)
-
-
 def test_the_shown_images_are_drawn_by_a_seed_and_the_same_for_every_network(stored, experiment):
     _, maps, _ = stored
     other = execute(maps_of(experiment.model_copy(update={"seed": 1, "scale": Scale(0.3, 0.5, 0.2)}), shown=5), "cpu")
@@ -166,64 +144,14 @@ def test_images_without_outlines_have_maps_only(stored, experiment, monkeypatch)
     assert plain.arrays["map"] == maps.arrays["map"]
 
 
-def test_the_grid_has_a_row_of_images_and_one_for_each_network(stored):
-    trained, maps, _ = stored
-    figure = figures.activation_grid({"one": maps, "two": maps})
-    assert len(figure.axes) == 3 * 5
-    titles = [axes.get_title() for axes in figure.axes]
-    assert titles[:5] == [{0: "e", 1: "a", 2: "o", 3: "u"}[label] for label in maps.arrays["label"]]
-    assert titles[5:10] == titles[10:]
-    plt.close(figure)
+def test_the_pictures_are_those_of_the_maps(stored):
+    trained, kept, _ = stored
+    shown, outlines = pictures(kept)
+    assert (shown.shape, outlines.shape) == ((5, SIDE, SIDE, 3), (5, SIDE, SIDE))
+    assert 0 < outlines.mean() < 0.5
+    drawn = drawn_maps(kept)
+    assert drawn.shape == (5, SIDE, SIDE)
+    assert drawn.min() >= 0
+    assert [class_name(kept.experiment.dataset, i) for i in range(4)] == ["e", "a", "o", "u"]
     with pytest.raises(ValueError, match="must be of activation maps, got one of kind 'training'"):
-        figures.activation_grid({"one": trained})
-
-
-def test_the_figures_of_the_measure():
-    frame = pd.DataFrame({"model": ["a"] * 4 + ["b"] * 4, "seed": [0, 0, 1, 1] * 2, "lift": np.arange(1, 9) / 4})
-    figure = figures.lift_distributions(frame)
-    assert "n = 2 validation images" in figure.axes[0].get_xlabel()
-    assert len(figure.axes[0].lines) == 4 + 3  # a curve for each seed, two means, the blind map
-    plt.close(figure)
-    rows = [
-        {"measure": m, "placement": p, "seed": s, "difference": 0.1, "low": 0.0, "high": 0.3}
-        for m in ("lift", "hits")
-        for p in ("stretched", "centred")
-        for s in (0, 1)
-    ]
-    figure = figures.paired_differences(pd.DataFrame(rows), 2)
-    assert [axes.get_title() for axes in figure.axes] == ["lift", "hits"]
-    (segment,) = {tuple(np.round(s[:, 0], 6)) for c in figure.axes[0].collections for s in c.get_segments()}
-    assert segment == (0.0, 0.3)
-    plt.close(figure)
-
-
-def curves(seeds):
-    rows = [
-        {"model": m, "seed": s, "epoch": e}
-        | {f"{part}_top1": 0.2 * e + 0.1 * s for part in ("train", "raw", "ema")}
-        | {f"{part}_loss": 2 / e + s for part in ("train", "raw", "ema")}
-        for m in ("a", "b")
-        for s in range(seeds)
-        for e in (1, 2)
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_learning_curves_have_bands_from_the_lowest_to_the_highest_seed():
-    figure = figures.learning_curves(curves(2), 100)
-    accuracy, loss = figure.axes
-    assert accuracy.lines[0].get_ydata() == pytest.approx([25, 45])
-    low, high = accuracy.collections[0].get_paths()[0].get_extents().intervaly
-    assert (low, high) == pytest.approx((20, 50))
-    assert len(accuracy.lines) == len(loss.lines) == 6
-    assert "n = 2 seeds" in accuracy.get_xlabel()
-    plt.close(figure)
-
-
-def test_learning_curves_of_one_seed_have_a_binomial_band():
-    figure = figures.learning_curves(curves(1), 100)
-    low, high = figure.axes[0].collections[0].get_paths()[0].get_extents().intervaly
-    assert low == pytest.approx(20 - 100 * 1.96 * np.sqrt(0.2 * 0.8 / 100))
-    assert high == pytest.approx(40 + 100 * 1.96 * np.sqrt(0.4 * 0.6 / 100))
-    assert "n = 1 seed " in figure.axes[0].get_xlabel()
-    plt.close(figure)
+        pictures(trained)

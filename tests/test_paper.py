@@ -10,8 +10,7 @@ import timm
 import torch
 from timm.models import mobilenetv3
 
-from tinynet_book.paper import costs, rows, table
-from tinynet_book.paper.crosscheck import crosscheck, recount
+from tinynet_book.paper import costs, recount, rows, table
 from tinynet_core import Scale, giant, network
 from tinynet_core.networks import NAMES
 from tinynet_core.networks.fixed import FBNET_B, stacked
@@ -41,11 +40,6 @@ def note(name, model):
     return next(x["note"] for x in rows(name) if x["model"] == model)
 
 
-@pytest.mark.parametrize(("name", "count"), zip([*COSTED, "table7"], [10, 7, 29, 4, 2, 19, 15], strict=True))
-def test_numbers_of_rows(name, count):
-    assert len(rows(name)) == len(table(name)) == count
-
-
 def test_every_network_is_known():
     named = {x["network"] for name in COSTED for x in rows(name) if "network" in x}
     assert named <= set(NAMES)
@@ -57,18 +51,6 @@ def test_the_rows_that_differ(name):
     frame = costs(name)
     assert frame.model[~frame["match"]].tolist() == DIFFERENT[name]
     assert (frame.note[~frame["match"]].str.len() > 40).all()
-
-
-def test_columns_and_distances(frame):
-    assert [*frame] == [
-        "model", "network", "paper_params", "params", "paper_macs", "macs", "params_off", "macs_off", "match", "note",
-    ]  # fmt: skip
-    for x in frame.itertuples():
-        assert x.macs == pytest.approx(x.paper_macs * 1e6 * (1 + x.macs_off))
-        assert math.isnan(x.params_off) == math.isnan(x.paper_params)
-        assert x.note == "" or x.note.endswith(".")
-        close = [abs(x.macs_off) <= 0.02, math.isnan(x.params_off) or abs(x.params_off) <= 0.02]
-        assert x.match or not all(close)
 
 
 def test_a_printed_number_stands_for_what_rounds_to_it():
@@ -98,15 +80,6 @@ def test_tables_with_other_columns():
         costs("table7")
     with pytest.raises(ValueError, match="unknown table 'table8', known: table1"):
         rows("table8")
-
-
-@pytest.mark.parametrize("name", ["table3", "table6"])
-def test_a_second_counter_agrees_on_every_row(name):
-    frame = costs(name)
-    again = crosscheck(frame)
-    assert set(again.index) == set(frame.network)
-    assert (again.macs == again.macs_again).all()
-    assert (again.params == again.params_again).all()
 
 
 @pytest.mark.parametrize("name", ["resnet50_a", "resnet50_giant_b", "ghostnet_d_hswish"])

@@ -39,6 +39,15 @@ def test_a_front_that_is_too_long_is_thinned_evenly():
     assert np.abs(np.diff(angles)).max() < 0.25
 
 
+def test_order_and_repeatability():
+    rng = np.random.default_rng(1)
+    macs, accuracy = rng.uniform(1, 10, 50), rng.uniform(0, 1, 50)
+    kept = frontier(macs, accuracy)
+    assert (np.diff(macs[kept]) >= 0).all()
+    assert frontier(macs, accuracy).tolist() == kept.tolist()
+    assert sorted(frontier(macs, accuracy, 1.0).tolist()) == list(range(50))
+
+
 def test_equal_and_few_models():
     assert frontier([1.0], [0.5]).tolist() == [0]
     assert len(frontier(np.ones(10), np.ones(10), 0.5)) == 5
@@ -66,7 +75,7 @@ def test_rank_correlation_against_scipy():
     y = x + rng.normal(size=40)
     x[:5] = x[5:10]  # ties
     ours = rank_correlation(x, y)
-    assert ours.rho == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert ours.value == pytest.approx(stats.spearmanr(x, y).statistic)
     theirs = stats.bootstrap(
         (x, y), lambda a, b: stats.spearmanr(a, b).statistic, n_resamples=2000, paired=True, vectorized=False,
         method="percentile", rng=np.random.default_rng(0),
@@ -81,9 +90,9 @@ def test_a_lead_is_of_the_same_models():
     macs = rng.normal(size=60)
     x, z = macs + rng.normal(size=60), macs + 2 * rng.normal(size=60)
     same = correlation_lead(x, x, macs)
-    assert (same.rho, same.low, same.high, same.n) == (0, 0, 0, 60)
+    assert (same.value, same.low, same.high, same.n) == (0, 0, 0, 60)
     ours = correlation_lead(x, z, macs)
-    assert ours.rho == pytest.approx(rank_correlation(x, macs).rho - rank_correlation(z, macs).rho)
+    assert ours.value == pytest.approx(rank_correlation(x, macs).value - rank_correlation(z, macs).value)
     theirs = stats.bootstrap(
         (x, z, macs), lambda a, b, c: stats.spearmanr(a, c).statistic - stats.spearmanr(b, c).statistic,
         n_resamples=2000, paired=True, vectorized=False, method="percentile", rng=np.random.default_rng(0),
@@ -91,6 +100,14 @@ def test_a_lead_is_of_the_same_models():
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.04)
     with pytest.raises(ValueError, match="of one length"):
         correlation_lead(x, z[:-1], macs)
+
+
+def test_degenerate_correlations():
+    assert rank_correlation([1, 2, 3, 4], [2, 4, 6, 8]).value == pytest.approx(1)
+    constant = rank_correlation([1, 1, 1], [1, 2, 3])
+    assert np.isnan(constant.value)
+    with pytest.raises(ValueError, match="at least 3"):
+        rank_correlation([1, 2], [1, 2])
 
 
 def test_the_null_of_the_papers_setting():
@@ -115,7 +132,7 @@ def test_the_selection_leaves_the_callers_warnings_on():
 
 
 @pytest.mark.parametrize("levels", [4, 12, 1000])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(5))
 def test_the_pareto_front_against_brute_force_and_pymoo(levels, seed):
     from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
@@ -147,3 +164,9 @@ def test_p_values_under_a_null():
     assert np.isnan(null_p_value(float("nan"), null))
     with pytest.raises(ValueError, match="null must be"):
         null_p_value(0.5, [0.1, np.nan])
+
+
+def test_p_values_are_uniform_where_the_null_holds():
+    rng = np.random.default_rng(0)
+    p = [null_p_value(rho, rng.normal(size=199)) for rho in rng.normal(size=500)]
+    assert stats.kstest(p, "uniform").pvalue > 0.01

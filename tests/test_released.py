@@ -12,9 +12,8 @@ from safetensors.torch import save_file
 from timm.data import create_transform, resolve_model_data_config
 
 from tinynet_book.measure.clock import torch_threads
-from tinynet_book.measure.released import ReleasedEvaluation, evaluated
+from tinynet_book.measure.released import ReleasedEvaluation, evaluated, released
 from tinynet_book.paper import rows
-from tinynet_book.paper.released import released
 from tinynet_core import Record, Store, Study, UserError, network, run
 from tinynet_core.cli import tinynet
 from tinynet_core.networks import weights
@@ -133,6 +132,12 @@ def test_another_input_size_is_refused_before_a_download(cache, monkeypatch):
 def test_bad_evaluations(change, message):
     with pytest.raises(ValidationError, match=message):
         ReleasedEvaluation(**{"network": "tinynet_e", "library": "timm", **change})
+
+
+def test_size_of_the_task():
+    assert TASK.work == 50_000 * 24_356_848
+    assert TASK.steps == 782
+    assert TASK.key != ReleasedEvaluation(network="tinynet_d", library="timm").key
 
 
 def test_rows_of_table_3_with_released_weights():

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from tiny_preset import TINY
 
 from tinynet_book.measure.latency_run import latency_run
-from tinynet_book.measure.maps import maps
+from tinynet_book.measure.maps import maps, pictures
 from tinynet_book.site.build import stale_pages
 from tinynet_book.site.stage import _page
 from tinynet_core import Store, Study
@@ -88,7 +88,6 @@ def test_other_images_are_stale(preset, filled):
 
 def test_reading_renders_no_data_set(monkeypatch):
     """Checking the published records draws a few probes of each data set, and a page the images that it shows."""
-    from tinynet_book.figures.maps import _pictures
 
     def render(*_):
         raise AssertionError("a whole data set is rendered")
@@ -99,7 +98,7 @@ def test_reading_renders_no_data_set(monkeypatch):
     study = Study("reduced", train=False)
     assert stale_of(study) == []
     mapped = next(iter(maps(study.preset).values()))
-    assert len(_pictures(study.records(mapped)[0])[0]) == 8
+    assert len(pictures(study.records(mapped)[0])[0]) == 8
 
 
 def test_the_hash_of_the_images_is_that_of_a_real_record(tiny_dataset, make_experiment, tmp_path):

@@ -4,8 +4,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 FOREIGN = """
 text.usetex: True
 font.size: 30
@@ -26,8 +24,7 @@ for name, value in matplotlib.rcParams.items():
 """
 
 
-@pytest.mark.parametrize("named", [True, False], ids=["by the environment", "in the folder"])
-def test_the_style_ignores_a_matplotlibrc(tmp_path, named):
+def test_the_style_ignores_a_matplotlibrc(tmp_path):
     def settings(**environment: str) -> list[str]:
         command = [sys.executable, "-W", "ignore", "-c", SETTINGS]
         said = subprocess.check_output(command, cwd=tmp_path, env=os.environ | environment, encoding="utf-8")
@@ -35,6 +32,6 @@ def test_the_style_ignores_a_matplotlibrc(tmp_path, named):
 
     own = settings()
     (tmp_path / "matplotlibrc").write_text(FOREIGN, encoding="utf-8")
-    theirs = settings(MATPLOTLIBRC=str(tmp_path)) if named else settings()
+    theirs = settings(MATPLOTLIBRC=str(tmp_path))
     assert len(own) > 300
     assert theirs == own

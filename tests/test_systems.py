@@ -7,9 +7,8 @@ import pytest
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from tinynet_book import figures
-from tinynet_book.figures.systems import CLOSE, COLOURS, WHOLE
-from tinynet_book.paper import costs, rows, table
-from tinynet_book.paper.systems import SERIES, TINY_FORMULA, family, margins, on_front, systems
+from tinynet_book.paper import table
+from tinynet_book.paper.systems import TINY_FORMULA, family, margins, on_front, systems
 from tinynet_core.study.presets import load_preset
 from tinynet_core.study.series import table3, table6
 
@@ -79,12 +78,6 @@ def test_costs_are_counted_but_for_greedynas(every):
     assert off.abs().max() < 0.06  # the printed 23M of MobileNetV3 Small 0.5x, 24.2M by timm's definition
 
 
-def test_networks_that_are_only_quoted_cannot_be_counted():
-    assert [x["macs"] for x in rows("others")] == [366, 324, 284]
-    with pytest.raises(ValueError, match="GreedyNAS-A is quoted from elsewhere and is no network of this package"):
-        costs("others")
-
-
 @pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning")
 def test_every_row_trained_here_has_a_family():
     preset = load_preset("smoke")
@@ -130,31 +123,9 @@ def test_margins_by_hand(every):
     assert relu.margin.tolist() == [0.7, 0.3, 0.6, 1.6]  # 74.2 - 73.9, and 78.7 - GreedyNAS-A's 77.1
 
 
-def test_a_system_without_a_smaller_rival(every):
-    smallest = margins(every.head(1), every.iloc[1:])
-    assert smallest.rival.tolist() == [""]
-    assert smallest.margin.isna().all()
-
-
-def test_every_family_has_a_colour_and_a_label(every):
-    """Every family is named in one of the panels; a GhostNet by the formula once, for its three lines."""
-    assert set(COLOURS) == {*SERIES, TINY_FORMULA}
-    other = {name for name in every.family if not name.startswith(TINY_FORMULA)}
-    assert set(WHOLE) | set(CLOSE) == other | {f"{TINY_FORMULA} + HSwish + RA"}
-
-
-def test_the_quoted_figure(every):
-    front = on_front(every.flops, every.top1)
-    whole, close = figures.quoted_systems(every, front).axes
-    lines = [x for x in whole.get_lines() if len(x.get_xdata())]
-    assert len(lines) == every.family.nunique() + 1
-    assert len(lines[-1].get_xdata()) == front.sum()
-    assert sum(len(x.get_xdata()) for x in lines[:-1]) == len(every)
-    drawn = {(round(x, 3), y) for line in lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
-    assert (141.151, 73.9) in drawn  # counted
-    assert (366.0, 77.1) in drawn  # quoted
-    assert whole.get_xscale() == close.get_xscale() == "log"
-    assert close.get_ylim() == (71, 80)
+def test_every_family_has_a_look_of_its_own(every):
+    looks = [(look["color"], look["marker"], look["linestyle"]) for _, _, look in figures.families(every)]
+    assert len(set(looks)) == len(looks) == every.family.nunique()
 
 
 def runs(models, seeds):
@@ -176,24 +147,3 @@ def test_the_trained_figure(seeds, half):
     low, high = (y for _, y in tiny.lines[2][0].get_segments()[0])
     assert (high - low) / 2 == pytest.approx(100 * half, rel=1e-4)
     assert f"400 validation images, {seeds} seed" in axes.get_ylabel()
-
-
-def test_the_margin_bars(every):
-    tiny = every.family.str.startswith(TINY_FORMULA)
-    lead = margins(every[every.family == TINY_FORMULA], every[~tiny]).assign(variant="ReLU")
-    axes = figures.margins_over_others(lead, 0.5).axes[0]
-    assert [bar.get_height() for bar in axes.patches] == lead.margin.tolist()
-    assert [x.get_text() for x in axes.get_xticklabels()] == ["GhostNet-D", "GhostNet-C", "GhostNet-B", "GhostNet-A"]
-    assert list(axes.get_lines()[0].get_ydata()) == [0.5, 0.5]
-
-
-def test_paper_and_ours_never_share_a_panel():
-    frame = pd.DataFrame({"label": ["B", "C"], "paper": [0.6, 0.3], "gap": [9.0, -4.0], "half": [1.0, 2.0]})
-    left, right = figures.effects_beside_paper(frame, "proxy", 3).axes
-    assert left.get_lines()[0].get_xdata().tolist() == [0.6, 0.3]
-    assert right.get_lines()[0].get_xdata().tolist() == [9.0, -4.0]
-    assert (left.get_title(), right.get_title()) == (
-        "paper (quoted), 1 training each",
-        "here (proxy), 3 trainings each",
-    )
-    assert [x.get_text() for x in left.get_yticklabels()] == ["B", "C"]

@@ -6,16 +6,18 @@ Names that notebooks use are loaded on first use.
 from importlib import import_module
 
 _HOME = {
+    "Estimate": "tinynet_book.paper.claims",
     "Finding": "tinynet_book.paper.claims",
+    "claim": "tinynet_book.paper.claims",
     "evaluated": "tinynet_book.measure.released",
-    "formula_tinynets": "tinynet_book.analysis.tinynets",
+    "formula_tinynets": "tinynet_book.analysis.robustness",
     "latencies": "tinynet_book.measure.classifiers",
     "latency": "tinynet_book.measure.latency_run",
     "maps": "tinynet_book.measure.maps",
     "null_correlations": "tinynet_book.analysis.correlation",
     "open_notebook": "tinynet_book.notebook",
     "rank_correlation": "tinynet_book.analysis.correlation",
-    "released_tinynets": "tinynet_book.analysis.tinynets",
+    "released_tinynets": "tinynet_book.analysis.robustness",
     "study_spread": "tinynet_book.analysis.spread",
     "write_claims": "tinynet_book.paper.claims",
 }

@@ -86,14 +86,14 @@ def dataset(preset: str, folder: Path, store: str) -> None:
 def released(preset: str, store: str) -> None:
     """Evaluate the released weights of Table 3 on the images in TINYNET_IMAGENET, into the store of PRESET."""
     from tinynet_book.measure.released import evaluated
-    from tinynet_book.paper import released as offers
+    from tinynet_book.measure.released import released as offers
     from tinynet_core.data.imagefolder import imagenet_root
     from tinynet_core.study.study import Study
 
     imagenet_root()
     study = Study(preset, store)
     records, reasons = evaluated(study, evaluate=True)
-    for row, offered in offers.released().items():
+    for row, offered in offers().items():
         if row in records:
             top1, top5 = records[row].metrics["top1"], records[row].metrics["top5"]
             click.echo(f"{row}: top-1 {top1:.2%}, top-5 {top5:.2%} ({offered.note})")

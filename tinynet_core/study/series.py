@@ -46,11 +46,16 @@ class Sample(NamedTuple):
 
 
 class Series(dict[str, list[Experiment]]):
-    """Experiments by the name of their row, one for each seed; ``unreachable``: rows that cannot be had, and why."""
+    """Experiments by the name of their row, one for each seed.
+
+    ``unreachable``: rows that cannot be had, and why. ``ways``: the names of rows that are a way to shrink at a share c
+    of the cost, had or not, by both.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.unreachable: dict[str, str] = {}
+        self.ways: dict[tuple[str, float], str] = {}
 
     def __missing__(self, name: str) -> list[Experiment]:
         if name in self.unreachable:
@@ -65,6 +70,11 @@ class Series(dict[str, list[Experiment]]):
             self.unreachable[name] = str(error)
             return
         self[name] = seeded(experiment, seeds)
+
+    def add_way(self, way: str, c: float, make: Callable[[], Experiment], seeds: int) -> None:
+        """The row of one ``way`` at a share ``c`` of the cost."""
+        self.ways[way, c] = f"{way}, c = {c:g}"
+        self.add(self.ways[way, c], make, seeds)
 
     def all(self) -> list[Experiment]:
         """Every experiment, in the order of the rows."""
@@ -178,11 +188,11 @@ def duel(preset: Preset, sample: Sample) -> Series:
     series, seeds = Series(), preset.compared_seeds
     for c in preset.budgets:
         _ways(series, preset, sample.formula, c)
-        series.add(f"inverse giant formula, c = {c:g}", partial(shrunk, preset, c, "giant", head="scaled"), seeds)
-        series.add(f"random search, c = {c:g}", partial(_random_search, preset, sample.models, c), seeds)
+        series.add_way("inverse giant formula", c, partial(shrunk, preset, c, "giant", head="scaled"), seeds)
+        series.add_way("random search", c, partial(_random_search, preset, sample.models, c), seeds)
     for phi, name in TINY_OF_PHI.items():
         if (c := 2.0**-phi) in preset.budgets:
-            series.add(f"TinyNet as released, c = {c:g}", partial(tinynet, preset, name, c), seeds)
+            series.add_way("TinyNet as released", c, partial(tinynet, preset, name, c), seeds)
     return series
 
 
@@ -232,7 +242,7 @@ def _ways(series: Series, preset: Preset, formula: TinyFormula, c: float) -> Non
         "formula fitted here": "formula",
     }
     for name, method in ways.items():
-        series.add(f"{name}, c = {c:g}", partial(shrunk, preset, c, method, formula, "fixed"), preset.compared_seeds)
+        series.add_way(name, c, partial(shrunk, preset, c, method, formula, "fixed"), preset.compared_seeds)
 
 
 def published(preset: Preset, name: str, whole: str, rival: str | None = None) -> Experiment:

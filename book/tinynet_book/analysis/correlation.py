@@ -1,66 +1,31 @@
-"""What correlates with cost on a frontier, and what does so by chance (paper, section 3.2 and Figure 3)."""
+"""What goes with cost on a frontier, and what does so by chance (paper, section 3.2 and Figure 3)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
+from tinynet_book.analysis.intervals import Interval, bootstrapped
 from tinynet_core.networks import family
 from tinynet_core.scaling.sample import sample_scales
 from tinynet_core.scaling.scale import PAPER_BASE, Base
 
 
-@dataclass(frozen=True, slots=True)
-class Correlation:
-    """Spearman's rank correlation, or a lead of one over another, with its 95% bootstrap interval.
+def rank_correlation(x: ArrayLike, macs: ArrayLike, resamples: int = 5000, seed: int = 0) -> Interval:
+    """Spearman's rank correlation of n models, (n,) each, with its bootstrap interval; NaN where one does not vary.
 
-    NaN where a variable does not vary.
-    """
-
-    rho: float
-    low: float
-    high: float
-    n: int
-
-
-def rank_correlation(x: ArrayLike, macs: ArrayLike, resamples: int = 5000, seed: int = 0) -> Correlation:
-    """Spearman's rank correlation with a 95% percentile bootstrap interval over models.
-
-    Parameters
-    ----------
-    x, macs
-        Of n models, (n,) with n at least 3.
-    resamples
-        Bootstrap samples.
-    seed
-        Of the resampling.
-
-    Returns
-    -------
-    Correlation
-        rho, the ends of its interval, and n; NaN where a variable does not vary.
-
-    Raises
-    ------
-    ValueError
-        The arrays are shorter than 3 or of different lengths.
+    Raises ``ValueError`` for fewer than three models and for different lengths.
     """
     a, b = _paired(x, macs)
-    return _bootstrapped(lambda at: _spearman(a[at], b[at], -1), len(a), resamples, seed)
+    return bootstrapped(lambda at: _spearman(a[at], b[at]), len(a), resamples, seed)
 
 
-def correlation_lead(
-    x: ArrayLike, other: ArrayLike, macs: ArrayLike, resamples: int = 5000, seed: int = 0
-) -> Correlation:
-    """Spearman's rho of ``x`` with ``macs`` less that of ``other``, all (n,), with a 95% percentile bootstrap interval.
-
-    The models are resampled whole, so that the two correlations are of the same ones. Raises as ``rank_correlation``.
-    """
+def correlation_lead(x: ArrayLike, other: ArrayLike, macs: ArrayLike, resamples: int = 5000, seed: int = 0) -> Interval:
+    """Spearman's rho of ``x`` with ``macs`` less that of ``other``, all (n,), the models resampled whole."""
     (a, b), (z, _) = _paired(x, macs), _paired(other, macs)
-    return _bootstrapped(lambda at: _spearman(a[at], b[at], -1) - _spearman(z[at], b[at], -1), len(a), resamples, seed)
+    return bootstrapped(lambda at: _spearman(a[at], b[at]) - _spearman(z[at], b[at]), len(a), resamples, seed)
 
 
 def _paired(x: ArrayLike, macs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -70,12 +35,12 @@ def _paired(x: ArrayLike, macs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def _bootstrapped(of: Callable[[np.ndarray], np.ndarray], n: int, resamples: int, seed: int) -> Correlation:
-    """A correlation ``of`` the models at some indices, (..., n), for all of them and for samples with replacement."""
-    drawn = of(np.random.default_rng(seed).integers(0, n, (resamples, n)))
-    drawn = drawn[np.isfinite(drawn)]  # a resample of one model over and over has no correlation
-    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
-    return Correlation(float(of(np.arange(n))), float(low), float(high), n)
+def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of average ranks along the last axis."""
+    p, q = (rankdata(x, axis=-1) for x in (a, b))
+    p, q = (x - x.mean(axis=-1, keepdims=True) for x in (p, q))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (p * q).sum(axis=-1) / np.sqrt((p**2).sum(axis=-1) * (q**2).sum(axis=-1))
 
 
 def null_correlations(
@@ -88,41 +53,17 @@ def null_correlations(
     base: Base = PAPER_BASE,
     num_classes: int = 1000,
 ) -> dict[str, np.ndarray]:
-    """Rank correlations of r, d and w with MACs over models drawn without any regard to accuracy.
+    """Spearman's rho of r, d and w with MACs over ``draws`` sets of ``k`` models drawn without regard to accuracy.
 
-    The FLOPs window alone makes them correlate. A correlation on the frontier means something only beside this.
-
-    Parameters
-    ----------
-    net_name
-        A scalable network.
-    k
-        Models in each draw, at least 3.
-    window, base, num_classes
-        As for ``sample_scales`` and ``network``.
-    draws
-        How often k models are drawn.
-    pool
-        Random models that they are drawn from.
-    seed
-        Of the pool and of the draws.
-
-    Returns
-    -------
-    dict of (draws,) arrays
-        Spearman's rho under ``"r"``, ``"d"`` and ``"w"``.
-
-    Raises
-    ------
-    ValueError
-        ``k`` is below 3.
+    The FLOPs window alone makes them correlate. A correlation on the frontier means something only beside this. The
+    models come from a ``pool`` of random ones, see ``sample_scales``. Raises ``ValueError`` for ``k`` below 3.
     """
     if k < 3:
         raise ValueError(f"k must be at least 3, got {k}")
     values, macs = _random_models(net_name, pool, window, seed, base, num_classes)
     rng = np.random.default_rng(seed)
     subsets = rng.permuted(np.tile(np.arange(pool), (draws, 1)), axis=1)[:, :k]
-    return {name: _spearman(x[subsets], macs[subsets], -1) for name, x in values.items()}
+    return {name: _spearman(x[subsets], macs[subsets]) for name, x in values.items()}
 
 
 @lru_cache(maxsize=4)
@@ -150,9 +91,26 @@ def null_p_value(rho: float, null: ArrayLike) -> float:
     return float(min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
 
 
-def _spearman(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-    """Pearson's correlation of average ranks along ``axis``."""
-    p, q = (rankdata(x, axis=axis) for x in (a, b))
-    p, q = (x - x.mean(axis=axis, keepdims=True) for x in (p, q))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (p * q).sum(axis=axis) / np.sqrt((p**2).sum(axis=axis) * (q**2).sum(axis=axis))
+def explained_share(costs: Sequence[ArrayLike], times: ArrayLike, resamples: int = 2000, seed: int = 0) -> Interval:
+    """R squared of log ``times`` regressed on log ``costs``, all (n,) and above zero, with its bootstrap interval.
+
+    NaN where the times do not vary. Raises ``ValueError`` for other numbers, and for fewer networks than two more than
+    there are costs.
+    """
+    x, y = np.column_stack([np.asarray(cost, dtype=float) for cost in costs]), np.asarray(times, dtype=float)
+    n, parts = x.shape
+    if y.shape != (n,) or n < parts + 2:
+        raise ValueError(f"times must be one-dimensional, one for each of at least {parts + 2} networks, got {y.shape}")
+    if not (np.isfinite(x).all() and np.isfinite(y).all() and (x > 0).all() and (y > 0).all()):
+        raise ValueError("costs and times must be finite and above 0; leave networks that were not timed out")
+    design, target = np.column_stack([np.ones(n), np.log(x)]), np.log(y)
+
+    def share(at: np.ndarray) -> np.ndarray:
+        if at.ndim > 1:
+            return np.array([share(one) for one in at])
+        total = ((target[at] - target[at].mean()) ** 2).sum()
+        solved, *_ = np.linalg.lstsq(design[at], target[at], rcond=None)
+        left = ((target[at] - design[at] @ solved) ** 2).sum()
+        return 1 - left / total if total else np.array(np.nan)
+
+    return bootstrapped(share, n, resamples, seed)

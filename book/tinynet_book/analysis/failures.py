@@ -4,12 +4,12 @@ Failures come at random, at a constant rate, and undo the work since the last ch
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True)
 class Failures:
-    """What one run meets. Raises ``ValueError`` for a value that is not a finite number above or at zero.
+    """What one run meets. Raises ``ValueError`` for a value below zero, for an endless one, and where nothing works.
 
     ``mtbf``: mean time between failures of everything that the run is on, infinite for none. ``repair``: until what
     failed is there again. ``restart``: to start the run again. ``checkpoint``: to write one, while the run waits.
@@ -21,12 +21,9 @@ class Failures:
     checkpoint: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in (field.name for field in fields(self)):
-            value = getattr(self, name)
-            if not value >= 0 or (name != "mtbf" and math.isinf(value)):
-                raise ValueError(f"Failures.{name} must be a finite number of at least 0, got {value!r}")
-        if self.mtbf == 0:
-            raise ValueError("Failures.mtbf must be above 0, got 0: nothing would ever work")
+        mtbf, *others = astuple(self)
+        if not (mtbf > 0 and all(0 <= x < math.inf for x in others)):
+            raise ValueError(f"{self}: mtbf must be above 0, the others finite and at least 0")
 
 
 def expected_seconds(work: float, interval: float, failures: Failures) -> float:

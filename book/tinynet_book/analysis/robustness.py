@@ -1,5 +1,6 @@
-"""How far the tiny formula predicts what it was not fitted on, and what of it rests on the choices behind it."""
+"""TinyNets of a fitted formula, how far it predicts what it was not fitted on, and what rests on its choices."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,16 +12,49 @@ from scipy.stats import binomtest, norm
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from tinynet_book.analysis.tinynets import formula_tinynets
+from tinynet_core.networks import family
+from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.scaling.formula import ExtrapolationWarning, KernelName, Mean, TinyFormula
 from tinynet_core.scaling.frontier import frontier, pareto_front
-from tinynet_core.scaling.scale import PAPER_BASE, Base
-from tinynet_core.scaling.shrink import released_formula
+from tinynet_core.scaling.scale import FITTED_DECIMALS, PAPER_BASE, Base, eq5_width
+from tinynet_core.scaling.shrink import released_formula, solve_width
 
 Sorting = Literal["NSGA-III", "plain Pareto"]
 FEWEST = 3
 """Models below which no formula is fitted."""
-LEVELS = (0.68, 0.95)
+
+
+def released_tinynets() -> pd.DataFrame:
+    """The released TinyNets: ``network``, ``r``, ``d``, ``w``, ``macs``, and ``c``, their share of B0's; a row each."""
+    c0 = network("efficientnet_b0").complexity().macs
+    costs = {name: network(name).complexity().macs for name in TINYNETS}
+    rows = [(name, x.r, x.d, x.w, costs[name], costs[name] / c0) for name, x in TINYNETS.items()]
+    return pd.DataFrame(rows, columns=["network", "r", "d", "w", "macs", "c"])
+
+
+def formula_tinynets(
+    formula: TinyFormula, fractions: Sequence[float], base: Base | None = None, num_classes: int = 1000
+) -> pd.DataFrame:
+    """TinyNets by a fitted formula at each of ``fractions``: r and d with their standard deviations, and the width.
+
+    The width by Eq. 5, ``w_eq5``, and solved on real MACs, ``w``, with their distance ``off`` from the budget;
+    ``extrapolated`` marks fractions outside the fitted ones. A prediction that is no network, or a budget that no width
+    meets, leaves widths and MACs empty.
+    """
+    net = family("efficientnet_b0", base, classes=num_classes)
+    c0 = net.at().complexity().macs
+    low, high = formula.c_.min(), formula.c_.max()
+    mean, std = _predict(formula, fractions)
+    rows = []
+    for c, (r, d), (r_std, d_std) in zip(fractions, np.round(mean, FITTED_DECIMALS), std, strict=True):
+        row = {"c": c, "r": r, "r_std": r_std, "d": d, "d_std": d_std, "extrapolated": not low <= c <= high}
+        try:
+            width = solve_width(net, c * c0, r, d)
+            row |= {"w_eq5": eq5_width(c, r, d), "w": width.x, "macs": width.cost, "off": width.error}
+        except ValueError:  # r or d not above zero, or a budget that no width meets
+            row |= dict.fromkeys(("w_eq5", "w", "macs", "off"), math.nan)
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def leave_one_out(kept: pd.DataFrame, formula: TinyFormula | None = None) -> pd.DataFrame:
@@ -29,18 +63,16 @@ def leave_one_out(kept: pd.DataFrame, formula: TinyFormula | None = None) -> pd.
     ``formula`` is the unfitted formula, the paper's where left out. For ``x`` in r and d: ``x``, the prediction
     ``x_formula`` with its standard deviation ``x_std`` of a new model, the standardised error ``x_z``, and the
     baselines ``x_mean``, the mean of the others, and ``x_released``, the formula fitted on the released TinyNets.
-    ``extrapolated`` marks the models at either end, whose c no other surrounds. Raises ``ValueError`` below
-    ``FEWEST`` + 1 models.
+    ``extrapolated`` marks the models at either end. Raises ``ValueError`` below ``FEWEST`` + 1 models.
     """
     if len(kept) <= FEWEST:
         raise ValueError(f"leaving one out needs at least {FEWEST + 1} models, got {len(kept)}")
-    formula = formula or TinyFormula()
     c = kept.c.to_numpy(dtype=float)
     found = kept[["c", "r", "d"]].astype(float).reset_index(drop=True)
     means, stds = np.empty((2, len(c), 2))
     for i in range(len(c)):
         others = np.arange(len(c)) != i
-        means[i], stds[i] = _predict(_fit(formula, kept[others]), c[[i]])
+        means[i], stds[i] = _predict(_fit(formula or TinyFormula(), kept[others]), c[[i]])
     released, _ = _predict(released_formula(), c)
     for j, x in enumerate("rd"):
         found[f"{x}_formula"], found[f"{x}_std"] = means[:, j], stds[:, j]
@@ -54,14 +86,11 @@ def leave_one_out(kept: pd.DataFrame, formula: TinyFormula | None = None) -> pd.
 def prediction_errors(left: pd.DataFrame) -> pd.DataFrame:
     """Root mean square errors of ``leave_one_out``: a row for each predictor, columns r and d."""
     names = {"formula": "formula", "mean": "mean of the others", "released": "released formula"}
-    rows = {
-        label: {x: float(np.sqrt(((left[f"{x}_{key}"] - left[x]) ** 2).mean())) for x in "rd"}
-        for key, label in names.items()
-    }
-    return pd.DataFrame(rows).T
+    errors = {x: [np.sqrt(((left[f"{x}_{key}"] - left[x]) ** 2).mean()) for key in names] for x in "rd"}
+    return pd.DataFrame(errors, index=[*names.values()])
 
 
-def coverage(left: pd.DataFrame, levels: Sequence[float] = LEVELS) -> pd.DataFrame:
+def coverage(left: pd.DataFrame, levels: Sequence[float] = (0.68, 0.95)) -> pd.DataFrame:
     """How many of the models left out lie in the band of their prediction, for r and d and each of ``levels``.
 
     Columns dimension, level, inside, n, share, low, high: Wilson's 95% interval of the share. It takes the models to be
@@ -94,23 +123,20 @@ class Variant:
             return sample.iloc[pareto_front(sample.macs, sample.top1)]
         return sample.iloc[frontier(sample.macs, sample.top1, self.fraction)]
 
-    @property
-    def formula(self) -> TinyFormula:
-        return TinyFormula(self.kernel, self.mean)
-
 
 def variants(fraction: float) -> dict[str, Variant]:
     """The paper's way with ``fraction`` of the sample kept, called ``default``, and those that change one choice."""
     default = Variant(fraction)
-    found = {"default": default}
-    found |= {
-        f"{share:.0%} kept": replace(default, fraction=share) for share in (0.1, 0.2, 0.3, 0.4) if share != fraction
-    }
-    found["plain Pareto front"] = replace(default, sorting="plain Pareto")
+    shares = [share for share in (0.1, 0.2, 0.3, 0.4) if share != fraction]
     kernels: tuple[KernelName, ...] = ("matern32", "matern52", "rational_quadratic")
-    found |= {f"kernel {kernel}": replace(default, kernel=kernel) for kernel in kernels}
     means: tuple[Mean, ...] = ("constant", "linear")
-    return found | {f"mean {mean}": replace(default, mean=mean) for mean in means}
+    return {
+        "default": default,
+        **{f"{share:.0%} kept": replace(default, fraction=share) for share in shares},
+        "plain Pareto front": replace(default, sorting="plain Pareto"),
+        **{f"kernel {kernel}": replace(default, kernel=kernel) for kernel in kernels},
+        **{f"mean {mean}": replace(default, mean=mean) for mean in means},
+    }
 
 
 def sensitivity(
@@ -123,14 +149,12 @@ def sensitivity(
     """The TinyNet that each of ``ways`` proposes at each of ``budgets``, shares of the baseline's MACs.
 
     ``sample`` holds the finished models (columns c, r, d, macs, top1). A row for each way and budget: ``models``
-    selected; r and d with ``r_std`` and ``d_std``; w solved on real MACs, ``macs`` and their relative distance ``off``
-    from the budget; input ``pixels``; ``r_moved``, ``d_moved``, ``w_moved``, the distances from the first of ``ways``;
-    ``r_sds`` and ``d_sds``, the first two in its posterior standard deviations; and a ``note`` where the budget is
-    outside the fitted fractions, where what is predicted is no network, or where too few models are left to fit.
+    selected; those of ``formula_tinynets``; input ``pixels``; ``r_moved``, ``d_moved``, ``w_moved``, the distances
+    from the first of ``ways``; ``r_sds`` and ``d_sds``, the first two in its posterior standard deviations; and a
+    ``note`` on what is outside the fitted fractions, no network, or of too few models to fit.
     """
-    found = pd.concat(
-        [_proposed(name, way, sample, budgets, base, num_classes) for name, way in ways.items()], ignore_index=True
-    )
+    proposed = [_proposed(name, way, sample, budgets, base, num_classes) for name, way in ways.items()]
+    found = pd.concat(proposed, ignore_index=True)
     first = found[found.way == next(iter(ways))].set_index("c")
     for x in "rdw":
         found[f"{x}_moved"] = found[x] - found.c.map(first[x])
@@ -146,12 +170,10 @@ def _proposed(name, way, sample, budgets, base, num_classes) -> pd.DataFrame:
             **dict.fromkeys(("r", "r_std", "d", "d_std", "w", "macs", "off", "pixels"), np.nan),
             note=f"too few models to fit: {len(kept)}",
         )
-    rows = formula_tinynets(_fit(way.formula, kept), budgets, base, num_classes)
+    rows = formula_tinynets(_fit(TinyFormula(way.kernel, way.mean), kept), budgets, base, num_classes)
     rows["pixels"] = [base.pixels(r) if r * base.resolution >= 1 else 0 for r in rows.r]
     rows["note"] = [_note(row) for row in rows.itertuples()]
-    rows.insert(0, "way", name)
-    rows.insert(1, "models", len(kept))
-    return rows.drop(columns=["w_eq5", "extrapolated"])
+    return rows.assign(way=name, models=len(kept)).drop(columns=["w_eq5", "extrapolated"])
 
 
 def _note(row) -> str:
@@ -164,30 +186,23 @@ def _note(row) -> str:
 
 def half_samples(
     sample: pd.DataFrame, fraction: float, budgets: Sequence[float], draws: int = 200, seed: int = 0
-) -> np.ndarray:
-    """r and d (draws, budgets, 2) at ``budgets`` from formulas fitted on the frontiers of random halves of ``sample``.
+) -> pd.DataFrame:
+    """The middle 95% of r and d at ``budgets`` over formulas fitted on the frontiers of random halves of ``sample``.
 
-    The spread over halves drawn without replacement estimates that of the whole sample: to first order the two factors
-    cancel, half the models and half of them held in common (the delete-half jackknife, Shao and Wu 1989). Drawing with
-    replacement would repeat models, and exact repeats drive the noise of a Gaussian process to nothing. The fits take
-    no random restarts.
+    Columns c, r_low, r_high, d_low, d_high. The spread over halves drawn without replacement estimates that of the
+    whole sample: to first order the two factors cancel, half the models and half of them held in common (the
+    delete-half jackknife, Shao and Wu 1989). Drawing with replacement would repeat models, and exact repeats drive the
+    noise of a Gaussian process to nothing. The fits take no random restarts.
     """
-    rng, found = np.random.default_rng(seed), np.empty((draws, len(budgets), 2))
+    rng, drawn = np.random.default_rng(seed), np.empty((draws, len(budgets), 2))
     way, formula = Variant(fraction), TinyFormula(restarts=0)
     if round(fraction * (len(sample) // 2)) < 2:
         raise ValueError(f"half of {len(sample)} models leaves fewer than 2 at a fraction of {fraction:g}")
     for i in range(draws):
         half = sample.iloc[rng.choice(len(sample), len(sample) // 2, replace=False)]
-        found[i] = _predict(_fit(formula, way.select(half)), budgets)[0]
-    return found
-
-
-def intervals(drawn: np.ndarray, budgets: Sequence[float], level: float = 0.95) -> pd.DataFrame:
-    """The middle ``level`` of ``half_samples`` for each budget: columns c, r_low, r_high, d_low, d_high."""
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return pd.DataFrame(
-        {"c": budgets, "r_low": low[:, 0], "r_high": high[:, 0], "d_low": low[:, 1], "d_high": high[:, 1]}
-    )
+        drawn[i] = _predict(_fit(formula, way.select(half)), budgets)[0]
+    (r_low, d_low), (r_high, d_high) = (x.T for x in np.quantile(drawn, [0.025, 0.975], axis=0))
+    return pd.DataFrame({"c": budgets, "r_low": r_low, "r_high": r_high, "d_low": d_low, "d_high": d_high})
 
 
 def _fit(formula: TinyFormula, kept: pd.DataFrame) -> TinyFormula:

@@ -1,9 +1,9 @@
-"""What can be told apart in spite of the spread of accuracy between seeds.
+"""What can be told apart in spite of the spread of accuracy between seeds, and what the best of many is worth.
 
 The functions take accuracies or log odds where they name neither, see ``tinynet_core.study.spread``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan, nan, sqrt
@@ -12,14 +12,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
-from scipy.integrate import quad
 from scipy.optimize import brentq
-from scipy.special import expit, logit
+from scipy.special import expit, gammaln, logit
 
 from tinynet_core.scaling.frontier import frontier
 from tinynet_core.study.pages import PAGES, REPEATED, repeated
+from tinynet_core.study.series import WINDOW, candidates
 from tinynet_core.study.spread import Spread, log_odds, seed_spread
 from tinynet_core.study.study import Study
+
+COST_TERMS = 3
+"""Coefficients of the parabola in log MACs that ``beyond_cost`` takes out."""
+
+
+def study_spread(study: Study) -> Spread:
+    """The spread of the log odds of top-1 between seeds, pooled over those of ``plan.repeated`` that are trained."""
+    sampled = study.preset.random_sample and not study.store.missing(study.preset.random_experiments())
+    images, groups = study.preset.dataset.val_images, {}
+    pages = [page for page in REPEATED if sampled or not PAGES[page].fitted]
+    for name, experiments in repeated(study, pages).items():
+        done = [record.metrics["top1"] for record in map(study.store.get, experiments) if record and record.done]
+        groups[name] = log_odds(done, images)
+    return seed_spread(groups)
 
 
 def network_spreads(groups: Mapping[str, ArrayLike]) -> pd.DataFrame:
@@ -29,81 +43,59 @@ def network_spreads(groups: Mapping[str, ArrayLike]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "mean", "sd", "seeds"]).set_index("model")
 
 
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """Spearman's ``rho`` of the spread between seeds with mean accuracy over ``n`` networks, and its ``p``-value."""
+def spread_trend(groups: Mapping[str, ArrayLike], resamples: int = 5000, seed: int = 0) -> tuple[float, float]:
+    """Whether networks of higher accuracy differ more between seeds: Spearman's rho, and its permutation p-value.
 
-    rho: float
-    p: float
-    n: int
-
-
-def spread_trend(groups: Mapping[str, ArrayLike], resamples: int = 5000, seed: int = 0) -> Trend:
-    """Whether networks of higher accuracy differ more or less between seeds.
-
-    The rank correlation of each network's standard deviation with its mean, one point a network, with a permutation
-    p-value: the deviations of one network are not independent, whole networks are. NaN below four networks.
+    One point a network: the deviations of one network are not independent. NaN below four networks.
     """
     each = network_spreads(groups)
     if len(each) < 4 or each.sd.nunique() < 2 or each["mean"].nunique() < 2:
-        return Trend(nan, nan, len(each))
-    mean, sd = (stats.rankdata(x) for x in (each["mean"], each.sd))
-    rho = float(np.corrcoef(mean, sd)[0, 1])
-    order = np.random.default_rng(seed).permuted(np.tile(sd, (resamples, 1)), axis=1)
-    drawn = stats.zscore(order, axis=1) @ stats.zscore(mean) / len(mean)
-    return Trend(rho, float((np.sum(np.abs(drawn) >= abs(rho) - 1e-12) + 1) / (resamples + 1)), len(each))
+        return nan, nan
+    mean, sd = (stats.zscore(stats.rankdata(x)) for x in (each["mean"], each.sd))
+    rho = float(mean @ sd / len(sd))
+    drawn = np.random.default_rng(seed).permuted(np.tile(sd, (resamples, 1)), axis=1) @ mean / len(mean)
+    return rho, float((np.sum(np.abs(drawn) >= abs(rho) - 1e-12) + 1) / (resamples + 1))
 
 
-def binomial_sd(top1: float, images: int) -> float:
-    """Standard deviation of the share of correct answers to ``images`` drawn anew, at true accuracy ``top1``."""
-    if images < 1 or not 0 <= top1 <= 1:
-        raise ValueError(f"top1 must lie in [0, 1] and images be at least 1, got {top1!r} and {images!r}")
-    return sqrt(top1 * (1 - top1) / images)
-
-
-def power(difference: float, sd: float, seeds: int, freedom: int | None = None, level: float = 0.05) -> float:
-    """Probability that a two-sided t test finds a true ``difference`` between two networks of ``seeds`` runs each.
+def power(difference: float, sd: float, seeds: int, freedom: int | None = None) -> float:
+    """Probability that a two-sided t test at 5% finds a true ``difference`` between networks of ``seeds`` runs each.
 
     Exact, by the noncentral t distribution. ``freedom``: that of ``sd`` where it is pooled over many networks; left
     out, the two samples alone estimate it, with 2 (seeds - 1).
     """
     freedom = 2 * (seeds - 1) if freedom is None else freedom
     if seeds < 1 or freedom < 1 or not sd > 0:
-        raise ValueError(
-            f"seeds, degrees of freedom and sd must be above 0, got {seeds}, {freedom} and {sd!r}"
-            + (": one seed each gives no standard deviation" if seeds == 1 and freedom < 1 else "")
-        )
+        raise ValueError(f"seeds, degrees of freedom and sd must be above 0, got {seeds}, {freedom} and {sd!r}")
     shift = abs(difference) / (sd * sqrt(2 / seeds))
-    reach = stats.t.ppf(1 - level / 2, freedom)
+    reach = stats.t.ppf(0.975, freedom)
     return float(stats.nct.sf(reach, freedom, shift) + stats.nct.cdf(-reach, freedom, shift))
 
 
-def resolvable(sd: float, seeds: int, freedom: int | None = None, level: float = 0.05, wanted: float = 0.8) -> float:
-    """The smallest difference that two networks with ``seeds`` runs each show with power ``wanted``, see ``power``.
+def resolvable(sd: float, seeds: int, freedom: int | None = None) -> float:
+    """The smallest difference that two networks with ``seeds`` runs each show with a power of 80%, see ``power``.
 
     In the unit of ``sd``; NaN where ``sd`` is unknown, and zero where no seed differs from another.
     """
     if isnan(sd) or sd == 0:
         return sd
-    power(0.0, sd, seeds, freedom, level)
-    if not level < wanted < 1:
-        raise ValueError(f"wanted power must lie between the level {level:g} and 1, got {wanted!r}")
-    step = sd * sqrt(2 / seeds)
-    high = 4.0
-    while power(high * step, sd, seeds, freedom, level) < wanted:
+    step, high = sd * sqrt(2 / max(seeds, 1)), 4.0
+    while power(high * step, sd, seeds, freedom) < 0.8:
         high *= 2
-    return float(brentq(lambda x: power(x * step, sd, seeds, freedom, level) - wanted, 0, high, xtol=1e-10)) * step
+    return float(brentq(lambda x: power(x * step, sd, seeds, freedom) - 0.8, 0, high, xtol=1e-10)) * step
 
 
-def told_apart(
-    top1: float, sd: float, seeds: int, freedom: int | None = None, level: float = 0.05, wanted: float = 0.8
-) -> tuple[float, float]:
+def told_apart(top1: float, sd: float, seeds: int, freedom: int | None = None) -> tuple[float, float]:
     """The accuracies below and above which a network is told from one of accuracy ``top1``, see ``resolvable``.
 
     ``sd`` is in log odds: in points a gap of this size is wider towards 50% than towards the ends.
     """
-    gap = resolvable(sd, seeds, freedom, level, wanted)
+    gap = resolvable(sd, seeds, freedom)
     return float(expit(logit(top1) - gap)), float(expit(logit(top1) + gap))
+
+
+def ranked_right(difference: ArrayLike, sd: float, seeds: int = 1) -> np.ndarray:
+    """Probability that the better of two networks ``difference`` apart has the higher mean over ``seeds`` runs each."""
+    return stats.norm.cdf(np.abs(np.asarray(difference, dtype=float)) / (sd * sqrt(2 / seeds)))
 
 
 def reliability(top1: ArrayLike, sd: float, fitted: int = 1) -> float:
@@ -119,56 +111,65 @@ def reliability(top1: ArrayLike, sd: float, fitted: int = 1) -> float:
     return nan if isnan(sd) else max(0.0, 1 - sd**2 / variance) if variance else 0.0
 
 
-COST_TERMS = 3
-
-
 def beyond_cost(top1: ArrayLike, macs: ArrayLike) -> np.ndarray:
-    """What a parabola in log MACs (``COST_TERMS`` coefficients) leaves of ``top1`` (n,): the part not owed to cost."""
+    """What a parabola in log MACs leaves of ``top1`` (n,): the part not owed to cost."""
     x, y = np.log(np.asarray(macs, dtype=float)), np.asarray(top1, dtype=float)
     return y - np.polynomial.Polynomial.fit(x, y, COST_TERMS - 1)(x)
 
 
-def ranked_right(difference: ArrayLike, sd: float, seeds: int = 1) -> np.ndarray:
-    """Probability that the better of two networks ``difference`` apart has the higher mean over ``seeds`` runs each."""
-    return stats.norm.cdf(np.abs(np.asarray(difference, dtype=float)) / (sd * sqrt(2 / seeds)))
+def without_noise(top1: ArrayLike, sd: float) -> np.ndarray:
+    """Log odds (n,) drawn towards their mean until their variance is that without seed noise ``sd``."""
+    x = np.asarray(top1, dtype=float)
+    return x.mean() + sqrt(reliability(x, sd)) * (x - x.mean())
 
 
-def expected_maximum(n: int) -> float:
-    """Expected largest of ``n`` independent standard normal numbers."""
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
-    density = lambda x: x * n * stats.norm.pdf(x) * stats.norm.cdf(x) ** (n - 1)  # noqa: E731
-    return float(quad(density, -10, 10, limit=200, points=[0.0, 2.0, 4.0])[0])
+def regressed(best: ArrayLike, top1: ArrayLike, sd: float) -> np.ndarray:
+    """What a model chosen out of ``top1`` (n,) for its accuracy ``best`` is worth on average when trained anew.
 
-
-@dataclass(frozen=True, slots=True)
-class WinnersCurse:
-    """What picking the best of many by one run each does.
-
-    ``overestimate``: by how much the run of the model picked exceeds its true accuracy on average. ``regret``: by how
-    much the best true accuracy exceeds that of the model picked. ``right``: how often the best model is picked.
+    Regression to the mean by the ``reliability``. It takes models and seeds to be normal, and luck to be as large for
+    every model.
     """
+    values = np.asarray(top1, dtype=float)
+    share = reliability(values, sd) if len(values) > 1 else 0.0
+    return values.mean() + share * (np.asarray(best, dtype=float) - values.mean())
 
-    overestimate: float
-    regret: float
-    right: float
+
+def retrained(top1: ArrayLike, sd: float, draws: int, seed: int = 0) -> np.ndarray:
+    """Log odds (draws, n) that the models of log odds ``top1`` (n,), one run each, would have with other seeds.
+
+    Given one run, the next is normal with mean ``regressed`` and variance sd^2 (1 + q), with q the ``reliability``.
+    """
+    x = np.asarray(top1, dtype=float)
+    noise = np.random.default_rng(seed).normal(0, sd * sqrt(1 + reliability(x, sd)), (draws, len(x)))
+    return regressed(x, x, sd) + noise
 
 
-def winners_curse(true: ArrayLike, sd: float, draws: int = 20_000, seed: int = 0) -> WinnersCurse:
-    """Simulate one run each of models of ``true`` log odds (n,), with normal spread ``sd``, and pick the best.
+def retrained_frontiers(
+    macs: ArrayLike, top1: ArrayLike, sd: float, fraction: float = 0.2, draws: int = 200, seed: int = 0
+) -> list[np.ndarray]:
+    """Indices of the models that ``frontier`` would keep with other seeds, ``draws`` times; log odds (n,), one run."""
+    return [frontier(macs, expit(drawn), fraction) for drawn in retrained(top1, sd, draws, seed)]
 
-    What comes back is in accuracy.
+
+def kept_share(kept: ArrayLike, others: list[np.ndarray]) -> np.ndarray:
+    """The share of the models ``kept`` (k,) that each selection of ``others`` keeps as well."""
+    return np.array([np.isin(kept, other).mean() for other in others])
+
+
+def winners_curse(true: ArrayLike, sd: float, draws: int = 20_000, seed: int = 0) -> tuple[float, float, float]:
+    """Pick the best of models of ``true`` log odds (n,) by one run each, with normal spread ``sd``, simulated.
+
+    By how much its run exceeds its true accuracy on average, by how much the best true accuracy exceeds its own, and
+    how often the best model is picked.
     """
     truth = np.asarray(true, dtype=float)
     if truth.ndim != 1 or not len(truth) or not np.isfinite(truth).all():
         raise ValueError(f"true log odds must be one-dimensional, finite and not empty, got shape {truth.shape}")
     seen = truth + np.random.default_rng(seed).normal(0, sd, (draws, len(truth)))
-    picked = seen.argmax(axis=1)
-    return WinnersCurse(
-        float((expit(seen.max(axis=1)) - expit(truth[picked])).mean()),
-        float((expit(truth.max()) - expit(truth[picked])).mean()),
-        float((truth[picked] == truth.max()).mean()),
-    )
+    picked = truth[seen.argmax(axis=1)]
+    overestimate = (expit(seen.max(axis=1)) - expit(picked)).mean()
+    regret = (expit(truth.max()) - expit(picked)).mean()
+    return float(overestimate), float(regret), float((picked == truth.max()).mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +213,14 @@ def passing(runs: ArrayLike, rival: ArrayLike, spread: Spread) -> Passing:
     ahead = int((lead > 0).sum())
     if not spread.known:
         return Passing(x.size, ahead, 0, 0, known=False)
-    margin = _margin(other.size, spread.freedom)
-    clearly = int((lead > margin * spread.sd).sum())
+    clearly = int((lead > _margin(other.size, spread.freedom) * spread.sd).sum())
     return Passing(x.size, ahead, clearly, _luck(x.size, other.size, spread.freedom))
+
+
+def passing_all(found: Iterable[Passing]) -> bool | None:
+    """What comparisons with several rivals say together, where each with three models or more says the same."""
+    verdicts = {x.verdict for x in found if x.n >= 3}
+    return verdicts.pop() if len(verdicts) == 1 else None
 
 
 def _margin(k: int, freedom: int) -> float:
@@ -233,48 +239,36 @@ def _luck(n: int, k: int, freedom: int) -> int:
     return int(np.argmax(share >= 0.95))
 
 
-def shrunken(top1: ArrayLike, sd: float) -> np.ndarray:
-    """Log odds (n,) drawn towards their mean until their variance is that without seed noise ``sd``."""
-    x = np.asarray(top1, dtype=float)
-    return x.mean() + sqrt(reliability(x, sd)) * (x - x.mean())
+def search_choices(models: pd.DataFrame, budgets: ArrayLike) -> pd.DataFrame:
+    """What random search takes at each budget c: columns within, candidates, low, high, c_chosen, r, d, top1.
 
-
-def retrained(top1: ArrayLike, sd: float, draws: int, seed: int = 0) -> np.ndarray:
-    """Log odds (draws, n) that the models of log odds ``top1`` (n,), one run each, would have with other seeds.
-
-    Given one run, the next is normal with mean m + q (top1 - m) and variance sd^2 (1 + q), with m the mean over the
-    models and q their ``reliability``: true log odds are taken to be normal over the models, and seeds too.
+    ``within`` counts the finished models inside the window; ``low`` and ``high`` are the ends of c of the candidates.
     """
-    x = np.asarray(top1, dtype=float)
-    share = reliability(x, sd)
-    noise = np.random.default_rng(seed).normal(0, sd * sqrt(1 + share), (draws, len(x)))
-    return x.mean() + share * (x - x.mean()) + noise
+    rows = []
+    for c in np.asarray(budgets, dtype=float):
+        near = candidates(models, c)
+        best = near.iloc[0]
+        found = {"c": c, "within": int(((near.c / c - 1).abs() <= WINDOW).sum()), "candidates": len(near)}
+        found |= {"low": near.c.min(), "high": near.c.max(), "c_chosen": best.c}
+        rows.append(found | {x: best[x] for x in ("r", "d", "top1")})
+    return pd.DataFrame(rows).set_index("c")
 
 
-def retrained_frontiers(
-    macs: ArrayLike, top1: ArrayLike, sd: float, fraction: float = 0.2, draws: int = 200, seed: int = 0
-) -> list[np.ndarray]:
-    """Models that ``pareto.frontier`` would keep with other seeds, ``draws`` times, as indices.
+def best_of(top1: ArrayLike) -> pd.DataFrame:
+    """The best of n models drawn from a sample without replacement, for n = 1 ... N: columns n, expected, low, high.
 
-    ``top1`` (n,) are log odds, one run each, see ``retrained``.
+    Of all sets of n, a share C(k, n) / C(N, n) lies among the k least accurate models, so that this is the
+    distribution of the maximum, exactly and without simulation; ``low`` ... ``high`` holds its central 95%.
     """
-    return [frontier(macs, expit(drawn), fraction) for drawn in retrained(top1, sd, draws, seed)]
-
-
-def kept_share(kept: ArrayLike, others: list[np.ndarray]) -> np.ndarray:
-    """The share of the models ``kept`` (k,) that each selection of ``others`` keeps as well."""
-    return np.array([np.isin(kept, other).mean() for other in others])
-
-
-def study_spread(study: Study) -> Spread:
-    """The spread of the log odds of top-1 between seeds, pooled over the networks of ``plan.repeated``.
-
-    Over those that are trained so far: nothing is trained for it.
-    """
-    sampled = study.preset.random_sample and not study.store.missing(study.preset.random_experiments())
-    images, groups = study.preset.dataset.val_images, {}
-    pages = [page for page in REPEATED if sampled or not PAGES[page].fitted]
-    for name, experiments in repeated(study, pages).items():
-        done = [record.metrics["top1"] for record in map(study.store.get, experiments) if record and record.done]
-        groups[name] = log_odds(done, images)
-    return seed_spread(groups)
+    ordered = np.sort(np.asarray(top1, dtype=float))
+    size = len(ordered)
+    if size < 1 or not np.isfinite(ordered).all():
+        raise ValueError(f"top1 must hold at least one finite accuracy, got {top1!r}")
+    rows = []
+    for n in range(1, size + 1):
+        k = np.arange(n, size + 1)
+        shares = np.exp(gammaln(k + 1) - gammaln(k - n + 1) - gammaln(size + 1) + gammaln(size - n + 1))
+        below = np.concatenate([np.zeros(n - 1), shares[:-1], [1.0]])
+        low, high = (ordered[np.searchsorted(below, q - 1e-12)] for q in (0.025, 0.975))
+        rows.append((n, ordered @ np.diff(below, prepend=0.0), low, high))
+    return pd.DataFrame(rows, columns=["n", "expected", "low", "high"])

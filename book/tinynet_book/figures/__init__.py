@@ -1,92 +1,62 @@
-"""The figures of the book, in one style. Accuracies are drawn in percent, MACs in millions, with 95% intervals."""
+"""The style of the book's figures, and the plots that several pages share. A plot of one page stands in its notebook.
 
-from tinynet_book.figures.accuracy import accuracy_against_dimensions, accuracy_against_macs, compared_models
-from tinynet_book.figures.cluster import makespan_against_devices, waste_against_interval
-from tinynet_book.figures.comparison import effects, head_shares, shrinking_curves
-from tinynet_book.figures.cost import cost_by_row, cost_distances, enumerated_scales, ways_to_shrink
-from tinynet_book.figures.cost_of_models import (
-    accuracy_against_costs,
-    cost_correlations,
-    latency_against_costs,
-    leads_at_equal_cost,
-)
-from tinynet_book.figures.curves import averaging_curves, initial_shares, learning_curves
-from tinynet_book.figures.detection import average_precisions, detected_objects
-from tinynet_book.figures.duel import best_of_random, differences_at_budgets
-from tinynet_book.figures.frontier import correlations_against_null, dimensions_against_cost, formula_band
-from tinynet_book.figures.images import glyph_sheet
-from tinynet_book.figures.latency import latency_distributions, latency_ratios
-from tinynet_book.figures.maps import activation_grid, lift_distributions, paired_differences
+Accuracies are drawn in percent, MACs in millions, with 95% intervals.
+"""
+
 from tinynet_book.figures.plotted import plotted
-from tinynet_book.figures.robustness import left_out, moved_proposals
-from tinynet_book.figures.spread import correlations_by_selection, seed_spreads, what_seeds_resolve
+from tinynet_book.figures.shared import (
+    compared_models,
+    cost_axis,
+    effects,
+    effects_beside_paper,
+    families,
+    glyph_sheet,
+    trained_systems,
+    verdicts_by_evidence,
+)
 from tinynet_book.figures.style import (
     BLUE,
+    COLOURS,
     DIMENSIONS,
     GREEN,
     GREY,
+    MARKERS,
     ORANGE,
     RED,
     binomial_half_width,
     error_bars,
+    intervals,
     mean_half_width,
+    plain_ticks,
+    points,
+    seeds_each,
     set_style,
 )
-from tinynet_book.figures.systems import effects_beside_paper, margins_over_others, quoted_systems, trained_systems
-from tinynet_book.figures.verdicts import verdicts_by_evidence
 
 __all__ = [
     "BLUE",
+    "COLOURS",
     "DIMENSIONS",
     "GREEN",
     "GREY",
+    "MARKERS",
     "ORANGE",
     "RED",
-    "accuracy_against_costs",
-    "accuracy_against_dimensions",
-    "accuracy_against_macs",
-    "activation_grid",
-    "average_precisions",
-    "averaging_curves",
-    "best_of_random",
     "binomial_half_width",
     "compared_models",
-    "correlations_against_null",
-    "correlations_by_selection",
-    "cost_by_row",
-    "cost_correlations",
-    "cost_distances",
-    "detected_objects",
-    "differences_at_budgets",
-    "dimensions_against_cost",
+    "cost_axis",
     "effects",
     "effects_beside_paper",
-    "enumerated_scales",
     "error_bars",
-    "formula_band",
+    "families",
     "glyph_sheet",
-    "head_shares",
-    "initial_shares",
-    "latency_against_costs",
-    "latency_distributions",
-    "latency_ratios",
-    "leads_at_equal_cost",
-    "learning_curves",
-    "left_out",
-    "lift_distributions",
-    "makespan_against_devices",
-    "margins_over_others",
+    "intervals",
     "mean_half_width",
-    "moved_proposals",
-    "paired_differences",
+    "plain_ticks",
     "plotted",
-    "quoted_systems",
-    "seed_spreads",
+    "points",
+    "seeds_each",
     "set_style",
-    "shrinking_curves",
     "trained_systems",
     "verdicts_by_evidence",
-    "waste_against_interval",
-    "ways_to_shrink",
-    "what_seeds_resolve",
 ]

@@ -1,12 +1,21 @@
 """The look of all figures, and the intervals that they draw."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import ArrayLike
 
+from tinynet_book.analysis.intervals import Interval, contrast
+
 GREY, BLUE, RED, GREEN, ORANGE = "0.6", "#0173b2", "#d55e00", "#029e73", "#de8f05"
+COLOURS, MARKERS = (BLUE, GREEN, ORANGE, RED, "0.3", GREY), "os^DvP"
+"""Of the series of one picture, in their order."""
 DIMENSIONS = {"r": "resolution r", "d": "depth d", "w": "width w"}
 
 
@@ -28,13 +37,9 @@ def binomial_half_width(top1: ArrayLike, images: int) -> np.ndarray:
     return 1.96 * np.sqrt(p * (1 - p) / images)
 
 
-def mean_half_width(top1: pd.Series, images: int) -> float:
+def mean_half_width(top1: ArrayLike, images: int) -> float:
     """Half of the 95% interval of a mean accuracy: Student's t over seeds, binomial where there is one seed."""
-    from scipy.stats import t
-
-    if len(top1) == 1:
-        return float(binomial_half_width(top1, images)[0])
-    return float(t.ppf(0.975, len(top1) - 1) * top1.std(ddof=1) / np.sqrt(len(top1)))
+    return contrast([(1.0, top1)], images).half
 
 
 def error_bars(percent: ArrayLike, half: ArrayLike) -> np.ndarray:
@@ -43,6 +48,25 @@ def error_bars(percent: ArrayLike, half: ArrayLike) -> np.ndarray:
     return np.stack([np.minimum(reach, middle), np.minimum(reach, 100 - middle)])
 
 
-def points(axes, x, top1, images: int, linestyle: str = "none", marker: str = "o", **style) -> None:
+def intervals(found: Sequence[Interval]) -> tuple[list[float], np.ndarray]:
+    """The values of n intervals, and how far each goes down and up, (2, n), as ``errorbar`` takes them."""
+    ends = [(max(x.value - x.low, 0.0), max(x.high - x.value, 0.0)) for x in found]
+    return [x.value for x in found], np.array(ends).reshape(-1, 2).T
+
+
+def points(axes: Axes, x, top1, images: int, linestyle: str = "none", marker: str = "o", **style) -> None:
+    """Accuracies, fractions, as points in percent with their binomial intervals."""
     error = 100 * binomial_half_width(top1, images)
     axes.errorbar(x, 100 * top1, error, linestyle=linestyle, marker=marker, elinewidth=0.8, markersize=5, **style)
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Numbers such as 0.05 on a logarithmic axis, few enough not to overlap."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def seeds_each(seeds: int) -> str:
+    """How many trainings are behind each network of a picture, for its axis."""
+    return f"{seeds} seed{'s' if seeds > 1 else ''} a network"

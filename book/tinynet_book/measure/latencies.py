@@ -1,17 +1,17 @@
 """Timing many small networks on this machine's CPU: what to time, and timing it."""
 
-import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tinynet_book.measure.latency_run import Timing
 from tinynet_core.networks import Head, Network, network
 from tinynet_core.scaling.scale import Base, Scale
 from tinynet_core.study.classify import Experiment
-from tinynet_core.study.task import Result, Task
+from tinynet_core.study.task import Task
 
 if TYPE_CHECKING:
     from tinynet_core.latency import Run
@@ -45,24 +45,19 @@ class TimedNetwork(BaseModel):
         return network(self.network, self.scale, self.classes, self.head, self.base)
 
 
-class ModelLatencies(Task):
-    """Many networks for one image with ONNX Runtime, run in turn ``runs`` times after ``warmup`` rounds.
+class ModelLatencies(Timing):
+    """Many networks for one image with ONNX Runtime; all are in memory at once.
 
     ``arrays`` of its record hold milliseconds in the order of ``networks``: ``median_ms``, and ``low_ms`` and
     ``high_ms``, the ends of its 95% interval (``latency.median_interval``); single runs are not kept. ``metrics`` has
-    ``round_ms``, the sum of the medians. ``seed`` draws the order within each round, never any weights. All networks
-    are in memory at once.
+    ``round_ms``, the sum of the medians.
     """
 
-    alone = True
     fitted = True
 
     kind: Literal["latencies"] = "latencies"
     networks: tuple[TimedNetwork, ...] = Field(min_length=1)
     runs: int = Field(200, ge=2, le=1_000_000, strict=True)
-    warmup: int = Field(20, ge=0, le=1_000_000, strict=True)
-    threads: int = Field(1, ge=1, le=1024, strict=True)
-    seed: int = Field(0, ge=0, strict=True)
 
     @classmethod
     def planned(cls, study: "Study") -> list[Task]:
@@ -106,28 +101,7 @@ class ModelLatencies(Task):
     def steps(self) -> int:
         return len(self.networks) + self.warmup + self.runs
 
-    def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
-        """Time them on the CPU, whatever ``device``; one that is stopped keeps nothing and starts anew."""
-        from tinynet_book.measure.clock import OtherPrograms, conditions, interleaved, median_interval, torch_threads
-        from tinynet_core.training.loop import Interrupted
-
-        start, stop = time.monotonic(), should_stop or (lambda: False)
-        with torch_threads(self.threads):
-            runs = self._runs(stop)
-            with OtherPrograms() as others:
-                times = interleaved(runs, self.runs, self.warmup, self.seed, stop)
-        if times is None:
-            raise Interrupted
-        rows = [(median(column), *median_interval(column)) for column in times.T.tolist()]
-        middle, low, high = ([round(x, 4) for x in column] for column in zip(*rows, strict=True))
-        return Result(
-            metrics={"round_ms": round(sum(middle), 4)},
-            arrays={"median_ms": middle, "low_ms": low, "high_ms": high},
-            wall_s=time.monotonic() - start,
-            sources=conditions(self.threads, others),
-        )
-
-    def _runs(self, stop: Callable[[], bool]) -> "list[Run]":
+    def _timed(self, should_stop: Callable[[], bool]) -> "Sequence[Run]":
         """The networks with random weights, exported one after the other."""
         from tinynet_core.export import build_module
         from tinynet_core.latency import onnx_run
@@ -135,12 +109,19 @@ class ModelLatencies(Task):
 
         found = []
         for timed in self.networks:
-            if stop():
+            if should_stop():
                 raise Interrupted
             spec = timed.spec()
             module, images = build_module(spec)
             found.append(onnx_run(module, images[:1], spec.name, self.threads))
         return found
+
+    def _kept(self, times: np.ndarray) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        from tinynet_book.measure.clock import median_interval
+
+        rows = [(median(column), *median_interval(column)) for column in times.T.tolist()]
+        middle, low, high = ([round(x, 4) for x in column] for column in zip(*rows, strict=True))
+        return {"round_ms": round(sum(middle), 4)}, {"median_ms": middle, "low_ms": low, "high_ms": high}
 
 
 def distinct(experiments: Iterable[Experiment], most: int | None = None) -> tuple[TimedNetwork, ...]:

@@ -1,12 +1,16 @@
-"""Timing networks on this machine's CPU: what to time, and timing it."""
+"""Timing networks on this machine's CPU: what Table 4 times, timing it, and what its record says."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import pandas as pd
 from pydantic import Field, field_validator
 
+from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper import rows
 from tinynet_core.networks import network
 from tinynet_core.study.presets import Preset
@@ -18,24 +22,58 @@ if TYPE_CHECKING:
     from tinynet_core.study.study import Study
 
 Backend = Literal["onnxruntime", "torch"]
+BACKENDS: dict[Backend, str] = {"onnxruntime": "ONNX Runtime", "torch": "torch eager"}
+"""What people call them."""
 
 
-class LatencyRun(Task):
-    """Networks for one image on each backend, run in turn ``runs`` times after ``warmup`` rounds that do not count.
+class Timing(Task):
+    """Something that is run in turn ``runs`` times after ``warmup`` rounds that do not count, alone on the machine.
 
-    ``arrays`` of its record are milliseconds by round, rounded to a microsecond, ``metrics`` their medians, both by
-    ``pair``. ``cost`` has the MACs of each network. ``seed`` draws the order within each round, never any weights.
+    ``seed`` draws the order within each round, never any weights.
     """
 
     alone = True
 
-    kind: Literal["latency"] = "latency"
-    networks: tuple[str, ...] = Field(min_length=1)
-    backends: tuple[Backend, ...] = Field(("onnxruntime", "torch"), min_length=1)
     runs: int = Field(1000, ge=2, le=1_000_000, strict=True)
     warmup: int = Field(20, ge=0, le=1_000_000, strict=True)
     threads: int = Field(1, ge=1, le=1024, strict=True)
     seed: int = Field(0, ge=0, strict=True)
+
+    def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
+        """Time it on the CPU, whatever ``device``; one that is stopped keeps nothing and starts anew."""
+        from tinynet_book.measure.clock import OtherPrograms, conditions, interleaved, torch_threads
+        from tinynet_core.training.loop import Interrupted
+
+        start, stop = time.monotonic(), should_stop or (lambda: False)
+        with torch_threads(self.threads):
+            timed = self._timed(stop)
+            with OtherPrograms() as others:
+                times = interleaved(timed, self.runs, self.warmup, self.seed, stop)
+        if times is None:
+            raise Interrupted
+        metrics, arrays = self._kept(times)
+        sources = conditions(self.threads, others)
+        return Result(metrics=metrics, arrays=arrays, wall_s=time.monotonic() - start, sources=sources)
+
+    def _timed(self, should_stop: Callable[[], bool]) -> "Sequence[Run]":
+        """What is run in each round."""
+        raise NotImplementedError
+
+    def _kept(self, times: np.ndarray) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        """Metrics and arrays of the record, from milliseconds (runs, what is timed)."""
+        raise NotImplementedError
+
+
+class LatencyRun(Timing):
+    """Networks for one image on each backend.
+
+    ``arrays`` of its record are milliseconds by round, rounded to a microsecond, ``metrics`` their medians, both by
+    ``pair``. ``cost`` has the MACs of each network.
+    """
+
+    kind: Literal["latency"] = "latency"
+    networks: tuple[str, ...] = Field(min_length=1)
+    backends: tuple[Backend, ...] = Field(("onnxruntime", "torch"), min_length=1)
 
     @classmethod
     def planned(cls, study: "Study") -> list[Task]:
@@ -78,41 +116,35 @@ class LatencyRun(Task):
         return self.warmup + self.runs
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
-        """Time them on the CPU, whatever ``device``; one that is stopped keeps nothing and starts anew."""
-        import time
+        """As ``Timing`` says, with the memory layout of torch."""
+        result = super().perform(device, root, should_stop, compiled)
+        result.sources["torch_layout"] = "channels_last"
+        return result
 
-        from tinynet_book.measure.clock import OtherPrograms, conditions, interleaved, torch_threads
-        from tinynet_core.training.loop import Interrupted
+    def _pairs(self) -> list[str]:
+        """Under what the times are kept, in the order in which they are made."""
+        order: tuple[Backend, ...] = ("onnxruntime", "torch")
+        return [pair(backend, name) for name in self.networks for backend in order if backend in self.backends]
 
-        start, stop = time.monotonic(), should_stop or (lambda: False)
-        with torch_threads(self.threads):
-            pairs = self._pairs()
-            with OtherPrograms() as others:
-                times = interleaved([*pairs.values()], self.runs, self.warmup, self.seed, stop)
-        if times is None:
-            raise Interrupted
-        columns = {pair: [round(x, 3) for x in column.tolist()] for pair, column in zip(pairs, times.T, strict=True)}
-        return Result(
-            metrics={pair: round(median(column), 4) for pair, column in columns.items()},
-            arrays=columns,
-            wall_s=time.monotonic() - start,
-            sources=conditions(self.threads, others) | {"torch_layout": "channels_last"},
-        )
-
-    def _pairs(self) -> "dict[str, Run]":
-        """What is timed, by ``pair``; both backends run one module with the same random weights."""
+    def _timed(self, should_stop: Callable[[], bool]) -> "Sequence[Run]":
+        """Both backends run one module with the same random weights."""
         from tinynet_book.measure.clock import torch_run
         from tinynet_core.export import build_module
         from tinynet_core.latency import onnx_run
 
-        found = {}
+        found = []
         for name in self.networks:
             module, images = build_module(network(name))
             if "onnxruntime" in self.backends:
-                found[pair("onnxruntime", name)] = onnx_run(module, images[:1], name, self.threads)
+                found.append(onnx_run(module, images[:1], name, self.threads))
             if "torch" in self.backends:
-                found[pair("torch", name)] = torch_run(module, images[:1])
+                found.append(torch_run(module, images[:1]))
         return found
+
+    def _kept(self, times: np.ndarray) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        columns = [[round(x, 3) for x in column] for column in times.T.tolist()]
+        arrays = dict(zip(self._pairs(), columns, strict=True))
+        return {name: round(median(column), 4) for name, column in arrays.items()}, arrays
 
 
 def latency_run(preset: Preset) -> LatencyRun:
@@ -132,3 +164,26 @@ def latency(study: "Study") -> "Record":
 def pair(backend: Backend, name: str) -> str:
     """Under what a record keeps the times of the network called ``name`` on ``backend``."""
     return f"{backend} {name}"
+
+
+def times(record: "Record") -> pd.DataFrame:
+    """Every timed run: ``backend``, ONNX Runtime first, ``network``, and its milliseconds ``ms``."""
+    task = record.experiment
+    if not isinstance(task, LatencyRun):
+        raise ValueError(f"the record must be of a latency run, got one of kind {task.kind!r}")
+    parts = [
+        pd.DataFrame({"backend": backend, "network": name, "ms": record.arrays[pair(backend, name)]})
+        for backend in BACKENDS
+        for name in task.networks
+        if backend in task.backends
+    ]
+    return pd.concat(parts).rename_axis("round").reset_index()
+
+
+def ratio(record: "Record", backend: Backend, top: str, bottom: str, mean: bool = False) -> Interval:
+    """The median (or mean) time of ``top`` over that of ``bottom``, with a 95% interval from whole rounds."""
+    from tinynet_book.measure.clock import estimate, mean_ratio, median_ratio
+
+    columns = [record.arrays[pair(backend, name)] for name in (top, bottom)]
+    found = estimate(mean_ratio if mean else median_ratio, *columns)
+    return Interval(found.value, found.low, found.high, len(columns[0]))

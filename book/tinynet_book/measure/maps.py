@@ -1,13 +1,16 @@
 """Class activation maps of a trained network over the validation images: which network, and drawing them."""
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
-from tinynet_core.data import GlyphDataset
+from tinynet_core.data import Dataset, GlyphDataset, load_images
+from tinynet_core.data.glyphs import CLASSES
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.presets import Preset
 from tinynet_core.study.series import two_smallest
@@ -17,8 +20,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tinynet_book.measure.cam import Scores, Seen
+    from tinynet_core.study.record import Record
     from tinynet_core.study.study import Study
 
+SIDE = 160
+"""Pixels of a drawn image."""
 DRAW_SEED = 0
 """Draws the validation images that are shown: the same for every network, since it is no part of the task."""
 
@@ -83,10 +89,7 @@ class ActivationMaps(Experiment):
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Draw them with the weights in the store, or train the network now; one that is stopped draws them anew."""
-        import time
-
         from tinynet_book.measure.cam import see
-        from tinynet_core.data import load_images
         from tinynet_core.training.loop import Interrupted, pick_device
         from tinynet_core.training.sources import Source
 
@@ -113,8 +116,6 @@ class ActivationMaps(Experiment):
 
     def _drawn(self, seen: "Seen", labels: "Tensor") -> dict[str, list[Any]]:
         """What is kept of the images that are shown."""
-        import numpy as np
-
         n = len(labels)
         index = np.sort(np.random.default_rng(DRAW_SEED).choice(n, min(self.shown, n), replace=False))
         return {
@@ -130,7 +131,6 @@ class ActivationMaps(Experiment):
 
         The regions go through the same cut and resizing as the images, so both networks are asked about what they see.
         """
-        import numpy as np
         import torch
 
         from tinynet_book.measure.cam import scores, seen_part
@@ -150,11 +150,56 @@ class ActivationMaps(Experiment):
 
 def maps(preset: Preset) -> dict[str, list[ActivationMaps]]:
     """The class activation maps of Figure 5, of every network of Figure 4."""
-    return {name: [_mapped(e) for e in experiments] for name, experiments in two_smallest(preset).items()}
+    names = [name for name in Experiment.model_fields if name != "kind"]
+    return {
+        label: [ActivationMaps(**{name: getattr(e, name) for name in names}) for e in experiments]
+        for label, experiments in two_smallest(preset).items()
+    }
 
 
-def _mapped(experiment: Experiment) -> ActivationMaps:
-    return ActivationMaps(**{name: getattr(experiment, name) for name in Experiment.model_fields if name != "kind"})
+def pictures(record: "Record") -> tuple[np.ndarray, np.ndarray]:
+    """What evaluation sees of the images that a record of maps shows, (n, SIDE, SIDE, 3) from 0 to 1.
+
+    With them the share of each pixel that the object covers, (n, SIDE, SIDE), none where that is not known. Raises
+    ``ValueError`` for a record of another kind.
+    """
+    import torch
+
+    from tinynet_book.measure.cam import seen_part
+    from tinynet_core.data.glyphs import glyph_region, render_image
+
+    task, index = _task(record), record.arrays["index"]
+    aspects, regions = None, np.empty((0, SIDE, SIDE))
+    if isinstance(task.dataset, GlyphDataset):
+        shown = [render_image(task.dataset, "val", i) for i in index]
+        covered = torch.from_numpy(np.stack([glyph_region(task.dataset, "val", i) for i in index]))
+        regions = seen_part(covered[:, None].float(), SIDE, task.recipe)[:, 0].numpy()
+    else:
+        stored = load_images(task.dataset)
+        shown = [stored.val_images[i] for i in index]
+        aspects = None if stored.val_aspects is None else torch.from_numpy(stored.val_aspects[index])
+    pixels = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2)
+    return seen_part(pixels / 255, SIDE, task.recipe, aspects).permute(0, 2, 3, 1).numpy(), regions
+
+
+def drawn_maps(record: "Record") -> np.ndarray:
+    """The positive part of the maps that a record shows, (n, SIDE, SIDE)."""
+    import torch
+
+    from tinynet_book.measure.cam import upsampled
+
+    return upsampled(torch.tensor(record.arrays["map"]).clamp(min=0), SIDE).numpy()
+
+
+def class_name(dataset: Dataset, label: int) -> str:
+    """The letter of a glyph; the number of any other class."""
+    return CLASSES[label] if isinstance(dataset, GlyphDataset) else f"class {label}"
+
+
+def _task(record: "Record") -> ActivationMaps:
+    if not isinstance(record.experiment, ActivationMaps):
+        raise ValueError(f"the record must be of activation maps, got one of kind {record.experiment.kind!r}")
+    return record.experiment
 
 
 def _means(found: "Scores") -> dict[str, float]:
@@ -172,6 +217,4 @@ def _means(found: "Scores") -> dict[str, float]:
 
 def _rounded(values: "Tensor", largest: float = 1.0) -> list[Any]:
     """The values to a ten-thousandth of ``largest``, or finer."""
-    import numpy as np
-
     return np.round(values.double().numpy(), 4 - math.ceil(math.log10(largest or 1.0))).tolist()

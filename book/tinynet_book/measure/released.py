@@ -1,12 +1,17 @@
 """Evaluating released weights on the validation images of ImageNet: which, and doing it."""
 
+import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from hashlib import file_digest
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator
 
 from tinynet_book.paper import rows
+from tinynet_core.data.imagefolder import imagenet_root
 from tinynet_core.files import UserError
 from tinynet_core.networks import network
 from tinynet_core.study.task import Result, Task, cost_of
@@ -65,13 +70,7 @@ class ReleasedEvaluation(Task):
         Raises ``UserError`` before any image is read when there is no folder with ImageNet's 1000 classes, when the
         weights cannot be had, and when they were released for another input size than the network has.
         """
-        import time
-        from dataclasses import asdict
-        from hashlib import file_digest
-        from importlib.metadata import version
-
         from tinynet_book.measure import evaluation
-        from tinynet_core.data.imagefolder import imagenet_root
         from tinynet_core.machine import cores
         from tinynet_core.networks.weights import released_file
         from tinynet_core.training.loop import Interrupted, pick_device
@@ -89,16 +88,38 @@ class ReleasedEvaluation(Task):
             raise Interrupted
         with weights.open("rb") as file:
             sha256 = file_digest(file, "sha256").hexdigest()
-        return Result(
-            metrics=metrics,
-            wall_s=time.monotonic() - start,
-            sources={
-                "weights": {"file": weights.name, "sha256": sha256},
-                "protocol": asdict(protocol),
-                "images_sha256": images.listing_sha256,
-                self.library: version(self.library),
-            },
-        )
+        sources = {
+            "weights": {"file": weights.name, "sha256": sha256},
+            "protocol": asdict(protocol),
+            "images_sha256": images.listing_sha256,
+            self.library: version(self.library),
+        }
+        return Result(metrics=metrics, wall_s=time.monotonic() - start, sources=sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Released weights for a row: what to evaluate, whose ``training`` they come from, and a ``note`` on that."""
+
+    task: ReleasedEvaluation
+    training: str
+    note: str
+
+    @property
+    def checks(self) -> bool:
+        """Whether their accuracy checks the number that the paper prints in this row: only that of its own training."""
+        return self.training == "the authors'"
+
+
+def released() -> dict[str, Released]:
+    """The rows of Table 3 with released weights, by the name of the row, in the order of the table."""
+    offered = {row["model"]: row for row in rows("released")}
+    found = {}
+    for name, network_name in ((row["model"], row["network"]) for row in rows("table3")):
+        if name in offered:
+            task = ReleasedEvaluation(network=network_name, library=offered[name]["library"])
+            found[name] = Released(task, offered[name]["training"], offered[name]["note"])
+    return found
 
 
 def evaluated(study: "Study", evaluate: bool = False) -> "tuple[dict[str, Record], dict[str, str]]":
@@ -107,7 +128,6 @@ def evaluated(study: "Study", evaluate: bool = False) -> "tuple[dict[str, Record
     ``evaluate`` makes those that are not in the store, on the images of ``$TINYNET_IMAGENET``; so does a preset of all
     1000 classes, where it may train.
     """
-    from tinynet_book.paper.released import released
     from tinynet_core.data import ImageNetDataset
     from tinynet_core.study.sweep import SweepStopped, run
 
@@ -115,7 +135,6 @@ def evaluated(study: "Study", evaluate: bool = False) -> "tuple[dict[str, Record
     whole = isinstance(dataset, ImageNetDataset) and dataset.classes == IMAGENET_CLASSES
     found: dict[str, Record] = {}
     reasons: dict[str, str] = {}
-    folder = _no_imagenet()
     for row in (row["model"] for row in rows("table3")):
         if row not in offered:
             reasons[row] = "no released weights are known to be of this row"
@@ -123,24 +142,12 @@ def evaluated(study: "Study", evaluate: bool = False) -> "tuple[dict[str, Record
             found[row] = record
         elif not (evaluate or (whole and study.train)):
             reasons[row] = "not evaluated on ImageNet"
-        elif folder:
-            reasons[row] = folder
         else:
             try:
+                imagenet_root()
                 found[row] = run(offered[row].task, study.store, progress=True)
             except SweepStopped:
                 raise
             except UserError as error:
                 reasons[row] = str(error)
     return found, reasons
-
-
-def _no_imagenet() -> str:
-    """Why there is no folder of ImageNet, or nothing."""
-    from tinynet_core.data.imagefolder import imagenet_root
-
-    try:
-        imagenet_root()
-    except UserError as error:
-        return str(error)
-    return ""

@@ -42,13 +42,10 @@ def table(name: str) -> pd.DataFrame:
 def costs(name: str) -> pd.DataFrame:
     """The cost columns of Table 1 ... 6 beside our exact counts, one row per row of the table.
 
-    ``model`` as printed and ``network`` as named here; ``paper_params`` and ``paper_macs`` as printed, in millions (NaN
-    where the paper prints none); ``params`` and ``macs`` as counted here; ``params_off`` and ``macs_off``, the relative
-    distance of ours from the printed number.
-
-    A printed number has little precision: 1.3M stands for anything that rounds to it. So ``match`` says that each
-    printed number of the row is ours after rounding, or is within 2% of ours. ``note`` explains every row that is no
-    match, and marks the networks whose r, d and w were never published.
+    ``model`` as printed and ``network`` as named here; ``paper_params`` and ``paper_macs`` as printed, in millions, NaN
+    where there is none; ``params`` and ``macs`` as counted; ``params_off`` and ``macs_off``, their relative distance.
+    ``match``: each printed number of the row is ours after rounding, or within 2% of ours. ``note`` explains every row
+    that is no match, and marks the networks whose r, d and w were never published.
     """
     if name == "table7":
         raise ValueError("table7 is an architecture and has no cost columns, those with: table1 ... table6")
@@ -77,3 +74,22 @@ def _spec(row: dict[str, Any]) -> Network:
     if not {"network", "scale"} & set(row):
         raise ValueError(f"{row['model']} is quoted from elsewhere and is no network of this package")
     return network(row.get("network", "efficientnet_b0"), Scale(**row["scale"]) if "scale" in row else None)
+
+
+def recount(spec: Network) -> tuple[int, int]:
+    """MACs and parameters of the built module: torch's ``FlopCounterMode``, and the sizes of all parameters added up.
+
+    The module and one image are on the ``meta`` device. torch counts two operations for each multiply-add of a
+    convolution or a matrix product, and nothing else; the result is half of them.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from tinynet_core.networks.own import ShapesOnly
+
+    with torch.device("meta"):
+        module = spec.module(0.0).eval()
+        image = torch.empty(1, 3, spec.resolution, spec.resolution)
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), ShapesOnly():
+        module(image)
+    return counter.get_total_flops() // 2, sum(p.numel() for p in module.parameters())

@@ -32,19 +32,33 @@ class _Column(NamedTuple):
     relative: bool = False
 
 
-_PRECISION = "{model} as the backbone has {number}% {what} on COCO."
+PRECISIONS = {
+    "map": "mAP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "map_small": "AP small",
+    "map_medium": "AP medium",
+    "map_large": "AP large",
+}
+"""The columns of Table 5 by their name in records and in ``tables.yaml``."""
+
+
+def _precision(what: str, unit: str) -> _Column:
+    return _Column(f"{{model}} as the backbone has {{number}}% {what} on COCO.", unit, 1, 0.5)
+
+
 _COLUMNS = {
     "params": _Column("{model} has {number}M weights.", "M", 1, TOLERANCE, True),
     "macs": _Column("{model} has {number}M FLOPs.", "M", 0, TOLERANCE, True),
     "top1": _Column("{model} has {number}% top-1 on ImageNet.", "% top-1", 1, 0.2),
     "top5": _Column("{model} has {number}% top-5 on ImageNet.", "% top-5", 1, 0.2),
     "latency_ms": _Column("{model} takes {number} ms on a Huawei P40.", "ms", 2, 0.05, True),
-    "map": _Column(_PRECISION.replace("{what}", "mAP"), "% mAP", 1, 0.5),
-    "ap50": _Column(_PRECISION.replace("{what}", "AP50"), "% AP50", 1, 0.5),
-    "ap75": _Column(_PRECISION.replace("{what}", "AP75"), "% AP75", 1, 0.5),
-    "map_small": _Column(_PRECISION.replace("{what}", "AP of small objects"), "% AP", 1, 0.5),
-    "map_medium": _Column(_PRECISION.replace("{what}", "AP of medium objects"), "% AP", 1, 0.5),
-    "map_large": _Column(_PRECISION.replace("{what}", "AP of large objects"), "% AP", 1, 0.5),
+    "map": _precision("mAP", "% mAP"),
+    "ap50": _precision("AP50", "% AP50"),
+    "ap75": _precision("AP75", "% AP75"),
+    "map_small": _precision("AP of small objects", "% AP"),
+    "map_medium": _precision("AP of medium objects", "% AP"),
+    "map_large": _precision("AP of large objects", "% AP"),
     "side": _Column("The input of {model} is {number} pixels wide.", "px", 0, 0),
     "c_in": _Column("The input of {model} has {number} channels.", "channels", 0, 0),
     "exp": _Column("The expansion of {model} is {number}.", "", 1, 0),

@@ -1,8 +1,13 @@
-"""The claims ledger: what the paper says, what was measured here, on what evidence, and whether the two agree."""
+"""The claims ledger: what the paper says, what was estimated here, on what evidence, and whether the two agree.
+
+A page hands over estimates; ``decided`` and ``verdict`` alone say what becomes of a claim.
+"""
 
 import json
 import math
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -11,6 +16,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper.cells import cell_claims
 from tinynet_core.study.store import Store, StoreError
 
@@ -19,7 +25,10 @@ Verdict = Literal["matches", "within tolerance", "differs", "not attempted"]
 
 
 class Claim(BaseModel):
-    """One number or sentence of the paper; ``digits`` of a number are its printed decimals where they are not seen."""
+    """One number or sentence of the paper; ``digits`` of a number are its printed decimals where they are not seen.
+
+    A sentence holds where the whole interval of what it is about lies between ``above`` and ``below``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,14 +39,32 @@ class Claim(BaseModel):
     unit: str = ""
     digits: int | None = None
     tolerance: float = Field(0.0, ge=0)
+    above: float = 0.0
+    below: float = math.inf
     notebook: str
 
 
-class Finding(BaseModel):
-    """What was measured for a claim; ``value`` None means it could not be, and ``note`` says why.
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a page found for a claim.
 
-    ``low`` and ``high`` are the ends of the 95% interval of a number, where it has one. ``estimate`` is a number that
-    was measured and does not decide, where ``value`` is None. No ``evidence`` says that nothing was measured.
+    ``found``: for a number, a number or its ``Interval``; for a sentence, its truth, or the ``Interval`` of what it is
+    about, or several that it asks for together, which the ledger does not show; None for nothing, and ``note`` says
+    why. ``open``: why nothing may be decided by it. ``most``: the largest number that could be had here.
+    """
+
+    found: bool | float | Interval | Sequence[Interval] | None
+    evidence: Evidence | Literal[""]
+    note: str = ""
+    records: tuple[str, ...] = ()
+    open: str = ""
+    most: float = math.inf
+
+
+class Finding(BaseModel):
+    """What is kept of an estimate; ``value`` None decides nothing, and ``note`` says why.
+
+    ``low`` and ``high`` are the ends of its 95% interval, ``estimate`` a number that does not decide.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,26 +110,67 @@ def settled(claim: Claim, low: float, high: float) -> bool:
     return not any(differ) or (all(differ) and not low <= claim.paper <= high)
 
 
-def write_claims(store: Store, notebook: str, findings: dict[str, Finding]) -> pd.DataFrame:
-    """Keep the ``findings`` of one notebook beside its records and return them as a table.
+def decided(claim: Claim, estimate: Estimate) -> tuple[bool | float | None, str]:
+    """What a claim is judged by, or None with the reason why it stays open."""
+    found = estimate.found
+    if estimate.open or found is None:
+        return None, estimate.open
+    if isinstance(found, bool | float | int):
+        return found, ""
+    intervals = [found] if isinstance(found, Interval) else [*found]
+    if isinstance(claim.paper, bool):
+        if any(x.high < claim.above or x.low > claim.below for x in intervals):
+            return False, ""
+        holds = bool(intervals) and all(claim.above < x.low and x.high <= claim.below for x in intervals)
+        return (True, "") if holds else (None, "the interval does not tell")
+    (number,) = intervals
+    if estimate.most < claim.paper:
+        return None, f"at most {estimate.most:.1f} could be had here, no room for the paper's number"
+    told = settled(claim, number.low, number.high)
+    return (number.value, "") if told else (None, "too uncertain to compare with the paper's number")
 
-    Raises ``ValueError``, and writes nothing, unless they are exactly the claims that name this notebook, and each a
+
+def finding(claim: Claim, estimate: Estimate) -> Finding:
+    """The estimate as it is kept, decided."""
+    value, reason = decided(claim, estimate)
+    note = "; open: ".join(filter(None, [estimate.note, reason]))
+    shown = {"value": value, "evidence": estimate.evidence, "note": note, "records": estimate.records}
+    if isinstance(estimate.found, Interval):
+        found = estimate.found
+        shown |= {"estimate": found.value if value is None else None}
+        shown |= {} if math.isnan(found.low + found.high) else {"low": found.low, "high": found.high}
+    return Finding.model_validate(shown)
+
+
+def claim(store: Store, estimates: Mapping[str, Estimate]) -> pd.DataFrame:
+    """Keep what a page found for its claims, and return what the ledger says of them.
+
+    Raises ``ValueError``, and keeps nothing, unless the estimates are of all claims of one page and of no other, each a
     truth value or a number as its claim is.
     """
+    if unknown := sorted(set(estimates) - set(claims())):
+        raise ValueError(f"unknown claim {unknown[0]!r}")
+    pages = sorted({claims()[key].notebook for key in estimates})
+    if len(pages) != 1:
+        raise ValueError(f"estimates must be of the claims of one page, got those of {pages}")
+    return write_claims(store, pages[0], {key: finding(claims()[key], x) for key, x in estimates.items()})
+
+
+def write_claims(store: Store, notebook: str, findings: Mapping[str, Finding]) -> pd.DataFrame:
+    """Keep the ``findings`` of one notebook beside its records and return them as a table; raises as ``claim``."""
     expected = {claim.id for claim in claims().values() if claim.notebook == notebook}
     if set(findings) != expected:
         raise ValueError(
             f"{notebook} must give findings for {sorted(expected)}: "
             f"missing {sorted(expected - set(findings))}, unknown {sorted(set(findings) - expected)}"
         )
-    for key, finding in findings.items():
-        verdict(claims()[key], finding.value)
+    for key, found in findings.items():
+        verdict(claims()[key], found.value)
     path = findings_path(store.root, notebook)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(f".{os.getpid()}.tmp")
-    scratch.write_text(
-        json.dumps({key: f.model_dump() for key, f in findings.items()}, indent=1) + "\n", encoding="utf-8"
-    )
+    content = {key: found.model_dump() for key, found in findings.items()}
+    scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     scratch.rename(path)
     mine = ledger(store).query("notebook == @notebook").set_index("source")
     return mine[["statement", "verdict", "paper", "ours", "interval", "evidence", "note"]]
@@ -123,35 +191,26 @@ def ledger(store: Store) -> pd.DataFrame:
         except (ValueError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise StoreError(f"findings {path} are damaged ({reason}): delete the file and run its notebook") from error
-    rows = []
-    for claim in claims().values():
-        finding = found.get(claim.id)
-        value = finding.value if finding else None
-        rows.append(
-            {
-                "id": claim.id,
-                "source": claim.source,
-                "statement": claim.statement,
-                "paper": _text(claim.paper, claim.unit, claim.digits),
-                "ours": _ours(finding, claim.unit),
-                "interval": "" if finding is None else _interval(finding.low, finding.high),
-                "tolerance": f"{claim.tolerance:.3g}" if claim.tolerance else "",
-                "evidence": finding.evidence if finding else "",
-                "verdict": verdict(claim, value),
-                "note": finding.note if finding else "its notebook was not run",
-                "notebook": claim.notebook,
-                "records": " ".join(finding.records) if finding else "",
-            }
-        )
-    return pd.DataFrame(rows)
+    unknown = Finding(value=None, evidence="", note="its notebook was not run")
+    return pd.DataFrame([_row(claim, found.get(claim.id, unknown)) for claim in claims().values()])
 
 
-def _ours(finding: Finding | None, unit: str) -> str:
-    """The value, or in parentheses an estimate that decides nothing."""
-    if finding is None:
-        return ""
-    estimate = _text(finding.estimate, unit)
-    return _text(finding.value, unit) or (f"({estimate})" if estimate else "")
+def _row(claim: Claim, found: Finding) -> dict[str, str]:
+    estimate = _text(found.estimate, claim.unit)  # in parentheses: it decides nothing
+    return {
+        "id": claim.id,
+        "source": claim.source,
+        "statement": claim.statement,
+        "paper": _text(claim.paper, claim.unit, claim.digits),
+        "ours": _text(found.value, claim.unit) or (f"({estimate})" if estimate else ""),
+        "interval": "" if found.low is None or found.high is None else f"[{found.low:.4g}, {found.high:.4g}]",
+        "tolerance": f"{claim.tolerance:.3g}" if claim.tolerance else "",
+        "evidence": found.evidence,
+        "verdict": verdict(claim, found.value),
+        "note": found.note,
+        "notebook": claim.notebook,
+        "records": " ".join(found.records),
+    }
 
 
 def _text(value: bool | float | None, unit: str, digits: int | None = None) -> str:
@@ -161,8 +220,3 @@ def _text(value: bool | float | None, unit: str, digits: int | None = None) -> s
         return "holds" if value else "does not hold"
     shown = f"{value:.4g}" if digits is None else f"{value:.{max(digits, 0)}f}"
     return f"{shown} {unit}".strip()
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    """Both ends with four digits, or nothing."""
-    return "" if low is None or high is None else f"[{low:.4g}, {high:.4g}]"

@@ -14,17 +14,8 @@ from tinynet_core.networks import network
 
 TABLES = ("table3", "table6", "others")
 SERIES = (
-    "MobileNetV1",
-    "MobileNetV2",
-    "MobileNetV3",
-    "ShuffleNetV2",
-    "MnasNet",
-    "FBNet",
-    "ProxylessNAS",
-    "GreedyNAS",
-    "EfficientNet",
-    "TinyNet",
-    "GhostNet",
+    *("MobileNetV1", "MobileNetV2", "MobileNetV3", "ShuffleNetV2", "MnasNet", "FBNet", "ProxylessNAS"),
+    *("GreedyNAS", "EfficientNet", "TinyNet", "GhostNet"),
 )
 """Series of networks, by how their names begin."""
 TINY_GHOSTS = ("GhostNet-A", "GhostNet-B", "GhostNet-C", "GhostNet-D")
@@ -35,8 +26,8 @@ TINY_FORMULA = "GhostNet, tiny formula"
 def family(model: str) -> str:
     """The line of Figure 7 that a model's printed name belongs to, with what was added to it behind a plus.
 
-    ``MobileNetV2 0.5x`` is of ``MobileNetV2``, ``TinyNet-A + RA`` of ``TinyNet + RA``; GhostNet-A to -D are apart from
-    the GhostNets that change only the width. Raises ``ValueError`` for a name that belongs to no series.
+    GhostNet-A to -D are apart from the GhostNets that change only the width. Raises ``ValueError`` for a name that
+    belongs to no series.
     """
     plain, *added = model.removeprefix("Baseline ").split(" + ")
     found = next((name for name in SERIES if plain.startswith(name)), None)
@@ -80,12 +71,9 @@ def margins(group: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     for x in group.itertuples():
-        line = {"model": x.model, "flops": x.flops, "top1": x.top1, "rival": ""}
-        line |= dict.fromkeys(("rival_flops", "rival_top1", "margin"), math.nan)
         small = others[others.flops <= x.flops]
+        rival = ("", math.nan, math.nan)
         if len(small):
-            rival = small.loc[small.top1.idxmax()]
-            line |= {"rival": rival.model, "rival_flops": rival.flops, "rival_top1": rival.top1}
-            line["margin"] = round(x.top1 - rival.top1, 1)
-        lines.append(line)
-    return pd.DataFrame(lines)
+            rival = tuple(small.loc[small.top1.idxmax(), ["model", "flops", "top1"]])
+        lines.append((x.model, x.flops, x.top1, *rival, round(x.top1 - rival[2], 1)))
+    return pd.DataFrame(lines, columns=["model", "flops", "top1", "rival", "rival_flops", "rival_top1", "margin"])

@@ -1,0 +1,167 @@
+"""One rule against several rivals at several budgets, with paired tests over budgets and seeds.
+
+Everything is given the formula that was fitted: that another random sample gives another formula is in no interval.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import permutation_test, wilcoxon
+
+from tinynet_book.analysis.comparison import Comparison
+from tinynet_book.analysis.intervals import Interval, mean_interval
+from tinynet_core.study.series import Series
+
+SEEDS_RANDOM, BUDGETS_RANDOM = "these budgets (seeds random)", "any budget (budgets random)"
+DRAWS = 1 << 18
+"""Patterns of signs that a test counts at most; up to 18 values it counts every one."""
+
+
+def sign_flip(values: ArrayLike, weights: ArrayLike | float = 1.0) -> float:
+    """Two-sided p-value of the permutation test that flips the signs of ``values`` (n,), of their (weighted) sum.
+
+    Null hypothesis: each value is as likely to be itself as its negative. The smallest p-value that n values allow is
+    2^(1 - n). Raises ``ValueError`` for no values and for such as are not finite.
+    """
+    x = np.asarray(values, dtype=float)
+    if x.ndim != 1 or not x.size or not np.isfinite(x).all():
+        raise ValueError(f"values must be finite and at least one, got {values!r}")
+    if len(x) == 1:
+        return 1.0
+    flipped = permutation_test(
+        (x * weights,), np.sum, permutation_type="samples", vectorized=True, n_resamples=DRAWS, rng=0, batch=1 << 12
+    )
+    return float(flipped.pvalue)
+
+
+def signed_rank(values: ArrayLike) -> float:
+    """Two-sided p-value of Wilcoxon's signed-rank test without the zeros; 1 where every value is zero."""
+    x = np.asarray(values, dtype=float)
+    return float(wilcoxon(x[x != 0]).pvalue) if x.any() else 1.0
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Holm's adjusted p-values: below 5% for those that are significant together at 5%, whatever they share.
+
+    Holm, S. (1979), A simple sequentially rejective multiple test procedure. The k-th smallest of m is multiplied by
+    m - k + 1, and is no smaller than the ones before it.
+    """
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    found = np.empty(len(p))
+    found[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return found
+
+
+@dataclass(frozen=True)
+class Duels:
+    """``names`` holds the network of ours at each budget c, ``rivals`` those of each rival, all names in ``compared``.
+
+    A budget counts in a duel where both networks have a finished run and cost what they should.
+    """
+
+    compared: Comparison
+    names: Mapping[float, str]
+    rivals: Mapping[str, Mapping[float, str]]
+
+    def pairs(self, rival: str) -> dict[float, tuple[str, str]]:
+        """Ours and the rival's network at each budget that both are meant for, counting or not."""
+        return {c: (self.names[c], name) for c, name in self.rivals[rival].items() if c in self.names}
+
+    def kept(self, rival: str) -> dict[float, tuple[str, str]]:
+        """Those of ``pairs`` that count."""
+        return {c: pair for c, pair in self.pairs(rival).items() if self.compared.kept([pair])}
+
+    def gaps(self, rival: str) -> pd.DataFrame:
+        """Ours less the rival in points: a row for each budget that counts, a column a seed, NaN where one failed."""
+        done = self.compared.frame.query("status == 'done'")
+        top1 = 100 * done.pivot_table(index="model", columns="seed", values="top1")
+        rows = {c: top1.loc[ours] - top1.loc[theirs] for c, (ours, theirs) in self.kept(rival).items()}
+        return pd.DataFrame(rows).T.rename_axis(index="c")
+
+    def at_budgets(self) -> pd.DataFrame:
+        """Every difference that was run: columns rival, c, the interval gap in points, and whether both count."""
+        rows = [
+            (rival, c, self.compared.difference(*pair), c in self.kept(rival))
+            for rival in self.rivals
+            for c, pair in self.pairs(rival).items()
+            if set(pair) <= set(self.compared.top1)
+        ]
+        return pd.DataFrame(rows, columns=["rival", "c", "gap", "counts"])
+
+    def averages(self) -> dict[str, dict[str, Interval]]:
+        """For each rival with a budget that counts, the mean difference over its budgets with either interval.
+
+        ``SEEDS_RANDOM``: the budgets are fixed and the variances of all networks are added. ``BUDGETS_RANDOM``:
+        Student's t over the budgets, as if they were drawn at random, independent and normal. They are set, and one
+        formula is used at all of them: read it as what the scatter between budgets allows.
+        """
+        found = {}
+        for rival in self.rivals:
+            if pairs := [*self.kept(rival).values()]:
+                each = [self.compared.difference(*pair).value for pair in pairs]
+                found[rival] = {SEEDS_RANDOM: self.compared.average(pairs), BUDGETS_RANDOM: mean_interval(each)}
+        return found
+
+    def table(self) -> pd.DataFrame:
+        """The ``averages`` as text, a row for each rival: what either interval tells, where there are seeds enough."""
+        worth, rows = self.compared.evidence, []
+        for rival, found in self.averages().items():
+            fixed, drawn = found[SEEDS_RANDOM], found[BUDGETS_RANDOM]
+            told = self.compared.told({name for pair in self.kept(rival).values() for name in pair})
+            rows.append(
+                {
+                    "rival": rival,
+                    "budgets": len(self.kept(rival)),
+                    f"mean difference (points, {worth})": f"{fixed.value:+.1f}",
+                    f"95%, seeds random ({worth})": fixed.limits(),
+                    "would have been seen (points)": f"{fixed.detectable:.1f}" if told else "",
+                    "at these budgets": fixed.verdict if told else "too few seeds",
+                    f"95%, budgets random ({worth})": "" if isnan(drawn.half) else drawn.limits(),
+                    "at any budget": drawn.verdict if told else "too few seeds",
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def tests(self) -> pd.DataFrame:
+        """A row for each rival: p-values over whole budgets, over pairs of budget and seed, and Holm's of the latter.
+
+        *Whole budgets* flips the sign of a budget's mean difference: the seeds at a budget may share their luck, and
+        the null is that at a budget drawn anew either rule is as likely to be ahead. *Pairs* flips each budget and seed
+        by itself, each budget with the same weight: the null is that at every one of these budgets the two networks are
+        equally accurate. Wilcoxon's is over the same pairs. ``smallest`` is the least p-value that so many budgets
+        allow.
+        """
+        rows = []
+        for rival in self.rivals:
+            gaps = self.gaps(rival).dropna(how="all")
+            if gaps.empty:
+                continue
+            present = gaps.notna().to_numpy()
+            shares = (present / present.sum(axis=1, keepdims=True) / len(gaps))[present]
+            values = gaps.to_numpy()[present]
+            whole, smallest = sign_flip(gaps.mean(axis=1)), 2.0 ** (1 - len(gaps))
+            pairs = (sign_flip(values, shares), signed_rank(values))
+            rows.append((rival, len(gaps), len(values), whole, smallest, *pairs))
+        columns = ["rival", "budgets", "pairs", "whole budgets", "smallest", "all pairs", "Wilcoxon"]
+        table = pd.DataFrame(rows, columns=columns)
+        return table.assign(Holm=holm(table["all pairs"]))
+
+    def left_out(self, series: Series) -> str:
+        """Every network that keeps a budget from counting, with the reason, as a Markdown list or one sentence."""
+        networks = dict.fromkeys(name for by_c in (self.names, *self.rivals.values()) for name in by_c.values())
+        lines = [f"- *{name}* {self._reason(name, series)}" for name in networks if not self.compared.counts(name)]
+        return "\n".join(lines) or "Every network counts at its budget."
+
+    def _reason(self, name: str, series: Series) -> str:
+        if name in series.unreachable:
+            return f"cannot be had: {series.unreachable[name]}"
+        if name not in self.compared.top1:
+            return "has no finished run"
+        if name in self.compared.extrapolated:
+            return "is of the formula outside the range that it was fitted on"
+        return f"is {self.compared.off(name):+.1%} off its budget"

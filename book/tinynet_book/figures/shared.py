@@ -1,0 +1,166 @@
+"""The plots that several pages share."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from tinynet_book.figures.style import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    MARKERS,
+    RED,
+    error_bars,
+    intervals,
+    mean_half_width,
+    seeds_each,
+)
+from tinynet_book.paper.claims import Verdict
+from tinynet_book.paper.systems import SERIES, TINY_FORMULA
+from tinynet_core.data.glyphs import CLASSES, SPLITS, GlyphDataset, render_image
+
+_SYSTEMS = dict(zip(SERIES, ("0.75", "0.5", "#de8f05", "#ca9161", "#fbafe4", "#cc78bc", "#8a5fbf"), strict=False))
+_SYSTEMS |= {"GreedyNAS": "#56b4e9", "EfficientNet": GREEN, "TinyNet": BLUE, "GhostNet": "0.1", TINY_FORMULA: RED}
+
+
+def compared_models(frame: pd.DataFrame, images: int) -> Figure:
+    """Top-1 of each network per seed, and the mean with its 95% interval, of ``images`` where there is one seed."""
+    done = frame[frame.status == "done"]
+    names = list(dict.fromkeys(done.model))
+    figure, axes = plt.subplots(figsize=(8, 0.4 * len(names) + 1.2))
+    for y, name in enumerate(names):
+        top1 = done.top1[done.model == name]
+        mean = 100 * top1.mean()
+        error = error_bars(mean, [100 * mean_half_width(top1, images)])
+        axes.errorbar(mean, y, xerr=error, marker="o", color=BLUE, capsize=3, zorder=2)
+        axes.plot(100 * top1, np.full(len(top1), y), "|", color="0.4", markersize=12, zorder=1)
+    seeds = done.groupby("model").size().max()
+    axes.set(xlabel=f"top-1 (%), {images:,} validation images, {seeds_each(seeds)}")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    return figure
+
+
+def effects(frame: pd.DataFrame, seeds: int) -> Figure:
+    """Effects in points (columns effect, group and the interval gap): a line an effect, groups by colour.
+
+    An interval of more than 100 points to either side, which every difference lies in, is left out.
+    """
+    groups, names = (list(dict.fromkeys(frame[column])) for column in ("group", "effect"))
+    figure, axes = plt.subplots(figsize=(8, 0.6 * len(names) + 1.4))
+    shift = np.linspace(-0.25, 0.25, len(groups)) if len(groups) > 1 else [0.0]
+    for group, marker, colour, dy in zip(groups, MARKERS, COLOURS, shift, strict=False):
+        some = frame[frame.group == group]
+        y = [names.index(effect) + dy for effect in some.effect]
+        half = [gap.half if gap.half <= 100 else np.nan for gap in some.gap]
+        axes.errorbar(intervals(some.gap)[0], y, xerr=half, fmt=marker, color=colour, capsize=3, label=group)
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set(xlabel=f"difference of top-1 (points), {seeds_each(seeds)}")
+    axes.legend(loc="best", fontsize="small")
+    return figure
+
+
+def effects_beside_paper(effects: pd.DataFrame, evidence: str, seeds: int) -> Figure:
+    """Differences of top-1 in points: on the left as the paper's numbers give them, on the right as measured here.
+
+    Rows of ``effects``: ``label``, ``paper``, and the interval ``gap``. ``evidence`` is what the differences here are
+    worth, ``seeds`` how many trainings of each network they come from.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(11, 0.36 * len(effects) + 1.6), sharey=True, layout="constrained")
+    y = np.arange(len(effects))
+    panels[0].plot(effects.paper, y, "D", color="0.5")
+    panels[1].errorbar(
+        [x.value for x in effects.gap], y, xerr=[x.half for x in effects.gap], fmt="o", color=BLUE, capsize=3
+    )
+    trained = f"here ({evidence}), {seeds} training{'s' if seeds > 1 else ''} each"
+    for axes, title in zip(panels, ("paper (quoted), 1 training each", trained), strict=True):
+        axes.axvline(0, color="0.4", linewidth=0.8)
+        axes.set(title=title, xlabel="difference of top-1 (points)")
+    panels[0].set_yticks(y, effects.label, fontsize="small")
+    panels[0].set_ylim(len(effects) - 0.5, -0.5)
+    return figure
+
+
+def families(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
+    """The rows of each ``family`` with how it is drawn: colour by series, marker by what was added."""
+    for name, line in frame.groupby("family", sort=False):
+        family = str(name)
+        series = next(x for x in sorted(_SYSTEMS, key=len, reverse=True) if family.startswith(x))
+        added, strong = family.removeprefix(series), series == TINY_FORMULA
+        look = {"color": _SYSTEMS[series], "linewidth": 2.0 if strong else 1.2, "zorder": 3 if strong else 2}
+        look |= {"marker": "*", "markersize": 11} if added.endswith("RA") else {"marker": "^" if added else "o"}
+        style = {"": ":", " + HSwish": "--"}.get(added, "-") if strong else "-"
+        yield family, line, {"markersize": 6, "linestyle": style, **look}
+
+
+def trained_systems(frame: pd.DataFrame, images: int) -> Figure:
+    """Top-1 against MACs of the networks trained here, one line a family (column ``family``), with 95% intervals.
+
+    A point is a mean over seeds with Student's t; with one seed the interval is the binomial one of ``images``.
+    """
+    done = frame[frame.status == "done"]
+    figure, axes = plt.subplots(figsize=(11, 5.5))
+    for name, line, look in families(done):
+        groups = line.groupby("model", sort=False)
+        macs = (groups.macs.first() / 1e6).sort_values()
+        mean, half = 100 * groups.top1.mean()[macs.index], 100 * groups.top1.apply(mean_half_width, images)[macs.index]
+        bars: dict[str, Any] = {"elinewidth": 0.8, "capsize": 2, "label": f"{name} (n = {len(macs)})"}
+        axes.errorbar(macs, mean, error_bars(mean, half), **look, **bars)
+    cost_axis(axes)
+    axes.set(ylabel=f"top-1 (%), {images:,} validation images, {seeds_each(done.groupby('model').size().max())}")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize="small")
+    return figure
+
+
+def cost_axis(axes: Axes) -> None:
+    """MACs in millions on a logarithmic axis, with whole numbers for ticks."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    ticks = [m * 10.0**e for e in range(-2, 4) for m in (1, 2, 3, 5, 7)]
+    axes.set_xticks([t for t in ticks if low <= t <= high])
+    axes.xaxis.set_major_formatter(FuncFormatter("{:g}".format))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="MACs (millions, logarithmic)", xlim=(low, high))
+
+
+def verdicts_by_evidence(ledger: pd.DataFrame) -> Figure:
+    """Claims of each kind of evidence by verdict, one bar a kind; columns ``evidence`` and ``verdict``."""
+    evidence = ledger.evidence.replace("", "no run")
+    kinds = evidence.value_counts().index
+    counts = pd.crosstab(evidence, ledger.verdict).reindex(kinds)
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(kinds) + 1.4), layout="constrained")
+    left = pd.Series(0, index=kinds)
+    for verdict, colour, hatch in zip(get_args(Verdict), (BLUE, GREEN, RED, GREY), ("", "//", "xx", ""), strict=True):
+        if verdict not in counts:
+            continue
+        n = counts[verdict]
+        look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white"}
+        bars = axes.barh(kinds, n, left=left, label=f"{verdict} ({n.sum()})", **look)
+        large = n.where(n >= 0.03 * counts.sum(axis=1).max(), 0)
+        for text in axes.bar_label(bars, [f"{x}" if x else "" for x in large], label_type="center", fontsize="small"):
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5} if text.get_text() else None)
+        left = left + n
+    axes.invert_yaxis()
+    axes.set(xlabel=f"claims of the paper (n = {len(ledger)})", ylabel="evidence here")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize="small")
+    return figure
+
+
+def glyph_sheet(dataset: GlyphDataset, rows: int = 5, columns: int = 10) -> Figure:
+    """The first training images of ``dataset``, each under its class."""
+    figure, panels = plt.subplots(rows, columns, figsize=(1.1 * columns, 1.3 * rows))
+    for index, axes in enumerate(panels.flat):
+        axes.imshow(render_image(dataset, SPLITS[0], index))
+        axes.set_title(CLASSES[index % dataset.classes], fontsize=10)
+        axes.axis("off")
+    figure.tight_layout(pad=0.3)
+    return figure

@@ -1,0 +1,100 @@
+"""Intervals against scipy, by hand, and by how often they cover."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tinynet_book.analysis.correlation import explained_share
+from tinynet_book.analysis.intervals import Interval, agreed, contrast, mean_interval
+from tinynet_book.figures import error_bars, intervals
+
+A, B = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75]
+
+
+def ends(x):
+    return x.low, x.high
+
+
+def test_a_mean_is_students_and_a_difference_is_welchs():
+    assert ends(mean_interval(B)) == pytest.approx(stats.ttest_1samp(B, 0).confidence_interval())
+    assert ends(contrast([(1, A), (-1, B)])) == pytest.approx(
+        stats.ttest_ind(A, B, equal_var=False).confidence_interval()
+    )
+    assert contrast([(1, A), (-1, B)]).n == 3
+    assert np.isnan(mean_interval([1.0]).half)
+
+
+def test_with_one_seed_it_is_binomial_by_hand():
+    """0.8 on 500 images has variance 0.00032, 0.5 has 0.0005: 1.96 x sqrt(0.00082) is 5.61 points."""
+    for rival in ([0.5], [0.4, 0.6]):
+        gap = contrast([(1, [0.8]), (-1, rival)], 500) * 100
+        assert (gap.value, gap.half) == (pytest.approx(30), pytest.approx(5.6126, abs=1e-4))
+
+
+def test_an_average_of_differences_by_hand():
+    """Equal variances s^2 of n = 3 seeds: four means weighted by a half give s^2 / 3 with 4 x 2 degrees of freedom."""
+    spread = np.array([-0.01, 0.0, 0.01])
+    found = contrast([(w / 2, x + spread) for w, x in ((1, 0.8), (-1, 0.7), (1, 0.6), (-1, 0.58))])
+    assert (found.value, found.half) == (
+        pytest.approx(0.06),
+        pytest.approx(stats.t.ppf(0.975, 8) * 0.01 / np.sqrt(3)),
+    )
+    assert contrast([(1, [0.5, 0.5, 0.5]), (-1, [0.4, 0.4])]).half == pytest.approx(0)
+
+
+def test_intervals_cover_what_they_say():
+    """Unequal spreads and seeds, 1,500 draws: 95% to within three standard errors of that count, 1.7%."""
+    random, hits = np.random.default_rng(0), 0
+    for _ in range(1500):
+        x = contrast([(1, random.normal(0.5, 0.03, 3)), (-0.5, random.normal(0.2, 0.01, 5)), (-0.5, [0.1, 0.1])])
+        hits += x.low < 0.35 < x.high
+    assert hits / 1500 == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize(("parts", "got"), [([(1, A), (-1, [])], r"\[3, 0\]"), ([], r"\[\]")])
+def test_a_network_without_runs_is_refused(parts, got):
+    with pytest.raises(ValueError, match=f"at least one finished run, got {got}"):
+        contrast(parts)
+
+
+def test_an_interval_in_words():
+    """A true difference of 1.43 halves is found by a normal estimate with standard error half / 1.96 in 80%."""
+    said = [Interval.around(x, 1.0).verdict for x in (1.1, -1.1, 0.9, np.nan)]
+    assert said == ["better", "worse", "cannot be told", "cannot be told"]
+    assert f"{Interval.around(1.0, 2.5):+.1f}" == "+1.0 [-1.5, +3.5]"
+    assert -Interval(1.0, -1.5, 3.5, 4) == Interval(-1.0, -3.5, 1.5, 4)
+    estimates = np.random.default_rng(0).normal(Interval.around(0, 1.96).detectable, 1, 20_000)
+    assert np.mean(estimates > 1.96) == pytest.approx(0.8, abs=0.01)
+    assert [agreed(x) for x in (0.95, 0.05, 0.5, np.nan)] == [True, False, None, None]
+
+
+def test_intervals_as_they_are_drawn():
+    assert error_bars([50.0, 90.0, 5.0], [20.0, 30.0, 8.0]).tolist() == [[20, 30, 5], [20, 10, 8]]
+    values, reach = intervals([Interval(1, 0.5, 3), Interval(2, 2.1, 2.5)])
+    assert (values, reach.tolist()) == ([1, 2], [[0.5, 0], [2, 0.5]])
+
+
+def test_the_share_that_a_power_law_explains():
+    rng = np.random.default_rng(0)
+    cost = rng.uniform(1, 100, 40)
+    time = cost**0.7 * np.exp(rng.normal(0, 0.3, 40))
+    found = explained_share([cost], time, 500)
+    assert found.value == pytest.approx(stats.linregress(np.log(cost), np.log(time)).rvalue ** 2, abs=1e-12)
+    assert 0 < found.low < found.value < found.high < 1
+    other = rng.uniform(1, 9, 40)
+    both = explained_share([cost, other], 3 * cost**0.5 * other**2, 20)
+    assert (both.value, both.low, both.n) == (pytest.approx(1), pytest.approx(1), 40)
+    assert np.isnan(explained_share([cost], np.ones(40), 5).value)
+
+
+@pytest.mark.parametrize(
+    ("costs", "times", "message"),
+    [
+        ([[1, 2, 3], [1, 2, 4]], [1, 2, 3], "at least 4 networks"),
+        ([[1, 2, 0]], [1, 2, 3], "finite and above 0"),
+        ([[1, 2, 3]], [1, 2, np.nan], "leave networks that were not timed out"),
+    ],
+)
+def test_bad_costs(costs, times, message):
+    with pytest.raises(ValueError, match=message):
+        explained_share(costs, times)
