@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tinynet_book.site import kernels
 from tinynet_book.site.execute import _BEHIND, NotebookFailed, _start, execute
 from tinynet_book.site.kernels import _Forked
-from tinynet_core.resources import folder_for_sockets
+from tinynet_core.machine import folder_for_sockets
 
 STATE = """
 import os, sys

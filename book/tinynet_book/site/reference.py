@@ -195,7 +195,8 @@ def _type(annotation: Any) -> tuple[str, tuple[type, ...]]:
         return _WORDS[type(inside[0])], ()
     if origin is tuple:
         how_many = "" if inside[-1] is ... else f"{len(inside)} "
-        return f"list of {how_many}{_MANY[inside[0]]}", ()
+        inner = get_args(inside[0])[0] if get_origin(inside[0]) is Annotated else inside[0]
+        return f"list of {how_many}{_MANY[inner]}", ()
     if annotation in _WORDS:
         return _WORDS[annotation], ()
     return f"[mapping](#{_anchor(annotation)}){_kind(annotation) and f' ({_kind(annotation)})'}", (annotation,)
