@@ -8,7 +8,6 @@ PATH it is run too; the schema, the targets, the labels, the permissions and the
 import re
 import shutil
 import subprocess
-import tomllib
 
 import pytest
 import yaml
@@ -53,10 +52,6 @@ def runners(job):
 
 def check_schema(schema, *paths):
     return CliRunner().invoke(check_jsonschema, ["--builtin-schema", schema, *map(str, paths)])
-
-
-def test_there_are_these_workflows():
-    assert [path.name for path in FILES] == ["book.yml", "gpu.yml", "test.yml", "weekly.yml"]
 
 
 @pytest.mark.parametrize("schema", ["vendor.github-workflows", "custom.github-workflows-require-timeout"])
@@ -142,16 +137,6 @@ def test_actions_are_githubs_own_pinned_to_one_commit_with_its_version():
     assert len({found.groups() for found in pinned}) == len({found[1] for found in pinned})
 
 
-def test_packages_are_cached_by_the_lock_where_they_come_from_it():
-    jobs = [job for path in FILES for job in workflow(path.stem)["jobs"].values()]
-    for job in jobs:
-        newest = any("newest" in step.get("run", "") for step in job["steps"])
-        cached = {} if newest else {"cache": "pip", "cache-dependency-path": "requirements.lock"}
-        for step in job["steps"]:
-            if "setup-python" in step.get("uses", ""):
-                assert step["with"] == {"python-version": "3.13" if newest else "3.11"} | cached
-
-
 def test_the_first_command_is_run_on_linux_and_macos_and_on_arm64():
     job = workflow("test")["jobs"]["book"]
     assert runners(job) == ["ubuntu-24.04", "ubuntu-24.04-arm", "macos-15"]
@@ -160,23 +145,6 @@ def test_the_first_command_is_run_on_linux_and_macos_and_on_arm64():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.search(r"^make book ", readme, re.M)
     assert "**we have\nnot run it there**" in readme
-
-
-def test_the_newest_releases_are_those_of_pyproject_and_not_of_the_lock():
-    done = subprocess.run(
-        ["make", "--no-print-directory", "--dry-run", "newest", "VENV=fresh"],
-        cwd=ROOT,
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    assert done.stdout.splitlines() == [
-        "python3 -m venv --clear fresh",
-        'fresh/bin/python -m pip install --quiet -e ".[book,ray,test]"',
-        "touch fresh/.ready",
-    ]
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert list(extras) == ["book", "ray", "test"]
 
 
 def test_the_site_is_built_for_the_address_it_gets_and_deployed_from_there():

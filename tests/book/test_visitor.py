@@ -1,6 +1,7 @@
 """What a visitor does with the site, and what must hold of every page for all of them."""
 
 import re
+from html.parser import HTMLParser
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pandas as pd
@@ -82,22 +83,31 @@ def test_the_ledger_is_sorted_and_filtered_from_its_address(browser, address, st
     view.close()
 
 
+class Links(HTMLParser):
+    """The ids and the links of a page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.ids, self.links = set(), []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.ids.add(named.get("id"))
+        self.links += [named[name] for name in ("href", "src") if name in named and (tag, named[name]) != ("a", "#")]
+
+
 def test_every_link_and_anchor_leads_somewhere(site):
-    pages = {
-        path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-        for path in site.rglob("*.html")
-        if "_static" not in path.parts
-    }
-    ids = {path: {tag["id"] for tag in page.find_all(id=True)} for path, page in pages.items()}
+    pages = {path: Links(path) for path in site.rglob("*.html") if "_static" not in path.parts}
     broken = []
     for path, page in pages.items():
-        links = [(tag, tag[name]) for name in ("href", "src") for tag in page.find_all(attrs={name: True})]
-        for tag, link in links:
+        for link in page.links:
             parts = urlsplit(link)
-            if parts.scheme or parts.netloc or (tag.name == "a" and link == "#"):
+            if parts.scheme or parts.netloc:
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            if not target.exists() or (parts.fragment and target in ids and unquote(parts.fragment) not in ids[target]):
+            anchors = pages[target].ids if target in pages else {unquote(parts.fragment)}
+            if not target.exists() or (parts.fragment and unquote(parts.fragment) not in anchors):
                 broken.append(f"{path.relative_to(site)}: {link}")
     assert broken == []
 
