@@ -8,7 +8,7 @@
 import click
 
 import tinynet_core as tn
-from tinynet_book.site import calibration
+from tinynet_book.analysis import calibration
 from tinynet_core.study.presets import load_preset, project_root
 
 PARTS = {

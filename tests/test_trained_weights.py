@@ -8,8 +8,8 @@ import torch
 
 from tinynet_book.measure.maps import ActivationMaps
 from tinynet_core import Store, run
-from tinynet_core.study.claiming import claim
 from tinynet_core.study.classify import Experiment
+from tinynet_core.study.task import claim
 from tinynet_core.training import loop, trained_weights
 from tinynet_core.training.loop import Interrupted
 from tinynet_core.training.trained_weights import WeightsError
