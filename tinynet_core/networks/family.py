@@ -141,6 +141,9 @@ def network(
 ) -> Network:
     """The specification of a network by name; no torch module is built.
 
+    Raises ``ValueError`` for an unknown name, with the nearest known ones, and for a scale, head or base of a network
+    that has its own.
+
     Parameters
     ----------
     name
@@ -159,12 +162,6 @@ def network(
     -------
     Network
         Pure data that knows its exact cost, and how to build itself.
-
-    Raises
-    ------
-    ValueError
-        The name is unknown (the nearest known ones are told), a scale, head or base is given to a network that has its
-        own, or ``num_classes`` is below one.
     """
     _check(name, head, num_classes)
     if scale is not None and name not in SCALABLE:

@@ -65,6 +65,8 @@ class Base:
 
     A smaller base than the paper's makes a *proxy*: every rule of the paper is applied relative to it.
 
+    Raises ``ValueError`` for values outside these ranges.
+
     Parameters
     ----------
     resolution
@@ -74,11 +76,6 @@ class Base:
     divisor
         Channels are multiples of it: 2, 4 or 8, the paper's. It should shrink with the width, or the steps in cost
         become too coarse to compare networks at equal cost.
-
-    Raises
-    ------
-    ValueError
-        A value is outside these ranges.
     """
 
     resolution: int = 224

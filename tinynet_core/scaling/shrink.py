@@ -74,7 +74,8 @@ def shrink(
 
     Channels, blocks and pixels are whole numbers, so not every budget can be met. The formula with a budget other than
     MACs is searched on a grid of the fractions c that it was fitted on, and latency in a few measurements: there the
-    nearest network found need not be the nearest of all.
+    nearest network found need not be the nearest of all. Raises ``UnreachableBudget``, with the smallest and the
+    largest reachable cost, and warns with ``BudgetWarning`` when the network is over 1% off (latency: 5%).
 
     Parameters
     ----------
@@ -99,18 +100,6 @@ def shrink(
     -------
     Shrunk
         The network, its scale and cost, and how far it is from the budget.
-
-    Raises
-    ------
-    ValueError
-        The arguments do not go together.
-    UnreachableBudget
-        The budget is outside what the method can reach; the message has the smallest and the largest reachable cost.
-
-    Warns
-    -----
-    BudgetWarning
-        The nearest network is more than 1% off the budget (latency: 5%).
     """
     budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency_ms}
     given = {k: v for k, v in budgets.items() if v is not None}
