@@ -10,6 +10,7 @@ import yaml
 from tinynet_book.site.execute import NotebookError, NotebookFailed, execute, execute_all
 from tinynet_book.site.stage import _page
 from tinynet_core import load_preset
+from tinynet_core.study.pages import page_of
 from tinynet_core.study.presets import project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
@@ -43,10 +44,10 @@ def test_the_list_of_contents_has_every_notebook_once():
 
 
 def test_notebooks_without_training_say_so():
-    about = {p.stem[:2]: nbformat.read(p, as_version=4).metadata.get("tinynet", {}) for p in NOTEBOOKS}
-    assert [n for n, x in about.items() if "evidence" in x] == ["06", "07", "08", "09", "11", "15"]
-    sampled = ["01", "02", "03", "04", "05", "10", "11", "17", "22", "23", "24"]
-    assert [n for n, x in about.items() if x.get("part") == "sampled"] == sampled
+    about = {p.stem[:2]: page_of(p.stem) for p in NOTEBOOKS}
+    assert [n for n, page in about.items() if page.evidence] == ["06", "07", "08", "09", "11", "15"]
+    sampled = [n for n, page in about.items() if page.part == "sampled"]
+    assert sampled == ["01", "02", "03", "04", "05", "10", "11", "17", "22", "23", "24"]
     for path in NOTEBOOKS:
         assert ("open_notebook(globals()).sampled" in path.read_text(encoding="utf-8")) == (path.stem[:2] in sampled)
 
