@@ -12,7 +12,7 @@ from scipy.stats import binomtest, norm
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from tinynet_core.networks import family
+from tinynet_core.networks import family, network
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.scaling.formula import ExtrapolationWarning, KernelName, Mean, TinyFormula
 from tinynet_core.scaling.frontier import frontier, pareto_front
