@@ -157,7 +157,7 @@ def test_resnets_follow_the_formula(name, macs, formula):
 
 @pytest.mark.parametrize(("name", "macs"), [("resnet50_giant_a", 3.7e9), ("resnet50_giant_b", 1.8e9)])
 def test_resnets_follow_the_giant_formula(name, macs):
-    scale = shrink("resnet50", macs, "giant")
+    scale = shrink("resnet50", macs, "giant").scale
     assert network(name).complexity() == network("resnet50", scale).complexity()
     assert [getattr(RESNETS[name], x) for x in "rdw"] == pytest.approx([scale.r, scale.d, scale.w], rel=0.005)
 

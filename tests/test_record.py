@@ -109,6 +109,15 @@ def test_what_counts_as_a_change(tmp_path, monkeypatch, name, clean):
     assert said(own / "tinynet_core", monkeypatch)["clean"] is clean
 
 
+def test_a_tracked_store_that_grows_is_no_change_of_the_code(tmp_path, monkeypatch):
+    own = checkout(tmp_path / "own")
+    (own / "records.jsonl").write_text("{}\n", encoding="utf-8")
+    git(own, "add", "records.jsonl")
+    git(own, "commit", "--quiet", "--message", "records")
+    (own / "records.jsonl").write_text("{}\n{}\n", encoding="utf-8")
+    assert said(own / "tinynet_core", monkeypatch)["clean"] is True
+
+
 def test_a_folder_whose_name_is_not_ascii(tmp_path, monkeypatch):
     own = checkout(tmp_path / "prüfung")
     assert said(own / "tinynet_core", monkeypatch)["clean"] is True

@@ -118,13 +118,14 @@ def processor() -> str:
 def commit() -> dict[str, Any]:
     """Commit of the checkout that holds this package, and whether its sources are those of that commit.
 
-    Both are None unless the package is tracked at the top of its repository. An untracked module is a change.
+    Both are None unless the package is tracked at the top of its repository. An untracked module is a change; a tracked
+    store that a sweep adds records to is none.
     """
     package = Path(__file__).resolve().parent
     tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
     if tracked is None or _git(package, "rev-parse", "--show-cdup") != "../":
         return {"commit": None, "clean": None}
-    changes = _git(package, "status", "--porcelain", "--untracked-files=no")
+    changes = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ".")
     added = _git(package, "ls-files", "--others", "--", "*.py")
     clean = None if changes is None or added is None else not (changes or added)
     return {"commit": _git(package, "rev-parse", "HEAD"), "clean": clean}

@@ -51,7 +51,7 @@ class Interval:
 
     @property
     def verdict(self) -> str:
-        """What the interval tells of a difference, in words: better, worse, or that it cannot be told."""
+        """What the interval says of a difference, as ``better``, ``worse`` or ``cannot be told``."""
         return "better" if self.low > 0 else "worse" if self.high < 0 else "cannot be told"
 
     def __neg__(self) -> "Interval":
