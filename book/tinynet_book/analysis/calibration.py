@@ -37,6 +37,16 @@ EXTREMES = (
 """About the smallest and the largest resolution, depth and width that a random sample has."""
 LENGTHS = (("c = 1/4", 8_000, 6), ("c = 1/4", 6_000, 8), ("c = 1/4", 8_000, 8), ("r = 0.43", 8_000, 6))
 """Networks with training images and epochs that were compared."""
+VARIANTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "peak 0.001": {"lr": 1e-3},
+        "no mirror images": {"mirror": 0.0},
+        "peak 0.001, no mirror images": {"lr": 1e-3, "mirror": 0.0},
+    }
+)
+"""Changes of the recipe that were tried because the spread was above what is wanted."""
+UNSTEADY = ("c = 1", "c = 1/8", "r = 0.43")
+"""The networks that differed most between seeds, on which the variants are tried."""
 LABELS = {"resnet50": "ResNet-50", "ghostnet_a": "GhostNet-A"}
 _RANDOM, _RANDOM_SEED = 14, 1000
 
@@ -54,6 +64,16 @@ def lengths(preset: Preset) -> dict[tuple[str, int, int], list[Experiment]]:
         recipe = preset.recipe.model_copy(update={"epochs": epochs})
         tried = preset.model_copy(update={"dataset": dataset, "recipe": recipe})
         found[name, images, epochs] = [tried.experiment(GRADED[name], seed) for seed in SEEDS]
+    return found
+
+
+def variants(preset: Preset) -> dict[tuple[str, str], list[Experiment]]:
+    """The networks of ``UNSTEADY`` with each recipe of ``VARIANTS``, once for each seed."""
+    found = {}
+    for variant, changes in VARIANTS.items():
+        tried = preset.model_copy(update={"recipe": preset.recipe.model_copy(update=dict(changes))})
+        for name in UNSTEADY:
+            found[variant, name] = [tried.experiment(GRADED[name], seed) for seed in SEEDS]
     return found
 
 
@@ -78,7 +98,13 @@ WANTED_BASELINE, WANTED_SMALLEST, WANTED_OTHERS = (0.80, 0.92), 0.45, (0.50, 0.9
 def page(preset: Preset, store: Store) -> str:
     """The tables of the calibration page in Markdown, from the records that ``store`` has so far."""
     return "\n\n".join(
-        [_summary(preset, store), _graded(preset, store), _epochs(preset, store), _lengths(preset, store)]
+        [
+            _summary(preset, store),
+            _graded(preset, store),
+            _epochs(preset, store),
+            _variants(preset, store),
+            _lengths(preset, store),
+        ]
     )
 
 
@@ -148,6 +174,18 @@ def _epochs(preset: Preset, store: Store) -> str:
     head = ("network", *(f"epoch {i}" for i in range(1, preset.recipe.epochs + 1)))
     part = preset.recipe.curve_images or preset.dataset.val_images
     said = f"**Accuracy by epoch**, mean of the seeds; until the last epoch over the first {part} validation images."
+    return said + "\n\n" + _table(head, lines)
+
+
+def _variants(preset: Preset, store: Store) -> str:
+    plain = {name: _found(store, experiments) for name, experiments in graded(preset).items() if name in UNSTEADY}
+    tried = {key: _found(store, experiments) for key, experiments in variants(preset).items()}
+    lines = []
+    for variant in ("as above", *VARIANTS):
+        groups = plain if variant == "as above" else {name: tried[variant, name] for name in UNSTEADY}
+        lines.append((variant, *(_percent(_top1(groups[name])) for name in UNSTEADY), _said(_spread(preset, groups))))
+    head = ("recipe", *UNSTEADY, "SD (log odds)")
+    said = "**Other recipes**, on the three networks that differed most between seeds; top-1 by seed."
     return said + "\n\n" + _table(head, lines)
 
 

@@ -1,0 +1,52 @@
+"""The calibration uses none of the study's trainings, and its page says what the records say."""
+
+import numpy as np
+import pytest
+from scipy.special import logit
+
+from tinynet_book.analysis import calibration
+from tinynet_core import Store
+from tinynet_core.study.presets import load_preset, project_root
+
+
+@pytest.fixture(scope="module")
+def preset():
+    return load_preset("creatures")
+
+
+@pytest.fixture(scope="module")
+def store():
+    return Store(project_root() / "results" / "calibration")
+
+
+def planned(preset):
+    groups = (calibration.graded, calibration.variants, calibration.lengths, calibration.others)
+    return [e for group in groups for runs in group(preset).values() for e in runs] + calibration.scattered(preset)
+
+
+def test_no_training_of_the_study_has_a_seed_of_the_calibration(preset):
+    assert {e.seed for e in planned(preset)} == set(calibration.SEEDS)
+    most = max(preset.compared_seeds, preset.longer.seeds)
+    assert min(calibration.SEEDS) >= most
+
+
+def test_a_variant_changes_the_recipe_alone(preset):
+    plain = calibration.graded(preset)
+    for (variant, name), runs in calibration.variants(preset).items():
+        for one, other in zip(runs, plain[name], strict=True):
+            changes = calibration.VARIANTS[variant]
+            assert one == other.model_copy(update={"recipe": other.recipe.model_copy(update=dict(changes))})
+            assert one != other
+
+
+def test_the_page_has_the_pooled_spread_of_the_records(preset, store):
+    """Pooled another way: the root of the mean variance of the log odds, for groups of one size."""
+    accuracies = [[store.get(e).metrics["top1"] for e in runs] for runs in calibration.graded(preset).values()]
+    pooled = np.sqrt(np.mean(np.var(logit(accuracies), axis=1, ddof=1)))
+    assert f"| {pooled:.3f} [" in calibration.page(preset, store)
+
+
+def test_a_page_without_records_says_so(preset, tmp_path):
+    page = calibration.page(preset, Store(tmp_path))
+    assert "not yet trained" in page
+    assert "No training was made yet." in page
