@@ -44,7 +44,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests --ignore=tests/book --ignore=tests/test_ray.py -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/test_ray.py
 	$(BIN)/tinynet book reduced
-	OMP_NUM_THREADS=1 TINYNET_BUILT=1 $(BIN)/pytest tests/book -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 TINYNET_BUILT=1 $(BIN)/pytest tests/book -n 2
 	OMP_NUM_THREADS=1 $(BIN)/pytest --nbmake --nbmake-timeout=900 -n 2 $(NOTEBOOKS)
 	$(BIN)/tinynet verify reduced --records 2
 
