@@ -52,6 +52,7 @@ class BookError(UserError):
 def make_book(preset: str, store: str = "", build: Path | None = None, pdf: bool = False) -> Built:
     """Execute the notebooks under ``preset`` and build the site from the records that there are.
 
+    Raises ``MissingRecords`` before any work where there is none of them.
     ``build`` is the folder of everything made on the way, ``_build`` of the checkout by default.
     """
     root, address, repository = project_root(), site_url(), repository_url()
@@ -60,6 +61,9 @@ def make_book(preset: str, store: str = "", build: Path | None = None, pdf: bool
         chromium()
     build = (build or root / "_build").resolve()
     study = Study(preset, store, train=False)
+    wanted = known(study)
+    if study.store.missing(wanted) == wanted:
+        study.records(wanted)  # which says that there is none, and what makes them
     outdated = stale_pages(study)
     executed, failed = execute_all(study.preset_argument, study.store.root, build)
     index, stamp = build / "html" / "index.html", build / "html.sha256"
