@@ -96,6 +96,7 @@ def test_inside_a_hook_of_another_repository(tmp_path, monkeypatch):
         ("tinynet_core/more.py", False),
         ("tinynet_core/mine.py", False),  # ignored by git, imported all the same
         ("tinynet_core/part/more.py", False),
+        ("book/more.py", False),  # the book's package makes records too
         ("tinynet_core/__pycache__/machine.pyc", True),
         ("notes.txt", True),
         ("script.py", True),

@@ -1,6 +1,7 @@
 """Files written whole or not at all, tables as CSV or Parquet, and the mistakes that a user can mend."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, scratch)
         scratch.replace(path)
         sync_folder(path.parent)
     finally:

@@ -125,8 +125,8 @@ def commit() -> dict[str, Any]:
     tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
     if tracked is None or _git(package, "rev-parse", "--show-cdup") != "../":
         return {"commit": None, "clean": None}
-    changes = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ".")
-    added = _git(package, "ls-files", "--others", "--", "*.py")
+    changes = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)*.jsonl")
+    added = _git(package, "ls-files", "--others", "--", "*.py", ":(top)book/*.py")
     clean = None if changes is None or added is None else not (changes or added)
     return {"commit": _git(package, "rev-parse", "HEAD"), "clean": clean}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tinynet_core.files import UserError
+from tinynet_core.files import UserError, sync_folder
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -36,7 +36,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         scratch.rename(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise CheckpointError(f"checkpoint {path} cannot be written: {error.strerror or error}") from error
     finally:
@@ -75,15 +75,6 @@ def remove(path: Path) -> None:
     """Delete the checkpoint and what a killed process may have left of the next one."""
     path.unlink(missing_ok=True)
     _scratch(path).unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    """Wait until the names in ``folder`` are on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _scratch(path: Path) -> Path:

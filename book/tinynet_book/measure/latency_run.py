@@ -1,6 +1,7 @@
 """Timing networks on this machine's CPU: what Table 4 times, timing it, and what its record says."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -55,13 +56,13 @@ class Timing(Task):
         sources = conditions(self.threads, others)
         return Result(metrics=metrics, arrays=arrays, wall_s=time.monotonic() - start, sources=sources)
 
+    @abstractmethod
     def _timed(self, should_stop: Callable[[], bool]) -> "Sequence[Run]":
         """What is run in each round."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _kept(self, times: np.ndarray) -> tuple[dict[str, float], dict[str, list[Any]]]:
         """Metrics and arrays of the record, from milliseconds (runs, what is timed)."""
-        raise NotImplementedError
 
 
 class LatencyRun(Timing):

@@ -61,9 +61,8 @@ def make_book(preset: str, store: str = "", build: Path | None = None, pdf: bool
         chromium()
     build = (build or root / "_build").resolve()
     study = Study(preset, store, train=False)
-    wanted = known(study)
-    if study.store.missing(wanted) == wanted:
-        study.records(wanted)  # which says that there is none, and what makes them
+    if study.store.frame().empty:
+        study.records(known(study))  # which says that there is none, and what makes them
     outdated = stale_pages(study)
     executed, failed = execute_all(study.preset_argument, study.store.root, build)
     index, stamp = build / "html" / "index.html", build / "html.sha256"
