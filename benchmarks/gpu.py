@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 import tinynet_core as tn
 from tinynet_core.data import ImageSet
 from tinynet_core.study.local import LocalExecutor
-from tinynet_core.training import engine
+from tinynet_core.training import classifier
 
 NETWORKS = ("efficientnet_b0", "tinynet_a", "tinynet_b", "tinynet_c", "tinynet_d", "tinynet_e")
 SMALL = ("tinynet_d", "tinynet_e")
@@ -80,7 +80,7 @@ def our_steps(name: str, images: ImageSet, recipe: tn.Recipe, device: torch.devi
     """Steps of the engine without end."""
     torch.compiler.reset()  # torch gives up compiling a function after some networks
     spec = tn.network(name, num_classes=CLASSES)
-    run = engine.Run(lambda: spec.build(recipe.dropout), spec.resolution, images, recipe, 0, device, compiled)
+    run = classifier.Run(lambda: spec.build(recipe.dropout), spec.resolution, images, recipe, 0, device, compiled)
     run.forward.train()
     while True:
         order = torch.randperm(len(run.train_set)).split(recipe.batch_size)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 import tinynet_core as tn
 from tinynet_core.data import ImageSet
 from tinynet_core.machine import cores
-from tinynet_core.training import engine
+from tinynet_core.training import classifier
 
 BASE = tn.Base(48, 0.3, 4)
 RECIPE = tn.Recipe(epochs=1, warmup_epochs=0.1, batch_size=32)
@@ -38,9 +38,9 @@ def network(scale: tn.Scale) -> tn.networks.Network:
     return tn.network("efficientnet_b0", scale, 20, None, BASE)
 
 
-def run_of(spec: tn.networks.Network, images: ImageSet, batch_size: int) -> engine.Run:
+def run_of(spec: tn.networks.Network, images: ImageSet, batch_size: int) -> classifier.Run:
     recipe = RECIPE.model_copy(update={"batch_size": batch_size})
-    return engine.Run(lambda: spec.build(0.2, True, True), spec.resolution, images, recipe, 0, torch.device("cpu"))
+    return classifier.Run(lambda: spec.build(0.2, True, True), spec.resolution, images, recipe, 0, torch.device("cpu"))
 
 
 def step_time(spec: tn.networks.Network, images: ImageSet, steps: int, batch_size: int) -> Timed:
@@ -93,11 +93,11 @@ def series(
     dataset: tn.GlyphDataset, steps: int, images: tuple[int, ...] = IMAGES, models: tuple[int, ...] = MODELS
 ) -> dict[tuple[str, str, str], dict[float, Timed]]:
     """What is timed, its unit and what it is drawn against, to the timers at each x. Models of a sweep see a tenth."""
-    data = tn.load_glyphs(dataset, workers=cores())
+    data = tn.load_images(dataset, workers=cores())
     wide = {w: network(tn.Scale(1.0, 0.6, w)) for w in WIDTHS}
     sharp = {r: network(tn.Scale(r, 0.6, 0.8)) for r in RESOLUTIONS}
     tenth = dataset.model_copy(update={"train_images": dataset.train_images // 10})
-    tn.load_glyphs(tenth, workers=cores())
+    tn.load_images(tenth, workers=cores())
     return {
         ("step", "ms", "MACs of the model (millions)"): {
             spec.complexity().macs / 1e6: step_time(spec, data, steps, RECIPE.batch_size) for spec in wide.values()

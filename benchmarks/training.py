@@ -27,7 +27,7 @@ from tinynet_core.machine import cores
 from tinynet_core.study.local import LocalExecutor
 from tinynet_core.study.record import execute
 from tinynet_core.study.worker import attempt
-from tinynet_core.training import engine
+from tinynet_core.training import classifier
 from tinynet_core.training.augment import draw, training_batch
 
 BASE = tn.Base(48, 0.3, 4)
@@ -99,7 +99,7 @@ def one_by_one(kind: str, loaders: int, models: list[tn.Experiment]) -> None:
 
 @cache
 def pictures(data: tn.GlyphDataset) -> Pictures:
-    return Pictures.of(tn.load_glyphs(data))
+    return Pictures.of(tn.load_images(data))
 
 
 def contenders(executor: LocalExecutor, root: Path, loaders: tuple[int, ...]) -> dict[Contender, Callable]:
@@ -113,7 +113,7 @@ def contenders(executor: LocalExecutor, root: Path, loaders: tuple[int, ...]) ->
 
 def throughput(rounds: int, steps: int, loaders: tuple[int, ...], quietly: Callable) -> dict[Contender, np.ndarray]:
     """Images per second of each contender in each round."""
-    tn.load_glyphs(dataset(steps), workers=cores())
+    tn.load_images(dataset(steps), workers=cores())
     rng, seeds = np.random.default_rng(0), count()  # no experiment twice: it would go on from its checkpoint
     executor = LocalExecutor(["cpu"] * cores(), 1)
     try:
@@ -154,7 +154,9 @@ class StepAndBound:
     def __init__(self, scale: tn.Scale, optimizer: str, images: ImageSet) -> None:
         recipe = RECIPE.model_copy(update={"optimizer": optimizer, "lr": OPTIMIZERS[optimizer]})
         self.spec = tn.network("efficientnet_b0", scale, 20, None, BASE)
-        self.run = engine.Run(lambda: self.spec.build(0.2, True, True), self.spec.resolution, images, recipe, 0, CPU)
+        self.run = classifier.Run(
+            lambda: self.spec.build(0.2, True, True), self.spec.resolution, images, recipe, 0, CPU
+        )
         self.run.model.train()
         self.order = torch.randperm(len(self.run.train_set), generator=torch.Generator().manual_seed(0))
         first = next(self.run.train_set.batches([self.order[: recipe.batch_size]]))
@@ -181,7 +183,7 @@ class StepAndBound:
 
 def record_shares(recording: Recording, rounds: int, pairs: int, steps: int) -> None:
     """The share of a step's time that is its compute bound, on one thread."""
-    images = tn.load_glyphs(dataset(steps))
+    images = tn.load_images(dataset(steps))
     torch.set_num_threads(1)
     cases = {(size, name): StepAndBound(SIZES[size], name, images) for size in SIZES for name in OPTIMIZERS}
     for case in cases.values():

@@ -1,7 +1,6 @@
 """A golden short run: very short trainings whose losses are kept in ``golden.json``.
 
-    python tests/golden.py            measure them and write golden.json
-    python tests/golden.py --noise    how far threads and instruction sets alone move the losses
+    python tests/golden.py    measure them and write golden.json
 
 Together they set every field of a recipe. ``tests/test_golden.py`` repeats them: where a loss is another one although
 ``TRAINING_VERSION`` is the same, records made before and after could not be compared. Not in them: bfloat16, compiled
@@ -10,8 +9,6 @@ modules, photographs, a detector on a trained backbone, and how accuracies are c
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -92,7 +89,7 @@ TOLERANCES = {
     "GhostNet": 5e-5,
     "detector": 3e-4,
 }
-"""How far a loss may be off, as a share of it: at least 20 times what ``--noise`` finds.
+"""How far a loss may be off, as a share of it: at least 20 times what threads and instruction sets alone change.
 
 The learning rates are small enough that the last bit of a number does not grow from step to step.
 """
@@ -101,7 +98,7 @@ The learning rates are small enough that the last bit of a number does not grow 
 def measured(task: Experiment | Detection) -> dict:
     """Train it here: its key, the hash of its data, and the losses of every epoch by split."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(int(os.environ.get("GOLDEN_THREADS", "1")))
+    torch.set_num_threads(1)
     try:
         result = task.perform("cpu", None, None, False)
     finally:
@@ -172,42 +169,13 @@ def write(accept: bool) -> None:
     click.echo(f"{len(runs)} runs of training version {TRAINING_VERSION} written to {FILE.name}")
 
 
-ELSEWHERE = {
-    "two threads": {"GOLDEN_THREADS": "2", "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"},
-    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
-    "SSE4.1": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
-    "no oneDNN": {"GOLDEN_ONEDNN": "0"},
-}
-"""Environments in which arithmetic goes another way, as it does on other machines."""
-
-
-def noise() -> None:
-    """Repeat the runs in each of ``ELSEWHERE``, and print how far the losses go."""
-    here = {name: measured(task) for name, task in RUNS.items()}
-    for where, environment in ELSEWHERE.items():
-        command = [sys.executable, __file__, "--show"]
-        done = subprocess.run(command, env=os.environ | environment, capture_output=True, check=True)
-        there = json.loads(done.stdout)
-        for name in RUNS:
-            loss, off = worst(here[name], there[name])
-            click.echo(f"{where:<14}{name:<30}{off:.1e}  {loss}")
-
-
 @click.command()
 @click.option("--accept", is_flag=True, help="Write other numbers under the same training version, for a new torch.")
-@click.option("--noise", "wanted_noise", is_flag=True, help="Print how far arithmetic alone moves the losses.")
-@click.option("--show", is_flag=True, hidden=True)
-def golden(accept: bool, wanted_noise: bool, show: bool) -> None:
+def golden(accept: bool) -> None:
     """Measure the golden runs and write golden.json, unless training changed and its version did not."""
     with tempfile.TemporaryDirectory(prefix="tinynet-golden-") as folder:
         os.environ.setdefault("TINYNET_CACHE", folder)
-        if show:
-            with torch.backends.mkldnn.flags(enabled=os.environ.get("GOLDEN_ONEDNN") != "0"):
-                click.echo(json.dumps({name: measured(task) for name, task in RUNS.items()}))
-        elif wanted_noise:
-            noise()
-        else:
-            write(accept)
+        write(accept)
 
 
 if __name__ == "__main__":

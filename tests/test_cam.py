@@ -16,8 +16,8 @@ from tinynet_book.measure.cam import (
 from tinynet_core import Scale, UserError, network
 from tinynet_core.networks.family import base_of
 from tinynet_core.training.augment import evaluation_batch
+from tinynet_core.training.batches import Source
 from tinynet_core.training.recipe import Recipe
-from tinynet_core.training.sources import Source
 
 RECIPE = Recipe(epochs=1, warmup_epochs=0)
 

@@ -1,9 +1,5 @@
 import errno
 import os
-import resource
-import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -51,7 +47,7 @@ def weights():
     return {"training_version": 1, "w": torch.arange(100_000, dtype=torch.float32)}
 
 
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.999])
 def test_a_flipped_byte_is_never_used(tmp_path, share):
     path = tmp_path / "x.pt"
     checkpoint.save(path, weights())
@@ -62,43 +58,24 @@ def test_a_flipped_byte_is_never_used(tmp_path, share):
         assert checkpoint.load(path, 1) is None
 
 
-def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(tmp_path):
-    """A limit on the size of files stands in for the disk: the write stops half-way with an error of the system."""
+def test_a_full_disk_is_reported_in_one_line_and_keeps_the_old_checkpoint(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     path = tmp_path / "x.pt"
     checkpoint.save(path, {"training_version": 1})
-    script = (
-        "import sys, torch; from pathlib import Path; from tinynet_core.training import checkpoint\n"
-        "checkpoint.save(Path(sys.argv[1]), {'training_version': 1, 'w': torch.zeros(100_000)})"
-    )
-
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(path)], preexec_fn=limit, capture_output=True, encoding="utf-8", check=False
-    )
-    assert done.returncode == 1
-    assert f"CheckpointError: checkpoint {path} cannot be written: File too large" in done.stderr
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(CheckpointError, match=r"x\.pt cannot be written: No space left on device$"):
+            checkpoint.save(path, weights())
     assert checkpoint.load(path, 1) == {"training_version": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]
 
 
-def test_no_space_is_reported_in_one_line(tmp_path, monkeypatch):
-    def full(handle):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CheckpointError, match=r"x\.pt cannot be written: No space left on device$"):
-        checkpoint.save(tmp_path / "x.pt", weights())
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_a_killed_writer_left_is_overwritten_and_removed(tmp_path):
+def test_what_a_killed_writer_left_is_removed_with_the_checkpoint(tmp_path):
     path = tmp_path / "x.pt"
-    path.with_suffix(".tmp").write_bytes(b"half of a checkpoint")
     checkpoint.save(path, weights())
-    assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]
-    path.with_suffix(".tmp").write_bytes(b"half of a checkpoint")
+    for name in ("x.1f.tmp", "y.1f.tmp"):
+        (tmp_path / name).write_bytes(b"half of a checkpoint")
     checkpoint.remove(path)
-    assert not list(tmp_path.iterdir())
+    assert [p.name for p in tmp_path.iterdir()] == ["y.1f.tmp"]

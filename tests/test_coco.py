@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -100,24 +101,19 @@ def test_missing_parts(folder, name, message):
         coco.load_coco(DATASET)
 
 
-def test_an_image_that_goes_missing_later_is_noticed(folder):
-    coco.load_coco(DATASET)
-    remove(folder, "train2017/000000000000.jpg")
-    with pytest.raises(UserError, match=r"lists 000000000000\.jpg"):
-        coco.load_coco(DATASET)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.pop("images"), "must be a mapping with a list 'images'"),
-        (lambda c: c["annotations"].clear(), "'annotations' is empty"),
+        (lambda c: c.pop("images"), "images: Field required"),
+        (lambda c: c["annotations"].clear(), "annotations: List should have at least 1 item"),
         (lambda c: c["categories"].pop(), "have different categories"),
         (lambda c: c["annotations"][0].update(image_id=5), "is of image 5, which is not listed"),
         (lambda c: c["annotations"][0].update(category_id=4), "is of category 4, not listed"),
-        (lambda c: c["images"][0].pop("width"), "lacks a proper id, file_name, width or height"),
-        (lambda c: c["images"][0].update(id="1000"), "lacks a proper id, file_name, width or height"),
-        (lambda c: c["images"][0].update(width=0), "must be at least a pixel wide and high"),
+        (lambda c: c["annotations"].__setitem__(1, [3]), r"annotations\[1\]: .*, got \[3\]"),
+        (lambda c: c["annotations"][1].update(id=1), "annotations: id 1 is given 2 times, must be unique"),
+        (lambda c: c["images"][0].pop("width"), r"images\[0\]\.width: Field required"),
+        (lambda c: c["images"][0].update(id="1000"), r"images\[0\]\.id: .* valid integer, got '1000'"),
+        (lambda c: c["images"][0].update(width=0), r"images\[0\]\.width: .* greater than or equal to 1, got 0"),
         (lambda c: [a.update(iscrowd=1) for a in c["annotations"]], "no image has an object that is not a crowd"),
     ],
 )
@@ -125,72 +121,42 @@ def test_annotations_that_do_not_fit_together(folder, change, message):
     content = content_of(folder)
     change(content)
     rewrite(folder, content)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         coco.load_coco(DATASET)
+    assert str(folder / "annotations" / "instances_val2017.json") in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert not list((folder.parent / "cache").glob("coco-*/"))
 
 
-NUMBER, FOUR = "a number of at least 0", "a list of four numbers: left, top, width, height"
-WHOLE = {
-    "id": "a whole number of at least 1",
-    "image_id": "a whole number, the id of an image",
-    "category_id": "a whole number, the id of a category",
+NOT_WHOLE = ("1", 1.5, True, None, [1])
+NOT_A_NUMBER = ("9", True, None, [9], float("nan"), float("inf"))
+WRONG = {
+    "id": (0, *NOT_WHOLE),
+    "image_id": NOT_WHOLE,
+    "category_id": NOT_WHOLE,
+    "area": (-1, *NOT_A_NUMBER),
+    "iscrowd": (2, -1, "0", False, None),
+    "bbox": ([1, 2, 3], "1234", 7, None, *([1, 2, 3, bad] for bad in NOT_A_NUMBER)),
 }
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-@pytest.mark.parametrize(
-    ("key", "value", "allowed"),
-    [
-        *((key, value, allowed) for key, allowed in WHOLE.items() for value in ("1", 1.5, True, None, [1], {})),
-        ("id", 0, WHOLE["id"]),
-        *(("area", value, NUMBER) for value in ("9", -1, True, None, [9], float("nan"), float("inf"))),
-        *(("iscrowd", value, "0 or 1") for value in ("0", 2, -1, False, None, 0.0, [])),
-        *(("bbox", value, FOUR) for value in ([1, 2, 3], "1234", 7, None, [1, 2, 3, "4"], [1, 2, 3, float("nan")])),
-    ],
-)
-def test_an_annotation_of_wrong_types(folder, split, key, value, allowed):
-    content = content_of(folder, split)
-    shown = value if key == "id" else content["annotations"][1]["id"]
-    content["annotations"][1][key] = value
-    rewrite(folder, content, split)
-    with pytest.raises(UserError) as caught:
-        coco.load_coco(DATASET)
-    file = folder / "annotations" / f"instances_{split}2017.json"
-    line = f"annotations {file}: annotation 2 (id {shown!r}): {key} is {value!r}, must be {allowed}"
-    assert str(caught.value) == line
-
-
-@pytest.mark.parametrize("split", ["train", "val"])
-@pytest.mark.parametrize("key", ["id", "image_id", "category_id", "bbox", "area", "iscrowd"])
-def test_an_annotation_without_a_key(folder, split, key):
-    content = content_of(folder, split)
-    del content["annotations"][1][key]
-    shown = content["annotations"][1].get("id")
-    rewrite(folder, content, split)
-    with pytest.raises(UserError, match=rf"{split}2017\.json: annotation 2 \(id {shown}\): {key} is missing, must be "):
-        coco.load_coco(DATASET)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda found: found.__setitem__(1, [3]), r"annotation 2 is \[3\], must be a mapping with id, image_id, "),
-        (lambda found: found[1].update(id=found[0]["id"]), r"annotation 2: id 1 is that of an earlier one"),
-        (lambda found: found[1].update(area=["x"] * 999), r"area is \['x', 'x', 'x', 'x', 'x', 'x', \.\.\.\], must"),
-    ],
-)
-def test_other_annotations_that_pycocotools_would_misread(folder, change, message):
-    content = content_of(folder)
-    change(content["annotations"])
-    rewrite(folder, content)
-    with pytest.raises(UserError, match=message):
-        coco.load_coco(DATASET)
+@pytest.mark.parametrize("key", WRONG)
+def test_an_annotation_that_pycocotools_would_misread(folder, key):
+    whole = content_of(folder, "train")
+    for value in ("left out", *WRONG[key]):
+        content = copy.deepcopy(whole)
+        content["annotations"][1][key] = value
+        if value == "left out":
+            del content["annotations"][1][key]
+        rewrite(folder, content, "train")
+        with pytest.raises(UserError, match=rf"instances_train2017\.json: annotations\[1\]\.{key}") as caught:
+            coco.load_coco(DATASET)
+        assert "\n" not in str(caught.value)
 
 
 def test_broken_json(folder):
     (folder / "annotations" / "instances_train2017.json").write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match=r"instances_train2017\.json cannot be read"):
+    with pytest.raises(UserError, match=r"instances_train2017\.json: .*Invalid JSON"):
         coco.load_coco(DATASET)
 
 

@@ -160,7 +160,7 @@ def test_commands_in_the_text_exist_with_their_options(path):
 
 def small_glyphs(dataset, *how, **more):
     """The first few images of a data set."""
-    return tn.data.load_glyphs(dataset.model_copy(update={"train_images": 20, "val_images": 10}), *how, **more)
+    return tn.data.load_images(dataset.model_copy(update={"train_images": 20, "val_images": 10}), *how, **more)
 
 
 def results_written_beside(block):
@@ -191,7 +191,7 @@ def test_python_runs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TINYNET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(tn, "Study", partial(lambda root, preset: fake_study(root, preset), tmp_path / "store"))
-    monkeypatch.setattr(tn, "load_glyphs", small_glyphs)
+    monkeypatch.setattr(tn, "load_images", small_glyphs)
     namespace = {"__name__": "page"}
     for block in blocks(path, "python"):
         run_block(block, namespace)

@@ -1,5 +1,4 @@
 import ast
-import hashlib
 import os
 import subprocess
 import sys
@@ -10,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
-from pydantic import TypeAdapter, ValidationError
 
-from tinynet_core.data import Dataset, creatures, drawing, load_images, portrait, species
+from tinynet_core.data import creatures, drawing, portrait, species
 from tinynet_core.data.creatures import CreatureDataset
 from tinynet_core.data.probe import probe_hash
 
@@ -20,14 +18,6 @@ SMALL = CreatureDataset(genera=3, species=2, habitats=4, resolution=24, train_im
 PROBED = CreatureDataset(resolution=48, train_images=192, val_images=64)
 PROBES = "892ac828a74c96e4a18aa7dc6bd5f491b891a101b266ac4584f5002697189084"
 """Content hash of the 256 images of ``PROBED`` and their labels, on every machine."""
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TINYNET_CACHE", str(tmp_path))
-    creatures._load.cache_clear()
-    yield tmp_path
-    creatures._load.cache_clear()
 
 
 def changed(dataset, **values):
@@ -51,7 +41,8 @@ def test_the_same_bytes_on_every_machine(environment, workers):
     code = (
         "from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__\n"
         "from tinynet_core.data.cache import content_hash\n"
-        "from tinynet_core.data.creatures import CreatureDataset, render\n"
+        "from tinynet_core.data.creatures import CreatureDataset\n"
+        "from tinynet_core.data.drawn import render_images as render\n"
         f"dataset = CreatureDataset.model_validate_json({PROBED.model_dump_json()!r})\n"
         f"print(content_hash(render(dataset, workers={workers})))\n"
         "print(sum(__cpu_features__[name] for name in __cpu_dispatch__))\n"
@@ -90,38 +81,6 @@ def test_only_exact_arithmetic_is_used(module):
                 assert isinstance(node.left, ast.Constant), f"line {node.lineno}: a power of a variable"
 
 
-def test_the_number_of_workers_does_not_change_a_byte(monkeypatch):
-    monkeypatch.setattr(creatures, "_CHUNK", 40)
-    one, two = creatures.render(SMALL, workers=1), creatures.render(SMALL, workers=2)
-    for name in one:
-        assert np.array_equal(one[name], two[name]), name
-
-
-def test_shapes_labels_and_variety():
-    arrays = creatures.render(SMALL)
-    assert arrays["train_images"].shape == (120, 24, 24, 3)
-    assert arrays["train_images"].dtype == np.uint8
-    assert np.bincount(arrays["train_labels"]).tolist() == [20] * 6
-    distinct = {image.tobytes() for name in ("train_images", "val_images") for image in arrays[name]}
-    assert len(distinct) == 150  # no image twice, in particular none in both splits
-
-
-def test_an_image_in_both_splits_is_refused(cache, monkeypatch):
-    monkeypatch.setattr(creatures, "render_image", lambda dataset, split, index: np.zeros((24, 24, 3), np.uint8))
-    with pytest.raises(RuntimeError, match="both in train and in val"):
-        creatures.load_creatures(SMALL)
-    assert not list(cache.glob("creatures-*/"))
-
-
-def test_an_image_depends_on_seed_split_and_index_alone():
-    first = creatures.render_image(SMALL, "train", 3)
-    assert np.array_equal(first, creatures.render_image(changed(SMALL, train_images=10, val_images=1), "train", 3))
-    for other in (changed(SMALL, seed=1), changed(SMALL, variety=0.5), changed(SMALL, home=0.0)):
-        assert not np.array_equal(first, creatures.render_image(other, "train", 3))
-    assert not np.array_equal(first, creatures.render_image(SMALL, "val", 3))
-    assert not np.array_equal(first, creatures.render_image(SMALL, "train", 4))
-
-
 def test_another_seed_is_another_world():
     here, there = SMALL.world, changed(SMALL, seed=1).world
     for one, other in zip(here.species, there.species, strict=True):
@@ -134,12 +93,6 @@ def test_a_larger_world_holds_the_smaller_one():
     small, large = SMALL.world, changed(SMALL, genera=5, species=3).world
     assert [large.species[i] for i in (0, 1, 3, 4, 6, 7)] == list(small.species)
     assert large.habitats == small.habitats
-
-
-def test_every_class_has_a_name():
-    assert SMALL.classes == 6
-    assert SMALL.names == ("1a", "1b", "2a", "2b", "3a", "3b")
-    assert len(set(CreatureDataset(genera=100, species=26).names)) == 2600
 
 
 def test_species_of_a_genus_share_what_is_coarse_and_differ_in_what_is_fine():
@@ -282,81 +235,6 @@ def test_probes_tell_a_change_without_rendering_all(monkeypatch):
     probe_hash.cache_clear()
     assert first != probe_hash(dataset)
     probe_hash.cache_clear()
-
-
-def test_few_images_are_all_probed():
-    dataset = changed(SMALL, train_images=5, val_images=1)
-    images = [creatures.render_image(dataset, "train", i) for i in range(5)] + [
-        creatures.render_image(dataset, "val", 0)
-    ]
-    digest = hashlib.sha256(b"".join(image.tobytes() for image in images))
-    assert probe_hash(dataset) == digest.hexdigest()
-
-
-def test_the_cache_is_read_back_and_rebuilt_where_damaged(cache):
-    first = creatures.load_creatures(SMALL)
-    creatures._load.cache_clear()
-    stamp = {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
-    second = creatures.load_creatures(SMALL)
-    assert stamp == {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
-    assert first.content_hash == second.content_hash
-    assert np.array_equal(first.val_images[7], creatures.render_image(SMALL, "val", 7))
-    creatures._load.cache_clear()
-    images = next(cache.glob("creatures-*/val_images.npy"))
-    content = bytearray(images.read_bytes())
-    content[-1] ^= 1
-    images.write_bytes(content)
-    with pytest.warns(UserWarning, match=r"dataset cache .*creatures-.* cannot be used .* rebuilding it"):
-        assert creatures.load_creatures(SMALL).content_hash == first.content_hash
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"genera": 1},
-        {"genera": 101},
-        {"species": 27},
-        {"habitats": 0},
-        {"spread": 0.0},
-        {"spread": 1.1},
-        {"variety": -0.1},
-        {"home": 1.1},
-        {"home": float("nan")},
-        {"pose": 2.1},
-        {"occlusion": "often"},
-        {"extent": (0.0, 0.5)},
-        {"extent": (0.5, 0.4)},
-        {"extent": (0.5, 1.1)},
-        {"extent": (0.5, float("nan"))},
-        {"extent": 0.5},
-        {"resolution": 8},
-        {"train_images": 0},
-        {"seed": 2**32},
-        {"seed": 1.0},
-        {"renderer": 2},
-        {"sede": 1},
-    ],
-)
-def test_bad_configurations(bad):
-    with pytest.raises(ValidationError, match=next(iter(bad))) as error:
-        CreatureDataset(**bad)
-    assert error.value.error_count() == 1
-
-
-@pytest.mark.parametrize("extent", [[0.3, 0.5], (0.3, 0.5)])
-def test_a_configuration_survives_yaml_and_json(extent):
-    dataset = CreatureDataset.model_validate({"kind": "creatures", "extent": extent})
-    assert dataset.extent == (0.3, 0.5)
-    assert CreatureDataset.model_validate_json(dataset.model_dump_json()) == dataset
-    assert dataset.key != CreatureDataset().key
-
-
-def test_the_kind_names_the_data_set(cache):
-    dataset = TypeAdapter(Dataset).validate_python({**SMALL.model_dump(), "kind": "creatures"})
-    assert dataset == SMALL
-    assert load_images(dataset).content_hash == creatures.load_creatures(SMALL).content_hash
-    with pytest.raises(ValidationError, match="'glyphs', as it is where left out, 'creatures' or 'imagenet'"):
-        TypeAdapter(Dataset).validate_python({"kind": "creature"})
 
 
 def test_the_wave_is_a_sine():

@@ -56,30 +56,12 @@ def by(run, factor=1.0, **fields):
 
 CHANGES = {
     "learning rate by 2%": by(PRESETS, 1.02, lr=None),
-    "weight decay of AdamW": by(PRESETS, weight_decay=0.0),
     "label smoothing": by(PRESETS, label_smoothing=0.11),
     "dropout": by(PRESETS, dropout=0.19),
-    "jitter off": by(PRESETS, jitter=0.0),
-    "warm-up of the learning rate": by(PRESETS, warmup_epochs=0.25),
-    "another seed": (PRESETS, {"seed": 1}),
-    "warm-up of the EMA": by(GHOSTNET, ema_warmup=False),
-    "no zero init": by(PRESETS, zero_init_residual=False),
     "momentum of RMSProp": by(EFFICIENTNET, momentum=0.89),
-    "decay of RMSProp": by(EFFICIENTNET, rmsprop_decay=0.89),
-    "rate of the steps": by(EFFICIENTNET, decay_rate=0.96),
-    "images that share statistics": by(EFFICIENTNET, norm_batch=24),
-    "crop of the evaluation": by(EFFICIENTNET, eval_crop=0.9),
-    "bicubic": by(EFFICIENTNET, interpolation="bilinear"),
-    "no RandAugment": by(RESNET, rand_augment=0.0),
     "magnitude of RandAugment": by(RESNET, rand_augment=8.5),
-    "weight decay of SGD": by(GHOSTNET, weight_decay=0.09),
-    "momentum of SGD": by(GHOSTNET, momentum=0.89),
-    "Nesterov": by(GHOSTNET, nesterov=False),
     "decay of the EMA": by(GHOSTNET, ema_decay=0.19),
-    "momentum of batch-norm": by(GHOSTNET, bn_momentum=0.41),
-    "mirror images of scenes": by(DETECTOR, mirror=0.0),
     "crops of scenes": by(DETECTOR, crop_area=(0.79, 1.0)),
-    "learning rate of the detector by 20%": by(DETECTOR, 1.2, lr=None),
 }
 CLEARLY = 3
 """By how many tolerances a change must show."""
@@ -97,16 +79,6 @@ def _late(recipe, epoch, right=Recipe.learning_rate):
     return right(recipe, epoch - 1 / (48 // recipe.batch_size))
 
 
-def _decaying_all(model, recipe):
-    """AdamW with weight decay on norms and biases too."""
-    return torch.optim.AdamW(model.parameters(), lr=recipe.peak_lr, weight_decay=recipe.weight_decay)
-
-
-def _swapped(images, right=augment.normalise):
-    """Blue, green, red."""
-    return right(images.flip(1))
-
-
 def _aliased(low, high, size, side, interpolation):
     """Resizing without antialiasing: pixels between the samples are left out."""
     at = low[:, None] + (torch.arange(side) + 0.5) * ((high - low) / side)[:, None]
@@ -119,9 +91,7 @@ def _aliased(low, high, size, side, interpolation):
     ("place", "attribute", "other"),
     [
         (Recipe, "learning_rate", _late),
-        (loop, "_optimizer", _decaying_all),
         (loop, "_DROPOUT", 5),
-        (augment, "normalise", _swapped),
         (augment, "_filter", _aliased),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -1,7 +1,6 @@
-import errno
 import json
 import os
-import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -18,8 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from torchvision.datasets import ImageFolder
 
 from tinynet_core.data import Dataset, GlyphDataset, ImageNetDataset, load_imagenet, load_images
-from tinynet_core.data import imagefolder as folders
-from tinynet_core.data.imagefolder import UnreadableImage, decode
+from tinynet_core.data.imagefolder import decode
 from tinynet_core.data.imagenet import select
 from tinynet_core.data.processes import in_processes
 from tinynet_core.files import UserError
@@ -113,8 +111,10 @@ def test_pixels_are_those_of_pillow_and_aspects_those_of_the_originals(odd_root,
     assert 40 / 30 in [pytest.approx(a) for a, f in zip(images.train_aspects, files, strict=True) if "turned" in f]
 
 
-def test_the_stream_gives_what_the_cache_gives(odd_root):
-    stored, streamed = load_imagenet(ALL), load_imagenet(STREAMED)
+def test_the_stream_gives_what_the_cache_gives_and_keeps_no_pixels(odd_root, cache):
+    streamed = load_imagenet(STREAMED)
+    assert not any(file.stat().st_size for file in cache.rglob("*_pixels"))
+    stored = load_imagenet(ALL)
     assert stored.content_hash == streamed.content_hash
     assert ALL.key == STREAMED.key
     for split in ("train", "val"):
@@ -125,36 +125,49 @@ def test_the_stream_gives_what_the_cache_gives(odd_root):
             assert np.array_equal(getattr(stored, f"{split}_{part}"), getattr(streamed, f"{split}_{part}"))
 
 
-def test_a_stream_keeps_no_pixels(root, cache):
-    streamed = load_imagenet(STREAMED)
-    assert not list(cache.rglob("*pixels.npy"))
-    stored = silent(load_imagenet, ALL)
-    assert stored.content_hash == streamed.content_hash
-    assert np.array_equal(stored.val_images[2], streamed.val_images[2])
+def break_files(root: Path) -> dict[str, str]:
+    """Add files that cannot be decoded to two classes; their names below ``root`` and the reason each."""
+    good = next((root / "train" / wnid(0)).glob("*.JPEG")).read_bytes()
+    a, b = root / "train" / wnid(0), root / "train" / wnid(2)
+    (a / "0 empty.jpeg").write_bytes(b"")
+    (a / "cut.JPEG").write_bytes(good[:-200])
+    (a / "text.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", encoding="utf-8")
+    Image.fromarray(np.full((30, 30), 9999, np.uint16)).save(b / "deep.png")
+    Image.new("RGB", (9, 9)).save(b / "gif.jpg", "GIF")
+    return {
+        f"train/{wnid(0)}/0 empty.jpeg": "neither JPEG nor PNG",
+        f"train/{wnid(0)}/cut.JPEG": "truncated",
+        f"train/{wnid(0)}/text.jpg": "neither JPEG nor PNG",
+        f"train/{wnid(2)}/deep.png": "more than 8 bits a channel",
+        f"train/{wnid(2)}/gif.jpg": "neither JPEG nor PNG",
+    }
 
 
-def test_streamed_images_travel_between_processes_as_paths(root):
-    images = load_imagenet(STREAMED).train_images
-    first = images[0]
-    packed = pickle.dumps(images)
-    assert len(packed) < 1000
-    assert np.array_equal(pickle.loads(packed)[0], first)
-    assert np.array_equal(images[-1], images[len(images) - 1])
-    with pytest.raises(IndexError):
-        images[len(images)]
+@pytest.mark.parametrize("dataset", [ALL, STREAMED])
+def test_unreadable_images_are_left_out_and_reported_once(root, cache, dataset):
+    """With two workers, and what is left is, byte for byte, what one worker makes of the clean folder."""
+    clean = load_imagenet(dataset)
+    files = {p.name: p.read_bytes() for p in cache.rglob("*") if p.name.endswith(("_pixels", ".npy"))}
+    assert {"train_pixels", "val_labels.npy"} <= files.keys()
+    shutil.rmtree(cache)
+    broken = break_files(root)
+    with pytest.warns(UserWarning, match=r"unreadable images left out: 5 \(") as caught:
+        images = load_imagenet(dataset, workers=2)
+    assert len(caught) == 1
+    report = next(cache.rglob("meta.json"))
+    assert str(report) in str(caught[0].message)
+    lines = json.loads(report.read_text(encoding="utf-8"))["unreadable"]
+    for line, (name, reason) in zip(lines, broken.items(), strict=True):
+        assert line.startswith(f"{root / name}: ")
+        assert reason in line
+    assert {name: next(cache.rglob(name)).read_bytes() for name in files} == files
+    assert images.content_hash == silent(load_imagenet, dataset).content_hash == clean.content_hash
 
 
-def test_two_workers_write_the_same_bytes_as_one(odd_root, cache):
-    (odd_root / "train" / wnid(0) / f"{wnid(0)}_1.JPEG").write_bytes(b"broken")
-    some = ALL.model_copy(update={"train_per_class": 5})
-    found = []
-    for workers in (1, 2):
-        with pytest.warns(UserWarning, match="unreadable images left out: 1 "):
-            load_imagenet(some, workers)
-        found.append({p.name: p.read_bytes() for p in next(cache.glob("imagenet-*/")).iterdir()})
-        shutil.rmtree(cache)
-    assert found[0] == found[1]
-    assert {"train_pixels.npy", "val_labels.npy", "meta.json", "unreadable.txt"} <= set(found[0])
+def test_a_file_that_cannot_be_opened_stops_everything(root, cache):
+    (root / "train" / wnid(0) / "later.jpg").symlink_to(root / "nowhere")
+    with pytest.raises(UserError, match=r"later.jpg: cannot be listed: No such file"):
+        load_imagenet(ALL)
 
 
 def test_content_hash_follows_names_labels_bytes_and_size_alone(root, tmp_path, monkeypatch):
@@ -194,72 +207,6 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size_and_hardly_differs(tm
         assert aspect == 1003 / 1201
 
 
-def break_files(root: Path) -> dict[str, str]:
-    """Add files that cannot be read to two classes; their names below ``root`` and the reason each."""
-    good = next((root / "train" / wnid(0)).glob("*.JPEG"))
-    picture(0, 60, 60, np.random.default_rng(5)).save(root / "whole.png")
-    whole = (root / "whole.png").read_bytes()
-    (root / "whole.png").unlink()
-    a, b, v = root / "train" / wnid(0), root / "train" / wnid(2), root / "val" / wnid(2)
-    (a / "0 empty.jpeg").write_bytes(b"")
-    (a / "cut.JPEG").write_bytes(good.read_bytes()[:-200])
-    (a / "text.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", encoding="utf-8")
-    (b / "cut.png").write_bytes(whole[: len(whole) // 2])
-    Image.fromarray(np.full((30, 30), 9999, np.uint16)).save(b / "deep.png")
-    Image.new("RGB", (9, 9)).save(b / "gif.jpg", "GIF")
-    (b / "nowhere.jpg").symlink_to(root / "nowhere")
-    os.mkfifo(v / "pipe.jpg")
-    return {
-        f"train/{wnid(0)}/0 empty.jpeg": "empty file",
-        f"train/{wnid(0)}/cut.JPEG": "truncated",
-        f"train/{wnid(0)}/text.jpg": "neither JPEG nor PNG",
-        f"train/{wnid(2)}/cut.png": "truncated",
-        f"train/{wnid(2)}/deep.png": "more than 8 bits a channel",
-        f"train/{wnid(2)}/gif.jpg": "neither JPEG nor PNG",
-        f"train/{wnid(2)}/nowhere.jpg": "leads nowhere",
-        f"val/{wnid(2)}/pipe.jpg": "not a regular file",
-    }
-
-
-@pytest.mark.parametrize("dataset", [ALL, STREAMED])
-def test_unreadable_images_are_left_out_counted_and_reported_once(root, cache, dataset):
-    clean = load_imagenet(dataset)
-    clean_pixels = [np.array(image) for image in clean.train_images]
-    clean_files = {p.name: p.read_bytes() for p in cache.rglob("*.npy")}
-    shutil.rmtree(cache)
-    broken = break_files(root)
-    with pytest.warns(UserWarning, match="unreadable") as caught:
-        images = load_imagenet(dataset)
-    assert len(caught) == 1
-    message = str(caught[0].message)
-    assert "left out: 8 (" in message
-    assert [str(root / name) in message for name in broken] == [True] * 5 + [False] * 3
-    report = next(cache.glob("imagenet-*/unreadable.txt"))
-    assert str(report) in message
-    rows = dict(line.split("\t") for line in report.read_text(encoding="utf-8").splitlines())
-    assert rows.keys() == broken.keys()
-    assert all(reason in rows[name] for name, reason in broken.items())
-    # what is left is what was there before
-    assert {p.name: p.read_bytes() for p in cache.rglob("*.npy")} == clean_files
-    assert images.content_hash == clean.content_hash
-    assert np.array_equal(images.train_labels, clean.train_labels)
-    assert all(np.array_equal(a, b) for a, b in zip(images.train_images, clean_pixels, strict=True))
-    assert silent(load_imagenet, dataset).content_hash == clean.content_hash
-
-
-def test_small_classes_give_all_they_have_and_are_counted_in_one_warning(root, cache):
-    for label, kept in ((1, 5), (3, 2)):
-        for i in range(kept, 6):
-            (root / "train" / wnid(label) / f"{wnid(label)}_{i}.JPEG").unlink()
-    with pytest.warns(UserWarning, match="fewer than") as caught:
-        images = load_imagenet(ALL.model_copy(update={"train_per_class": 6}))
-    assert len(caught) == 1
-    assert "2 of 4 classes" in str(caught[0].message)
-    assert f"{wnid(3)} the fewest with 2" in str(caught[0].message)
-    assert np.bincount(images.train_labels).tolist() == [6, 5, 6, 2]
-    silent(load_imagenet, ALL.model_copy(update={"train_per_class": 6}))
-
-
 def draws(chosen):
     """The names of the training images of each class."""
     found = {wnid: set() for wnid in chosen.wnids}
@@ -294,33 +241,18 @@ def test_drawn_classes_and_images_follow_the_seeds_and_not_the_order_of_a_listin
         assert draws(other_seed)[w] == drawn[w]
     assert draws(select(dataset.model_copy(update={"image_seed": 1}), tmp_path)) != drawn
 
-    plain_scan, plain_walk = folders._scan, os.walk
-    monkeypatch.setattr(folders, "_scan", lambda folder: reversed(list(plain_scan(folder))))
+    plain_walk = os.walk
     monkeypatch.setattr(os, "walk", lambda *a, **k: [(d, s[::-1], f[::-1]) for d, s, f in plain_walk(*a, **k)][::-1])
     assert select(dataset, tmp_path) == chosen
 
 
-def test_classes_by_name_from_a_list_or_a_file(root, tmp_path, monkeypatch):
-    (tmp_path / "two.txt").write_text(f"# two classes\n{wnid(3)}\n\n  {wnid(1)}\n", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    by_file = ImageNetDataset(classes=2, side=SIDE, wnids="two.txt")
-    by_list = TypeAdapter(Dataset).validate_python(
-        {"kind": "imagenet", "classes": 2, "side": SIDE, "wnids": [wnid(1), wnid(3)]}
-    )
-    assert by_file == by_list == ImageNetDataset.model_validate(json.loads(by_file.model_dump_json()))
-    assert by_file.key == by_list.key
-    images = load_images(by_file)
+def test_classes_by_name(root):
+    named = {"kind": "imagenet", "classes": 2, "side": SIDE, "wnids": [wnid(3), wnid(1)]}
+    dataset = TypeAdapter(Dataset).validate_python(named)
+    assert dataset == ImageNetDataset.model_validate(json.loads(dataset.model_dump_json()))
+    images = load_images(dataset.model_copy(update={"stream": True}))
     assert images.train_labels.tolist() == [0] * 6 + [1] * 6
-    streamed = load_images(by_list.model_copy(update={"stream": True})).train_images
-    assert wnid(1) in str(streamed.path(0))
-    assert wnid(3) in str(streamed.path(6))
-
-
-def test_links_back_up_are_not_followed(root):
-    before = folders.image_files(root / "train" / wnid(0))
-    (root / "train" / wnid(0) / "self").symlink_to(root / "train" / wnid(0))
-    (root / "train" / wnid(0) / "up").symlink_to(root)
-    assert folders.image_files(root / "train" / wnid(0)) == before
+    assert [wnid(label) in str(images.train_images.path(i)) for label, i in ((1, 0), (3, 6))] == [True, True]
 
 
 def test_data_sets_are_told_apart_by_their_kind():
@@ -351,8 +283,7 @@ def test_data_sets_are_told_apart_by_their_kind():
         ({"classes": 2, "wnids": ["a", ".."]}, "'..' is not the name of a class folder"),
         ({"classes": 2, "wnids": ["a", ""]}, "'' is not the name of a class folder"),
         ({"classes": 2, "wnids": ["a", 3]}, "valid string"),
-        ({"classes": 2, "wnids": "n01440764"}, "must be a list of class folders, or a .txt file .* got 'n01440764'"),
-        ({"classes": 2, "wnids": "missing.txt"}, "missing.txt cannot be read: .*No such file"),
+        ({"classes": 2, "wnids": "n01440764"}, "wnids"),
     ],
 )
 def test_bad_configurations(bad, message):
@@ -378,15 +309,16 @@ def spoil_class(root: Path) -> None:
         (ALL, lambda r: shutil.rmtree(r), r"TINYNET_IMAGENET: .*images is not a folder"),
         (ALL, lambda r: shutil.rmtree(r / "train"), r"TINYNET_IMAGENET: .*images has no folder train/; .*<class>"),
         (ALL, lambda r: shutil.rmtree(r / "val"), r"has no folder val/"),
-        (ALL, flatten, r"images/val holds images and no class folders: sort the flat set into one folder per class"),
+        (ALL, flatten, r"images/val holds no class folders: sort its images into one folder a class"),
         (ALL, lambda r: [shutil.rmtree(p) for p in (r / "train").iterdir()], "images/train holds no class folders"),
         (ALL, lambda r: shutil.rmtree(r / "val" / wnid(2)), f"val has no class folder {wnid(2)} .1 of 4 are missing"),
         (
             ALL,
             lambda r: [p.unlink() for p in (r / "train" / wnid(1)).iterdir()],
-            rf"class folder .*/train/{wnid(1)} holds no \.jpeg, \.jpg or \.png files",
+            rf"class folder .*/train/{wnid(1)} holds 0 \.jpeg, \.jpg or \.png files, must hold at least 1",
         ),
         (ALL, spoil_class, rf"class folder .*/val/{wnid(1)} has no readable image \(.*_00000000\.JPEG: neither"),
+        (ImageNetDataset(classes=4, train_per_class=7), None, "holds 6 .* files, must hold at least 7"),
         (ImageNetDataset(classes=5), None, "train holds 4 class folders, fewer than the 5 that classes asks for"),
         (ImageNetDataset(classes=3), None, "holds 4 class folders, classes asks for 3: give class_seed .* or wnids"),
         (
@@ -405,71 +337,39 @@ def test_what_is_wrong_with_a_folder_is_said_in_one_line(root, cache, dataset, s
     assert listing(cache) == []
 
 
-def test_an_unset_variable_is_explained(cache, monkeypatch):
-    monkeypatch.delenv("TINYNET_IMAGENET", raising=False)
-    with pytest.raises(UserError, match=r"TINYNET_IMAGENET is not set: .* as in: export TINYNET_IMAGENET="):
-        load_imagenet(ALL)
-
-
-def test_the_cache_is_read_back_and_not_written_again(root, cache):
-    first = load_imagenet(ALL)
-    stamps = {p: p.stat().st_mtime_ns for p in cache.rglob("*.*")}
-    second = silent(load_imagenet, ALL)
-    assert np.array_equal(first.train_images, second.train_images)
-    assert isinstance(second.train_images, np.memmap)
-    assert {p: p.stat().st_mtime_ns for p in cache.rglob("*.*")} == stamps
-
-
-def flip(path: Path, at: int = -1) -> None:
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1
-    path.write_bytes(content)
-
-
-INDEX = ["train_names.npy", "train_labels.npy", "val_aspects.npy", "val_file_sha256.npy"]
-
-
-@pytest.mark.parametrize("damage", ["cut off", "empty", "other shape", "no file", "no meta", "text", "a list", *INDEX])
-def test_a_damaged_cache_is_rebuilt_and_said_so(root, cache, damage):
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("train_pixels", "mmap length is greater than file size"),
+        ("train_labels.npy", "content hash"),
+        ("val_names.npy", "content hash"),
+        ("val_file_sha256.npy", "No such file"),
+        ("meta.json", "Expecting"),
+        ("the folder", "the images below .* changed since it was made"),
+    ],
+)
+def test_a_cache_that_does_not_fit_is_rebuilt_and_said_so(root, cache, damage, said):
     good = load_imagenet(ALL)
     pixels = np.array(good.val_images)
-    folder = next(cache.glob("imagenet-*/"))
-    file, meta = folder / "val_pixels.npy", folder / "meta.json"
-    if damage == "cut off":
-        file.write_bytes(file.read_bytes()[:-1])
-    elif damage == "empty":
-        file.write_bytes(b"")
-    elif damage == "other shape":
-        np.save(file, pixels[:-1])
-    elif damage in INDEX:
-        flip(folder / damage)
-    elif damage == "no file":
-        file.unlink()
-    elif damage == "no meta":
-        meta.unlink()
+    stamps = {p: p.stat().st_mtime_ns for p in cache.rglob("*.*")}
+    silent(load_imagenet, ALL)
+    assert {p: p.stat().st_mtime_ns for p in cache.rglob("*.*")} == stamps
+    if damage == "the folder":
+        shutil.copy(root / "train" / wnid(3) / f"{wnid(3)}_0.JPEG", root / "train" / wnid(3) / "more.JPEG")
     else:
-        meta.write_text("[]" if damage == "a list" else "{", encoding="utf-8")
-    with pytest.warns(UserWarning, match=r"dataset cache .* cannot be used .* rebuilding it"):
+        file = next(cache.rglob(damage))
+        content = file.read_bytes()
+        if "sha256" in damage:
+            file.unlink()
+        elif said == "content hash":
+            file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        else:
+            file.write_bytes(content[: len(content) // 2])
+    with pytest.warns(UserWarning, match=rf"dataset cache .* cannot be used .*{said}.* rebuilding it"):
         again = load_imagenet(ALL)
-    assert again.content_hash == good.content_hash
+    assert len(again.train_images) == 24 + (damage == "the folder")
     assert np.array_equal(again.val_images, pixels)
     assert len(listing(cache)) == 1
-
-
-@pytest.mark.parametrize("change", ["one more", "one fewer", "another size"])
-def test_a_changed_folder_is_indexed_again(root, cache, change):
-    load_imagenet(ALL)
-    file = root / "train" / wnid(2) / f"{wnid(2)}_0.JPEG"
-    if change == "one more":
-        shutil.copy(file, file.with_name("more.JPEG"))
-    elif change == "one fewer":
-        file.unlink()
-    else:
-        file.write_bytes(file.read_bytes() + b"\0")
-    with pytest.warns(UserWarning, match=r"the images below .* changed since it was made.*rebuilding"):
-        images = load_imagenet(ALL)
-    assert len(images.train_images) == 24 + {"one more": 1, "one fewer": -1, "another size": 0}[change]
-    silent(load_imagenet, ALL)
 
 
 def test_a_streamed_file_that_breaks_later_is_named(root):
@@ -479,32 +379,6 @@ def test_a_streamed_file_that_breaks_later_is_named(root):
     for i, reason in ((3, "neither JPEG nor PNG"), (4, "No such file")):
         with pytest.raises(UserError, match=rf"{wnid(0)}_{i}.JPEG could be read .* cannot any more: .*{reason}"):
             images[i]
-
-
-def test_a_file_that_may_not_be_opened_is_left_out_and_one_that_vanishes_stops_everything(root, cache, monkeypatch):
-    victim = root / "train" / wnid(0) / f"{wnid(0)}_2.JPEG"
-    plain, code = Path.read_bytes, errno.EACCES
-
-    def read_bytes(path):
-        if path == victim:
-            raise OSError(code, os.strerror(code), str(path))
-        return plain(path)
-
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    with pytest.warns(UserWarning, match=rf"left out: 1 \({victim}\)"):
-        assert len(load_imagenet(ALL).train_images) == 23
-    shutil.rmtree(cache)
-    for code in (errno.ENOENT, errno.ESTALE):
-        with pytest.raises(UserError, match=f"{victim} was there .* and cannot be read: {os.strerror(code)}"):
-            load_imagenet(ALL)
-        assert listing(cache) == []
-
-
-def test_a_bomb_is_left_out(monkeypatch, root):
-    data = next((root / "train" / wnid(0)).glob("*.JPEG")).read_bytes()
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(UnreadableImage, match="decompression bomb"):
-        decode(data, SIDE)
 
 
 def test_a_full_disk_is_told_before_any_work(root, cache, monkeypatch):
@@ -539,16 +413,8 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_nothing(root, cache, tmp_path
     process = run_script(tmp_path, f"{limit}; load_imagenet(ImageNetDataset(classes=4, side={SIDE}), workers=2)")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert errors.strip().splitlines()[-1].endswith("train_pixels.npy: cannot be written: File too large")
-    assert "UserError" in errors
+    assert re.search(r"UserError: the cache folder .* cannot be written \(File too large\): set TINYNET_CACHE", errors)
     assert listing(cache) == []
-
-
-def test_a_cache_folder_that_cannot_be_written_is_told(root, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    monkeypatch.setenv("TINYNET_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(UserError, match=r"the cache folder .* cannot be written .*: set TINYNET_CACHE"):
-        load_imagenet(ALL)
 
 
 def test_a_worker_that_dies_is_told():
@@ -580,11 +446,8 @@ def slow_root(root):
 def test_a_stopped_build_leaves_no_process_and_no_cache_behind(slow_root, cache, tmp_path, stop):
     process = run_script(tmp_path, f"load_imagenet(ImageNetDataset(classes=4, side={SIDE}), workers=2)")
     deadline = time.monotonic() + 60
-    while not list(cache.glob(".building-*/train_pixels.npy")):
+    while not any(p.stat().st_size for p in cache.glob(".building-*/train_pixels")):
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    while not any(p.stat().st_size for p in cache.glob(".building-*/train_pixels.npy")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     if stop == signal.SIGINT:

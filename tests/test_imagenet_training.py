@@ -53,13 +53,6 @@ def test_a_cached_and_a_streamed_training_are_one_experiment_with_one_result(fol
     assert len(a.curve) == 4
 
 
-def test_the_record_comes_back_from_the_store(folder, tmp_path):
-    store = Store(tmp_path / "store")
-    done = run(experiment(stream=True), store, "cpu")
-    assert Store(store.root).get(experiment()) == done.model_copy(update={"experiment": experiment()})
-    assert store.frame().iloc[0].network == "efficientnet_b0"
-
-
 def test_the_choice_of_classes_is_part_of_the_experiment():
     keys = {
         experiment().key,
@@ -89,21 +82,6 @@ def test_a_missing_folder_is_said_before_any_work(tmp_path, monkeypatch):
     result = CliRunner().invoke(tinynet, ["sweep", str(path), "--store", str(tmp_path / "store")])
     assert "TINYNET_IMAGENET" in str(result.exception)
     assert Store(tmp_path / "store").records() == []
-
-
-def test_a_file_of_classes_is_read_beside_the_preset(tmp_path, monkeypatch):
-    content = {**PRESET, "dataset": {"kind": "imagenet", "classes": 2, "wnids": "mine.txt", "side": 32}}
-    content["recipe"] = {**content["recipe"], "batch_size": 16}
-    (tmp_path / "mine.txt").write_text(f"{wnid(3)}\n{wnid(1)}\n", encoding="utf-8")
-    (tmp_path / "p.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    assert load_preset(str(tmp_path / "p.yaml")).dataset.wnids == (wnid(1), wnid(3))
-
-
-def test_a_page_that_needs_a_sample_says_so(tmp_path):
-    with pytest.raises(PresetError, match="preset imagenet1k has no random_sample"):
-        load_preset("imagenet1k").random_experiments()
-    with pytest.raises(PresetError, match="preset imagenet1k has no equal_cost_sample"):
-        load_preset("imagenet1k").equal_cost_experiments()
 
 
 def test_the_presets_keys_are_named_without_the_kind(tmp_path):

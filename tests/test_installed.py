@@ -11,7 +11,7 @@ import yaml
 from tiny_preset import TINY
 
 from tinynet_core import Store, Study, UserError
-from tinynet_core.data.cache import cache_root
+from tinynet_core.machine import cache_root
 from tinynet_core.study.presets import project_root
 from tinynet_core.study.study import default_store
 

@@ -92,9 +92,7 @@ def test_reading_renders_no_data_set(monkeypatch):
     def render(*_):
         raise AssertionError("a whole data set is rendered")
 
-    for module in ("glyphs", "scenes"):
-        monkeypatch.setattr(f"tinynet_core.data.{module}.render", render)
-        monkeypatch.setattr(f"tinynet_core.data.{module}.cached", render)
+    monkeypatch.setattr("tinynet_core.data.drawn.cached", render)
     study = Study("reduced", train=False)
     assert stale_of(study) == []
     mapped = next(iter(maps(study.preset).values()))

@@ -7,9 +7,9 @@ import torch
 
 from tinynet_core import Recipe, UserError
 from tinynet_core.data import ImageSet
-from tinynet_core.training import checkpoint, engine, loop
+from tinynet_core.training import checkpoint, classifier, loop
+from tinynet_core.training.batches import Source
 from tinynet_core.training.ema import EMA, initial_share
-from tinynet_core.training.sources import Source
 
 
 def test_ema_follows_its_equation():
@@ -81,8 +81,12 @@ class Small(torch.nn.Module):
 RECIPE = Recipe(epochs=6, warmup_epochs=1, batch_size=16, lr=0.05, ema_decay=0.9, label_smoothing=0.0)
 
 
+def train(*arguments, **more):
+    return classifier.trained(*arguments, **more).outcome
+
+
 def test_training_learns_and_reports_every_epoch(colours):
-    outcome = engine.train(Small, 8, colours, RECIPE, seed=0, device="cpu")
+    outcome = train(Small, 8, colours, RECIPE, seed=0, device="cpu")
     assert [row["epoch"] for row in outcome.curve] == [1, 2, 3, 4, 5, 6]
     last = outcome.curve[-1]
     assert last["ema_top1"] == last["raw_top1"] == last["ema_top5"] == 1.0
@@ -92,10 +96,10 @@ def test_training_learns_and_reports_every_epoch(colours):
 
 
 def test_only_the_last_epoch_is_measured_on_all_images_where_a_part_is_named(colours):
-    whole = engine.train(Small, 8, colours, RECIPE, seed=0, device="cpu").curve
-    part = engine.train(Small, 8, colours, RECIPE.model_copy(update={"curve_images": 2}), seed=0, device="cpu").curve
+    whole = train(Small, 8, colours, RECIPE, seed=0, device="cpu").curve
+    part = train(Small, 8, colours, RECIPE.model_copy(update={"curve_images": 2}), seed=0, device="cpu").curve
     few = ImageSet(colours.train_images, colours.train_labels, *(a[:2] for a in two_colours(30)), content_hash="")
-    assert part[:-1] == engine.train(Small, 8, few, RECIPE, seed=0, device="cpu").curve[:-1] != whole[:-1]
+    assert part[:-1] == train(Small, 8, few, RECIPE, seed=0, device="cpu").curve[:-1] != whole[:-1]
     assert part[-1] == whole[-1]
 
 
@@ -107,7 +111,7 @@ def test_a_recipe_that_measures_all_images_is_written_as_before_there_was_a_choi
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
 def test_same_seed_same_bits_other_seed_other_bits(colours, optimizer):
     recipe = RECIPE.model_copy(update={"optimizer": optimizer})
-    curves = [engine.train(Small, 8, colours, recipe, seed, "cpu").curve for seed in (0, 0, 1)]
+    curves = [train(Small, 8, colours, recipe, seed, "cpu").curve for seed in (0, 0, 1)]
     assert curves[0] == curves[1]
     assert curves[0] != curves[2]
 
@@ -126,14 +130,14 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(colours, tmp_path, as
     """Four steps an epoch; the run is stopped in the midst of epochs and between them, and goes on each time."""
     recipe = RECIPE.model_copy(update={"optimizer": optimizer, "lr": 0.01, "rand_augment": 5.0})
     whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
-    expected = engine.train(Small, 8, colours, recipe, 7, "cpu", whole)
+    expected = train(Small, 8, colours, recipe, 7, "cpu", whole)
     countdown = iter(range(asked, -2, -1))
     with pytest.raises(loop.Interrupted):
-        engine.train(Small, 8, colours, recipe, 7, "cpu", cut, lambda: next(countdown) <= 0)
+        train(Small, 8, colours, recipe, 7, "cpu", cut, lambda: next(countdown) <= 0)
     state = checkpoint.load(cut, loop.TRAINING_VERSION)
     assert (state["epoch"], state["step"]) == divmod(asked, 5)  # four steps and one batch of the evaluation
     torch.rand(13)  # the global generator is somewhere else by now
-    resumed = engine.train(Small, 8, colours, recipe, 7, "cpu", cut)
+    resumed = train(Small, 8, colours, recipe, 7, "cpu", cut)
     assert resumed.curve == expected.curve
     same_bits(whole, cut)
 
@@ -141,7 +145,7 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(colours, tmp_path, as
 def test_a_run_cut_off_repeats_the_epoch_with_the_same_bits(colours, tmp_path, monkeypatch):
     """What a killed process leaves is the checkpoint of the epoch before."""
     whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
-    expected = engine.train(Small, 8, colours, RECIPE, 7, "cpu", whole)
+    expected = train(Small, 8, colours, RECIPE, 7, "cpu", whole)
 
     class Killed(BaseException):
         pass
@@ -154,18 +158,18 @@ def test_a_run_cut_off_repeats_the_epoch_with_the_same_bits(colours, tmp_path, m
 
     steps = 0
     with pytest.raises(Killed):
-        engine.train(Small, 8, colours, RECIPE, 7, "cpu", cut, dies)
+        train(Small, 8, colours, RECIPE, 7, "cpu", cut, dies)
     assert checkpoint.load(cut, loop.TRAINING_VERSION)["epoch"] == 2
-    assert engine.train(Small, 8, colours, RECIPE, 7, "cpu", cut).curve == expected.curve
+    assert train(Small, 8, colours, RECIPE, 7, "cpu", cut).curve == expected.curve
     same_bits(whole, cut)
 
 
 def test_a_damaged_checkpoint_starts_the_run_again(colours, tmp_path):
     path = tmp_path / "x.pt"
-    expected = engine.train(Small, 8, colours, RECIPE, 7, "cpu", path)
+    expected = train(Small, 8, colours, RECIPE, 7, "cpu", path)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.warns(UserWarning, match="set aside"):
-        assert engine.train(Small, 8, colours, RECIPE, 7, "cpu", path).curve == expected.curve
+        assert train(Small, 8, colours, RECIPE, 7, "cpu", path).curve == expected.curve
     assert path.with_suffix(".damaged").exists()
 
 
@@ -186,10 +190,7 @@ def test_images_decoded_on_the_way_train_like_those_in_memory(colours):
     streamed = dataclasses.replace(
         colours, train_images=Decoded(colours.train_images), val_images=Decoded(colours.val_images)
     )
-    assert (
-        engine.train(Small, 8, streamed, RECIPE, 0, "cpu").curve
-        == engine.train(Small, 8, colours, RECIPE, 0, "cpu").curve
-    )
+    assert train(Small, 8, streamed, RECIPE, 0, "cpu").curve == train(Small, 8, colours, RECIPE, 0, "cpu").curve
 
 
 def test_a_source_gives_the_images_asked_for(colours):
@@ -244,7 +245,7 @@ def test_weight_decay_is_added_to_the_gradient_of_weights_only():
 
 
 def test_batch_norm_takes_its_momentum_from_the_recipe(colours):
-    run = engine.Run(Small, 8, colours, RECIPE.model_copy(update={"bn_momentum": 0.01}), 0, torch.device("cpu"))
+    run = classifier.Run(Small, 8, colours, RECIPE.model_copy(update={"bn_momentum": 0.01}), 0, torch.device("cpu"))
     assert run.model.norm.momentum == pytest.approx(0.01)
     batch = next(run.train_set.batches([torch.arange(16)]))
     run.train_step(batch)
@@ -263,7 +264,7 @@ class WithoutNorm(torch.nn.Module):
 
 def test_a_step_in_parts_is_the_step_of_the_whole_batch(colours):
     whole, parts = (
-        engine.Run(WithoutNorm, 8, colours, RECIPE.model_copy(update={"norm_batch": n}), 0, torch.device("cpu"))
+        classifier.Run(WithoutNorm, 8, colours, RECIPE.model_copy(update={"norm_batch": n}), 0, torch.device("cpu"))
         for n in (None, 4)
     )
     for run in (whole, parts):
@@ -276,7 +277,7 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(colours):
 def test_parts_have_batch_norm_statistics_of_their_own(colours):
     """Two parts, two updates, and together they keep as much of the old values as one update of the whole step."""
     recipe = RECIPE.model_copy(update={"norm_batch": 8, "bn_momentum": 0.19, "jitter": 0.0, "crop_area": (1.0, 1.0)})
-    run = engine.Run(Small, 8, colours, recipe, 0, torch.device("cpu"))
+    run = classifier.Run(Small, 8, colours, recipe, 0, torch.device("cpu"))
     seen = []
     run.model.norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
     run.train_step(next(run.train_set.batches([torch.arange(16)])))
@@ -294,13 +295,13 @@ def test_a_batch_is_a_multiple_of_its_parts():
 
 def test_the_checkpoint_of_another_run_is_set_aside(colours, tmp_path):
     path = tmp_path / "x.pt"
-    engine.train(Small, 8, colours, RECIPE, 1, "cpu", path)
-    expected = engine.train(Small, 8, colours, RECIPE, 0, "cpu").curve
+    train(Small, 8, colours, RECIPE, 1, "cpu", path)
+    expected = train(Small, 8, colours, RECIPE, 0, "cpu").curve
     with pytest.warns(UserWarning, match="of another network, recipe, seed or data set"):
-        assert engine.train(Small, 8, colours, RECIPE, 0, "cpu", path).curve == expected
+        assert train(Small, 8, colours, RECIPE, 0, "cpu", path).curve == expected
     other = dataclasses.replace(colours, content_hash="other pixels")
     with pytest.warns(UserWarning, match="set aside as .*damaged2"):
-        engine.train(Small, 8, other, RECIPE, 0, "cpu", path)
+        train(Small, 8, other, RECIPE, 0, "cpu", path)
     assert {p.name for p in tmp_path.iterdir()} == {"x.pt", "x.damaged", "x.damaged2"}
 
 
@@ -314,7 +315,7 @@ def test_bfloat16_learns_the_same_task(colours):
             return out
 
     recipe = RECIPE.model_copy(update={"precision": "bf16"})
-    last = engine.train(Watched, 8, colours, recipe, 0, "cpu").curve[-1]
+    last = train(Watched, 8, colours, recipe, 0, "cpu").curve[-1]
     assert last["raw_top1"] == last["ema_top1"] == 1.0
     assert set(seen) == {torch.bfloat16}
 
@@ -323,15 +324,15 @@ def test_compiled_networks_train_alike(colours, monkeypatch):
     """Without a code generator, which needs a compiler on the machine: what is tested is our use of torch.compile."""
     real, used = torch.compile, []
     monkeypatch.setattr(torch, "compile", lambda m: used.append(m) or real(m, backend="aot_eager"))
-    ours = engine.train(Small, 8, colours, RECIPE, 0, "cpu", compiled=True).curve
+    ours = train(Small, 8, colours, RECIPE, 0, "cpu", compiled=True).curve
     assert used
-    plain = engine.train(Small, 8, colours, RECIPE, 0, "cpu").curve
+    plain = train(Small, 8, colours, RECIPE, 0, "cpu").curve
     assert [r["raw_loss"] for r in ours] == pytest.approx([r["raw_loss"] for r in plain], rel=1e-3)
 
 
 def test_a_batch_larger_than_the_data_is_refused(colours):
     with pytest.raises(UserError, match="batch_size 128 is above the 64 training images"):
-        engine.train(Small, 8, colours, RECIPE.model_copy(update={"batch_size": 128}), 0, "cpu")
+        train(Small, 8, colours, RECIPE.model_copy(update={"batch_size": 128}), 0, "cpu")
 
 
 def test_divergence_is_a_failure_with_a_reason(colours):
@@ -341,7 +342,7 @@ def test_divergence_is_a_failure_with_a_reason(colours):
         return module
 
     with pytest.raises(loop.TrainingFailed, match="diverged: training loss nan in epoch 1"):
-        engine.train(explode, 8, colours, RECIPE, 0, "cpu")
+        train(explode, 8, colours, RECIPE, 0, "cpu")
 
 
 @pytest.mark.parametrize(
@@ -357,12 +358,12 @@ def test_lack_of_memory_is_a_failure_with_a_reason(colours, error):
         raise error
 
     with pytest.raises(loop.TrainingFailed, match="out of memory on cpu at batch 16, 8 px"):
-        engine.train(build, 8, colours, RECIPE, 0, "cpu")
+        train(build, 8, colours, RECIPE, 0, "cpu")
 
 
 def test_other_errors_are_not_hidden(colours):
     with pytest.raises(RuntimeError, match="shape"):
-        engine.train(lambda: torch.nn.Linear(5, 2), 8, colours, RECIPE, 0, "cpu")
+        train(lambda: torch.nn.Linear(5, 2), 8, colours, RECIPE, 0, "cpu")
 
 
 def test_weight_decay_spares_norms_and_biases():

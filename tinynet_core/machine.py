@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinynet_core.files import UserError
@@ -87,6 +88,12 @@ def user_folder(folder_of: Callable[[str], str], name: str, setting: str) -> Pat
     if not path.is_absolute():
         raise UserError(f"this user has no home folder: name {setting}, or set HOME")
     return path
+
+
+def cache_root() -> Path:
+    """Where loaded sets live: ``$TINYNET_CACHE`` or the user's cache folder."""
+    named = os.environ.get("TINYNET_CACHE")
+    return Path(named) if named else user_folder(platformdirs.user_cache_dir, "tinynet-core", "TINYNET_CACHE")
 
 
 def folder_for_sockets(behind: int) -> str:

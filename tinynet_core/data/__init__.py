@@ -5,12 +5,13 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, Tag
 
 from tinynet_core.data.coco import CocoDataset, coco_root, load_coco
-from tinynet_core.data.creature_scenes import CreatureSceneDataset, load_creature_scenes
-from tinynet_core.data.creatures import CreatureDataset, load_creatures
-from tinynet_core.data.glyphs import GlyphDataset, load_glyphs
+from tinynet_core.data.creature_scenes import CreatureSceneDataset
+from tinynet_core.data.creatures import CreatureDataset
+from tinynet_core.data.drawn import load_drawn_images, load_drawn_scenes
+from tinynet_core.data.glyphs import GlyphDataset
 from tinynet_core.data.imagefolder import JpegImages, imagenet_root
 from tinynet_core.data.imagenet import ImageNetDataset, load_imagenet
-from tinynet_core.data.scenes import SceneDataset, load_scenes
+from tinynet_core.data.scenes import SceneDataset
 from tinynet_core.data.sets import DetectionSet, ImageSet
 
 __all__ = [
@@ -26,11 +27,7 @@ __all__ = [
     "JpegImages",
     "SceneDataset",
     "check_source",
-    "load_creature_scenes",
-    "load_creatures",
     "load_detection",
-    "load_glyphs",
-    "load_imagenet",
     "load_images",
     "prepare",
 ]
@@ -77,11 +74,9 @@ def prepare(dataset: Dataset | DetectionDataset, workers: int = 1, progress: boo
 
 def load_detection(dataset: DetectionDataset, workers: int = 1, progress: bool = False) -> DetectionSet:
     """The images of ``dataset`` with their boxes, rendered in ``workers`` processes, or indexed, where no cache has."""
-    if isinstance(dataset, SceneDataset):
-        return load_scenes(dataset, workers, progress)
-    if isinstance(dataset, CreatureSceneDataset):
-        return load_creature_scenes(dataset, workers, progress)
-    return load_coco(dataset)
+    if isinstance(dataset, CocoDataset):
+        return load_coco(dataset)
+    return load_drawn_scenes(dataset, workers, progress)
 
 
 def load_images(dataset: Dataset, workers: int = 1, progress: bool = False) -> ImageSet:
@@ -106,8 +101,6 @@ def load_images(dataset: Dataset, workers: int = 1, progress: bool = False) -> I
     UserError
         The folder is not there, or is not what the data set asks for.
     """
-    if isinstance(dataset, GlyphDataset):
-        return load_glyphs(dataset, workers, progress)
-    if isinstance(dataset, CreatureDataset):
-        return load_creatures(dataset, workers, progress)
-    return load_imagenet(dataset, workers, progress)
+    if isinstance(dataset, ImageNetDataset):
+        return load_imagenet(dataset, workers, progress)
+    return load_drawn_images(dataset, workers, progress)

@@ -11,19 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import platformdirs
 from filelock import FileLock
 
 from tinynet_core.files import UserError
-from tinynet_core.machine import user_folder
 
 T = TypeVar("T")
-
-
-def cache_root() -> Path:
-    """Where loaded sets live: ``$TINYNET_CACHE`` or the user's cache folder."""
-    named = os.environ.get("TINYNET_CACHE")
-    return Path(named) if named else user_folder(platformdirs.user_cache_dir, "tinynet-core", "TINYNET_CACHE")
 
 
 def cached(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]) -> T:

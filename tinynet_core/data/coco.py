@@ -7,23 +7,21 @@ annotations is kept in the cache; images are decoded on the way.
 
 import hashlib
 import json
-import operator
 import os
 import reprlib
-import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from tinynet_core.data.cache import cache_root, cached, content_hash, read_arrays, write_arrays
+from tinynet_core.data.cache import cached, content_hash, read_arrays, write_arrays
 from tinynet_core.data.imagefolder import JpegImages, named_root
-from tinynet_core.data.scenes import COCO_LIMITS
-from tinynet_core.data.sets import BoxedImages, DetectionSet, ground_truth
+from tinynet_core.data.sets import COCO_LIMITS, BoxedImages, DetectionSet, ground_truth
 from tinynet_core.files import UserError
+from tinynet_core.machine import cache_root
 
 ROOT_VARIABLE = "TINYNET_COCO"
 FOLDERS = {"train": "train2017", "val": "val2017"}
@@ -43,16 +41,13 @@ class CocoDataset(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    mirror_safe: ClassVar[bool] = True
+
     kind: Literal["coco"] = "coco"
     classes: int = Field(80, ge=1, le=10_000)
     side: int = Field(512, ge=16, le=2048, description="of the square in pixels that an image is decoded to")
     train_images: int = Field(117_266, ge=1)
     val_images: int = Field(5_000, ge=1)
-
-    @property
-    def mirror_safe(self) -> bool:
-        """Whether a mirrored image keeps the classes of its objects."""
-        return True
 
 
 def load_coco(dataset: CocoDataset) -> DetectionSet:
@@ -125,67 +120,97 @@ def _check_images(folder: Path, names: np.ndarray, file: Path) -> None:
         raise UserError(f"{file} lists {first}, which {folder} lacks ({len(missing)} of {len(names)} are missing)")
 
 
-def _read_annotations(root: Path, dataset: CocoDataset) -> dict[str, np.ndarray]:
-    """All arrays of both splits, boxes in pixels of the originals."""
-    contents = {split: _read_json(annotations(root, split)) for split in FOLDERS}
-    names = {split: _categories(annotations(root, split), content) for split, content in contents.items()}
-    if names["train"] != names["val"]:
-        raise UserError(f"{annotations(root, 'train')} and {annotations(root, 'val')} have different categories")
-    if len(names["val"]) != dataset.classes:
-        raise UserError(
-            f"{annotations(root, 'val')} has {len(names['val'])} categories, but classes is {dataset.classes}"
-        )
-    arrays: dict[str, np.ndarray] = {}
-    for split, content in contents.items():
-        parts = _index(annotations(root, split), content, sorted(names["val"]), with_objects=split == "train")
-        arrays |= {f"{split}_{part}": parts[part] for part in _PARTS}
-    arrays["categories"] = np.array(sorted(names["val"]), np.int64)
-    arrays["category_names"] = np.array([names["val"][i].encode() for i in sorted(names["val"])])
-    return arrays
+class _Entry(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    id: int
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+class _Category(_Entry):
+    name: str
+
+
+class _Listed(_Entry):
+    """An image."""
+
+    file_name: str
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+
+
+class _Annotation(_Entry):
+    """What pycocotools reads of an annotation. To it the id 0 means no match."""
+
+    id: int = Field(ge=1)
+    image_id: int
+    category_id: int
+    bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] = Field(description="left, top, width, height")
+    area: FiniteFloat = Field(ge=0)
+    iscrowd: int = Field(ge=0, le=1)
+
+
+class _File(BaseModel):
+    """A file of annotations; other keys are ignored."""
+
+    images: list[_Listed] = Field(min_length=1)
+    annotations: list[_Annotation] = Field(min_length=1)
+    categories: list[_Category] = Field(min_length=1)
+
+
+def _read_file(file: Path) -> _File:
+    """Raises ``UserError`` for a file that is not as COCO's are, with the place of the first mistake."""
     try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"annotations {file} cannot be read: {' '.join(str(error).split())}") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise UserError(f"annotations {file}: must be a mapping with a list {key!r}, as COCO's are")
-        if not content[key]:
-            raise UserError(f"annotations {file}: {key!r} is empty")
+        content = _File.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"annotations {file} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        given = f", got {reprlib.repr(first['input'])}" if first["type"] not in ("missing", "json_invalid") else ""
+        raise UserError(f"annotations {file}: {place.lstrip('.')}: {first['msg']}{given}") from error
+    for name in ("images", "annotations", "categories"):
+        ((most, times),) = Counter(x.id for x in getattr(content, name)).most_common(1)
+        if times > 1:
+            raise UserError(f"annotations {file}: {name}: id {most} is given {times} times, must be unique")
     return content
 
 
-def _categories(file: Path, content: dict[str, Any]) -> dict[int, str]:
-    try:
-        return {operator.index(category["id"]): str(category["name"]) for category in content["categories"]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"annotations {file}: a category lacks a proper 'id' or 'name' ({error})") from error
+def _read_annotations(root: Path, dataset: CocoDataset) -> dict[str, np.ndarray]:
+    """All arrays of both splits, boxes in pixels of the originals."""
+    files = {split: annotations(root, split) for split in FOLDERS}
+    contents = {split: _read_file(file) for split, file in files.items()}
+    train, val = ({x.id: x.name for x in content.categories} for content in contents.values())
+    if train != val:
+        raise UserError(f"{files['train']} and {files['val']} have different categories")
+    if len(val) != dataset.classes:
+        raise UserError(f"{files['val']} has {len(val)} categories, but classes is {dataset.classes}")
+    arrays: dict[str, np.ndarray] = {}
+    for split, content in contents.items():
+        parts = _index(files[split], content, with_objects=split == "train")
+        arrays |= {f"{split}_{part}": parts[part] for part in _PARTS}
+    arrays["categories"] = np.array(sorted(val), np.int64)
+    arrays["category_names"] = np.array([val[i].encode() for i in sorted(val)])
+    return arrays
 
 
-def _index(file: Path, content: dict[str, Any], categories: Sequence[int], with_objects: bool) -> dict[str, np.ndarray]:
+def _index(file: Path, content: _File, with_objects: bool) -> dict[str, np.ndarray]:
     """The arrays of one split; ``with_objects`` leaves out images that have none."""
-    label_of = {category: i for i, category in enumerate(categories, 1)}
-    try:
-        images = {
-            operator.index(x["id"]): (str(x["file_name"]), int(x["width"]), int(x["height"])) for x in content["images"]
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"annotations {file}: an image lacks a proper id, file_name, width or height ({error})"
-        ) from error
-    if bad := [name for name, width, height in images.values() if min(width, height) < 1]:
-        raise UserError(f"annotations {file}: image {bad[0]} must be at least a pixel wide and high")
-    _check_annotations(file, content["annotations"])
+    label_of = {category: i for i, category in enumerate(sorted(x.id for x in content.categories), 1)}
+    images = {image.id: image for image in content.images}
     objects: dict[int, list[tuple[np.ndarray, int]]] = {image: [] for image in images}
     empty = 0
-    for annotation in content["annotations"]:
-        image, label, box = _object(file, annotation, images, label_of)
-        if annotation["iscrowd"]:
+    for found in content.annotations:
+        if found.image_id not in images:
+            raise UserError(f"annotations {file}: object {found.id} is of image {found.image_id}, which is not listed")
+        if found.category_id not in label_of:
+            raise UserError(f"annotations {file}: object {found.id} is of category {found.category_id}, not listed")
+        if found.iscrowd:
             continue
+        left, top, width, height = found.bbox
+        wide, high = images[found.image_id].width, images[found.image_id].height
+        box = np.clip([left, top, left + width, top + height], 0, [wide, high, wide, high])
         if (box[2:] > box[:2]).all():
-            objects[image].append((box, label))
+            objects[found.image_id].append((box, label_of[found.category_id]))
         else:
             empty += 1
     if empty:
@@ -195,63 +220,10 @@ def _index(file: Path, content: dict[str, Any], categories: Sequence[int], with_
         raise UserError(f"annotations {file}: no image has an object that is not a crowd")
     flat = [pair for image in kept for pair in objects[image]]
     return {
-        "names": np.array([os.fsencode(images[image][0]) for image in kept]),
+        "names": np.array([os.fsencode(images[image].file_name) for image in kept]),
         "boxes": np.array([box for box, _ in flat], np.float64).reshape(-1, 4),
         "labels": np.array([label for _, label in flat], np.int64),
         "starts": np.cumsum([0, *(len(objects[image]) for image in kept)]),
         "ids": np.array(kept, np.int64),
-        "shapes": np.array([images[image][1:] for image in kept], np.int64),
+        "shapes": np.array([(images[image].width, images[image].height) for image in kept], np.int64),
     }
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
-
-
-def _is_whole(value: Any) -> bool:
-    return type(value) is int
-
-
-_WANTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "id": (lambda x: _is_whole(x) and x > 0, "a whole number of at least 1"),
-    "image_id": (_is_whole, "a whole number, the id of an image"),
-    "category_id": (_is_whole, "a whole number, the id of a category"),
-    "bbox": (
-        lambda x: isinstance(x, list) and len(x) == 4 and all(map(_is_number, x)),
-        "a list of four numbers: left, top, width, height",
-    ),
-    "area": (lambda x: _is_number(x) and x >= 0, "a number of at least 0"),
-    "iscrowd": (lambda x: _is_whole(x) and x in (0, 1), "0 or 1"),
-}
-"""What pycocotools reads of an annotation: whether a value will do, and what will. To it the id 0 means no match."""
-
-
-def _check_annotations(file: Path, found: Sequence[Any]) -> None:
-    """Raise ``UserError`` for the first annotation that lacks a key of ``_WANTED`` or whose id another one has."""
-    seen: set[int] = set()
-    for number, annotation in enumerate(found, 1):
-        where = f"annotations {file}: annotation {number}"
-        if not isinstance(annotation, dict):
-            raise UserError(f"{where} is {reprlib.repr(annotation)}, must be a mapping with {', '.join(_WANTED)}")
-        for key, (will_do, allowed) in _WANTED.items():
-            if key not in annotation or not will_do(annotation[key]):
-                given = f"is {reprlib.repr(annotation[key])}" if key in annotation else "is missing"
-                raise UserError(f"{where} (id {reprlib.repr(annotation.get('id'))}): {key} {given}, must be {allowed}")
-        if annotation["id"] in seen:
-            raise UserError(f"{where}: id {annotation['id']} is that of an earlier one, must be unique in the file")
-        seen.add(annotation["id"])
-
-
-def _object(
-    file: Path, annotation: dict[str, Any], images: dict[int, tuple[str, int, int]], label_of: dict[int, int]
-) -> tuple[int, int, np.ndarray]:
-    """Image id, label and box (left, top, right, bottom, cut at the image's edges) of one checked annotation."""
-    image, category = annotation["image_id"], annotation["category_id"]
-    left, top, width, height = (float(x) for x in annotation["bbox"])
-    if image not in images:
-        raise UserError(f"annotations {file}: object {annotation['id']} is of image {image!r}, which is not listed")
-    if category not in label_of:
-        raise UserError(f"annotations {file}: object {annotation['id']} is of category {category!r}, not listed")
-    _, wide, high = images[image]
-    box = np.clip([left, top, left + width, top + height], 0, [wide, high, wide, high])
-    return image, label_of[category], box

@@ -7,31 +7,19 @@ every scale. It is a proxy: a result on it is never an ImageNet result.
 An image depends on (seed, split, index) alone, and its bytes are the same on every machine (``drawing``).
 """
 
-import hashlib
-import json
-from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from tqdm import tqdm
+from pydantic import Field
 
-from tinynet_core.data.cache import cache_root, cached, content_hash, read_arrays, write_arrays
 from tinynet_core.data.drawing import Dice
+from tinynet_core.data.drawn import SPLITS, DrawnDataset, Extent
 from tinynet_core.data.portrait import finished, ground, paint_creature, paint_occluder
-from tinynet_core.data.processes import in_processes
-from tinynet_core.data.sets import ImageSet
 from tinynet_core.data.species import World, world
 
-SPLITS = ("train", "val")
-_CHUNK = 250
 
-
-class CreatureDataset(BaseModel):
+class CreatureDataset(DrawnDataset):
     """What to render. Two equal values give the same images, byte for byte."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Literal["creatures"] = Field("creatures", description="drawn creatures; has to be given")
     renderer: Literal[1] = Field(1, description="raised with every change of the pixels that a configuration gives")
@@ -43,25 +31,11 @@ class CreatureDataset(BaseModel):
     home: float = Field(0.85, ge=0.0, le=1.0, description="share of images on a ground of the genus")
     pose: float = Field(0.6, ge=0.0, le=2.0, description="how far creatures turn")
     occlusion: float = Field(0.3, ge=0.0, le=1.0, description="share of images where a leaf lies over the creature")
-    extent: tuple[float, float] = Field((0.54, 0.8), description="range of a body's diameter as a share of the image")
+    extent: Extent = Field((0.54, 0.8), description="range of a body's diameter as a share of the image")
     resolution: int = Field(72, ge=16, le=512, description="side of a rendered image in pixels")
     train_images: int = Field(8_000, ge=1, le=2_000_000, description="images of the training split")
     val_images: int = Field(2_000, ge=1, le=200_000, description="images of the validation split")
     seed: int = Field(0, ge=0, lt=2**32, description="of the world of species, and of everything that varies in it")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tuple_of_extent(cls, content):
-        if isinstance(content, dict) and isinstance(content.get("extent"), list):
-            return {**content, "extent": tuple(content["extent"])}
-        return content
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "CreatureDataset":
-        low, high = self.extent
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"extent must satisfy 0 < low <= high <= 1, got {low:g}, {high:g}")
-        return self
 
     @property
     def classes(self) -> int:
@@ -74,81 +48,12 @@ class CreatureDataset(BaseModel):
         return tuple(f"{g + 1}{chr(ord('a') + s)}" for g in range(self.genera) for s in range(self.species))
 
     @property
-    def mirror_safe(self) -> bool:
-        """Whether a mirrored image keeps its class; each creature and each ground is mirrored or not by chance."""
-        return True
-
-    @property
     def world(self) -> World:
         """The species and the grounds."""
         return world(self.seed, self.genera, self.species, self.habitats, self.spread)
 
-    @property
-    def key(self) -> str:
-        """SHA-256 of the configuration; names the cache folder."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
-
-
-def load_creatures(dataset: CreatureDataset, workers: int = 1, progress: bool = False) -> ImageSet:
-    """The rendered images of a configuration.
-
-    They come from the cache if their bytes still have the recorded hash; a cache that was changed or cut off is
-    rendered anew with a warning. Safe to call from several processes at once.
-
-    Parameters
-    ----------
-    dataset
-        What to render.
-    workers
-        Processes that render; their number does not change a byte.
-    progress
-        Whether to draw a bar.
-
-    Returns
-    -------
-    ImageSet
-        uint8 images (n, side, side, 3) and int64 labels (n,) of both splits, and the hash of their content.
-    """
-    return _load(dataset, str(cache_root()), workers, progress)
-
-
-@lru_cache(maxsize=2)
-def _load(dataset: CreatureDataset, root: str, workers: int, progress: bool) -> ImageSet:
-    folder = Path(root) / f"creatures-{dataset.key[:16]}"
-    return cached(folder, lambda scratch: _render_into(scratch, dataset, workers, progress), _read)
-
-
-def _read(folder: Path) -> ImageSet:
-    arrays, found = read_arrays(folder, [f"{split}_{part}" for split in SPLITS for part in ("images", "labels")])
-    return ImageSet(**arrays, content_hash=found)
-
-
-def _render_into(folder: Path, dataset: CreatureDataset, workers: int, progress: bool) -> None:
-    arrays = render(dataset, workers, progress)
-    seen = {hashlib.sha256(image.data).digest() for image in arrays["train_images"]}
-    if any(hashlib.sha256(image.data).digest() in seen for image in arrays["val_images"]):
-        raise RuntimeError("a rendered image is both in train and in val")
-    write_arrays(folder, arrays, dataset.model_dump(), content_hash(arrays))
-
-
-def render(dataset: CreatureDataset, workers: int = 1, progress: bool = False) -> dict[str, np.ndarray]:
-    """All images and labels of ``dataset``, in ``workers`` processes."""
-    counts = {"train": dataset.train_images, "val": dataset.val_images}
-    arrays: dict[str, np.ndarray] = {}
-    for split, n in counts.items():
-        arrays[f"{split}_images"] = np.empty((n, dataset.resolution, dataset.resolution, 3), np.uint8)
-        arrays[f"{split}_labels"] = np.arange(n, dtype=np.int64) % dataset.classes
-    jobs = [(dataset, s, i, min(i + _CHUNK, n)) for s, n in counts.items() for i in range(0, n, _CHUNK)]
-    with tqdm(total=sum(counts.values()), desc="rendering creatures", unit="img", disable=not progress) as bar:
-        for (_, split, start, stop), images in zip(jobs, in_processes(_render_chunk, jobs, workers), strict=True):
-            arrays[f"{split}_images"][start:stop] = images
-            bar.update(len(images))
-    return arrays
-
-
-def _render_chunk(job: tuple[CreatureDataset, str, int, int]) -> np.ndarray:
-    dataset, split, start, stop = job
-    return np.stack([render_image(dataset, split, i) for i in range(start, stop)])
+    def draw(self, split: str, index: int) -> tuple[np.ndarray, ...]:
+        return (render_image(self, split, index),)
 
 
 def render_image(dataset: CreatureDataset, split: str, index: int) -> np.ndarray:

@@ -7,21 +7,16 @@ matters, as it does in ImageNet. It is a proxy: a result on it is never an Image
 An image depends on (seed, split, index) alone, so any number of workers renders the same bytes.
 """
 
-import hashlib
-import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
-from tqdm import tqdm
+from pydantic import Field, model_serializer
 
-from tinynet_core.data.cache import cache_root, cached, content_hash, read_arrays, write_arrays
-from tinynet_core.data.processes import in_processes
-from tinynet_core.data.sets import ImageSet
+from tinynet_core.data.drawn import SPLITS, DrawnDataset, Extent
 
 _LETTERS = (
     "eéèêë", "aáàâä", "oóòôö", "uúùûü",
@@ -37,14 +32,12 @@ FACES = (
     "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique",
     "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic",
 )  # fmt: skip
-SPLITS = ("train", "val")
-_CHUNK = 250
 
 
-class GlyphDataset(BaseModel):
+class GlyphDataset(DrawnDataset):
     """What to render. Two equal values give the same images, byte for byte, under one version of Pillow."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    mirror_safe: ClassVar[bool] = False  # acute and grave change places
 
     kind: Literal["glyphs"] = "glyphs"
     renderer: Literal[2] = Field(2, description="raised with every change of the pixels that a configuration gives")
@@ -54,23 +47,9 @@ class GlyphDataset(BaseModel):
     val_images: int = Field(2_000, ge=1, le=200_000)
     difficulty: float = Field(0.5, ge=0.0, le=1.0, description="0: large, upright, clear; 1: small, turned, cluttered")
     seed: int = Field(0, ge=0)
-    extent: tuple[float, float] | None = Field(
+    extent: Extent | None = Field(
         None, description="range of a glyph's longer side as a share of the image; what difficulty says where left out"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tuple_of_extent(cls, content):
-        if isinstance(content, dict) and isinstance(content.get("extent"), list):
-            return {**content, "extent": tuple(content["extent"])}
-        return content
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "GlyphDataset":
-        if self.extent and not 0 < self.extent[0] <= self.extent[1] <= 1:
-            low, high = self.extent
-            raise ValueError(f"extent must satisfy 0 < low <= high <= 1, got {low:g}, {high:g}")
-        return self
 
     @model_serializer(mode="wrap")
     def _without_what_is_left_out(self, handler):
@@ -80,81 +59,8 @@ class GlyphDataset(BaseModel):
             del content["extent"]
         return content
 
-    @property
-    def mirror_safe(self) -> bool:
-        """Whether a mirrored image keeps its class; it does not here, acute and grave change places."""
-        return False
-
-    @property
-    def key(self) -> str:
-        """SHA-256 of the configuration; names the cache folder."""
-        text = json.dumps(self.model_dump(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-def load_glyphs(dataset: GlyphDataset, workers: int = 1, progress: bool = False) -> ImageSet:
-    """The rendered images of a configuration.
-
-    They come from the cache where their bytes still have the recorded hash; one that was changed or cut off is rendered
-    anew with a warning. Safe to call from several processes at once.
-
-    Parameters
-    ----------
-    dataset
-        What to render.
-    workers
-        Processes that render; their number does not change a byte.
-    progress
-        Whether to draw a bar.
-
-    Returns
-    -------
-    ImageSet
-        uint8 images (n, side, side, 3) and int64 labels (n,) of both splits, and the hash of their content.
-    """
-    return _load(dataset, str(cache_root()), workers, progress)
-
-
-@lru_cache(maxsize=2)
-def _load(dataset: GlyphDataset, root: str, workers: int, progress: bool) -> ImageSet:
-    folder = Path(root) / f"glyphs-{dataset.key[:16]}"
-    return cached(folder, lambda scratch: _render_into(scratch, dataset, workers, progress), _read)
-
-
-def _read(folder: Path) -> ImageSet:
-    arrays, found = read_arrays(folder, _ARRAYS)
-    return ImageSet(**arrays, content_hash=found)
-
-
-_ARRAYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
-
-
-def _render_into(folder: Path, dataset: GlyphDataset, workers: int, progress: bool) -> None:
-    arrays = render(dataset, workers, progress)
-    seen = {hashlib.sha256(image.data).digest() for image in arrays["train_images"]}
-    if any(hashlib.sha256(image.data).digest() in seen for image in arrays["val_images"]):
-        raise RuntimeError("a rendered image is both in train and in val")
-    write_arrays(folder, arrays, dataset.model_dump(), content_hash(arrays))
-
-
-def render(dataset: GlyphDataset, workers: int = 1, progress: bool = False) -> dict[str, np.ndarray]:
-    """All images and labels of ``dataset``, in ``workers`` processes."""
-    counts = {"train": dataset.train_images, "val": dataset.val_images}
-    arrays: dict[str, np.ndarray] = {}
-    for split, n in counts.items():
-        arrays[f"{split}_images"] = np.empty((n, dataset.resolution, dataset.resolution, 3), np.uint8)
-        arrays[f"{split}_labels"] = np.arange(n, dtype=np.int64) % dataset.classes
-    jobs = [(dataset, s, i, min(i + _CHUNK, n)) for s, n in counts.items() for i in range(0, n, _CHUNK)]
-    with tqdm(total=sum(counts.values()), desc="rendering glyphs", unit="img", disable=not progress) as bar:
-        for (_, split, start, stop), images in zip(jobs, in_processes(_render_chunk, jobs, workers), strict=True):
-            arrays[f"{split}_images"][start:stop] = images
-            bar.update(len(images))
-    return arrays
-
-
-def _render_chunk(job: tuple[GlyphDataset, str, int, int]) -> np.ndarray:
-    dataset, split, start, stop = job
-    return np.stack([render_image(dataset, split, i) for i in range(start, stop)])
+    def draw(self, split: str, index: int) -> tuple[np.ndarray, ...]:
+        return (render_image(self, split, index),)
 
 
 def render_image(dataset: GlyphDataset, split: str, index: int) -> np.ndarray:

@@ -7,8 +7,6 @@ of the square is an exact rectangle of the original.
 
 import io
 import os
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,65 +46,38 @@ def named_root(variable: str, layout: str, example: str) -> Path:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Sorted names of the class folders in ``folder``; hidden ones are none.
-
-    Raises ``UserError`` where there is none, with a word on the flat validation set that ImageNet comes with.
-    """
-    entries = [entry for entry in _scan(folder) if not entry.name.startswith(".")]
-    found = sorted(entry.name for entry in entries if entry.is_dir())
-    if not found and any(_is_image(entry.name) for entry in entries):
-        raise UserError(
-            f"{folder} holds images and no class folders: sort the flat set into one folder per class first, "
-            f"{folder}/<class>/<image>"
-        )
+    """Sorted names of the class folders in ``folder``, hidden ones left out; ``UserError`` where there is none."""
+    try:
+        found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+    except OSError as error:
+        raise _unlistable(error) from error
     if not found:
-        raise UserError(f"{folder} holds no class folders")
+        raise UserError(f"{folder} holds no class folders: sort its images into one folder a class, <class>/<image>")
     return found
 
 
 def image_files(folder: Path) -> list[tuple[str, int]]:
-    """(name, size in bytes) of all images at any depth below ``folder``, in ImageFolder's order.
+    """(name below ``folder``, size in bytes) of all images at any depth, in ImageFolder's order."""
 
-    Names are relative to ``folder``. Links to folders are followed, though not back to a folder that encloses them.
-    The size is -1 for what is not a file: a pipe, a device, a dangling link.
-    """
-    found: list[tuple[str, str]] = []
-    for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_unlistable):
-        real = os.path.realpath(directory)
-        subfolders[:] = [name for name in subfolders if not _encloses(os.path.join(directory, name), real)]
-        found += [(directory, name) for name in names if _is_image(name)]
-    start = len(os.path.join(folder, ""))
-    paths = (os.path.join(directory, name) for directory, name in sorted(found))
-    return [(path[start:], _size(path)) for path in paths]
+    def stop(error: OSError) -> None:
+        raise error
 
-
-def _scan(folder: Path) -> Iterator[os.DirEntry]:
     try:
-        with os.scandir(folder) as entries:
-            yield from entries
+        found = [
+            (directory, name)
+            for directory, _, names in os.walk(folder, followlinks=True, onerror=stop)
+            for name in names
+            if name.lower().endswith(SUFFIXES)
+        ]
+        start = len(os.path.join(folder, ""))
+        paths = [os.path.join(directory, name) for directory, name in sorted(found)]
+        return [(path[start:], os.path.getsize(path)) for path in paths]
     except OSError as error:
-        _unlistable(error)
+        raise _unlistable(error) from error
 
 
-def _unlistable(error: OSError) -> None:
-    raise UserError(f"{error.filename}: cannot be listed: {error.strerror}") from error
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
-
-
-def _encloses(folder: str, real: str) -> bool:
-    """Whether the link ``folder`` leads to ``real`` or to a folder above it."""
-    return os.path.islink(folder) and (real + os.sep).startswith(os.path.realpath(folder).rstrip(os.sep) + os.sep)
-
-
-def _size(path: str) -> int:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return -1
-    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+def _unlistable(error: OSError) -> UserError:
+    return UserError(f"{error.filename}: cannot be listed: {error.strerror}")
 
 
 class UnreadableImage(Exception):
@@ -124,8 +95,6 @@ def decode(data: bytes, side: int) -> tuple[np.ndarray, float]:
     Raises ``UnreadableImage`` for anything else: a file that was cut off, one of another format, one whose grey has 16
     bits, which Pillow would turn into white.
     """
-    if not data:
-        raise UnreadableImage("empty file")
     try:
         # other formats stay shut, whatever the suffix: one of Pillow's decoders starts a program
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
@@ -137,7 +106,7 @@ def decode(data: bytes, side: int) -> tuple[np.ndarray, float]:
             square = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC, box=box)
     except UnidentifiedImageError as error:
         raise UnreadableImage("neither JPEG nor PNG") from error
-    except (MemoryError, UnreadableImage):
+    except MemoryError:
         raise
     except Exception as error:  # Pillow raises nearly any type on broken bytes
         raise UnreadableImage(" ".join(str(error).split()) or type(error).__name__) from error
@@ -148,8 +117,7 @@ def decode(data: bytes, side: int) -> tuple[np.ndarray, float]:
 class JpegImages:
     """Image files as a sequence of uint8 (side, side, 3), decoded at each access.
 
-    ``index`` is a .npy file that lists the names below ``folder`` as bytes. Pickles as these paths alone, so that
-    any number of loader processes share the list through the page cache.
+    ``index`` is a .npy file that lists the names below ``folder`` as bytes.
     """
 
     folder: Path
@@ -159,9 +127,6 @@ class JpegImages:
     @cached_property
     def _names(self) -> np.ndarray:
         return np.load(self.index, mmap_mode="r")
-
-    def __reduce__(self):
-        return type(self), (self.folder, self.index, self.side)
 
     def __len__(self) -> int:
         return len(self._names)

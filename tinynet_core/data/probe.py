@@ -6,14 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynet_core.data import creature_scenes, creatures, glyphs, scenes
-from tinynet_core.data.creature_scenes import CreatureSceneDataset
-from tinynet_core.data.creatures import CreatureDataset
-from tinynet_core.data.glyphs import SPLITS, GlyphDataset
-from tinynet_core.data.scenes import SceneDataset
-
-Drawn = GlyphDataset | SceneDataset | CreatureDataset | CreatureSceneDataset
-"""The data sets that the package draws."""
+from tinynet_core.data.drawn import SPLITS, DrawnDataset
 
 PROBES = 32
 """Images of each split that are looked at, at least; more where that leaves out a class."""
@@ -26,12 +19,13 @@ def probe_hash(dataset: Any) -> str:
     Of each split it takes the same number of images of every class, at random places. Images that no probe meets may
     change unseen.
     """
-    if not isinstance(dataset, Drawn):
+    if not isinstance(dataset, DrawnDataset):
         return ""
+    drawn: Any = dataset
     digest = hashlib.sha256()
-    for split, n in zip(SPLITS, (dataset.train_images, dataset.val_images), strict=True):
-        for index in probes(n, dataset.classes):
-            for array in _drawn(dataset, split, index):
+    for split, n in zip(SPLITS, (drawn.train_images, drawn.val_images), strict=True):
+        for index in probes(n, drawn.classes):
+            for array in drawn.draw(split, index):
                 digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
@@ -41,15 +35,3 @@ def probes(n: int, classes: int) -> list[int]:
     groups = classes * -(-PROBES // classes)
     rng = np.random.default_rng([n, classes])
     return [first + groups * int(rng.integers(-(-(n - first) // groups))) for first in range(min(groups, n))]
-
-
-def _drawn(dataset: Drawn, split: str, index: int) -> tuple[np.ndarray, ...]:
-    match dataset:
-        case GlyphDataset():
-            return (glyphs.render_image(dataset, split, index),)
-        case CreatureDataset():
-            return (creatures.render_image(dataset, split, index),)
-        case SceneDataset():
-            return tuple(scenes.render_scene(dataset, split, index))
-        case CreatureSceneDataset():
-            return tuple(creature_scenes.render_scene(dataset, split, index))

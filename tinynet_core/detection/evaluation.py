@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinynet_core.data.sets import ground_truth
-
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
 
@@ -26,38 +24,16 @@ def average_precision(
     the area that the annotations give; ``ar_100`` is the recall at a hundred detections an image. A metric of which the
     images hold no object is left out.
     """
+    from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     small, large = area_limits
     with contextlib.redirect_stdout(io.StringIO()):
-        judge = COCOeval(truth, _as_coco(truth, detections), "bbox")
+        found = truth.loadRes(detections) if len(detections) else COCO()  # it refuses an empty list
+        judge = COCOeval(truth, found, "bbox")
         judge.params.imgIds = sorted(image_ids)
         judge.params.areaRng = [[0, 1e10], [0, small], [small, large], [large, 1e10]]
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
     return {name: float(judge.stats[place]) for name, place in METRICS.items() if judge.stats[place] >= 0}
-
-
-def _as_coco(truth: "COCO", detections: np.ndarray) -> "COCO":
-    """Detections as annotations; pycocotools' own ``loadRes`` refuses an empty list of them."""
-    annotations = []
-    for i, (image, left, top, width, height, score, category) in enumerate(detections.tolist(), 1):
-        annotations.append(
-            {
-                "id": i,
-                "image_id": int(image),
-                "category_id": int(category),
-                "bbox": [left, top, width, height],
-                "area": width * height,
-                "score": score,
-                "iscrowd": 0,
-            }
-        )
-    return ground_truth(
-        {
-            "images": truth.dataset["images"],
-            "categories": truth.dataset["categories"],
-            "annotations": annotations,
-        }
-    )

@@ -12,10 +12,10 @@ from tinynet_core.detection.evaluation import average_precision
 from tinynet_core.detection.model import Detected, Detector, Targets
 from tinynet_core.files import UserError
 from tinynet_core.training.augment import Draws, crop_boxes, draw, resample
+from tinynet_core.training.batches import Source
 from tinynet_core.training.colour import jitter, normalise
 from tinynet_core.training.loop import Loop, finish, pick_device
 from tinynet_core.training.recipe import Recipe
-from tinynet_core.training.sources import Source
 from tinynet_core.training.team import team
 
 LEAST_PIXELS = 1.0
@@ -43,8 +43,8 @@ def trained(
 ) -> "DetectionRun":
     """The finished run of the detector that ``build`` makes; ``start`` names the weights that it starts with.
 
-    Like ``tinynet_core.training.engine.trained``: a resumed run ends with the same bits. A detector is trained in one
-    process; ``UserError`` where a launcher started several.
+    A resumed run ends with the same bits, as a classifier's. A detector is trained in one process; ``UserError`` where
+    a launcher started several.
     """
     if team().size > 1:
         raise UserError(f"a detector is trained in one process, the launcher started {team().size}: start it alone")

@@ -15,8 +15,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tinynet_core.data.cache import cache_root
 from tinynet_core.files import UserError
+from tinynet_core.machine import cache_root
 
 LIBRARIES = ("timm", "torchvision")
 # network, library, and a Hub repository for timm or the library's own name of the network for torchvision

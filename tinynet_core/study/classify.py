@@ -89,7 +89,7 @@ class Experiment(Task):
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Train it, and leave the averaged weights in the store."""
         from tinynet_core.training import trained_weights
-        from tinynet_core.training.engine import trained
+        from tinynet_core.training.classifier import trained
         from tinynet_core.training.team import team
 
         spec, recipe, images = self.spec(), self.recipe, load_images(self.dataset)

@@ -25,7 +25,7 @@ _CONTEXT: Any = get_context("forkserver" if sys.platform == "linux" else "spawn"
 _IMPORTED = [
     "torch._dynamo",
     "safetensors.torch",
-    "tinynet_core.training.engine",
+    "tinynet_core.training.classifier",
     "tinynet_core.study.worker",
 ]
 """What the server that workers are forked off has imported once for all of them."""

@@ -237,7 +237,7 @@ def _with_other_last_bits(record: Record, epochs: int) -> list[dict[str, float]]
     """The row of epoch number ``epochs`` of two trainings from initial weights whose last bit is another one."""
     import torch
 
-    from tinynet_core.training.engine import Run
+    from tinynet_core.training.classifier import Run
     from tinynet_core.training.loop import pick_device
 
     experiment, made, threads = _training(record), record.provenance, torch.get_num_threads()

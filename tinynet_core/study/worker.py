@@ -50,7 +50,7 @@ def attempt(
 
     Where ``root`` is not visible, on a node without the driver's file system, the checkpoint is kept in the data cache.
     """
-    from tinynet_core.data.cache import cache_root
+    from tinynet_core.machine import cache_root
     from tinynet_core.training.loop import Interrupted
 
     visible = root.is_dir()

@@ -3,14 +3,13 @@
 import hashlib
 import io
 import itertools
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tinynet_core.files import UserError, sync_folder
+from tinynet_core.files import UserError, whole
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -27,20 +26,13 @@ def save(path: Path, state: dict[str, Any]) -> None:
     memory = io.BytesIO()  # torch's own writer hides a full disk behind an internal error
     torch.save(state, memory)
     body = memory.getbuffer()
-    scratch = _scratch(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("wb") as file:
+        with whole(path) as file:
             file.write(hashlib.sha256(body).digest())  # torch does not notice a changed byte
             file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.rename(path)
-        sync_folder(path.parent)
     except OSError as error:
         raise CheckpointError(f"checkpoint {path} cannot be written: {error.strerror or error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def load(path: Path, training_version: int, identity: str | None = None) -> dict[str, Any] | None:
@@ -73,12 +65,8 @@ def load(path: Path, training_version: int, identity: str | None = None) -> dict
 
 def remove(path: Path) -> None:
     """Delete the checkpoint and what a killed process may have left of the next one."""
-    path.unlink(missing_ok=True)
-    _scratch(path).unlink(missing_ok=True)
-
-
-def _scratch(path: Path) -> Path:
-    return path.with_suffix(".tmp")
+    for left in [path, *path.parent.glob(f"{path.stem}.*.tmp")]:
+        left.unlink(missing_ok=True)
 
 
 def _set_aside(path: Path, reason: str) -> None:

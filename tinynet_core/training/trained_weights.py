@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized
 from torch import nn
 
-from tinynet_core.files import UserError
+from tinynet_core.files import UserError, whole
 
 
 class WeightsError(UserError):
@@ -18,19 +18,14 @@ class WeightsError(UserError):
 
 def save(path: Path, module: nn.Module, about: dict[str, str]) -> None:
     """Write the state of ``module`` to ``path``, on disk when this returns; ``about`` says where it comes from."""
-    scratch = path.with_suffix(".tmp")  # who trains holds the claim, so that there is one writer
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    text = json.dumps(about, sort_keys=True)  # in one entry: safetensors writes several in no fixed order
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(about, sort_keys=True)  # in one entry: safetensors writes several in no fixed order
-        save_file(state, scratch, {"about": text})
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except Exception as error:  # safetensors hides a full disk behind a type of its own
-        raise WeightsError(f"weights {path} cannot be written: {error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+        with whole(path) as file:
+            file.write(serialized(state, {"about": text}))
+    except OSError as error:
+        raise WeightsError(f"weights {path} cannot be written: {error.strerror or error}") from error
 
 
 def load(path: Path, module: nn.Module, about: dict[str, str]) -> None:
@@ -44,7 +39,7 @@ def load(path: Path, module: nn.Module, about: dict[str, str]) -> None:
         if other := [name for name, value in about.items() if found.get(name) != value]:
             raise ValueError(f"{other[0]} is {found.get(other[0])}, wanted is {about[other[0]]}")
         module.load_state_dict(load_file(path))
-    except Exception as error:  # as above, and torch's for tensors that do not fit
+    except Exception as error:  # safetensors has a type of its own, and torch one for tensors that do not fit
         reason = " ".join(str(error).split())
         raise WeightsError(f"weights {path} cannot be used ({reason}): delete the file to train them anew") from error
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from tinynet_core.files import UserError
 from tinynet_core.training.augment import centre_boxes, evaluation_batch, resample
+from tinynet_core.training.batches import Source
 from tinynet_core.training.recipe import Recipe
-from tinynet_core.training.sources import Source
 
 Placement = Literal["stretched", "centred"]
 """Where the cells of a map lie in the image: in equal parts of it, or around the pixels that they look at."""

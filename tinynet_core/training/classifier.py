@@ -9,25 +9,10 @@ from torch.nn import functional as F
 
 from tinynet_core.data import ImageSet
 from tinynet_core.training.augment import Draws, draw, evaluation_batch, training_batch
-from tinynet_core.training.loop import Loop, Outcome, finish, pick_device
+from tinynet_core.training.batches import Batch, Source
+from tinynet_core.training.loop import Loop, finish, pick_device
 from tinynet_core.training.recipe import Recipe
-from tinynet_core.training.sources import Batch, Source
 from tinynet_core.training.team import team
-
-
-def train(
-    build: Callable[[], nn.Module],
-    resolution: int,
-    images: ImageSet,
-    recipe: Recipe,
-    seed: int,
-    device: str = "auto",
-    checkpoint_path: Path | None = None,
-    should_stop: Callable[[], bool] | None = None,
-    compiled: bool = False,
-) -> Outcome:
-    """Train the module that ``build`` makes on ``images`` resized to ``resolution`` pixels: what came of it."""
-    return trained(build, resolution, images, recipe, seed, device, checkpoint_path, should_stop, compiled).outcome
 
 
 def trained(

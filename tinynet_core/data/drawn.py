@@ -1,0 +1,183 @@
+"""What the data sets that the package draws share: a key, rendering in several processes, and the cache.
+
+An image depends on (configuration, split, index) alone, so that any number of workers renders the same bytes.
+"""
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Strict
+from tqdm import tqdm
+
+from tinynet_core.data.cache import cached, content_hash, read_arrays, write_arrays
+from tinynet_core.data.processes import in_processes
+from tinynet_core.data.sets import COCO_LIMITS, BoxedImages, DetectionSet, ImageSet, ground_truth
+from tinynet_core.machine import cache_root
+
+SPLITS = ("train", "val")
+_CHUNK = 100
+_SCENE_PARTS = ("images", "boxes", "labels", "starts")
+
+
+def _ordered(extent: tuple[float, float]) -> tuple[float, float]:
+    low, high = extent
+    if not 0 < low <= high <= 1:
+        raise ValueError(f"extent must satisfy 0 < low <= high <= 1, got {low:g}, {high:g}")
+    return extent
+
+
+def _whole(shares: tuple[float, float, float]) -> tuple[float, float, float]:
+    if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-9):
+        raise ValueError(f"shares must be three numbers of at least 0 that add up to 1, got {shares}")
+    return shares
+
+
+Extent = Annotated[tuple[float, float], Strict(False), AfterValidator(_ordered)]
+"""A range of shares of the image's side."""
+Shares = Annotated[tuple[float, float, float], Strict(False), AfterValidator(_whole)]
+"""Of small, medium and large objects."""
+
+
+class Scene(NamedTuple):
+    """One image, uint8 (side, side, 3), its boxes, int64 (n, 4), and its labels, int64 (n,), which count from 1."""
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+
+
+class DrawnDataset(BaseModel):
+    """A configuration of what to draw. Two equal values give the same images, byte for byte."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    mirror_safe: ClassVar[bool] = True
+    """Whether a mirrored image keeps its class."""
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the configuration; names the cache folder."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+
+    @abstractmethod
+    def draw(self, split: str, index: int) -> tuple[np.ndarray, ...]:
+        """Image ``index`` of ``split``, and its boxes and labels in a scene."""
+
+
+class DrawnScenes(DrawnDataset):
+    """A configuration of scenes, ``side`` pixels wide and high, with objects called ``names``."""
+
+    @property
+    def area_limits(self) -> tuple[float, float]:
+        """Square pixels from which an object is medium, and large: COCO's for 512 pixels, in proportion."""
+        share = (self.side / 512) ** 2  # type: ignore[attr-defined]
+        return COCO_LIMITS[0] * share, COCO_LIMITS[1] * share
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+
+
+def load_drawn_images(dataset: Any, workers: int = 1, progress: bool = False) -> ImageSet:
+    """The images of a drawn data set, from the cache if their bytes have the recorded hash, else rendered anew."""
+    arrays, found = _arrays(dataset, cache_root(), workers, progress)
+    return ImageSet(**arrays, content_hash=found)
+
+
+def load_drawn_scenes(dataset: Any, workers: int = 1, progress: bool = False) -> DetectionSet:
+    """The same for scenes."""
+    arrays, found = _arrays(dataset, cache_root(), workers, progress)
+    splits = {}
+    for split in SPLITS:
+        images, boxes, labels, starts = (arrays[f"{split}_{part}"] for part in _SCENE_PARTS)
+        shapes = np.full((len(images), 2), dataset.side)
+        splits[split] = BoxedImages(images, boxes, labels, starts, np.arange(1, len(images) + 1), shapes)
+    return DetectionSet(
+        **splits,
+        side=dataset.side,
+        categories=tuple(range(1, dataset.classes + 1)),
+        names=dataset.names,
+        truth=lambda: ground_truth(annotations(dataset, splits["val"])),
+        area_limits=dataset.area_limits,
+        content_hash=found,
+    )
+
+
+@lru_cache(maxsize=4)
+def _arrays(dataset: Any, root: Path, workers: int, progress: bool) -> tuple[dict[str, np.ndarray], str]:
+    scenes = isinstance(dataset, DrawnScenes)
+
+    def fill(scratch: Path) -> None:
+        arrays = (render_scenes if scenes else render_images)(dataset, workers, progress)
+        write_arrays(scratch, arrays, dataset.model_dump(), content_hash(arrays))
+
+    names = [f"{split}_{part}" for split in SPLITS for part in (_SCENE_PARTS if scenes else ("images", "labels"))]
+    folder = root / f"{dataset.kind.replace('_', '-')}-{dataset.key[:16]}"
+    return cached(folder, fill, lambda place: read_arrays(place, names))
+
+
+def render_images(dataset: Any, workers: int = 1, progress: bool = False) -> dict[str, np.ndarray]:
+    """All images and labels of a classification task; image i is of class ``i % classes``."""
+    arrays = {}
+    for split, drawn in _drawn(dataset, workers, progress):
+        arrays[f"{split}_images"] = np.stack([image for (image,) in drawn])
+        arrays[f"{split}_labels"] = np.arange(len(drawn), dtype=np.int64) % dataset.classes
+    seen = {image.tobytes() for image in arrays["train_images"]}
+    if any(image.tobytes() in seen for image in arrays["val_images"]):
+        raise RuntimeError("a rendered image is both in train and in val")
+    return arrays
+
+
+def render_scenes(dataset: Any, workers: int = 1, progress: bool = False) -> dict[str, np.ndarray]:
+    """All scenes of a detection task, with boxes, float32, and labels."""
+    arrays = {}
+    for split, drawn in _drawn(dataset, workers, progress):
+        images, boxes, labels = zip(*drawn, strict=True)
+        arrays[f"{split}_images"] = np.stack(images)
+        arrays[f"{split}_boxes"] = np.concatenate(boxes).astype(np.float32)
+        arrays[f"{split}_labels"] = np.concatenate(labels)
+        arrays[f"{split}_starts"] = np.cumsum([0, *map(len, labels)])
+    return arrays
+
+
+def _drawn(dataset: Any, workers: int, progress: bool) -> Iterator[tuple[str, list[tuple[np.ndarray, ...]]]]:
+    """All that is drawn for each split."""
+    counts = {"train": dataset.train_images, "val": dataset.val_images}
+    jobs = [(dataset, s, i, min(i + _CHUNK, n)) for s, n in counts.items() for i in range(0, n, _CHUNK)]
+    found: dict[str, list[tuple[np.ndarray, ...]]] = {split: [] for split in SPLITS}
+    bar_of = {"desc": f"rendering {dataset.kind.replace('_', ' ')}", "unit": "img", "disable": not progress}
+    with tqdm(total=sum(counts.values()), **bar_of) as bar:
+        for (_, split, *_), some in zip(jobs, in_processes(_draw_chunk, jobs, workers), strict=True):
+            found[split] += some
+            bar.update(len(some))
+    yield from found.items()
+
+
+def _draw_chunk(job: tuple[Any, str, int, int]) -> list[tuple[np.ndarray, ...]]:
+    dataset, split, start, stop = job
+    return [dataset.draw(split, i) for i in range(start, stop)]
+
+
+def annotations(dataset: Any, split: BoxedImages) -> dict[str, Any]:
+    """Those of a split in COCO's format. The area of an object is that of its box; image ids count from 1."""
+    owners = np.repeat(split.ids, np.diff(split.starts))
+    objects = []
+    for i, (owner, box, label) in enumerate(
+        zip(owners.tolist(), split.boxes.tolist(), split.labels.tolist(), strict=True), 1
+    ):
+        left, top, right, bottom = box
+        size = [right - left, bottom - top]
+        about = {"id": i, "image_id": owner, "category_id": label, "iscrowd": 0}
+        objects.append(about | {"bbox": [left, top, *size], "area": size[0] * size[1]})
+    return {
+        "images": [{"id": i, "width": dataset.side, "height": dataset.side} for i in split.ids.tolist()],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(dataset.names, 1)],
+        "annotations": objects,
+    }
