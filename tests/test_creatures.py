@@ -32,10 +32,9 @@ _VECTORS = " ".join(name for name in __cpu_dispatch__ if __cpu_features__[name])
     [
         ({}, 2),
         ({"NPY_DISABLE_CPU_FEATURES": _VECTORS, "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2,-AVX512F"}, 1),
-        ({"OPENBLAS_CORETYPE": "Prescott"}, 1),
-        ({"OPENBLAS_CORETYPE": "Haswell", "OMP_NUM_THREADS": "2"}, 1),
+        ({"OPENBLAS_CORETYPE": "Prescott", "OMP_NUM_THREADS": "2"}, 1),
     ],
-    ids=["this machine", "no vector units", "old BLAS", "other BLAS"],
+    ids=["this machine", "no vector units", "other BLAS"],
 )
 def test_the_same_bytes_on_every_machine(environment, workers):
     code = (
@@ -108,37 +107,6 @@ def test_species_of_a_genus_share_what_is_coarse_and_differ_in_what_is_fine():
             assert max(abs(a - b) for a, b in zip(one.light, one.genus.light, strict=True)) < 70
 
 
-def test_spread_says_how_much_species_differ():
-    """Half the spread halves every difference of an amount, and a species keeps half of the typical choices."""
-    far, near = (CreatureDataset(genera=50, spread=spread).world.species for spread in (1.0, 0.5))
-    ratios = [
-        (near[4 * g].angle - near[4 * g + 1].angle) / (far[4 * g].angle - far[4 * g + 1].angle) for g in range(50)
-    ]
-    assert ratios == pytest.approx([0.5] * 50)
-    alike = [sum(s[4 * g + 1].pattern == s[4 * g + 2].pattern for g in range(50)) for s in (far, near)]
-    assert alike[0] == 0
-    assert 5 <= alike[1] <= 20  # a quarter is expected
-
-
-def test_a_genus_is_at_home_where_home_says(monkeypatch):
-    seen = []
-
-    def bare(side, dice, habitat):
-        seen.append(habitat)
-        return drawing.Canvas(side, habitat.palette[0])
-
-    monkeypatch.setattr(creatures, "ground", bare)
-    for home, low, high in ((1.0, 1.0, 1.0), (0.5, 0.6, 0.8), (0.0, 0.2, 0.4)):
-        dataset = changed(SMALL, genera=10, habitats=7, home=home, resolution=16)
-        hits = 0
-        for i in range(150):
-            creatures.render_image(dataset, "train", i)
-            world = dataset.world
-            homes = world.species[i % dataset.classes].genus.homes
-            hits += seen[-1] in [world.habitats[place] for place in homes]
-        assert low <= hits / 150 <= high, (home, hits)
-
-
 def without_creature(monkeypatch, dataset, split, index):
     """The image from the same random numbers, with its creature left out."""
     real = creatures.paint_creature
@@ -154,7 +122,7 @@ def without_creature(monkeypatch, dataset, split, index):
 def test_the_region_is_where_the_creature_is(monkeypatch):
     dataset = changed(SMALL, resolution=64, occlusion=1.0)
     shares = []
-    for i in range(40):
+    for i in range(20):
         region = creatures.region(dataset, "val", i)
         assert region.shape == (64, 64)
         assert region.dtype == bool
@@ -170,11 +138,11 @@ def test_an_occluder_covers_a_part_of_the_creature():
     dataset = changed(SMALL, resolution=48)
     free, covered = changed(dataset, occlusion=0.0), changed(dataset, occlusion=1.0)
     smaller = 0
-    for i in range(40):
+    for i in range(20):
         whole, part = creatures.region(free, "train", i), creatures.region(covered, "train", i)
         assert not (part & ~whole).any()
         smaller += part.sum() < whole.sum()
-    assert 20 < smaller < 40
+    assert 10 < smaller < 20
 
 
 def test_the_extent_is_the_size_of_the_body(monkeypatch):
@@ -200,7 +168,7 @@ def test_a_mirrored_image_is_as_likely(monkeypatch, broken):
     dataset = changed(SMALL, resolution=16, occlusion=0.0)
     worst = []
     for label in (0, 2):
-        n = 150
+        n = 100
         images = np.stack([creatures.render_image(dataset, "train", label + 6 * i) for i in range(n)]).astype(float)
         difference = images - images[:, :, ::-1]
         worst.append(np.abs(difference.mean(0) / (difference.std(0) / np.sqrt(n))).max())
@@ -259,27 +227,12 @@ def test_dice_have_the_distributions_that_they_say():
     assert (uniform.min(), uniform.max(), uniform.mean()) == pytest.approx((-2, 6, 2), abs=0.1)
 
 
-def test_dice_take_the_doubles_of_pcg64():
-    """The stream that is documented: NumPy may not change ``random``, and neither may this class."""
-    doubles = np.random.Generator(np.random.PCG64(np.random.SeedSequence([5, 1, 7]))).random(3)
-    dice = drawing.Dice(5, 1, 7)
-    assert [dice.uniform(0.0, 1.0) for _ in range(3)] == doubles.tolist()
-
-
 @pytest.mark.parametrize("shape", [*drawing.SHAPES, drawing.capsule(0.3)])
 def test_a_shape_is_within_its_reach(shape):
     u, v = np.meshgrid(np.linspace(-2, 2, 801), np.linspace(-2, 2, 801))
     inside = shape.inside(u, v)
     far = np.hypot(np.maximum(abs(u) - shape.core, 0), v)[inside].max()
     assert shape.reach - 0.03 < far <= shape.reach
-
-
-def test_a_frame_and_its_inverse():
-    frame = drawing.Frame(0.3, 0.6).at(0.1, -0.2, 0.4, 0.1, 1.5).then(0.2, 0.3, 1.0, 0.4, -0.3, 0.8)
-    u, v = frame.own(np.array([0.2, 0.9]), np.array([0.5, 0.1, 0.7]))
-    assert u.shape == v.shape == (3, 2)
-    assert frame.x + frame.a * u + frame.b * v == pytest.approx(np.broadcast_to([0.2, 0.9], (3, 2)))
-    assert frame.y + frame.c * u + frame.d * v == pytest.approx(np.broadcast_to([[0.5], [0.1], [0.7]], (3, 2)))
 
 
 def test_a_pixel_is_the_mean_of_its_samples():

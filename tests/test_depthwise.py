@@ -10,10 +10,10 @@ from tinynet_core.training.depthwise import _DepthwiseConv2d, with_fast_gradient
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("sides", [(1, 1), (2, 2), (3, 4), (4, 1), (7, 7), (8, 5)])
-@pytest.mark.parametrize("bias", [False, True])
-def test_gradients_are_pytorchs(kernel, stride, sides, bias):
+@pytest.mark.parametrize("sides", [(1, 1), (3, 4), (4, 1), (8, 5)])
+def test_gradients_are_pytorchs(kernel, stride, sides):
     torch.manual_seed(0)
+    bias = kernel == 5
     plain = nn.Conv2d(6, 6, kernel, stride, kernel // 2, groups=6, bias=bias).to(memory_format=torch.channels_last)
     fast = nn.Conv2d(6, 6, kernel, stride, kernel // 2, groups=6, bias=bias)
     fast.load_state_dict(plain.state_dict())

@@ -13,7 +13,6 @@ from tinynet_core.export import ExportError, build_module, export_onnx
 from tinynet_core.networks.own import traced
 
 SMALL = {
-    "efficientnet_b0": network("efficientnet_b0", Scale(0.3, 0.3, 0.3)),
     "ghostnet_a": network("ghostnet_a", Scale(0.2, 0.3, 0.2)),
     "mobilenetv3_small_050": network("mobilenetv3_small_050", num_classes=7),
 }
@@ -91,10 +90,8 @@ def test_global_state_is_left_alone(tmp_path, tiny, capfd):
     ("path", "message"),
     [
         ("net.pth", "must end in .onnx, got "),
-        ("net", "must end in .onnx"),
         ("folder.onnx", "is a folder"),
         ("absent/net.onnx", "there is no folder "),
-        ("net.pth/net.onnx", "there is no folder "),
     ],
 )
 def test_bad_paths_are_told_before_any_work(tmp_path, monkeypatch, tiny, path, message):
@@ -125,17 +122,6 @@ def test_a_check_that_fails_leaves_what_was_there(tmp_path, monkeypatch, tiny):
             export_onnx(tiny, tmp_path / file)
     assert [path.name for path in tmp_path.iterdir()] == ["old.onnx"]
     assert (tmp_path / "old.onnx").read_text(encoding="utf-8") == "before"
-
-
-def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch, tiny):
-    def full(module, images, path, *args, **options):
-        path.write_text("half", encoding="utf-8")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(exporting, "write_onnx", full)
-    with pytest.raises(UserError, match=r"net.onnx cannot be written: No space left on device"):
-        export_onnx(tiny, tmp_path / "net.onnx")
-    assert not list(tmp_path.iterdir())
 
 
 class Own(nn.Module):
@@ -179,8 +165,6 @@ def baked(x):
         (lambda x: x / 0, "own: logits are not finite"),
         (lambda x: {"logits": x}, "own must give a tensor of logits, got a dict"),
         (lambda x: torch.linalg.svdvals(x.reshape(-1, 2, 3)), "own cannot be exported to ONNX: "),
-        (lambda x: x + torch.empty(1, 7), "own cannot be exported to ONNX: The size of tensor"),
-        (lambda x: x * float(x.sum()), "own: logits of ONNX Runtime and torch differ by"),
         (baked, "own: logits of ONNX Runtime and torch differ by"),
     ],
 )

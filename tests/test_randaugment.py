@@ -72,18 +72,18 @@ def test_the_policy_is_the_one_timm_builds():
         assert set(op.kwargs["resample"]) == {Image.Resampling.BILINEAR, Image.Resampling.BICUBIC}
 
 
-@pytest.mark.parametrize("magnitude", [2.5, 4.2, 7.6, 9.0, 10.0])
+@pytest.mark.parametrize("magnitude", [2.5, 7.6, 10.0])
 @pytest.mark.parametrize("name", ON_LEVELS)
 def test_operations_on_levels_are_timms(name, magnitude, monkeypatch):
     """PIL stretches contrast in floating point and now and then falls a level short; all else is equal."""
-    for images in (noise(3), smooth(3)):
+    for images in (noise(2), smooth(2)):
         off = difference(images, name, magnitude, 1, False, monkeypatch)
         assert off.max() <= (name == "AutoContrast")
         assert off.mean() < 0.01
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("magnitude", [0.0, 3.3, 9.0, 10.0])
+@pytest.mark.parametrize("magnitude", [0.0, 9.0])
 @pytest.mark.parametrize("name", AFFINE)
 def test_bilinear_geometry_is_timms(name, magnitude, sign, monkeypatch):
     """Border and fill included. Both cut off to whole levels, so rounding in float32 or float64 can tell by one."""
@@ -111,17 +111,6 @@ def test_bicubic_geometry_is_close_to_timms(name, sign, monkeypatch):
     timms = torch.stack([by_timm(image, name, 9.0, sign, True, monkeypatch) for image in images])
     bilinear = np.abs(levels(randaugment.apply(images, forced(name, 3, 9.0, sign))) - levels(timms))
     assert difference(images, name, 9.0, sign, True, monkeypatch).mean() < 0.3 * bilinear.mean()
-
-
-def test_geometry_moves_the_image_the_right_way():
-    """A closed form without PIL: a shift by a quarter of the side, filled with the mean colour."""
-    images = noise(1, 40, 40)
-    magnitude = 10 * 0.25 / 0.45
-    shifted = randaugment.apply(images, forced("TranslateXRel", 1, magnitude))
-    torch.testing.assert_close(shifted[..., :30], images[..., 10:], atol=1.01 / 255, rtol=0)
-    assert levels(shifted[..., 30:]).reshape(-1, 3).tolist() == [list(randaugment.FILL)] * 400
-    shifted = randaugment.apply(images, forced("TranslateYRel", 1, magnitude, -1.0))
-    torch.testing.assert_close(shifted[:, :, 10:], images[:, :, :30], atol=1.01 / 255, rtol=0)
 
 
 def test_the_whole_policy_is_timms(monkeypatch):
@@ -152,12 +141,6 @@ def test_every_operation_is_equally_likely():
     assert stats.chi2_contingency(pairs.numpy()).pvalue > 1e-3  # the layers know nothing of each other
 
 
-@pytest.mark.parametrize("probability", [0.0, 0.2, 1.0])
-def test_an_operation_happens_with_its_probability(probability):
-    ops = randaugment.draw(20_000, 9, 0.5, torch.Generator().manual_seed(1), 1, probability).ops
-    assert stats.binomtest(int((ops != UNTOUCHED).sum()), 20_000, probability).pvalue > 1e-3
-
-
 def test_magnitudes_are_normal_and_clipped():
     """At 5 no clipping is within reach; at 9 +- 0.5 the part beyond two deviations gathers at 10."""
     middle = randaugment.draw(20_000, 5, 0.5, torch.Generator().manual_seed(2)).magnitudes.flatten().numpy()
@@ -177,31 +160,6 @@ def test_signs_and_interpolations_are_fair_and_independent():
     assert stats.chisquare(table.numpy()).pvalue > 1e-3
 
 
-def test_a_seed_says_everything():
-    def augment(seed):
-        return randaugment.rand_augment(smooth(16), 9, 0.5, torch.Generator().manual_seed(seed))
-
-    assert torch.equal(augment(0), augment(0))
-    assert not torch.equal(augment(0), augment(1))
-
-
-def test_an_image_depends_on_its_own_draw_only():
-    images = torch.cat([noise(20), smooth(20)])
-    draws = randaugment.draw(40, 9, 0.5, torch.Generator().manual_seed(0), layers=3, probability=1.0)
-    together = randaugment.apply(images, draws)
-    alone = [randaugment.apply(images[i : i + 1], Draw(*(each[:, i : i + 1] for each in draws))) for i in range(40)]
-    assert torch.equal(together, torch.cat(alone))
-
-
-def test_layers_follow_one_another():
-    images = smooth(8)
-    draws = randaugment.draw(8, 9, 0.5, torch.Generator().manual_seed(1), layers=3, probability=1.0)
-    step_by_step = images
-    for layer in range(3):
-        step_by_step = randaugment.apply(step_by_step, Draw(*(each[layer : layer + 1] for each in draws)))
-    assert torch.equal(randaugment.apply(images, draws), step_by_step)
-
-
 @pytest.mark.parametrize(
     ("name", "magnitude"),
     [(name, 0.0) for name in AFFINE]
@@ -216,15 +174,6 @@ def test_where_an_operation_does_nothing(name, magnitude, bicubic):
     assert torch.equal(randaugment.apply(images, forced(name, 3, magnitude, bicubic=bicubic)), images)
 
 
-@pytest.mark.parametrize("name", ["AutoContrast", "Equalize"])
-@pytest.mark.parametrize("level", [0, 90, 255])
-def test_flat_images_stay(name, level):
-    """Unrounded noise below half a level is no contrast either."""
-    images = torch.full((2, 3, 32, 32), level / 255)
-    uneven = (images + 0.4 / 255 * noise(2, 32, 32)).clamp_(0, 1)
-    assert torch.equal(randaugment.apply(uneven, forced(name, 2, 9.0)), images)
-
-
 def test_no_bits_are_black_and_two_inversions_nothing():
     """Below magnitude 2.5 timm keeps no bit, which PIL refuses today."""
     images = noise(2)
@@ -234,64 +183,26 @@ def test_no_bits_are_black_and_two_inversions_nothing():
     assert torch.equal(randaugment.apply(once, forced("Invert", 2, 9.0)), images)
 
 
-def test_images_without_an_operation_keep_their_bits():
-    images = torch.rand(5, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+def test_an_image_depends_on_its_own_draw_only_and_stays_in_levels():
+    """In either memory layout; one without an operation keeps its bits."""
+    images = torch.cat([noise(30), smooth(30), torch.rand(1, 3, HEIGHT, WIDTH)])
+    draws = randaugment.draw(61, 9, 0.5, torch.Generator().manual_seed(1))
+    draws.ops[:, -1] = UNTOUCHED
+    assert set(OPS) <= {OPS[op] for op in draws.ops.flatten().tolist() if op != UNTOUCHED}
     before = images.clone()
-    out = randaugment.rand_augment(images, 9, 0.5, torch.Generator().manual_seed(0), probability=0.0)
-    assert torch.equal(out, images)
-    assert out.data_ptr() != images.data_ptr()
-    assert not torch.equal(randaugment.apply(images, forced("Invert", 5, 9.0)), images)
+    together = randaugment.apply(images, draws)
+    alone = [randaugment.apply(images[i : i + 1], Draw(*(each[:, i : i + 1] for each in draws))) for i in range(61)]
+    assert torch.equal(together, torch.cat(alone))
     assert torch.equal(images, before)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2, 5), (33, 24)])
-def test_values_stay_8_bit_levels(size):
-    images = torch.rand(100, 3, *size, generator=torch.Generator().manual_seed(0))
-    out = randaugment.rand_augment(images, 9, 2.0, torch.Generator().manual_seed(0), probability=1.0)
-    assert out.shape == images.shape
-    assert out.dtype == torch.float32
-    assert 0 <= out.min() <= out.max() <= 1
-    torch.testing.assert_close(out * 255, (out * 255).round(), atol=1e-4, rtol=0)
-
-
-def test_layout_changes_nothing():
-    images = smooth(60)
-    draws = randaugment.draw(60, 9, 0.5, torch.Generator().manual_seed(0), probability=1.0)
-    assert set(OPS) == {OPS[op] for op in draws.ops.flatten().tolist()}
+    assert torch.equal(together[-1], images[-1])
+    assert 0 <= together.min() <= together.max() <= 1
+    torch.testing.assert_close(together[:-1] * 255, (together[:-1] * 255).round(), atol=1e-4, rtol=0)
     last = randaugment.apply(images.contiguous(memory_format=torch.channels_last), draws)
-    assert last.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(last, randaugment.apply(images, draws), atol=1.01 / 255, rtol=0)
-
-
-def test_an_empty_batch():
-    out = randaugment.rand_augment(torch.zeros(0, 3, 8, 8), 9, 0.5, torch.Generator().manual_seed(0))
-    assert out.shape == (0, 3, 8, 8)
+    torch.testing.assert_close(last, together, atol=1.01 / 255, rtol=0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_the_same_images():
-    images = smooth(64)
-    ours = [randaugment.rand_augment(images.to(d), 9, 0.5, torch.Generator().manual_seed(0)) for d in ("cpu", "cuda")]
-    assert ours[1].is_cuda
-    assert np.abs(levels(ours[0]) - levels(ours[1].cpu())).mean() < 0.1
-
-
-@pytest.mark.parametrize("numbers", [(11, 0.5), (-1, 0.5), (float("nan"), 0.5), (9, -0.1), (9, float("inf"))])
-def test_bad_numbers(numbers):
-    with pytest.raises(ValueError, match=r"magnitude in \[0, 10\], a finite std >= 0 .*got "):
-        randaugment.draw(4, *numbers, torch.Generator())
-
-
-@pytest.mark.parametrize("probability", [-0.1, 1.1])
-def test_bad_probability(probability):
-    with pytest.raises(ValueError, match=r"probability in \[0, 1\]"):
-        randaugment.draw(4, 9, 0.5, torch.Generator(), probability=probability)
-
-
-@pytest.mark.parametrize(
-    "images",
-    [torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, 3, 8, 8).half(), torch.zeros(2, 1, 8, 8)],
-)
-def test_bad_images(images):
-    with pytest.raises(ValueError, match=r"float32 images \(n, 3, H, W\), got torch"):
-        randaugment.apply(images, forced("Invert", 2, 9.0))
+    draws = randaugment.draw(64, 9, 0.5, torch.Generator().manual_seed(0))
+    ours, theirs = (randaugment.apply(smooth(64).to(device), draws) for device in ("cpu", "cuda"))
+    assert np.abs(levels(ours) - levels(theirs.cpu())).mean() < 0.1

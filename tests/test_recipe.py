@@ -25,6 +25,7 @@ def test_learning_rate_warms_up_and_falls_to_zero():
         ({"crop_area": (0.0, 1.0)}, "crop_area"),
         ({"crop_aspect": (2.0, 1.0)}, "crop_aspect"),
         ({"learning_rate": 1}, "learning_rate"),
+        ({"batch_size": 16, "norm_batch": 6}, "batch_size 16 must be a multiple of norm_batch 6"),
     ],
 )
 def test_bad_recipes(bad, message):

@@ -11,7 +11,6 @@ from tinynet_core import Store, run
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.task import claim
 from tinynet_core.training import loop, trained_weights
-from tinynet_core.training.loop import Interrupted
 from tinynet_core.training.trained_weights import WeightsError
 
 
@@ -69,12 +68,6 @@ def test_weights_that_another_process_is_making_are_waited_for(experiment, tmp_p
         store.weights(experiment).write_bytes(elsewhere.weights(experiment).read_bytes())
         waiting.join(timeout=20)
     assert len(found) == 1
-
-
-def test_who_waits_for_weights_can_be_stopped(experiment, tmp_path):
-    store = Store(tmp_path)
-    with claim(store.checkpoint(experiment)), pytest.raises(Interrupted):
-        experiment.module("cpu", store.root, should_stop=lambda: True)
 
 
 def test_a_task_that_trains_its_network_itself_leaves_no_checkpoint(experiment, tmp_path):

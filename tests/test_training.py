@@ -30,14 +30,6 @@ def test_ema_follows_its_equation():
     assert not plain.module.weight.requires_grad
 
 
-def test_ema_averages_batch_norm_statistics_too():
-    module = torch.nn.BatchNorm1d(2)
-    ema = EMA(module, 0.5, warmup=False)
-    module.running_mean.fill_(4.0)
-    ema.update()
-    assert ema.module.running_mean.tolist() == [2.0, 2.0]
-
-
 @pytest.mark.parametrize(("decay", "warmup"), [(0.9, False), (0.9, True), (0.9999, True), (0.0, False)])
 def test_the_share_of_the_initial_weights_is_what_an_average_keeps(decay, warmup):
     """An average that starts at one and follows zeros is the share of its start."""
@@ -108,14 +100,6 @@ def test_a_recipe_that_measures_all_images_is_written_as_before_there_was_a_choi
     assert RECIPE.model_copy(update={"curve_images": 2}).model_dump()["curve_images"] == 2
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
-def test_same_seed_same_bits_other_seed_other_bits(colours, optimizer):
-    recipe = RECIPE.model_copy(update={"optimizer": optimizer})
-    curves = [train(Small, 8, colours, recipe, seed, "cpu").curve for seed in (0, 0, 1)]
-    assert curves[0] == curves[1]
-    assert curves[0] != curves[2]
-
-
 def same_bits(path_a, path_b):
     a, b = (checkpoint.load(p, loop.TRAINING_VERSION) for p in (path_a, path_b))
     for part in ("model", "ema"):
@@ -124,13 +108,14 @@ def same_bits(path_a, path_b):
 
 
 @pytest.mark.parametrize(
-    ("asked", "optimizer"), [(0, "adamw"), (1, "adamw"), (4, "adamw"), (13, "adamw"), (9, "sgd"), (9, "rmsprop")]
+    ("asked", "optimizer"), [(0, "adamw"), (4, "adamw"), (13, "adamw"), (9, "sgd"), (9, "rmsprop")]
 )
 def test_a_run_stopped_at_any_step_ends_with_the_same_bits(colours, tmp_path, asked, optimizer):
     """Four steps an epoch; the run is stopped in the midst of epochs and between them, and goes on each time."""
     recipe = RECIPE.model_copy(update={"optimizer": optimizer, "lr": 0.01, "rand_augment": 5.0})
     whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
     expected = train(Small, 8, colours, recipe, 7, "cpu", whole)
+    assert asked or train(Small, 8, colours, recipe, 8, "cpu").curve != expected.curve
     countdown = iter(range(asked, -2, -1))
     with pytest.raises(loop.Interrupted):
         train(Small, 8, colours, recipe, 7, "cpu", cut, lambda: next(countdown) <= 0)
@@ -164,15 +149,6 @@ def test_a_run_cut_off_repeats_the_epoch_with_the_same_bits(colours, tmp_path, m
     same_bits(whole, cut)
 
 
-def test_a_damaged_checkpoint_starts_the_run_again(colours, tmp_path):
-    path = tmp_path / "x.pt"
-    expected = train(Small, 8, colours, RECIPE, 7, "cpu", path)
-    path.write_bytes(path.read_bytes()[:-50])
-    with pytest.warns(UserWarning, match="set aside"):
-        assert train(Small, 8, colours, RECIPE, 7, "cpu", path).curve == expected.curve
-    assert path.with_suffix(".damaged").exists()
-
-
 class Decoded:
     """A sequence that makes its images when asked for them."""
 
@@ -184,13 +160,6 @@ class Decoded:
 
     def __getitem__(self, i):
         return np.array(self.images[i])
-
-
-def test_images_decoded_on_the_way_train_like_those_in_memory(colours):
-    streamed = dataclasses.replace(
-        colours, train_images=Decoded(colours.train_images), val_images=Decoded(colours.val_images)
-    )
-    assert train(Small, 8, streamed, RECIPE, 0, "cpu").curve == train(Small, 8, colours, RECIPE, 0, "cpu").curve
 
 
 def test_a_source_gives_the_images_asked_for(colours):
@@ -288,11 +257,6 @@ def test_parts_have_batch_norm_statistics_of_their_own(colours):
     torch.testing.assert_close(run.model.norm.running_mean, expected)
 
 
-def test_a_batch_is_a_multiple_of_its_parts():
-    with pytest.raises(ValueError, match="batch_size 16 must be a multiple of norm_batch 6"):
-        Recipe(epochs=2, batch_size=16, norm_batch=6)
-
-
 def test_the_checkpoint_of_another_run_is_set_aside(colours, tmp_path):
     path = tmp_path / "x.pt"
     train(Small, 8, colours, RECIPE, 1, "cpu", path)
@@ -359,15 +323,3 @@ def test_lack_of_memory_is_a_failure_with_a_reason(colours, error):
 
     with pytest.raises(loop.TrainingFailed, match="out of memory on cpu at batch 16, 8 px"):
         train(build, 8, colours, RECIPE, 0, "cpu")
-
-
-def test_other_errors_are_not_hidden(colours):
-    with pytest.raises(RuntimeError, match="shape"):
-        train(lambda: torch.nn.Linear(5, 2), 8, colours, RECIPE, 0, "cpu")
-
-
-def test_weight_decay_spares_norms_and_biases():
-    groups = loop._optimizer(Small(), RECIPE).param_groups
-    assert [p.ndim > 1 for p in groups[0]["params"]] == [True, True]
-    assert all(p.ndim == 1 for p in groups[1]["params"])
-    assert [g["weight_decay"] for g in groups] == [RECIPE.weight_decay, 0.0]

@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from tinynet_core.files import UserError
+from tinynet_core.files import UserError, check_target
 from tinynet_core.networks.spec import Network, Specification
 
 TOLERANCE = 1e-4
@@ -45,7 +45,8 @@ def export_onnx(spec: Specification, path: str | Path, weights: str | Path | Non
     ``UserError`` for a path that cannot be written, before any work, and ``ExportError`` when the network cannot be
     exported or the two do not agree.
     """
-    path = _checked_path(path)
+    path = Path(path)
+    check_target(path, (".onnx",))
     module, images = build_module(spec, weights, seed)
     scratch = path.with_suffix(f".{uuid4().hex}.tmp")
     try:
@@ -107,17 +108,6 @@ def open_session(path: Path, threads: int | None = None) -> onnxruntime.Inferenc
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _checked_path(path: str | Path) -> Path:
-    path = Path(path)
-    if path.suffix != ".onnx":
-        raise UserError(f"export file must end in .onnx, got {path}")
-    if path.is_dir():
-        raise UserError(f"export file {path} is a folder")
-    if not path.parent.is_dir():
-        raise UserError(f"export file {path}: there is no folder {path.parent}")
-    return path
 
 
 def _normalise(module: nn.Module, images: Tensor) -> None:

@@ -50,10 +50,10 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def check_target(path: Path) -> None:
-    """Raise ``UserError`` for a path that no table can be written to."""
-    if path.suffix not in SUFFIXES:
-        raise UserError(f"export file must end in {' or '.join(SUFFIXES)}, got {path}")
+def check_target(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
+    """Raise ``UserError`` for a path that no file with one of ``suffixes``, those of tables, can be written to."""
+    if path.suffix not in suffixes:
+        raise UserError(f"export file must end in {' or '.join(suffixes)}, got {path}")
     if path.is_dir():
         raise UserError(f"export file {path} is a folder")
     if not path.parent.is_dir():

@@ -8,7 +8,7 @@ the doubles of PCG64; NumPy may change how it makes other distributions of them.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,6 @@ class Dice:
     def __init__(self, *key: int) -> None:
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key))).random
 
-    @overload
-    def uniform(self, low: float, high: float) -> float: ...
-    @overload
-    def uniform(self, low: float, high: float, n: int) -> NDArray: ...
     def uniform(self, low: float, high: float, n: int | None = None) -> Any:
         """A number from ``low`` to ``high``, or ``n`` of them.
 
@@ -47,10 +43,6 @@ class Dice:
         """
         return low + (high - low) * self._random(n)
 
-    @overload
-    def bell(self, deviation: float) -> float: ...
-    @overload
-    def bell(self, deviation: float, n: int) -> NDArray: ...
     def bell(self, deviation: float, n: int | None = None) -> Any:
         """Nearly normal numbers: the sum of four uniform ones, with mean 0 and within 3.5 deviations of it."""
         four = self._random(n) + self._random(n) + self._random(n) + self._random(n)
@@ -84,8 +76,8 @@ class Dice:
         return red + self.bell(deviation), green + self.bell(deviation), blue + self.bell(deviation)
 
 
-def wave(turns: NDArray) -> NDArray:
-    """The sine of so many full turns by two parabolas, to 0.0011."""
+def wave(turns: Any) -> Any:
+    """The sine of so many full turns by two parabolas, to 0.0011; of a float or an array."""
     x = turns - np.floor(turns + 0.5)
     y = x * (8.0 - 16.0 * abs(x))
     return y * (0.775 + 0.225 * abs(y))
@@ -93,13 +85,7 @@ def wave(turns: NDArray) -> NDArray:
 
 def direction(turns: float) -> tuple[float, float]:
     """Cosine and sine of so many full turns, as ``wave`` has them."""
-    return _sine(turns + 0.25), _sine(turns)
-
-
-def _sine(turns: float) -> float:
-    x = turns - math.floor(turns + 0.5)
-    y = x * (8.0 - 16.0 * abs(x))
-    return y * (0.775 + 0.225 * abs(y))
+    return float(wave(turns + 0.25)), float(wave(turns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,8 +152,8 @@ def _drawn(dataset: Any, workers: int, progress: bool) -> Iterator[tuple[str, li
     counts = {"train": dataset.train_images, "val": dataset.val_images}
     jobs = [(dataset, s, i, min(i + _CHUNK, n)) for s, n in counts.items() for i in range(0, n, _CHUNK)]
     found: dict[str, list[tuple[np.ndarray, ...]]] = {split: [] for split in SPLITS}
-    bar_of = {"desc": f"rendering {dataset.kind.replace('_', ' ')}", "unit": "img", "disable": not progress}
-    with tqdm(total=sum(counts.values()), **bar_of) as bar:
+    doing = f"rendering {dataset.kind.replace('_', ' ')}"
+    with tqdm(total=sum(counts.values()), desc=doing, unit="img", disable=not progress) as bar:
         for (_, split, *_), some in zip(jobs, in_processes(_draw_chunk, jobs, workers), strict=True):
             found[split] += some
             bar.update(len(some))

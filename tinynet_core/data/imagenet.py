@@ -12,13 +12,13 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 from tqdm import tqdm
 
-from tinynet_core.data.cache import cached
+from tinynet_core.data.cache import cached, content_hash, read_arrays, write_arrays
 from tinynet_core.data.imagefolder import (
     SPLITS,
     JpegImages,
@@ -38,6 +38,7 @@ _FORMAT = 2
 _CHUNK = 32
 """Images that a process reads at a time."""
 _INDEX = ("names", "labels", "aspects", "file_sha256")
+_ARRAYS = ("side", *(f"{split}_{part}" for split in SPLITS for part in _INDEX))
 IMAGENET_IMAGES_PER_CLASS = 1281
 IMAGENET_VALIDATION_PER_CLASS = 50
 
@@ -180,35 +181,22 @@ def load_imagenet(dataset: ImageNetDataset, workers: int = 1, progress: bool = F
 
 def _read(folder: Path, dataset: ImageNetDataset, selection: Selection) -> ImageSet:
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    if meta["listing_sha256"] != selection.listing_sha256:
+    if meta["dataset"]["listing_sha256"] != selection.listing_sha256:
         raise ValueError(f"the images below {selection.root} changed since it was made")
-    index = {split: {part: np.load(folder / f"{split}_{part}.npy") for part in _INDEX} for split in SPLITS}
-    if (found := _content_hash(dataset, index)) != meta["content_sha256"]:
-        raise ValueError(f"content hash {found[:12]} is not the recorded {str(meta['content_sha256'])[:12]}")
-    images = {split: _open(folder, split, dataset, selection, len(index[split]["labels"])) for split in SPLITS}
-    train, val = index["train"], index["val"]
-    return ImageSet(
-        *(images["train"], train["labels"], images["val"], val["labels"]),
-        content_hash=found,
-        train_aspects=train["aspects"],
-        val_aspects=val["aspects"],
-    )
-
-
-def _open(folder: Path, split: str, dataset: ImageNetDataset, selection: Selection, n: int) -> np.ndarray | JpegImages:
-    if dataset.stream:
-        return JpegImages(selection.root / split, folder / f"{split}_names.npy", dataset.side)
-    return np.memmap(folder / f"{split}_pixels", np.uint8, "r", shape=(n, dataset.side, dataset.side, 3))
-
-
-def _content_hash(dataset: ImageNetDataset, index: dict[str, dict[str, np.ndarray]]) -> str:
-    digest = hashlib.sha256(f"1 {dataset.side}".encode())
+    arrays, found = read_arrays(folder, _ARRAYS)
+    images: dict[str, Any] = {}
     for split in SPLITS:
-        for part in _INDEX:
-            array = index[split][part]
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data.cast("B"))
-    return digest.hexdigest()
+        if dataset.stream:
+            images[split] = JpegImages(selection.root / split, folder / f"{split}_names.npy", dataset.side)
+        else:
+            shape = (len(arrays[f"{split}_labels"]), dataset.side, dataset.side, 3)
+            images[split] = np.memmap(folder / f"{split}_pixels", np.uint8, "r", shape=shape)
+    return ImageSet(
+        *(images["train"], arrays["train_labels"], images["val"], arrays["val_labels"]),
+        content_hash=found,
+        train_aspects=arrays["train_aspects"],
+        val_aspects=arrays["val_aspects"],
+    )
 
 
 def _fill(
@@ -222,22 +210,15 @@ def _fill(
             f"the cache of {total:,} images at {dataset.side} px needs {need / 1e9:.1f} GB and {folder.parent} has "
             f"{free / 1e9:.1f} GB free: set TINYNET_CACHE to a folder on a larger disk, or stream: true"
         )
-    index, broken = {}, []
+    arrays, broken = {"side": np.array(dataset.side)}, []
     with tqdm(total=total, desc="reading images", unit="img", disable=not progress) as bar:
         for split in SPLITS:
-            index[split], missing = _read_split(scratch / f"{split}_pixels", split, dataset, selection, workers, bar)
+            index, missing = _read_split(scratch / f"{split}_pixels", split, dataset, selection, workers, bar)
+            arrays |= {f"{split}_{part}": index[part] for part in _INDEX}
             broken += missing
-            for part in _INDEX:
-                np.save(scratch / f"{split}_{part}.npy", index[split][part])
-    meta = {
-        "dataset": dataset.model_dump(),
-        "root": str(selection.root),
-        "classes": selection.wnids,
-        "listing_sha256": selection.listing_sha256,
-        "content_sha256": _content_hash(dataset, index),
-        "unreadable": broken,
-    }
-    (scratch / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    about = dataset.model_dump() | {"root": str(selection.root), "wnids": selection.wnids, "unreadable": broken}
+    about |= {"listing_sha256": selection.listing_sha256}
+    write_arrays(scratch, arrays, about, content_hash(arrays))
     if broken:
         first = "; ".join(broken[:3]) + ("; ..." if len(broken) > 3 else "")
         warnings.warn(

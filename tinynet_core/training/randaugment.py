@@ -9,6 +9,7 @@ levels, as PIL's do, and give PIL's levels but for rounding, with one exception:
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from tinynet_core.training.colour import MEAN
 Operation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Images of m as whole levels 0 to 255, which it may overwrite, and its arguments for each, to the new levels."""
 
-MAX_MAGNITUDE = 10.0
+LAYERS, MAX_MAGNITUDE = 2, 10.0
 UNTOUCHED = -1
 FILL = tuple(round(255 * mean) for mean in MEAN)
 
@@ -38,37 +39,18 @@ class Draw(NamedTuple):
     bicubic: torch.Tensor
 
 
-def rand_augment(
-    images: torch.Tensor,
-    magnitude: float,
-    std: float,
-    generator: torch.Generator,
-    layers: int = 2,
-    probability: float = 0.5,
-) -> torch.Tensor:
-    """Augmented copy of float32 ``images`` (n, 3, H, W) in [0, 1]; ``draw`` and ``apply`` say how."""
-    return apply(images, draw(len(images), magnitude, std, generator, layers, probability))
-
-
-def draw(
-    n: int, magnitude: float, std: float, generator: torch.Generator, layers: int = 2, probability: float = 0.5
-) -> Draw:
+def draw(n: int, magnitude: float, std: float, generator: torch.Generator) -> Draw:
     """Random operations for ``n`` images, from a CPU ``generator``: a seed means the same on every device.
 
-    In each of ``layers`` an image's operation is any of ``OPS``, equally likely, and happens with ``probability``. Its
-    magnitude is normal around ``magnitude`` with ``std``, clipped to [0, 10]. Signs and interpolations are equally
-    likely. ValueError for numbers that make no sense.
+    In each layer an image's operation is any of ``OPS``, equally likely, and happens with a probability of one half.
+    Its magnitude is normal around ``magnitude`` with ``std``, clipped to [0, 10]. Signs and interpolations are equally
+    likely.
     """
-    if not (0 <= magnitude <= MAX_MAGNITUDE and 0 <= std < math.inf and 0 <= probability <= 1):
-        raise ValueError(
-            "RandAugment needs magnitude in [0, 10], a finite std >= 0 and probability in [0, 1], "
-            f"got {magnitude}, {std} and {probability}"
-        )
-    ops = torch.randint(len(OPS), (layers, n), generator=generator)
-    happens, sign, kernel = torch.rand(3, layers, n, generator=generator)
-    normal = torch.randn(layers, n, generator=generator, dtype=torch.float64)
+    ops = torch.randint(len(OPS), (LAYERS, n), generator=generator)
+    happens, sign, kernel = torch.rand(3, LAYERS, n, generator=generator)
+    normal = torch.randn(LAYERS, n, generator=generator, dtype=torch.float64)
     return Draw(
-        torch.where(happens < probability, ops, UNTOUCHED),
+        torch.where(happens < 0.5, ops, UNTOUCHED),
         (magnitude + std * normal).clamp_(0, MAX_MAGNITUDE),
         torch.where(sign < 0.5, 1.0, -1.0).double(),
         kernel < 0.5,
@@ -78,19 +60,16 @@ def draw(
 def apply(images: torch.Tensor, draws: Draw) -> torch.Tensor:
     """Copy of float32 ``images`` (n, 3, H, W) in [0, 1] after the layers of ``draws`` in turn.
 
-    An image that no operation touches keeps its bits; any other comes out in multiples of 1/255. ValueError for
-    images of another type or shape.
+    An image that no operation touches keeps its bits; any other comes out in multiples of 1/255.
     """
-    if images.dtype != torch.float32 or images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"RandAugment needs float32 images (n, 3, H, W), got {images.dtype} {tuple(images.shape)}")
     images = images.clone()
     for ops, magnitudes, signs, bicubic in zip(*draws, strict=True):
         strength = magnitudes / MAX_MAGNITUDE
         for number, (argument, operation) in enumerate(_ON_LEVELS.values()):
             _replace(images, ops == number, argument(strength), operation)
         matrices, warped = _matrices(ops, strength * signs, *images.shape[2:]), ops >= len(_ON_LEVELS)
-        _replace(images, warped & ~bicubic, matrices, _warp_bilinear)
-        _replace(images, warped & bicubic, matrices, _warp_bicubic)
+        _replace(images, warped & ~bicubic, matrices, partial(_warp, mode="bilinear"))
+        _replace(images, warped & bicubic, matrices, partial(_warp, mode="bicubic"))
     return images
 
 
@@ -181,18 +160,14 @@ def _sharpness(levels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     return _blend(smooth, levels, factor)
 
 
-def _as_is(strength: torch.Tensor) -> torch.Tensor:
-    return strength
-
-
 def _enhancement(strength: torch.Tensor) -> torch.Tensor:
     return 0.1 + 1.8 * strength
 
 
 _ON_LEVELS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Operation]] = {
-    "AutoContrast": (_as_is, _auto_contrast),
-    "Equalize": (_as_is, _equalise),
-    "Invert": (_as_is, _invert),
+    "AutoContrast": (lambda strength: strength, _auto_contrast),
+    "Equalize": (lambda strength: strength, _equalise),
+    "Invert": (lambda strength: strength, _invert),
     "Posterize": (lambda strength: (4 * strength).trunc(), _posterise),
     "Solarize": (lambda strength: (256 * strength).trunc(), _solarise),
     "SolarizeAdd": (lambda strength: (110 * strength).trunc(), _solarise_add),
@@ -224,14 +199,6 @@ def _matrices(ops: torch.Tensor, strength: torch.Tensor, height: int, width: int
         ],
         1,
     )
-
-
-def _warp_bilinear(levels: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-    return _warp(levels, matrices, "bilinear")
-
-
-def _warp_bicubic(levels: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-    return _warp(levels, matrices, "bicubic")
 
 
 def _warp(levels: torch.Tensor, matrices: torch.Tensor, mode: str) -> torch.Tensor:
