@@ -80,14 +80,6 @@ def test_only_exact_arithmetic_is_used(module):
                 assert isinstance(node.left, ast.Constant), f"line {node.lineno}: a power of a variable"
 
 
-def test_another_seed_is_another_world():
-    here, there = SMALL.world, changed(SMALL, seed=1).world
-    for one, other in zip(here.species, there.species, strict=True):
-        assert one.frequency != other.frequency
-        assert one.genus.outline != other.genus.outline
-    assert all(one.palette != other.palette for one, other in zip(here.habitats, there.habitats, strict=True))
-
-
 def test_a_larger_world_holds_the_smaller_one():
     small, large = SMALL.world, changed(SMALL, genera=5, species=3).world
     assert [large.species[i] for i in (0, 1, 3, 4, 6, 7)] == list(small.species)

@@ -5,7 +5,7 @@ import yaml
 from click.testing import CliRunner
 from jpegs import wnid, write_image_folder
 
-from tinynet_core import Experiment, Scale, Store, Study, load_preset, run
+from tinynet_core import Experiment, Scale, Store, load_preset, run
 from tinynet_core.cli import tinynet
 from tinynet_core.data import ImageNetDataset
 from tinynet_core.study.presets import PresetError
@@ -62,17 +62,6 @@ def test_the_choice_of_classes_is_part_of_the_experiment():
         experiment(train_per_class=19).key,
     }
     assert len(keys) == 5
-
-
-def test_a_sweep_over_a_folder(folder, tmp_path):
-    path = tmp_path / "folder.yaml"
-    path.write_text(yaml.safe_dump(PRESET), encoding="utf-8")
-    store = str(tmp_path / "store")
-    result = CliRunner().invoke(tinynet, ["sweep", str(path), "--store", store, "--limit", "1"], catch_exceptions=False)
-    assert "1 models trained, 0 of them failed" in result.output
-    frame = Study(str(path), store).store.frame()
-    assert frame.top1.between(0, 1).all()
-    assert Study(str(path), store).preset.evidence == "proxy"
 
 
 def test_a_missing_folder_is_said_before_any_work(tmp_path, monkeypatch):

@@ -111,8 +111,7 @@ def select(dataset: ImageNetDataset, root: Path) -> Selection:
     A class's draw of training images depends on ``image_seed`` and its name, not on the other classes.
     """
     wnids = _choose_classes(dataset, class_folders(root / "train"), root)
-    if absent := sorted(set(wnids) - set(class_folders(root / "val"))):
-        raise UserError(f"{root / 'val'} has no class folder {absent[0]} ({len(absent)} of {len(wnids)} are missing)")
+    _check_present(wnids, class_folders(root / "val"), root / "val")
     digest = hashlib.sha256()
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
     labels: dict[str, list[int]] = {split: [] for split in SPLITS}
@@ -134,9 +133,7 @@ def select(dataset: ImageNetDataset, root: Path) -> Selection:
 
 def _choose_classes(dataset: ImageNetDataset, available: list[str], root: Path) -> Sequence[str]:
     if dataset.wnids is not None:
-        if absent := sorted(set(dataset.wnids) - set(available)):
-            count = f"{len(absent)} of {dataset.classes} are missing"
-            raise UserError(f"wnids: {root / 'train'} has no class folder {absent[0]} ({count})")
+        _check_present(dataset.wnids, available, root / "train")
         return dataset.wnids
     holds = f"{root / 'train'} holds {len(available)} class folders"
     if dataset.classes > len(available):
@@ -149,6 +146,11 @@ def _choose_classes(dataset: ImageNetDataset, available: list[str], root: Path) 
         )
     rng = np.random.default_rng(dataset.class_seed)
     return sorted(available[i] for i in rng.choice(len(available), dataset.classes, replace=False))
+
+
+def _check_present(wnids: Sequence[str], available: list[str], folder: Path) -> None:
+    if absent := sorted(set(wnids) - set(available)):
+        raise UserError(f"{folder} has no class folder {absent[0]} ({len(absent)} of {len(wnids)} are missing)")
 
 
 def _draw(names: list[str], wnid: str, wanted: int | None, seed: int) -> list[str]:

@@ -1,15 +1,14 @@
 """Work on many images: in several processes, and ahead of who asks for it."""
 
-import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import TypeVar
 
 from tinynet_core.files import UserError
+from tinynet_core.machine import end_with_driver
 
 J = TypeVar("J")
 T = TypeVar("T")
@@ -23,7 +22,7 @@ def in_processes(function: Callable[[J], T], jobs: Sequence[J], workers: int) ->
     if workers <= 1 or len(jobs) <= 1:
         yield from map(function, jobs)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_driver)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_driver)
     try:
         yield from ahead(pool, function, jobs, 2 * workers)
     except BrokenProcessPool as error:
@@ -44,14 +43,3 @@ def ahead(pool: Executor, function: Callable[[J], T], jobs: Iterable[J], most: i
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _end_with_driver() -> None:
-    driver = parent_process()
-    assert driver is not None
-
-    def end() -> None:
-        driver.join()
-        os._exit(1)
-
-    threading.Thread(target=end, daemon=True).start()

@@ -54,15 +54,15 @@ class Features(nn.Module):
         backbone.classifier = nn.Identity()  # type: ignore[assignment]
         self.backbone = backbone
         self.channels = [self.last_strided()[0].conv_pw.out_channels, spec.head or spec.stages[-1].c_out]
-        extra, side = [], -(-resolution // STRIDE)
+        self.sides = [-(-resolution // (STRIDE // 2)), -(-resolution // STRIDE)]
+        self.extra = nn.ModuleList()
         for full in EXTRA_CHANNELS:
-            if side == 1:
+            if self.sides[-1] == 1:
                 break
             wide = max(_LEAST_CHANNELS, int(full * width))
-            extra.append(_extra_block(self.channels[-1], wide))
+            self.extra.append(_extra_block(self.channels[-1], wide))
             self.channels.append(wide)
-            side = -(-side // 2)
-        self.extra = nn.ModuleList(extra)
+            self.sides.append(-(-self.sides[-1] // 2))
 
     def last_strided(self) -> list[Any]:
         """Blocks of the last stage with a stride, inverted residuals."""
@@ -116,11 +116,7 @@ class Detector(SSD):
         """(anchors, 4): default boxes in pixels, left, top, right, bottom, for images of this detector's resolution."""
         parameter = next(self.parameters())
         if self.anchors.device != parameter.device or not len(self.anchors):
-            sides, side = [-(-self.side // (STRIDE // 2)), -(-self.side // STRIDE)], -(-self.side // STRIDE)
-            while len(sides) < len(self.backbone.channels):
-                side = -(-side // 2)
-                sides.append(side)
-            maps = [torch.empty(1, 1, s, s, device=parameter.device) for s in sides]
+            maps = [torch.empty(1, 1, side, side, device=parameter.device) for side in self.backbone.sides]
             images = torch.empty(1, 3, self.side, self.side, device=parameter.device)
             self.anchors = self.anchor_generator(ImageList(images, [(self.side, self.side)]), maps)[0]
         return self.anchors

@@ -24,6 +24,22 @@ METRICS = ("top1", "top5", "loss", "raw_top1", "raw_top5", "raw_loss", "train_to
 """Metrics of a trained classifier: of the averaged (EMA) weights, ``raw_*`` of the raw ones, as fractions."""
 
 
+def fill_in(task: Any) -> None:
+    """Give a new task the scale and the base that its named network has, where they were left out."""
+    if task.scale is None and task.network in SCALABLE:
+        object.__setattr__(task, "scale", Scale())
+    if task.base is None:
+        object.__setattr__(task, "base", base_of(task.network))
+
+
+def check_recipe(recipe: Recipe, dataset: Any) -> None:
+    """Raise ``ValueError`` for a recipe that does not fit the images of ``dataset``."""
+    if recipe.mirror and not dataset.mirror_safe:
+        raise ValueError("recipe.mirror must be 0: a mirrored image of this data set changes its class")
+    if recipe.batch_size > dataset.train_images:
+        raise ValueError(f"recipe.batch_size {recipe.batch_size} is above the {dataset.train_images} training images")
+
+
 class Experiment(Task):
     """One network, one data set, one recipe, one seed.
 
@@ -41,21 +57,13 @@ class Experiment(Task):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
-        if self.scale is None and self.network in SCALABLE:
-            object.__setattr__(self, "scale", Scale())
-        if self.base is None:
-            object.__setattr__(self, "base", base_of(self.network))
+        fill_in(self)
+        check_recipe(self.recipe, self.dataset)
         spec = self.spec()
         if isinstance(spec, PeerNetwork) and (self.recipe.zero_init_residual or self.recipe.zero_init_classifier):
             raise ValueError(
                 f"recipe.zero_init_residual and recipe.zero_init_classifier must be false for {self.network}, "
                 f"which {spec.source} builds"
-            )
-        if self.recipe.mirror and not self.dataset.mirror_safe:
-            raise ValueError("recipe.mirror must be 0: a mirrored image of this data set changes its class")
-        if self.recipe.batch_size > self.dataset.train_images:
-            raise ValueError(
-                f"recipe.batch_size {self.recipe.batch_size} is above the {self.dataset.train_images} training images"
             )
         return self
 

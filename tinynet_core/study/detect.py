@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tinynet_core.data import DetectionDataset, load_detection, load_images
 from tinynet_core.detection.taps import tapped_stage
-from tinynet_core.networks import SCALABLE, Head, base_of, network
+from tinynet_core.networks import Head, network
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.scaling.scale import Base, Scale
-from tinynet_core.study.classify import Experiment
+from tinynet_core.study.classify import Experiment, check_recipe, fill_in
 from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, weights_file, weights_source
 from tinynet_core.training.recipe import Recipe
 
@@ -24,12 +24,6 @@ SHOWN_IMAGES, SHOWN_DETECTIONS = 6, 12
 """Validation images of which a record keeps detections, and how many of each."""
 _UNUSED = ("label_smoothing", "dropout", "rand_augment", "zero_init_classifier")
 _CLASSIFIER = ("network", "scale", "head", "base")
-
-
-def _start_source(root: Path | None, pretraining: Experiment) -> dict[str, str]:
-    """For a record: the training that the backbone started with, its weights and the hash of its images."""
-    images = load_images(pretraining.dataset)
-    return weights_source(root, pretraining) | {"pretraining_dataset_sha256": images.content_hash}
 
 
 class _Setting(BaseModel):
@@ -52,12 +46,7 @@ class _Setting(BaseModel):
                 raise ValueError(f"recipe.{name} must be 0 or false for a detector, got {getattr(self.recipe, name)}")
         if self.recipe.eval_crop != 1:
             raise ValueError(f"recipe.eval_crop must be 1, objects lie anywhere, got {self.recipe.eval_crop:g}")
-        if self.recipe.mirror and not self.dataset.mirror_safe:
-            raise ValueError("recipe.mirror must be 0: a mirrored image of this data set changes its objects' classes")
-        if self.recipe.batch_size > self.dataset.train_images:
-            raise ValueError(
-                f"recipe.batch_size {self.recipe.batch_size} is above the {self.dataset.train_images} training images"
-            )
+        check_recipe(self.recipe, self.dataset)
         low, high = self.boxes
         if not 0 < low < high <= 1:
             raise ValueError(f"boxes must satisfy 0 < low < high <= 1, got {low:g}, {high:g}")
@@ -97,10 +86,7 @@ class Detection(_Setting, Task):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Detection":
-        if self.scale is None and self.network in SCALABLE:
-            object.__setattr__(self, "scale", Scale())
-        if self.base is None:
-            object.__setattr__(self, "base", base_of(self.network))
+        fill_in(self)
         if self.pretraining is not None:
             for name in _CLASSIFIER:
                 if getattr(self.pretraining, name) != getattr(self, name):
@@ -200,6 +186,10 @@ class Detection(_Setting, Task):
         if root is not None:
             about = {"key": self.key, "dataset_sha256": data.content_hash}
             trained_weights.save(weights_file(root, self.key), run.ema.module, about)
+        sources = {"dataset_sha256": data.content_hash, "compiled": compiled}
+        if pretraining is not None:
+            sources |= weights_source(root, pretraining)
+            sources["pretraining_dataset_sha256"] = load_images(pretraining.dataset).content_hash
         last = run.outcome.curve[-1]
         metrics = {name: last[f"ema_{name}"] for name in METRICS if f"ema_{name}" in last}
         metrics |= {f"raw_{name}": last[f"raw_{name}"] for name in METRICS if f"raw_{name}" in last}
@@ -209,11 +199,7 @@ class Detection(_Setting, Task):
             curve=run.outcome.curve,
             arrays=_shown(run),
             wall_s=run.outcome.wall_s,
-            sources={
-                "dataset_sha256": data.content_hash,
-                "compiled": compiled,
-                **(_start_source(root, pretraining) if pretraining else {}),
-            },
+            sources=sources,
         )
 
 

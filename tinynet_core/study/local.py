@@ -13,12 +13,12 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from ctypes import c_bool, c_longlong
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import Any
 
-from tinynet_core.machine import Resources, cores
+from tinynet_core.machine import Resources, cores, end_with_driver
 from tinynet_core.study.worker import ExecutorError, WorkerDied
 
 _CONTEXT: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
@@ -184,7 +184,7 @@ def _serve(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal; the driver has it too and decides
     signal.signal(signal.SIGTERM, note)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-    threading.Thread(target=_end_with_driver, daemon=True).start()
+    end_with_driver()
 
     import torch
 
@@ -203,13 +203,6 @@ def _serve(
         except Exception as error:
             answer = None, _portable(error)
         connection.send(answer)
-
-
-def _end_with_driver() -> None:
-    driver = parent_process()
-    assert driver is not None
-    driver.join()
-    os._exit(1)
 
 
 def _portable(error: Exception) -> Exception:

@@ -236,10 +236,9 @@ def finish(make: Callable[[], L], where: str, path: Path | None, should_stop: Ca
     try:
         run = make()
         _train_to_the_end(run, path, should_stop or (lambda: False))
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise TrainingFailed(f"out of memory {where}") from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error):  # how the CPU allocator says it
+    except (MemoryError, RuntimeError) as error:
+        on_cpu = "can't allocate memory" in str(error)  # how its allocator says it
+        if on_cpu or isinstance(error, MemoryError | torch.OutOfMemoryError):
             raise TrainingFailed(f"out of memory {where}") from error
         raise
     return run
@@ -252,19 +251,17 @@ def _train_to_the_end(run: Loop, path: Path | None, should_stop: Callable[[], bo
             if team().leads:
                 checkpoint.save(path, state)
 
-    def load() -> None:
-        if path is not None and (state := checkpoint.load(path, TRAINING_VERSION, run.identity)) is not None:
-            run.restore(state)
-
     for turn in (True, False):  # the first sets a damaged checkpoint aside, the others then find none
-        if team().leads == turn:
-            load()
+        if path is not None and team().leads == turn:
+            state = checkpoint.load(path, TRAINING_VERSION, run.identity)
+            if state is not None:
+                run.restore(state)
         team().wait()
     while run.epoch < run.recipe.epochs:
-        if run.train_epoch(should_stop):
-            save()
-            raise Interrupted
+        stopped = run.train_epoch(should_stop)
         save()
+        if stopped:
+            raise Interrupted
 
 
 def _part(recipe: Recipe, train_images: int) -> int:
