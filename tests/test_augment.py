@@ -53,19 +53,6 @@ def boxes_of(recipe, n, size, aspects=1.0):
     return augment.crop_boxes(draws.tries, draws.place, size, recipe, aspects)
 
 
-def test_random_crops_keep_to_the_recipe():
-    boxes = boxes_of(Recipe(epochs=2, crop_area=(0.3, 0.8), crop_aspect=(0.5, 2.0)), 5000, 50)
-    height, width = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    assert boxes.min() >= 0
-    assert boxes.max() <= 50 + 1e-4
-    area, aspect = height * width / 2500, width / height
-    assert area.max() <= 0.8 + 1e-4
-    assert area.min() >= 0.3 - 1e-4
-    assert aspect.min() >= 0.5 - 1e-3
-    assert aspect.max() <= 2 + 1e-3
-    assert (width - height).abs().mean() > 5
-
-
 @pytest.mark.parametrize("aspect", [0.5, 1.0, 1.6])
 def test_random_crops_of_a_squeezed_image_are_torchvisions_of_the_original(aspect):
     """Top, left, height, width, area and aspect have one distribution, on the original of 400 x 400 / aspect pixels."""

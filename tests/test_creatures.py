@@ -167,23 +167,6 @@ def test_a_mirrored_image_is_as_likely(monkeypatch, broken):
     assert (max(worst) > 7) if broken else (max(worst) < 5), worst
 
 
-@pytest.mark.parametrize("resolution", [16, 130])
-@pytest.mark.parametrize(
-    "extreme",
-    [
-        {"variety": 0.0, "pose": 0.0, "extent": (1.0, 1.0)},
-        {"variety": 2.0, "pose": 2.0, "extent": (0.01, 0.02), "occlusion": 1.0},
-        {"genera": 100, "species": 26, "habitats": 1, "spread": 0.01},
-    ],
-)
-def test_the_extremes_render(resolution, extreme):
-    dataset = CreatureDataset(resolution=resolution, **extreme)
-    for index in range(20):
-        image = creatures.render_image(dataset, "train", index)
-        assert image.shape == (resolution, resolution, 3)
-        assert image.std() > 3
-
-
 def test_probes_tell_a_change_without_rendering_all(monkeypatch):
     dataset, drawn = changed(SMALL, train_images=2_000_000, val_images=40), []
     real = creatures.render_image

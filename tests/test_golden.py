@@ -110,31 +110,17 @@ def as_recorded():
     return copy.deepcopy(GOLDEN["runs"][PRESETS])
 
 
-def test_messages_say_what_to_do(as_recorded, monkeypatch):
+def test_each_kind_of_difference_has_a_message(as_recorded, monkeypatch):
     assert problem(PRESETS, GOLDEN, as_recorded) == ""
-    version = GOLDEN["training_version"]
     losses = as_recorded["losses"] | {"ema": [x * 1.001 for x in as_recorded["losses"]["ema"]]}
-    message = problem(PRESETS, GOLDEN, as_recorded | {"losses": losses})
-    assert message == (
-        f"as the presets: training gives another loss although TRAINING_VERSION is still {version} "
-        f"({message.split('(')[1].split(')')[0]}): raise TRAINING_VERSION in tinynet_core/training/loop.py "
-        "if the meaning changed, then run python tests/golden.py"
-    )
-    assert "ema loss of epoch" in message
-    other = GOLDEN | {"packages": GOLDEN["packages"] | {"torch": "1.0"}}
-    assert "(the file was made with torch 1.0, here " in problem(PRESETS, other, as_recorded | {"losses": losses})
+    assert "raise TRAINING_VERSION" in problem(PRESETS, GOLDEN, as_recorded | {"losses": losses})
     assert "other images" in problem(PRESETS, GOLDEN, as_recorded | {"dataset_sha256": "0"})
     assert "the experiment has another key" in problem(PRESETS, GOLDEN, as_recorded | {"key": "0"})
-    assert "the experiment has another key" in problem("a new run", GOLDEN, as_recorded)
-    monkeypatch.setattr(golden, "TRAINING_VERSION", version + 1)
-    assert problem(PRESETS, GOLDEN, as_recorded) == (
-        f"tests/golden.json is of training version {version}, TRAINING_VERSION is {version + 1}: "
-        "run python tests/golden.py"
-    )
+    monkeypatch.setattr(golden, "TRAINING_VERSION", GOLDEN["training_version"] + 1)
+    assert "run python tests/golden.py" in problem(PRESETS, GOLDEN, as_recorded)
 
 
 def test_the_file_is_not_written_over_a_silent_change(as_recorded, monkeypatch, tmp_path):
-    """Nor is a run that cannot be compared in the way; a raised version lets everything through."""
     file = tmp_path / "golden.json"
     monkeypatch.setattr(golden, "FILE", file)
     monkeypatch.setattr(golden, "RUNS", {PRESETS: RUNS[PRESETS]})
@@ -156,8 +142,3 @@ def test_the_file_is_not_written_over_a_silent_change(as_recorded, monkeypatch, 
     assert file.read_bytes() == before
     assert write("--accept").exit_code == 0
     assert json.loads(file.read_text(encoding="utf-8"))["runs"] == {PRESETS: changed}
-    monkeypatch.setattr(golden, "measured", lambda _: as_recorded)
-    assert write().exit_code == 1
-    monkeypatch.setattr(golden, "TRAINING_VERSION", golden.TRAINING_VERSION + 1)
-    assert write().exit_code == 0
-    assert json.loads(file.read_text(encoding="utf-8"))["training_version"] == golden.TRAINING_VERSION

