@@ -15,11 +15,10 @@ from fake_study import trained
 from plotly.offline import get_plotlyjs
 
 import tinynet_core as tn
+from tinynet_book.dataset import classifiers
+from tinynet_book.explorer import MARKERS, TEMPLATES, trained_models, write_explorer
 from tinynet_book.explorer import budgets as explorer_budgets
-from tinynet_book.explorer import trained_models, write_explorer
-from tinynet_book.explorer.page import MARKERS, TEMPLATES
-from tinynet_book.explorer.slider import Size, command, sizes
-from tinynet_book.measure.classifiers import classifiers
+from tinynet_book.explorer.data import Size, command, sizes
 from tinynet_core import Base, Scale, Study, TinyFormula
 from tinynet_core.cli import tinynet
 from tinynet_core.study.pages import PAGES, series
@@ -179,7 +178,7 @@ def test_the_slider_covers_the_fitted_range_in_log_steps_with_the_budgets_of_the
 
 
 def test_budgets_that_no_width_meets_are_left_out(made_up_study, monkeypatch):
-    monkeypatch.setattr("tinynet_book.explorer.slider.BUDGETS", 7)
+    monkeypatch.setattr("tinynet_book.explorer.data.BUDGETS", 7)
     formula = TinyFormula(restarts=0).fit([0.001, 0.3, 0.6, 1.0], [0.8, 0.9, 0.95, 1.0], [0.7, 0.8, 0.9, 1.0])
     rows = explorer_budgets(made_up_study.preset, formula)
     own, full = (rows[rows.size_label == s.label] for s in sizes(made_up_study.preset))
@@ -192,9 +191,9 @@ def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monk
     formula = TinyFormula(restarts=0).fit([0.12, 0.6, 1.0], [0.9, 0.95, 1.0], [0.9, 0.95, 1.0])
     models = replace(trained_models(made_up_study), formula=formula)
     full_first = sizes(made_up_study.preset)[::-1]  # it reaches 12% of its MACs, the study's own size does not
-    monkeypatch.setattr("tinynet_book.explorer.page.trained_models", lambda study: models)
-    monkeypatch.setattr("tinynet_book.explorer.slider.sizes", lambda preset: full_first)
-    monkeypatch.setattr("tinynet_book.explorer.slider.BUDGETS", 3)
+    monkeypatch.setattr("tinynet_book.explorer.trained_models", lambda study: models)
+    monkeypatch.setattr("tinynet_book.explorer.data.sizes", lambda preset: full_first)
+    monkeypatch.setattr("tinynet_book.explorer.data.BUDGETS", 3)
     page = write_explorer(made_up_study, tmp_path)
     smallest, largest = (embedded(page)["steps"][i]["networks"] for i in (0, -1))
     assert "rows" in smallest[0]
@@ -289,7 +288,7 @@ def test_too_few_usable_models_are_a_reason(tmp_path):
 
 
 def test_the_same_records_give_the_same_bytes(made_up_study, tmp_path, monkeypatch):
-    monkeypatch.setattr("tinynet_book.explorer.slider.BUDGETS", 5)
+    monkeypatch.setattr("tinynet_book.explorer.data.BUDGETS", 5)
     for name in ("a", "b"):
         write_explorer(made_up_study, tmp_path / name)
     assert {n: (tmp_path / "a" / n).read_bytes() for n in FILES} == {

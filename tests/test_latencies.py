@@ -3,7 +3,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tinynet_book.measure.classifiers import classifiers, latencies, latencies_run
+from tinynet_book.dataset import classifiers, latencies, latencies_run
 from tinynet_book.measure.latencies import ModelLatencies, TimedNetwork, distinct
 from tinynet_book.measure.latency_run import LatencyRun
 from tinynet_core import Base, Record, Scale, Store, run

@@ -7,8 +7,18 @@ from click.testing import CliRunner
 
 from tinynet_book.paper.cells import TABLES, cells
 from tinynet_book.paper.claims import Finding, claims, ledger, write_claims
-from tinynet_book.paper.questions import Question, answer, answered, questions
-from tinynet_book.site.conclusions import QUOTED_HOURS, conclusions, how_to_check, next_steps, page_link, standing
+from tinynet_book.site.conclusions import (
+    QUOTED_HOURS,
+    Question,
+    answer,
+    answered,
+    conclusions,
+    how_to_check,
+    next_steps,
+    page_link,
+    questions,
+    standing,
+)
 from tinynet_core import Store
 from tinynet_core.cli import tinynet
 from tinynet_core.study.presets import load_preset

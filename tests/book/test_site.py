@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tinynet_book.paper.claims import claims, ledger
-from tinynet_book.paper.questions import questions
+from tinynet_book.site.conclusions import questions
 from tinynet_core.study.pages import page_of, stages
 from tinynet_core.study.pages import stale as stale_of
 from tinynet_core.study.presets import project_root

@@ -186,5 +186,4 @@ def ratio(record: "Record", backend: Backend, top: str, bottom: str, mean: bool 
     from tinynet_book.measure.clock import estimate, mean_ratio, median_ratio
 
     columns = [record.arrays[pair(backend, name)] for name in (top, bottom)]
-    found = estimate(mean_ratio if mean else median_ratio, *columns)
-    return Interval(found.value, found.low, found.high, len(columns[0]))
+    return estimate(mean_ratio if mean else median_ratio, *columns)
