@@ -6,6 +6,8 @@ import nbformat
 import papermill
 import pytest
 import yaml
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 from tinynet_book.site.execute import NotebookError, NotebookFailed, execute, execute_all
 from tinynet_book.site.stage import _page
@@ -61,8 +63,10 @@ def test_one_parameters_cell_with_the_published_preset(notebook):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_papermill_sees_the_parameters(path):
+def test_papermill_sees_the_parameters_and_injects_its_own_as_the_notebook_expects(path):
     assert set(papermill.inspect_notebook(str(path))) == {"preset", "store", "train"}
+    injected = parameterize_notebook(load_notebook_node(str(path)), {"prest": "smoke"})
+    assert any(cell.source.startswith("# Parameters\nprest") for cell in injected.cells)
 
 
 def test_short_cells_and_some_prose(notebook):
@@ -123,21 +127,6 @@ def test_a_failing_notebook_leaves_no_output_and_its_page_says_why_without_a_tra
     assert str(tmp_path) not in str(page)
     assert "Traceback" not in str(page)
     assert "'text/plain': '4'" in str(page)
-
-
-def test_a_kernel_may_be_slow_to_say_that_it_is_done(tmp_path):
-    """As on a busy machine; Jupyter waits for four seconds."""
-    late = """
-    import time
-    kernel = get_ipython().kernel
-    def publish(status, *arguments, right=kernel._publish_status, **named):
-        time.sleep(5 * (status == "idle"))
-        right(status, *arguments, **named)
-    kernel._publish_status = publish"""
-    path = tmp_path / "x.ipynb"
-    nbformat.write(new([late, "preset + 1"]), path)
-    execute(path, tmp_path / "out.ipynb", {"preset": 2}, tmp_path / "failed")
-    assert nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].data["text/plain"] == "3"
 
 
 def test_what_all_notebooks_would_fail_of_ends_the_build(tmp_path):
