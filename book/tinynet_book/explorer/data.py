@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tinynet_book.figures import binomial_half_width
-from tinynet_core.networks import Family, Network, family
+from tinynet_core.networks import Family, family
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.scaling.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
@@ -51,7 +51,7 @@ def trained_models(study: Study) -> Models:
     pages = [page for page in offered(preset) if PAGES[page].series or (formula and PAGES[page].fitted)]
     known = {e.key for experiments in planned.values() for e in experiments}
     planned[COMPARED] = [e for e in _baselines(study, pages) if e.key not in known]
-    frames |= {group: _present(study, planned[group]) for group in planned.keys() - frames.keys()}
+    frames |= {group: _stored(study, planned[group]) for group in planned.keys() - frames.keys()}
     found = [frame.assign(group=group) for group, frame in frames.items() if len(frame)]
     columns = ["group", "key", "r", "d", "w", "c", "resolution", "macs", "params", "top1", "seed", "status", "reason"]
     models = pd.concat(found) if found else pd.DataFrame(columns=[*columns, "frontier"])
@@ -83,15 +83,8 @@ def _random_sample(study: Study) -> tuple[pd.DataFrame, TinyFormula | None, str]
         return study.frame(experiments), None, f"too few models of the random sample can be used: {error}"
 
 
-def _present(study: Study, experiments: list[Experiment]) -> pd.DataFrame:
-    """The records that there are."""
-    try:
-        return study.frame(experiments)
-    except MissingRecords:
-        return _stored(study, experiments)
-
-
 def _stored(study: Study, experiments: list[Experiment]) -> pd.DataFrame:
+    """The records that there are."""
     frame = study.store.frame(experiments)
     return frame.assign(c=frame.macs / study.preset.c0)
 
@@ -114,10 +107,6 @@ class Size:
     def family(self) -> Family:
         """The baseline network under any scale."""
         return family(BASELINE, self.base, "fixed", self.classes)
-
-    def network(self, scale: Scale) -> Network:
-        """The baseline network at ``scale``."""
-        return self.family.at(scale)
 
 
 def sizes(preset: Preset) -> list[Size]:
@@ -154,7 +143,7 @@ def _fractions(preset: Preset, low: float, high: float) -> list[float]:
 
 def _solved(size: Size, formula: TinyFormula, c: float) -> dict[str, Any]:
     """The network of this size that comes nearest to the share ``c`` of its baseline's MACs."""
-    wanted = c * size.network(Scale()).complexity().macs
+    wanted = c * size.family.at(Scale()).complexity().macs
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExtrapolationWarning)  # an end of the range, rounded
@@ -194,4 +183,4 @@ def _rounded(scale: Scale, digits: int) -> Scale:
 
 
 def _same(size: Size, a: Scale, b: Scale) -> bool:
-    return replace(size.network(a), scale=None) == replace(size.network(b), scale=None)
+    return replace(size.family.at(a), scale=None) == replace(size.family.at(b), scale=None)

@@ -170,8 +170,7 @@ def pair(backend: Backend, name: str) -> str:
 def times(record: "Record") -> pd.DataFrame:
     """Every timed run: ``backend``, ONNX Runtime first, ``network``, and its milliseconds ``ms``."""
     task = record.experiment
-    if not isinstance(task, LatencyRun):
-        raise ValueError(f"the record must be of a latency run, got one of kind {task.kind!r}")
+    assert isinstance(task, LatencyRun)
     parts = [
         pd.DataFrame({"backend": backend, "network": name, "ms": record.arrays[pair(backend, name)]})
         for backend in BACKENDS

@@ -25,6 +25,7 @@ from tinynet_book.site.conclusions import (
     page_name,
     standing,
 )
+from tinynet_book.site.execute import INPUTS
 from tinynet_book.site.ledger_page import ledger_html
 from tinynet_book.site.performance import fill_performance
 from tinynet_book.site.reference import citation, preset_schema, public_names
@@ -115,7 +116,8 @@ def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]], failure: s
     """An executed notebook as a page: code folded, parameters and progress bars away, its origin under the title."""
     notebook = nbformat.read(path, as_version=4)
     notebook.cells = [c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
-    notebook.metadata.pop("papermill", None)
+    for name in ("papermill", INPUTS):
+        notebook.metadata.pop(name, None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             _fold(cell)
