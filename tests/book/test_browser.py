@@ -32,7 +32,7 @@ LOOK = """() => ({
   title: document.title,
   searches: [...document.querySelectorAll('form.bd-search')].filter(f => f.offsetParent !== null).length,
 })"""
-STYLES = """() => {
+STYLES = """within => {
   const behind = new Map([[null, '']]), seen = new Map();
   for (const e of document.querySelectorAll('*')) {
     const s = getComputedStyle(e), ground = s.backgroundColor + s.backgroundImage + s.opacity;
@@ -41,13 +41,13 @@ STYLES = """() => {
     behind.set(e, under);
     const said = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) && e.getClientRects().length;
     const style = [under, s.color, s.fontSize, s.fontWeight, s.textShadow, s.position].join();
-    if (said && !seen.has(style)) seen.set(style, e);
+    if (said && !seen.has(style) && e.closest(within)) seen.set(style, e);
   }
   return [...seen.values()];
 }"""
 """An element with text for each way in which text stands on the page: its own colour, size and all that lies behind."""
 FINDINGS = """async options => {
-  const where = options.contrast ? {include: (%s)()} : document;
+  const where = options.contrast ? {include: (%s)(options.within)} : {include: [options.within]};
   const found = await axe.run(where, options.run);
   return found.violations.filter(v => ['serious', 'critical'].includes(v.impact))
     .flatMap(v => v.nodes.map(n => `${v.id}: ${n.html.slice(0, 200)}`));
@@ -61,16 +61,19 @@ def packed_size(path):
     return len(content if path.suffix in PACKED else gzip.compress(content, 6))
 
 
-def serious(view):
-    """Serious findings of axe-core in both themes; one text of each style stands for all when contrast is judged."""
+def serious(view, within):
+    """Serious findings of axe-core in both themes ``within`` an element, as a selector of CSS.
+
+    One text of each style stands for all when contrast is judged.
+    """
     view.add_style_tag(content="* { transition: none !important }")
     view.evaluate(Axe().axe_script)
     contrast = {"runOnly": ["color-contrast"], "preload": False, "resultTypes": ["violations"]}
     rest = {"rules": {"color-contrast": {"enabled": False}}, "preload": False, "resultTypes": ["violations"]}
-    found = view.evaluate(FINDINGS % STYLES, {"contrast": False, "run": rest})
+    found = view.evaluate(FINDINGS % STYLES, {"contrast": False, "run": rest, "within": within})
     for theme in ("light", "dark"):
         view.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        texts = view.evaluate(FINDINGS % STYLES, {"contrast": True, "run": contrast})
+        texts = view.evaluate(FINDINGS % STYLES, {"contrast": True, "run": contrast, "within": within})
         found += [f"{theme}: {text}" for text in texts]
     return found
 
@@ -94,7 +97,7 @@ def test_page(context, site, address, watch, page):
         view.screenshot(path=SHOTS / f"{page.replace('/', '_')}-{width}.png")
     view.set_viewport_size({"width": 1280, "height": 900})
     loaded = {f"/{page}.html", *(urlsplit(url).path for url in view.evaluate(LOADED))}
-    findings = serious(view)
+    findings = serious(view, "html" if page == PAGES[0] else "article")  # what is around it is the same on every page
     view.close()
     assert findings == []
     sizes = {path: packed_size(site / unquote(path).lstrip("/")) for path in loaded if "." in path}
