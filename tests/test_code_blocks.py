@@ -209,35 +209,3 @@ def test_presets_validate(path, tmp_path):
             file = tmp_path / f"{i}.yaml"
             file.write_text(block, encoding="utf-8")
             load_preset(str(file))
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "tinynet sweeep reduced",
-        "tinynet sweep redced",
-        "tinynet sweep reduced --pages fig1",
-        "tinynet sweep reduced --page fig99",
-        "tinynet sweep reduced --executor slurm",
-        "tinynet cost tinynet_f",
-        "tinynet claims --format json",
-        "tinynet store chek runs/smoke",
-        "make bok",
-        "make book PRSET=reduced",
-        "papermill notebooks/05_table1_tinynet.ipynb out.ipynb -p pre smoke",
-        "python benchmarks/none.py",
-        "tinynt cost",
-    ],
-)
-def test_a_wrong_command_is_found(words):
-    with pytest.raises((AssertionError, click.UsageError)):
-        check_command(words.split())
-
-
-def test_a_wrong_result_or_name_is_found():
-    with pytest.raises(AssertionError):
-        run_block("1 + 1  # 3\n", {})
-    with pytest.raises(AssertionError, match="nothing was computed"):
-        run_block("x = 2  # 3\n", {})
-    with pytest.raises(AttributeError, match="no attribute 'shrnk'"):
-        run_block("import tinynet_core as tn\ntn.shrnk\n", {})

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import permutation_test, ttest_1samp, ttest_ind, wilcoxon
+from scipy.stats import permutation_test, ttest_1samp, ttest_ind
 
 from tinynet_book import figures
 from tinynet_book.analysis.comparison import Comparison, absences, over_line, troubled_runs
@@ -14,6 +14,7 @@ from tinynet_book.analysis.duels import BUDGETS_RANDOM, SEEDS_RANDOM, Duels, hol
 from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper.cells import cells
 from tinynet_book.paper.claims import claims, decided
+from tinynet_book.plotted import plotted
 from tinynet_core.study.series import Series
 
 A, B, C = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75], [0.60, 0.62, 0.61]
@@ -249,19 +250,11 @@ def test_sign_flips_against_scipy_and_by_hand():
     assert sign_flip(VALUES, weights) == pytest.approx(np.mean([x >= abs(weights @ VALUES) - 1e-12 for x in sums]))
     many = np.random.default_rng(1).normal(0.3, 1, 40)
     assert sign_flip(many) == pytest.approx(ttest_1samp(many, 0).pvalue, abs=0.01)
-    for wrong in ([], [np.nan], [[1, 2]]):
-        with pytest.raises(ValueError, match="values must be finite and at least one"):
-            sign_flip(wrong)
 
 
 @pytest.mark.parametrize(("values", "p"), [([1.0], 1.0), ([1, 2], 0.5), ([1, 2, 3, 4, 5], 0.0625), ([0, 0], 1.0)])
 def test_few_values_have_a_smallest_p(values, p):
     assert sign_flip(values) == p
-
-
-def test_wilcoxon_without_zeros():
-    assert signed_rank([0, *VALUES, 0]) == wilcoxon(VALUES).pvalue
-    assert signed_rank([0, 0]) == 1
 
 
 def test_holm_by_hand():
@@ -337,7 +330,7 @@ def test_a_table_puts_words_only_on_enough_seeds():
 
 
 def test_drawn_intervals_end_at_0_and_100_and_levels_of_evidence_share_no_panel():
-    drawn = figures.plotted(figures.compared_models(runs({"a": [0.99, 0.4, 0.98], "b": [0.02, 0.4]}), 500))
+    drawn = plotted(figures.compared_models(runs({"a": [0.99, 0.4, 0.98], "b": [0.02, 0.4]}), 500))
     bars = drawn[drawn.drawn_as == "interval"]
     assert (bars.x.min(), bars.x_end.max()) == (0, 100)
     gaps = [Interval.around(9.0, 1.0), Interval.around(-4.0, 2.0)]

@@ -79,20 +79,6 @@ def test_b_minus_4_cannot_have_a_fixed_head():
     assert enumerate_scales("efficientnet_b0", (23.5e6, 24.5e6), (1.25e6, 1.35e6)).empty
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"name": "tinynet_a", "macs": ANY}, "network must be a scalable one"),
-        ({"name": "resnet50", "macs": (2, 1)}, r"macs must be a range \(low, high\) above 0, got \(2, 1\)"),
-        ({"name": "resnet50", "macs": ANY, "d": (0, 1)}, "d must be a range"),
-        ({"name": "resnet50", "macs": ANY, "params": (1, float("inf"))}, "params must be a range"),
-    ],
-)
-def test_bad_input(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        enumerate_scales(**arguments)
-
-
 def test_repeats_at_depth_one():
     assert base_repeats("efficientnet_b0") == (1, 2, 2, 3, 3, 4, 1)
     assert base_repeats("resnet50") == (3, 4, 6, 3)
@@ -118,8 +104,6 @@ def test_nearest():
     row = found.iloc[5]
     inside = nearest(found, row.r, row.d, row.macs, row.params)
     assert (inside.resolution, inside.repeats) == (row.resolution, row.repeats)
-    with pytest.raises(ValueError, match="no network to choose from"):
-        nearest(found.head(0), 1.0, 1.0, 1.0)
 
 
 @pytest.fixture(scope="module")

@@ -4,22 +4,21 @@ import json
 import re
 from contextlib import nullcontext
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from click.testing import CliRunner
 from fake_study import trained
 from plotly.offline import get_plotlyjs
 
 import tinynet_core as tn
+from tinynet_book.dataset import classifiers
+from tinynet_book.explorer import MARKERS, TEMPLATES, trained_models, write_explorer
 from tinynet_book.explorer import budgets as explorer_budgets
-from tinynet_book.explorer import trained_models, write_explorer
-from tinynet_book.explorer.page import MARKERS, TEMPLATES
-from tinynet_book.explorer.slider import Size, command, sizes
-from tinynet_book.measure.classifiers import classifiers
+from tinynet_book.explorer.data import Size, command, sizes
 from tinynet_core import Base, Scale, Study, TinyFormula
 from tinynet_core.cli import tinynet
 from tinynet_core.study.pages import PAGES, series
@@ -55,32 +54,13 @@ def embedded(page):
     return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.S)[1])
 
 
-class Reader(HTMLParser):
-    """The cells of each table by its id, the addresses that the page names, and its scripts."""
+def read(page):
+    return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
 
-    def __init__(self, text):
-        super().__init__()
-        self.tables, self.links, self.scripts, self.table, self.open = {}, [], 0, None, False
-        self.feed(text)
 
-    def handle_starttag(self, tag, attributes):
-        named = dict(attributes)
-        self.links += [named[k] for k in ("href", "src") if k in named]
-        self.scripts += tag == "script"
-        if tag == "table":
-            self.table = self.tables[named["id"]] = []
-        elif tag == "tr":
-            self.table.append([])
-        self.open = tag in ("td", "th")
-        if self.open:
-            self.table[-1].append("")
-
-    def handle_data(self, text):
-        if self.open:
-            self.table[-1][-1] += text
-
-    def handle_endtag(self, tag):
-        self.open = False
+def table(page, name):
+    """The texts of the cells of a table, row by row."""
+    return [[cell.get_text() for cell in row(["td", "th"])] for row in read(page).find(id=name)("tr")]
 
 
 def numbers(network):
@@ -179,7 +159,7 @@ def test_the_slider_covers_the_fitted_range_in_log_steps_with_the_budgets_of_the
 
 
 def test_budgets_that_no_width_meets_are_left_out(made_up_study, monkeypatch):
-    monkeypatch.setattr("tinynet_book.explorer.slider.BUDGETS", 7)
+    monkeypatch.setattr("tinynet_book.explorer.data.BUDGETS", 7)
     formula = TinyFormula(restarts=0).fit([0.001, 0.3, 0.6, 1.0], [0.8, 0.9, 0.95, 1.0], [0.7, 0.8, 0.9, 1.0])
     rows = explorer_budgets(made_up_study.preset, formula)
     own, full = (rows[rows.size_label == s.label] for s in sizes(made_up_study.preset))
@@ -192,19 +172,19 @@ def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monk
     formula = TinyFormula(restarts=0).fit([0.12, 0.6, 1.0], [0.9, 0.95, 1.0], [0.9, 0.95, 1.0])
     models = replace(trained_models(made_up_study), formula=formula)
     full_first = sizes(made_up_study.preset)[::-1]  # it reaches 12% of its MACs, the study's own size does not
-    monkeypatch.setattr("tinynet_book.explorer.page.trained_models", lambda study: models)
-    monkeypatch.setattr("tinynet_book.explorer.slider.sizes", lambda preset: full_first)
-    monkeypatch.setattr("tinynet_book.explorer.slider.BUDGETS", 3)
+    monkeypatch.setattr("tinynet_book.explorer.trained_models", lambda study: models)
+    monkeypatch.setattr("tinynet_book.explorer.data.sizes", lambda preset: full_first)
+    monkeypatch.setattr("tinynet_book.explorer.data.BUDGETS", 3)
     page = write_explorer(made_up_study, tmp_path)
     smallest, largest = (embedded(page)["steps"][i]["networks"] for i in (0, -1))
     assert "rows" in smallest[0]
     assert "below the smallest reachable cost" in smallest[1]["reason"]
     assert "command" in largest[1]
-    assert "below the smallest reachable cost" in Reader(page.read_text(encoding="utf-8")).tables["budgets"][2][4]
+    assert "below the smallest reachable cost" in table(page, "budgets")[2][4]
 
 
 def test_all_models_are_in_the_table_and_in_the_cube(made_up_study, page, data):
-    preset, rows = made_up_study.preset, Reader(page.read_text(encoding="utf-8")).tables["models"]
+    preset, rows = made_up_study.preset, table(page, "models")
     sample = made_up_study.random_sample()
     wanted = {e.key for series in classifiers(made_up_study).values() for e in series.all()
               if e.network == "efficientnet_b0" and e.base == preset.base and e.recipe == preset.recipe}  # fmt: skip
@@ -232,7 +212,7 @@ def test_the_page_needs_nothing_from_elsewhere(page):
     assert sorted(p.name for p in page.parent.iterdir()) == FILES
     assert (page.parent / "plotly.min.js").read_text(encoding="utf-8") == get_plotlyjs()
     own = {*FILES, "data:,", "../explorer.html"}
-    assert set(Reader(text).links) <= own
+    assert {tag[name] for tag in read(page)(True) for name in ("href", "src") if tag.has_attr(name)} <= own
     for name in ("index.html", "explorer.js", "explorer.css"):
         assert not re.search(r"https?:|//[a-z]+\.", (page.parent / name).read_text(encoding="utf-8"))
     assert "Evidence: proxy" in text
@@ -259,16 +239,15 @@ def test_without_all_models_there_is_no_formula_and_the_page_says_so(partial):
 
 def test_a_failed_model_is_listed_with_its_reason_which_stays_text(partial):
     study, page = partial
-    reader = Reader(page.read_text(encoding="utf-8"))
     broken = study.preset.random_experiments()[0].key[:12]
-    (row,) = (row for row in reader.tables["models"] if row[-1] == broken)
+    (row,) = (row for row in table(page, "models") if row[-1] == broken)
     assert row[7] == f"failed: {EVIL}"
-    assert reader.scripts == 3
+    assert len(read(page)("script")) == 3
     assert broken not in {m["key"] for m in embedded(page)["models"]}
     assert "1 of 8 models failed" in page.read_text(encoding="utf-8")
 
 
-def test_a_study_without_samples_and_records_gives_a_page(tmp_path):
+def test_a_study_without_samples_or_with_too_few_models_has_a_reason(tmp_path):
     content = yaml.safe_load((PRESETS / "smoke.yaml").read_text(encoding="utf-8"))
     del content["random_sample"], content["equal_cost_sample"]
     preset = tmp_path / "bare.yaml"
@@ -276,25 +255,17 @@ def test_a_study_without_samples_and_records_gives_a_page(tmp_path):
     page = write_explorer(Study(str(preset), tmp_path / "none"), tmp_path / "explorer")
     assert embedded(page)["models"] == []
     assert "the preset has no random sample" in page.read_text(encoding="utf-8")
-
-
-def test_too_few_usable_models_are_a_reason(tmp_path):
-    study = Study("smoke", tmp_path, train=False)
+    study = Study("smoke", tmp_path / "few", train=False)
     for experiment in study.preset.random_experiments():
         study.store.put(failed(experiment, "loss is nan"))
     models = trained_models(study)
-    assert models.formula is None
+    assert (models.formula, len(models.frame)) == (None, 12)
     assert "too few models" in models.reason
-    assert len(models.frame) == 12
 
 
-def test_the_same_records_give_the_same_bytes(made_up_study, tmp_path, monkeypatch):
-    monkeypatch.setattr("tinynet_book.explorer.slider.BUDGETS", 5)
-    for name in ("a", "b"):
-        write_explorer(made_up_study, tmp_path / name)
-    assert {n: (tmp_path / "a" / n).read_bytes() for n in FILES} == {
-        n: (tmp_path / "b" / n).read_bytes() for n in FILES
-    }
+def test_the_same_records_give_the_same_bytes(made_up_study, page, tmp_path):
+    write_explorer(made_up_study, tmp_path)
+    assert {n: (tmp_path / n).read_bytes() for n in FILES} == {n: page.with_name(n).read_bytes() for n in FILES}
 
 
 def test_every_marker_has_its_sign_in_the_legend():

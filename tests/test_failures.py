@@ -47,14 +47,3 @@ def test_youngs_interval_is_near_the_exact_optimum(checkpoint, hours):
     grid = exact * np.geomspace(0.5, 2, 41)
     times = [expected_seconds(1000 * exact, t, failures) for t in grid]
     assert grid[np.argmin(times)] == pytest.approx(exact, rel=0.05)
-
-
-@pytest.mark.parametrize("wrong", [{"mtbf": 0}, {"repair": -1}, {"checkpoint": math.inf}, {"restart": math.nan}])
-def test_impossible_failures_are_named(wrong):
-    with pytest.raises(ValueError, match=rf"{next(iter(wrong))}=.*mtbf must be above 0, the others finite"):
-        Failures(**wrong)
-
-
-def test_impossible_work_is_named():
-    with pytest.raises(ValueError, match=r"must be above 0, got 0 and 1"):
-        expected_seconds(0, 1, Failures())

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from tinynet_book.analysis.firmness import firmness
 from tinynet_book.analysis.spread import power
+from tinynet_book.site.conclusions import firmness
 from tinynet_core import TinyFormula
 from tinynet_core.study.spread import seed_spread
 
@@ -30,9 +30,7 @@ def test_a_study_with_one_seed(made_up_study):
 def test_a_study_with_seeds(made_up_study, monkeypatch):
     """Two networks with log odds one standard deviation of 0.2 either side of 80%: 0.2 * 0.8 * 0.2 is 3.2 points."""
     odds = np.log(4) + 0.2 * np.array([-1, 1]) / np.sqrt(2)
-    monkeypatch.setattr(
-        "tinynet_book.analysis.firmness.study_spread", lambda study: seed_spread({"a": odds, "b": odds})
-    )
+    monkeypatch.setattr("tinynet_book.site.conclusions.study_spread", lambda study: seed_spread({"a": odds, "b": odds}))
     seeds, *_ = firmness(made_up_study).splitlines()
     assert "3.20 points [" in seeds
     assert "(4 runs of 2 networks)" in seeds

@@ -85,16 +85,3 @@ def test_the_share_that_a_power_law_explains():
     both = explained_share([cost, other], 3 * cost**0.5 * other**2, 20)
     assert (both.value, both.low, both.n) == (pytest.approx(1), pytest.approx(1), 40)
     assert np.isnan(explained_share([cost], np.ones(40), 5).value)
-
-
-@pytest.mark.parametrize(
-    ("costs", "times", "message"),
-    [
-        ([[1, 2, 3], [1, 2, 4]], [1, 2, 3], "at least 4 networks"),
-        ([[1, 2, 0]], [1, 2, 3], "finite and above 0"),
-        ([[1, 2, 3]], [1, 2, np.nan], "leave networks that were not timed out"),
-    ],
-)
-def test_bad_costs(costs, times, message):
-    with pytest.raises(ValueError, match=message):
-        explained_share(costs, times)

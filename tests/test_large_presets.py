@@ -7,11 +7,13 @@ import nbformat
 import pytest
 import yaml
 from coco import write_coco
+from fake_study import trained
 from IPython.core.interactiveshell import InteractiveShell
 from jpegs import write_image_folder
 
 from tinynet_book.paper.claims import claims, ledger
 from tinynet_core import Study
+from tinynet_core.study.pages import series
 from tinynet_core.study.presets import PRESETS, project_root
 
 BRANCH = ("12", "13", "14", "16", "18")
@@ -37,7 +39,10 @@ def shrunk(name, **change):
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
-    """``imagenet1k`` on three classes, its samples on two of them as ``imagenet100`` has a hundred of a thousand."""
+    """``imagenet1k`` on three classes, its samples on two of them as ``imagenet100`` has a hundred of a thousand.
+
+    The trainings of pages that only read are made up; close-ups and detectors are trained.
+    """
     folder = tmp_path_factory.mktemp("large")
     write_image_folder(folder / "imagenet", classes=3, train=12, val=6)
     write_coco(folder / "coco")
@@ -58,7 +63,13 @@ def preset(tmp_path_factory):
         patch.setenv("TINYNET_COCO", str(folder / "coco"))
         patch.setenv("TINYNET_CACHE", str(folder / "cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
-        yield str(folder / "imagenet1k.yaml"), str(folder / "store")
+        found = str(folder / "imagenet1k.yaml"), str(folder / "store")
+        study = Study(*found, train=False)
+        for experiment in [*study.sampled.preset.random_experiments(), *series(study, "table3").all()]:
+            study.store.put(trained(experiment))
+        for experiment in study.store.missing(series(study, "fig6").all()):
+            study.store.put(trained(experiment))
+        yield found
 
 
 def run_cells(path, preset, store):

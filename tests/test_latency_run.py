@@ -139,8 +139,3 @@ def test_a_ratio_has_the_interval_of_whole_rounds(record, mean):
     top, bottom = (np.array(record.arrays[pair("torch", name)]) for name in NAMES)
     assert found.value == pytest.approx(top.mean() / bottom.mean() if mean else median_ratio(top, bottom))
     assert 0.77 < found.low < found.value < found.high < 0.83
-
-
-def test_other_records_are_refused(make_experiment):
-    with pytest.raises(ValueError, match="must be of a latency run, got one of kind 'training'"):
-        times(failed(make_experiment(), "no"))

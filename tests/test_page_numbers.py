@@ -75,10 +75,5 @@ def test_the_numbers_of_a_page(notebook):
     assert not numbers(text) - known
 
 
-def test_it_finds_a_number_that_nobody_claims():
-    assert numbers("Table 3 prints 76.8% at 339M, section 4.2: -1.5 points; B^-4 has 1,280 and 3.2") == {
-        76.8, 339, -1.5, 1280, 3.2,
-    }  # fmt: skip
-    assert places("Tables 3 and 6, section A.1 of") == {("tab", "3"), ("tab", "6"), ("sec", "A.1")}
-    pages = [said(notebook) for notebook in NOTEBOOKS]
-    assert sum(bool(numbers(text)) for text in pages) >= 15
+def test_most_pages_have_numbers():
+    assert sum(bool(numbers(said(notebook))) for notebook in NOTEBOOKS) >= 15

@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 
-import tinynet_core as tn
 from tinynet_book.site.performance import fill_performance, growth_figure, performance_table
 from tinynet_core.study.presets import project_root
 
@@ -91,10 +90,3 @@ def test_the_figure_draws_every_point_and_the_fitted_power():
     np.testing.assert_allclose(dots.get_xydata(), [(at, 2 * at**0.5) for at in x])
     np.testing.assert_allclose(line.get_xydata(), [(at, 2 * at**0.5) for at in x])
     assert axes.get_title() == "exponent 0.50\n[0.40, 0.60]"
-
-
-def test_results_that_are_no_json_are_named(tmp_path):
-    path = tmp_path / "benchmarks.json"
-    path.write_text("{", encoding="utf-8")
-    with pytest.raises(tn.UserError, match=r"benchmarks\.json: cannot be read: "):
-        fill_performance(tmp_path / "performance.md", path)

@@ -9,8 +9,9 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.collections import LineCollection
 
-from tinynet_book.figures import compared_models, plotted
+from tinynet_book.figures import compared_models
 from tinynet_book.notebook import FIGURE_DATA, _keep_vectors_and_data
+from tinynet_book.plotted import plotted
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from fake_study import without
 from tinynet_book.dataset import release
 from tinynet_core import MissingRecords, UserError
 from tinynet_core.cli import tinynet
-from tinynet_core.files import write_text
 from tinynet_core.study.presets import project_root
 
 
@@ -40,10 +39,6 @@ def released(study, tmp_path_factory):
 @pytest.fixture(scope="module")
 def card(released):
     return (released[0] / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_files(released):
-    assert sorted(p.name for p in released[0].iterdir()) == sorted(FILES)
 
 
 @pytest.mark.parametrize("name", ["models", "runs", "epochs"])
@@ -133,12 +128,3 @@ def test_stale_records_are_refused(study, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"^\d+ records in .* are stale, such as [0-9a-f]{12}: training version was"):
         release(study, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    file = tmp_path / "README.md"
-    file.write_text("old", encoding="utf-8")
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(UserError, match=r"README\.md cannot be written: No space left on device"):
-        write_text("new", file)
-    assert [p.read_text(encoding="utf-8") for p in tmp_path.iterdir()] == ["old"]

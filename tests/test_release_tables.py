@@ -3,8 +3,7 @@ import pytest
 from fake_study import without
 
 import tinynet_core as tn
-from tinynet_book.dataset.tables import LATENCY, has_role, label, model_id, tables
-from tinynet_book.measure.classifiers import classifiers, latencies_run
+from tinynet_book.dataset import LATENCY, classifiers, has_role, label, latencies_run, model_id, tables
 from tinynet_core import Base, MissingRecords, Scale
 from tinynet_core.networks import SCALABLE
 

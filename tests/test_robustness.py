@@ -58,7 +58,7 @@ def test_each_model_is_predicted_by_the_others(kept, left):
 
 def test_leaving_one_out_needs_models(kept):
     with pytest.raises(ValueError, match="needs at least 4 models, got 3"):
-        leave_one_out(kept[:3])
+        leave_one_out(kept[:3], TinyFormula())
 
 
 def test_errors_of_the_predictors(kept, left):

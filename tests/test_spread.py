@@ -109,8 +109,6 @@ def test_reliability_is_the_correlation_of_two_runs():
     assert reliability(first, 0.02) == pytest.approx(9 / 13, abs=0.02)
     assert reliability([0.5, 0.5001, 0.4999], 0.1) == 0
     assert reliability([0.5, 0.5, 0.5], 0.1) == 0
-    with pytest.raises(ValueError, match="longer than 3"):
-        reliability([0.1, 0.2, 0.3], 0.01, fitted=3)
 
 
 def test_what_cost_explains_is_taken_out():
@@ -132,10 +130,6 @@ def test_the_winners_curse():
     _, regret, right = winners_curse([0.0, 0.01], 0.01)
     assert right == pytest.approx(float(ranked_right(0.01, 0.01)), abs=0.01)
     assert regret == pytest.approx((expit(0.01) - 0.5) * (1 - right), abs=1e-9)
-    with pytest.raises(ValueError, match="true log odds must be"):
-        winners_curse([], 0.01)
-    with pytest.raises(ValueError, match="must be above 0"):
-        resolvable(0.01, 1)
 
 
 def test_log_odds():

@@ -4,11 +4,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from tinynet_book import figures
 from tinynet_book.paper import table
-from tinynet_book.paper.systems import TINY_FORMULA, family, margins, on_front, systems
+from tinynet_book.paper.systems import TINY_FORMULA, family, margins, systems
+from tinynet_core.scaling.frontier import pareto_front
 from tinynet_core.study.presets import load_preset
 from tinynet_core.study.series import table3, table6
 
@@ -41,11 +41,6 @@ def close_figures():
 )
 def test_families(model, expected):
     assert family(model) == expected
-
-
-def test_a_name_of_no_series_is_refused():
-    with pytest.raises(ValueError, match=r"unknown system 'ResNet-18', known are names that begin with: MobileNetV1"):
-        family("ResNet-18")
 
 
 def test_every_system_is_there_once(every):
@@ -87,22 +82,8 @@ def test_every_row_trained_here_has_a_family():
     }  # fmt: skip
 
 
-def test_the_front_by_hand():
-    """The second costs more than the first and is worse, the fourth as much as the third; equal ones stay together."""
-    assert on_front([1, 2, 3, 3, 3], [5, 4, 7, 6, 7]).tolist() == [True, False, True, False, True]
-    assert on_front([], []).tolist() == []
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_front_is_pymoos_first_front(seed):
-    rng = np.random.default_rng(seed)
-    cost, accuracy = rng.integers(1, 15, (2, 40))  # whole numbers, so that many are equal
-    (first, *_) = NonDominatedSorting().do(np.column_stack([cost, -accuracy]).astype(float))
-    assert set(np.flatnonzero(on_front(cost, accuracy))) == set(first)
-
-
 def test_the_front_of_the_paper(every):
-    front = every[on_front(every.flops, every.top1)]
+    front = every.iloc[pareto_front(every.flops, every.top1)]
     assert front.top1.is_monotonic_increasing
     assert front.model.tolist()[-5:] == [
         "GhostNet-C + HSwish + RA",

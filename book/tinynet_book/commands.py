@@ -33,7 +33,7 @@ def book(preset: str, store: str, build: Path | None, pdf: bool, archive: Path |
     if built.stale or built.failed:
         sys.exit(1)
     if archive:
-        from tinynet_book.site.bundle import bundle
+        from tinynet_book.site.publish import bundle
 
         click.echo(bundle(built.index.parent, archive))
 

@@ -44,7 +44,7 @@ def _keep_vectors_and_data() -> None:
         from matplotlib.figure import Figure
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        from tinynet_book.figures import plotted
+        from tinynet_book.plotted import plotted
 
         set_matplotlib_formats("png", "svg")
         formatter = BaseFormatter(

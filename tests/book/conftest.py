@@ -7,12 +7,14 @@ from functools import partial
 
 import pytest
 
-from tinynet_book.site.pdf import PdfError, chromium
+from tinynet_book.site.pdf import FLAGS, PdfError, chromium
 from tinynet_core import Study
 from tinynet_core.study.presets import project_root
 
 ROOT = project_root()
 PRESET = "reduced"
+CUT_OFF = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+"""Of Chromium: it finds no other machine."""
 
 
 @pytest.fixture(scope="session")
@@ -38,14 +40,20 @@ def study(site):
     return Study(PRESET, train=False)
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
+class _Site(http.server.SimpleHTTPRequestHandler):
+    """Says nothing, and lets the browser keep the files that all pages share."""
+
     def log_message(self, *arguments):
         pass
+
+    def end_headers(self):
+        self.send_header("Cache-Control", "max-age=3600")
+        super().end_headers()
 
 
 @pytest.fixture(scope="session")
 def address(site):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Site, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
@@ -62,16 +70,21 @@ def browser():
         pytest.skip(str(error))
     from playwright.sync_api import sync_playwright
 
-    flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=flags)
+        launched = playwright.chromium.launch(executable_path=path, args=[*FLAGS, CUT_OFF])
         yield launched
         launched.close()
 
 
+@pytest.fixture(scope="session")
+def context(browser):
+    """Where pages are opened that leave nothing behind for each other but files in the cache."""
+    return browser.new_context(viewport={"width": 1280, "height": 900})
+
+
 @pytest.fixture
 def watch(address):
-    """Cuts a page off from everything but the site, and gives the list of what it then does wrong."""
+    """Gives the list of what a page does wrong from then on, such as asking for anything but the site."""
 
     def watched(view, messages=("error", "warning")):
         wrong = []
@@ -79,15 +92,8 @@ def watch(address):
         view.on("pageerror", lambda e: wrong.append(f"page error: {e}"))
         view.on("requestfailed", lambda r: wrong.append(f"failed: {r.url}"))
         view.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
-
-        def guard(route):
-            if route.request.url.startswith((address, "data:", "blob:")):
-                route.continue_()
-            else:
-                wrong.append(f"outside: {route.request.url}")
-                route.abort()
-
-        view.route("**/*", guard)
+        known = (address, "data:", "blob:")
+        view.on("request", lambda r: None if r.url.startswith(known) else wrong.append(f"outside: {r.url}"))
         return wrong
 
     return watched

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from tinynet_book.paper.claims import claims, ledger
-from tinynet_book.paper.questions import questions
+from tinynet_book.site.build import BookError, _jupyter_book, make_book
+from tinynet_book.site.conclusions import questions
+from tinynet_core import MissingRecords
 from tinynet_core.study.pages import page_of, stages
 from tinynet_core.study.pages import stale as stale_of
 from tinynet_core.study.presets import project_root
@@ -18,25 +20,22 @@ ROOT = project_root()
 NOTEBOOKS = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
 
 
+SAYS = {
+    "recomputed": "Nothing on this page was trained",
+    "proxy": "with the preset",
+    "quoted": "no GPU was timed",
+    "measured": "Times are of the machine that the page names",
+}
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_notebook_has_a_page_with_its_evidence(site, name):
+def test_every_notebook_is_a_page_with_its_figures_and_evidence_and_without_an_error(site, study, name):
     page = (site / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
     evidence = page_of(name).evidence or "proxy"
     assert f"Evidence: {evidence}" in page
-    says = {
-        "recomputed": "Nothing on this page was trained",
-        "proxy": "with the preset",
-        "quoted": "no GPU was timed",
-        "measured": "Times are of the machine that the page names",
-    }
-    assert says[evidence] in page
-    assert "tag_remove-cell" not in page
-    assert "Traceback" not in page
-    assert "MAC/s" not in page  # a progress bar
-
-
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_executed_notebook_shows_its_figures_and_no_error(study, name):
+    assert SAYS[evidence] in page
+    for wrong in ("tag_remove-cell", "Traceback", "MAC/s"):  # the last: a progress bar
+        assert wrong not in page
     executed = nbformat.read(ROOT / "_build" / "executed" / study.preset.name / f"{name}.ipynb", as_version=4)
     cells = [c for c in executed.cells if c.cell_type == "code"]
     assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
@@ -49,6 +48,7 @@ def test_the_executed_notebook_shows_its_figures_and_no_error(study, name):
 def test_the_figures_rest_on_records_of_trained_models(study):
     frame = study.random_sample()
     assert len(frame) == study.preset.random_sample.models
+    assert frame.top1.max() > 3 / study.preset.dataset.classes
     records = study.store.records()
     assert all(record.done or record.reason for record in records)
     trained = [r for r in records if r.done and r.experiment.kind in ("training", "detection")]
@@ -60,10 +60,6 @@ def test_the_figures_rest_on_records_of_trained_models(study):
 def test_a_sweep_of_all_pages_finds_nothing_left_to_train(study):
     for stage in stages(study):
         assert study.store.missing(stage) == []
-
-
-def test_some_models_learn(study):
-    assert study.random_sample().top1.max() > 3 / study.preset.dataset.classes
 
 
 def test_nothing_is_stale(study):
@@ -99,72 +95,46 @@ def test_every_claim_is_answered(site, study):
     assert all(f"{row.verdict}" in page for row in table.itertuples())
 
 
-def test_a_second_build_repeats_nothing(site, study):
+def test_a_second_build_repeats_nothing(site, study, capsys):
     def state():
-        paths = [
-            *study.store.root.rglob("*.jsonl"),
-            *(ROOT / "_build" / "executed").rglob("*"),
-            *site.rglob("*"),
-        ]
-        return {p: p.stat().st_mtime_ns for p in paths if "claims" not in p.parts and p.is_file()}
+        paths = [*study.store.root.glob("*.jsonl"), *(ROOT / "_build" / "executed").rglob("*.ipynb"), *site.rglob("*")]
+        return {path: path.stat().st_mtime_ns for path in paths if path.is_file()}
 
     before = state()
-    command = [sys.executable, "-m", "tinynet_core.cli", "book", study.preset.name]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
-    assert "executed" not in done.stderr
-    assert "building" not in done.stderr
-    after = state()
-    assert {p: t for p, t in after.items() if p.name != "inputs.json"} == {
-        p: t for p, t in before.items() if p.name != "inputs.json"
-    }
+    assert make_book(study.preset.name).index == site / "index.html"
+    said = capsys.readouterr().err
+    assert "executed" not in said
+    assert "building" not in said
+    assert state() == before
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS[:1])
-def test_papermill_works_alone_from_another_folder(study, name, tmp_path):
-    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb"), "out.ipynb"]
-    done = subprocess.run(
-        [*command, "-p", "preset", study.preset.name], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
-    )
+def test_papermill_works_alone_from_another_folder(study, tmp_path):
+    notebook = ROOT / "notebooks" / "05_table1_tinynet.ipynb"
+    command = [sys.executable, "-m", "papermill", str(notebook), "out.ipynb", "-p", "preset", study.preset.name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert [p.name for p in tmp_path.iterdir()] == ["out.ipynb"]
 
 
-def test_papermill_with_a_misspelt_parameter_says_so(tmp_path):
-    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{NOTEBOOKS[0]}.ipynb"), "out.ipynb"]
-    done = subprocess.run(
-        [*command, "-p", "prest", "smoke"], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
-    )
-    assert done.returncode != 0
-    assert "unknown notebook parameter 'prest', known: preset, store, train" in done.stderr
-
-
-def test_a_book_without_any_record_says_what_makes_them_before_any_work(tmp_path):
-    command = [sys.executable, "-m", "tinynet_core.cli", "book", "smoke"]
-    where = ["--store", str(tmp_path / "store"), "--build", str(tmp_path / "build")]
-    done = subprocess.run([*command, *where], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
-    assert done.returncode == 2
-    assert re.search(r"error: (\d+) of \1 records are not in", done.stderr)
-    assert "executed" not in done.stderr
-    assert f"tinynet sweep smoke --store {tmp_path / 'store'}" in done.stderr
+def test_a_book_without_any_record_says_what_makes_them_before_any_work(tmp_path, capsys):
+    with pytest.raises(MissingRecords) as raised:
+        make_book("smoke", str(tmp_path / "store"), tmp_path / "build")
+    assert re.match(r"(\d+) of \1 records are not in", str(raised.value))
+    assert f"tinynet sweep smoke --store {tmp_path / 'store'}" in str(raised.value)
+    assert "executed" not in capsys.readouterr().err
     assert not (tmp_path / "build" / "html").exists()
-    assert "Traceback" not in done.stderr
 
 
-def test_a_warning_of_the_site_builder_is_an_error(site, tmp_path):
-    from tinynet_book.site.build import BookError, _jupyter_book
-
-    sources = tmp_path / "src"
-    sources.mkdir()
-    (sources / "_toc.yml").write_text("format: jb-book\nroot: intro\n", encoding="utf-8")
-    (sources / "references.bib").write_text("", encoding="utf-8")
-    (sources / "_static").mkdir()
-    (sources / "intro.md").write_text("# Title\n\n[nowhere](nowhere.md)\n", encoding="utf-8")
+def test_a_warning_of_the_site_builder_is_an_error(tmp_path):
+    for name, text in (("_toc.yml", "format: jb-book\nroot: intro\n"), ("references.bib", ""), ("_static/x.css", "")):
+        path = tmp_path / "src" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    (tmp_path / "src" / "intro.md").write_text("# Title\n\n[nowhere](nowhere.md)\n", encoding="utf-8")
     with pytest.raises(BookError, match="nowhere"):
-        _jupyter_book(ROOT, sources, tmp_path, "", whole=True)
+        _jupyter_book(ROOT, tmp_path / "src", tmp_path, "", whole=True)
     assert not (tmp_path / "html").exists()
     assert "WARNING" in (tmp_path / "jupyter-book.log").read_text(encoding="utf-8")
-    _jupyter_book(ROOT, sources, tmp_path, "", whole=False)
-    assert (tmp_path / "html" / "intro.html").exists()
 
 
 def test_the_verdicts_are_the_published_ones(study):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from tinynet_core.study.record import Record
 from tinynet_core.study.spread import Spread, log_odds, seed_spread
 from tinynet_core.study.store import Store
 
+K = TypeVar("K")
 SEEDS = (100, 101, 102)
 """Of every network that is trained again; the study counts from 0."""
 GRADED: Mapping[str, Scale] = MappingProxyType(
@@ -97,114 +99,87 @@ WANTED_BASELINE, WANTED_SMALLEST, WANTED_OTHERS = (0.80, 0.92), 0.45, (0.50, 0.9
 
 def page(preset: Preset, store: Store) -> str:
     """The tables of the calibration page in Markdown, from the records that ``store`` has so far."""
-    return "\n\n".join(
-        [
-            _summary(preset, store),
-            _graded(preset, store),
-            _epochs(preset, store),
-            _variants(preset, store),
-            _lengths(preset, store),
-        ]
-    )
+    parts = (_summary, _graded, _epochs, _variants, _lengths)
+    return "\n\n".join(part(preset, store) for part in parts)
 
 
-def _found(store: Store, experiments: Sequence[Experiment]) -> list[Record]:
-    return [record for record in map(store.get, experiments) if record is not None]
+def _found(store: Store, groups: Mapping[K, Sequence[Experiment]]) -> dict[K, list[Record]]:
+    """The records that there are of each group."""
+    return {name: [r for e in experiments if (r := store.get(e))] for name, experiments in groups.items()}
 
 
 def _top1(records: Sequence[Record]) -> list[float]:
     return [record.metrics["top1"] for record in records if record.done]
 
 
-def _spread(preset: Preset, groups: Mapping[str, Sequence[Record]]) -> Spread:
+def _spread(preset: Preset, groups: Mapping[Any, Sequence[Record]]) -> Spread:
     images = preset.dataset.val_images
     return seed_spread({name: log_odds(_top1(records), images) for name, records in groups.items()})
 
 
 def _summary(preset: Preset, store: Store) -> str:
-    groups = {name: _found(store, experiments) for name, experiments in graded(preset).items()}
-    random, planned = _found(store, scattered(preset)), scattered(preset)
+    groups, planned = _found(store, graded(preset)), scattered(preset)
+    random = _top1(_found(store, {"": planned})[""])
     chance = 1 / preset.dataset.classes
+    above = f"{sum(x > 3 * chance for x in random)} of {len(random)} trained so far, "
+    above += f"the least {min(random):.1%}" if random else "none yet"
     lines = [
         ("spread between seeds, log odds", f"at most {WANTED_SPREAD}", _said(_spread(preset, groups))),
-        ("baseline", f"{_range(WANTED_BASELINE)}", _percent(_top1(groups["c = 1"]))),
-        ("network at 1/16 of the cost", f"at least {WANTED_SMALLEST:.0%}", _percent(_top1(groups["c = 1/16"]))),
-        (
-            f"random networks above three times chance, {3 * chance:.1%}",
-            f"all {len(planned)}",
-            f"{sum(top1 > 3 * chance for top1 in _top1(random))} of {len(random)} trained so far, "
-            + (f"the least {min(_top1(random)):.1%}" if _top1(random) else "none yet"),
-        ),
+        ("baseline", _range(WANTED_BASELINE), _percent(groups["c = 1"])),
+        ("network at 1/16 of the cost", f"at least {WANTED_SMALLEST:.0%}", _percent(groups["c = 1/16"])),
+        (f"random networks above three times chance, {3 * chance:.1%}", f"all {len(planned)}", above),
     ]
-    for name, experiments in others(preset).items():
-        lines.append((LABELS[name], _range(WANTED_OTHERS), _percent(_top1(_found(store, experiments)))))
+    for name, records in _found(store, others(preset)).items():
+        lines.append((LABELS[name], _range(WANTED_OTHERS), _percent(records)))
     return _table(("what", "wanted", "found"), lines)
 
 
 def _graded(preset: Preset, store: Store) -> str:
+    made = [record.provenance for record in store.records()]
+    commits = ", ".join(f"`{commit[:10]}`" for commit in sorted({str(source.get("commit")) for source in made}))
+    source = f"{len(made)} trainings, one thread each, at commits {commits}." if made else "No training was made yet."
     lines = []
-    for name, experiments in graded(preset).items():
-        records = _found(store, experiments)
-        spec = experiments[0].spec()
-        own = _spread(preset, {name: records})
+    for name, records in _found(store, graded(preset)).items():
+        spec, own = preset.spec(GRADED[name]), _spread(preset, {name: records})
+        spread = (f"{100 * own.at(float(np.mean(_top1(records)))).sd:.1f}", f"{own.sd:.3f}") if own.known else ("", "")
         seconds = f"{np.mean([record.wall_s for record in records]):.0f}" if records else "not yet trained"
-        mean = float(np.mean(_top1(records))) if _top1(records) else 0.5
-        lines.append(
-            (
-                name,
-                f"{spec.resolution}",
-                f"{spec.complexity().macs / 1e6:.3g}",
-                _percent(_top1(records)),
-                f"{100 * own.at(mean).sd:.1f}" if own.known else "",
-                f"{own.sd:.3f}" if own.known else "",
-                seconds,
-            )
-        )
+        macs = f"{spec.complexity().macs / 1e6:.3g}"
+        lines.append((name, f"{spec.resolution}", macs, _percent(records), *spread, seconds))
     head = ("network", "input (px)", "MACs (millions)", "top-1 by seed", "SD (points)", "SD (log odds)", "seconds")
-    return "**Three seeds each.** " + _source(store) + "\n\n" + _table(head, lines)
+    return f"**Three seeds each.** {source}\n\n{_table(head, lines)}"
 
 
 def _epochs(preset: Preset, store: Store) -> str:
     """Mean top-1 after each epoch; all but the last over a part of the validation images."""
     lines = []
-    for name, experiments in graded(preset).items():
-        curves = [[row["ema_top1"] for row in record.curve] for record in _found(store, experiments)]
+    for name, records in _found(store, graded(preset)).items():
+        curves = [[row["ema_top1"] for row in record.curve] for record in records]
         means = [f"{x:.1%}" for x in np.mean(curves, axis=0)] if curves else [""] * preset.recipe.epochs
         lines.append((name, *means))
     head = ("network", *(f"epoch {i}" for i in range(1, preset.recipe.epochs + 1)))
     part = preset.recipe.curve_images or preset.dataset.val_images
     said = f"**Accuracy by epoch**, mean of the seeds; until the last epoch over the first {part} validation images."
-    return said + "\n\n" + _table(head, lines)
+    return f"{said}\n\n{_table(head, lines)}"
 
 
 def _variants(preset: Preset, store: Store) -> str:
-    plain = {name: _found(store, experiments) for name, experiments in graded(preset).items() if name in UNSTEADY}
-    tried = {key: _found(store, experiments) for key, experiments in variants(preset).items()}
+    found = {("as above", name): records for name, records in _found(store, graded(preset)).items()}
+    found |= _found(store, variants(preset))
     lines = []
     for variant in ("as above", *VARIANTS):
-        groups = plain if variant == "as above" else {name: tried[variant, name] for name in UNSTEADY}
-        lines.append((variant, *(_percent(_top1(groups[name])) for name in UNSTEADY), _said(_spread(preset, groups))))
-    head = ("recipe", *UNSTEADY, "SD (log odds)")
+        groups = {name: found[variant, name] for name in UNSTEADY}
+        lines.append((variant, *map(_percent, groups.values()), _said(_spread(preset, groups))))
     said = "**Other recipes**, on the three networks that differed most between seeds; top-1 by seed."
-    return said + "\n\n" + _table(head, lines)
+    return f"{said}\n\n{_table(('recipe', *UNSTEADY, 'SD (log odds)'), lines)}"
 
 
 def _lengths(preset: Preset, store: Store) -> str:
     lines = []
-    for (name, images, epochs), experiments in lengths(preset).items():
-        records = _found(store, experiments)
+    for (name, images, epochs), records in _found(store, lengths(preset)).items():
         own = _spread(preset, {"": records})
-        lines.append((name, f"{images:,}", f"{epochs}", _percent(_top1(records)), f"{own.sd:.3f}" if own.known else ""))
+        lines.append((name, f"{images:,}", f"{epochs}", _percent(records), f"{own.sd:.3f}" if own.known else ""))
     head = ("network", "training images", "epochs", "top-1 by seed", "SD (log odds)")
-    return "**Shorter trainings.** With so few seeds a spread is hardly known.\n\n" + _table(head, lines)
-
-
-def _source(store: Store) -> str:
-    made = [record.provenance for record in store.records()]
-    if not made:
-        return "No training was made yet."
-    commits = ", ".join(f"`{commit[:10]}`" for commit in sorted({str(source.get("commit")) for source in made}))
-    return f"{len(made)} trainings, one thread each, at commits {commits}."
+    return f"**Shorter trainings.** With so few seeds a spread is hardly known.\n\n{_table(head, lines)}"
 
 
 def _said(spread: Spread) -> str:
@@ -213,8 +188,8 @@ def _said(spread: Spread) -> str:
     return f"{spread.sd:.3f} [{spread.low:.3f}, {spread.high:.3f}], {spread.freedom} degrees of freedom"
 
 
-def _percent(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.1%}" for value in values) or "not yet trained"
+def _percent(records: Sequence[Record]) -> str:
+    return ", ".join(f"{value:.1%}" for value in _top1(records)) or "not yet trained"
 
 
 def _range(ends: tuple[float, float]) -> str:

@@ -37,13 +37,8 @@ def enumerate_scales(
     One row per network: multipliers ``r``, ``d`` and ``w`` that give it, as short decimals; the intervals ``r_low`` ...
     ``w_high`` of all that do, inside the ranges; ``resolution`` in pixels, ``repeats`` as text, and exact ``macs`` and
     ``params``.
-
-    Raises ``ValueError`` for a network that takes no scale and for ranges that are empty or not above zero.
     """
     net = family(name, head=head)
-    for label, bounds in {"macs": macs, "params": params, "r": r, "d": d, "w": w}.items():
-        if bounds is not None and not 0 < bounds[0] <= bounds[1] < math.inf:
-            raise ValueError(f"{label} must be a range (low, high) above 0, got {bounds!r}")
     inputs = np.array(list(_inputs(net.base, r)))
     tried = np.round(np.arange(math.ceil(w[0] / STEP - 1e-6), math.floor(w[1] / STEP + 1e-6) + 1) * STEP, 6)
     runs = _runs(net, d[1], np.column_stack([tried, tried]))  # the deepest has all rows that the others have
@@ -68,8 +63,6 @@ def nearest(networks: pd.DataFrame, r: float, d: float, macs: float, params: flo
     r* and d* are the nearest points of the row's intervals. Rows of one resolution and depth are told apart by their
     relative distance from ``macs`` and, where given, from ``params``, added up.
     """
-    if networks.empty:
-        raise ValueError("there is no network to choose from")
     away = sum(
         np.log(np.clip(x, networks[f"{axis}_low"], networks[f"{axis}_high"]) / x).abs()
         for axis, x in (("r", r), ("d", d))

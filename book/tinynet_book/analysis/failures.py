@@ -4,12 +4,12 @@ Failures come at random, at a constant rate, and undo the work since the last ch
 """
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Failures:
-    """What one run meets. Raises ``ValueError`` for a value below zero, for an endless one, and where nothing works.
+    """What one run meets.
 
     ``mtbf``: mean time between failures of everything that the run is on, infinite for none. ``repair``: until what
     failed is there again. ``restart``: to start the run again. ``checkpoint``: to write one, while the run waits.
@@ -20,21 +20,13 @@ class Failures:
     restart: float = 0.0
     checkpoint: float = 0.0
 
-    def __post_init__(self) -> None:
-        mtbf, *others = astuple(self)
-        if not (mtbf > 0 and all(0 <= x < math.inf for x in others)):
-            raise ValueError(f"{self}: mtbf must be above 0, the others finite and at least 0")
-
 
 def expected_seconds(work: float, interval: float, failures: Failures) -> float:
     """Mean time of a run of so much ``work`` with a checkpoint after each ``interval`` of it, none after the last.
 
     A stretch of s seconds takes (exp(s / M) - 1) (M + repair) where M is the mean time between failures (a renewal
     argument); the restart, in which the run may fail again, is part of the stretch from the second attempt on.
-    Raises ``ValueError`` for work or an interval that is not above zero.
     """
-    if not (work > 0 and interval > 0):
-        raise ValueError(f"work and interval must be above 0, got {work!r} and {interval!r}")
     checkpoints = max(0, math.ceil(work / interval - 1e-9) - 1)
     stretches = _stretch(interval + failures.checkpoint, failures) if checkpoints else 0.0
     return checkpoints * stretches + _stretch(work - checkpoints * min(interval, work), failures)

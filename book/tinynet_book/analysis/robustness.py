@@ -57,10 +57,10 @@ def formula_tinynets(
     return pd.DataFrame(rows)
 
 
-def leave_one_out(kept: pd.DataFrame, formula: TinyFormula | None = None) -> pd.DataFrame:
+def leave_one_out(kept: pd.DataFrame, formula: TinyFormula) -> pd.DataFrame:
     """Each model of ``kept`` (columns c, r, d) predicted by a formula fitted on all others, hyper-parameters too.
 
-    ``formula`` is the unfitted formula, the paper's where left out. For ``x`` in r and d: ``x``, the prediction
+    ``formula`` is the unfitted formula. For ``x`` in r and d: ``x``, the prediction
     ``x_formula`` with its standard deviation ``x_std`` of a new model, the standardised error ``x_z``, and the
     baselines ``x_mean``, the mean of the others, and ``x_released``, the formula fitted on the released TinyNets.
     ``extrapolated`` marks the models at either end. Raises ``ValueError`` below ``FEWEST`` + 1 models.
@@ -72,7 +72,7 @@ def leave_one_out(kept: pd.DataFrame, formula: TinyFormula | None = None) -> pd.
     means, stds = np.empty((2, len(c), 2))
     for i in range(len(c)):
         others = np.arange(len(c)) != i
-        means[i], stds[i] = _predict(_fit(formula or TinyFormula(), kept[others]), c[[i]])
+        means[i], stds[i] = _predict(_fit(formula, kept[others]), c[[i]])
     released, _ = _predict(released_formula(), c)
     for j, x in enumerate("rd"):
         found[f"{x}_formula"], found[f"{x}_std"] = means[:, j], stds[:, j]

@@ -64,8 +64,6 @@ def power(difference: float, sd: float, seeds: int, freedom: int | None = None) 
     out, the two samples alone estimate it, with 2 (seeds - 1).
     """
     freedom = 2 * (seeds - 1) if freedom is None else freedom
-    if seeds < 1 or freedom < 1 or not sd > 0:
-        raise ValueError(f"seeds, degrees of freedom and sd must be above 0, got {seeds}, {freedom} and {sd!r}")
     shift = abs(difference) / (sd * sqrt(2 / seeds))
     reach = stats.t.ppf(0.975, freedom)
     return float(stats.nct.sf(reach, freedom, shift) + stats.nct.cdf(-reach, freedom, shift))
@@ -105,8 +103,6 @@ def reliability(top1: ArrayLike, sd: float, fitted: int = 1) -> float:
     mean. Zero where noise alone explains the variance.
     """
     x = np.asarray(top1, dtype=float)
-    if x.ndim != 1 or len(x) <= fitted or not np.isfinite(x).all():
-        raise ValueError(f"top1 must be one-dimensional, finite and longer than {fitted}, got shape {x.shape}")
     variance = float(((x - x.mean()) ** 2).sum()) / (len(x) - fitted)
     return nan if isnan(sd) else max(0.0, 1 - sd**2 / variance) if variance else 0.0
 
@@ -163,8 +159,6 @@ def winners_curse(true: ArrayLike, sd: float, draws: int = 20_000, seed: int = 0
     how often the best model is picked.
     """
     truth = np.asarray(true, dtype=float)
-    if truth.ndim != 1 or not len(truth) or not np.isfinite(truth).all():
-        raise ValueError(f"true log odds must be one-dimensional, finite and not empty, got shape {truth.shape}")
     seen = truth + np.random.default_rng(seed).normal(0, sd, (draws, len(truth)))
     picked = truth[seen.argmax(axis=1)]
     overestimate = (expit(seen.max(axis=1)) - expit(picked)).mean()
@@ -262,8 +256,6 @@ def best_of(top1: ArrayLike) -> pd.DataFrame:
     """
     ordered = np.sort(np.asarray(top1, dtype=float))
     size = len(ordered)
-    if size < 1 or not np.isfinite(ordered).all():
-        raise ValueError(f"top1 must hold at least one finite accuracy, got {top1!r}")
     rows = []
     for n in range(1, size + 1):
         k = np.arange(n, size + 1)

@@ -1,7 +1,163 @@
-"""The cube explorer: the trained models over r, d and w, and what the tiny formula gives for a budget, as a page."""
+"""The cube explorer: one HTML file with its data, a style sheet and two scripts beside it."""
 
-from tinynet_book.explorer.models import trained_models
-from tinynet_book.explorer.page import write_explorer
-from tinynet_book.explorer.slider import budgets, sizes
+import json
+import shutil
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
 
-__all__ = ["budgets", "sizes", "trained_models", "write_explorer"]
+import numpy as np
+import pandas as pd
+from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+from tinynet_book.explorer.data import COMPARED, EQUAL_COST, FRONTIER, GIANTS, SAMPLE, Models, budgets, trained_models
+from tinynet_core.study.presets import Preset
+from tinynet_core.study.study import Study
+
+TEMPLATES = Path(__file__).parent
+MARKERS = {
+    SAMPLE: ("circle", 5),
+    EQUAL_COST: ("square", 4),
+    COMPARED: ("square-open", 4),
+    GIANTS: ("circle-open", 5),
+    FRONTIER: ("diamond", 8),
+}
+"""Symbol and size in pixels of each group of models, in the order of the legend."""
+COLUMNS = ("group", "r", "d", "w", "input (px)", "MACs", "parameters", "top-1 (%)", "± (points)", "seed", "key")
+BUDGET_COLUMNS = ("budget c (%)", "r", "d", "size", "w", "input (px)", "MACs", "parameters")
+
+
+def write_explorer(study: Study, folder: Path) -> Path:
+    """Write the page, its scripts and its tables to ``folder`` and return its index.html; nothing is ever trained.
+
+    The page needs nothing from elsewhere, and the same records give the same bytes.
+    """
+    sampled = Study(study.preset_argument, study.store.root, train=False).sampled
+    models = trained_models(sampled)
+    steps = budgets(sampled.preset, models.formula) if models.formula else pd.DataFrame()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plotly.min.js").write_bytes(get_plotlyjs().encode())
+    for name in ("explorer.css", "explorer.js"):
+        shutil.copyfile(TEMPLATES / name, folder / name)
+    models.frame.to_csv(folder / "models.csv", index=False)
+    if len(steps):
+        steps.drop(columns=["command", "stages"]).to_csv(folder / "budgets.csv", index=False)
+    index = folder / "index.html"
+    index.write_text(_page(sampled.preset, models, steps), encoding="utf-8")
+    return index
+
+
+def _page(preset: Preset, models: Models, steps: pd.DataFrame) -> str:
+    frame, positions = models.frame, _positions(steps)
+    failed = len(frame) - int(_plotted(frame).sum())
+    fields = {
+        "evidence": preset.evidence,
+        "preset": preset.name,
+        "about": preset.about,
+        "proxy": "" if preset.evidence == "trained" else "No accuracy here is an ImageNet number.",
+        "failed": f"{failed} of {len(frame)} models failed: they are in the table, not in the cube." if failed else "",
+        "missing": f"{models.missing} more are not trained yet." if models.missing else "",
+        "images": f"{preset.dataset.val_images:,}",
+        "baseline": f"{preset.c0:,}",
+        "unable": "" if positions else f"No budget can be chosen here: {models.reason or 'no width meets any'}.",
+        "slider": "" if positions else "hidden",
+        "last": str(max(0, len(positions) - 1)),
+    }
+    start = int(np.abs(np.log(2 * steps.c.unique())).argmin()) if positions else 0
+    data = {"models": _points(frame), "markers": MARKERS, "steps": positions, "start": start}
+    tables = {
+        "models": _table(COLUMNS, [_model_cells(row) for row in frame.itertuples()]),
+        "budgets": _table(BUDGET_COLUMNS, [_budget_cells(row) for row in steps.itertuples()]),
+        "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
+    }
+    escaped = {name: escape(text) for name, text in fields.items()}
+    return Template((TEMPLATES / "index.html").read_text(encoding="utf-8")).substitute(escaped | tables)
+
+
+def _plotted(frame: pd.DataFrame) -> pd.Series:
+    """Which models have a place and a colour."""
+    return np.isfinite(frame[["r", "d", "w", "top1"]].astype(float)).all(axis=1)
+
+
+def _points(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the cube shows, by growing MACs: place, top-1 in percent, and the text beside the pointer."""
+    return [
+        {
+            **{"group": row.group, "key": row.key[:12], "at": [row.r, row.d, row.w], "top1": 100 * row.top1},
+            "cells": [text for _, text in _model_cells(row)],
+            "hover": "<br>".join(
+                f"{escape(name)}: {escape(text)}" for name, (_, text) in zip(COLUMNS, _model_cells(row), strict=True)
+            ),
+        }
+        for row in frame[_plotted(frame)].itertuples()
+    ]
+
+
+def _positions(steps: pd.DataFrame) -> list[dict[str, Any]]:
+    """What each position of the slider shows, as text, and where its network lies in the cube."""
+    found = []
+    for c, rows in steps.groupby("c") if len(steps) else ():
+        own = rows.iloc[0]
+        found.append(
+            {
+                **{"c": f"{100 * c:.3g}%", "r": f"{own.r:.3f}", "d": f"{own.d:.3f}"},
+                "r_band": f"{own.r_low:.2f} to {own.r_high:.2f}",
+                "d_band": f"{own.d_low:.2f} to {own.d_high:.2f}",
+                **{"at": [own.r, own.d, own.w], "low": [own.r_low, own.d_low], "high": [own.r_high, own.d_high]},
+                "networks": [_network_cells(row) for row in rows.itertuples()],
+            }
+        )
+    return found
+
+
+def _network_cells(row: Any) -> dict[str, Any]:
+    """A network as pairs of label and text, and the command that gives it, or the reason why there is none."""
+    if not np.isfinite(row.w):
+        return {"size": row.size_label, "reason": row.reason}
+    pairs = [
+        ("width w", f"{row.w:.3f}"),
+        ("input", f"{row.resolution:.0f} px"),
+        ("MACs", f"{row.macs:,.0f}"),
+        ("off budget", f"{round(row.off, 4) + 0.0:+.2%}"),
+        ("parameters", f"{row.params:,.0f}"),
+        ("stem", f"{row.stem:.0f}"),
+        *((f"stage {k}", f"{channels} × {repeats}") for k, (channels, repeats) in enumerate(row.stages, 1)),
+        ("head", f"{row.head:.0f}"),
+    ]
+    return {"size": row.size_label, "rows": pairs, "command": row.command}
+
+
+def _model_cells(row: Any) -> list[tuple[Any, str]]:
+    """A model of the table: what each cell is sorted by, and its text."""
+    done = row.status == "done" and np.isfinite(row.top1)
+    accuracy = [(row.top1, f"{100 * row.top1:.1f}"), (row.top1_half, f"{100 * row.top1_half:.1f}")]
+    return [
+        (row.group, row.group),
+        *((x, f"{x:.3f}") for x in (row.r, row.d, row.w)),
+        *((x, f"{x:,.0f}") for x in (row.resolution, row.macs, row.params)),
+        *(accuracy if done else [(-1, f"failed: {row.reason or 'no accuracy'}"), (-1, "")]),
+        (row.seed, str(row.seed)),
+        (row.key, row.key[:12]),
+    ]
+
+
+def _budget_cells(row: Any) -> list[tuple[Any, str]]:
+    """A budget of the table that shows them all."""
+    band = [(row.r, f"{row.r:.3f} ({row.r_low:.2f} to {row.r_high:.2f})")]
+    band += [(row.d, f"{row.d:.3f} ({row.d_low:.2f} to {row.d_high:.2f})")]
+    whole = [(x, f"{x:,.0f}") for x in (row.resolution, row.macs, row.params)]
+    solved = [(row.w, f"{row.w:.3f}"), *whole] if np.isfinite(row.w) else [(-1, row.reason), *[(-1, "")] * 3]
+    return [(row.c, f"{100 * row.c:.3g}"), *band, (row.size_label, row.size_label), *solved]
+
+
+def _table(columns: tuple[str, ...], rows: list[list[tuple[Any, str]]]) -> str:
+    """Head and body of a table in HTML, everything escaped; a cell's ``data-by`` is what it is sorted by."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
+    body = "".join(
+        f'<tr data-key="{escape(row[-1][1])}">'
+        + "".join(f'<td data-by="{escape(str(by))}">{escape(text)}</td>' for by, text in row)
+        + "</tr>\n"
+        for row in rows
+    )
+    return f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>"

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from scipy.stats import binom, bootstrap
 from torch import Tensor, nn
 
+from tinynet_book.analysis.intervals import Interval
 from tinynet_core.latency import Run
 from tinynet_core.machine import processor
 
@@ -66,16 +66,7 @@ def interleaved(
     return times[warmup:]
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A statistic of timed runs and its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def estimate(statistic: Callable[..., np.ndarray], *samples: Sequence[float], seed: int = 0) -> Estimate:
+def estimate(statistic: Callable[..., np.ndarray], *samples: Sequence[float]) -> Interval:
     """``statistic`` of ``samples`` with its bootstrap percentile interval from ``RESAMPLES`` resamples.
 
     ``statistic`` takes the samples and ``axis``. Several samples are paired: they come from the same rounds, and whole
@@ -92,10 +83,10 @@ def estimate(statistic: Callable[..., np.ndarray], *samples: Sequence[float], se
         vectorized=True,
         paired=len(samples) > 1,
         method="percentile",
-        random_state=np.random.default_rng(seed),
+        random_state=np.random.default_rng(0),
     ).confidence_interval
     arrays = [np.asarray(sample, dtype=float) for sample in samples]
-    return Estimate(float(statistic(*arrays, axis=-1)), float(low), float(high))
+    return Interval(float(statistic(*arrays, axis=-1)), float(low), float(high), len(arrays[0]))
 
 
 def median_ratio(top: np.ndarray, bottom: np.ndarray, axis: int = -1) -> np.ndarray:

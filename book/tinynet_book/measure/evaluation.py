@@ -2,9 +2,8 @@
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
 from tinynet_core.data.imagefolder import class_folders, image_files
+from tinynet_core.data.processes import ahead
 from tinynet_core.files import UserError
 from tinynet_core.networks import network
 from tinynet_core.networks.weights import RELEASED
@@ -142,40 +142,22 @@ def accuracy(
     """
     module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     right = torch.zeros(2, dtype=torch.int64, device=device)
-    for pixels, labels in _batches(images, transform, workers):
-        if should_stop():
-            return None
-        with torch.inference_mode():
-            logits = module(pixels.to(device, memory_format=torch.channels_last))
-            hits = logits.topk(5).indices == labels.to(device).unsqueeze(1)
-            right += torch.stack([hits[:, 0].sum(), hits.sum()])
+    batches = [slice(i, i + BATCH) for i in range(0, len(images.paths), BATCH)]
+
+    def decoded(batch: slice) -> Tensor:
+        return torch.stack([transform(_rgb(path)) for path in images.paths[batch]])
+
+    with ThreadPoolExecutor(workers) as pool:
+        for batch, pixels in zip(batches, ahead(pool, decoded, batches, workers + 1), strict=True):
+            if should_stop():
+                return None
+            labels = torch.tensor(images.labels[batch], device=device)
+            with torch.inference_mode():
+                logits = module(pixels.to(device, memory_format=torch.channels_last))
+                hits = logits.topk(5).indices == labels.unsqueeze(1)
+                right += torch.stack([hits[:, 0].sum(), hits.sum()])
     top1, top5 = (right.double() / len(images.paths)).tolist()
     return {"top1": top1, "top5": top5, "images": len(images.paths)}
-
-
-def _batches(images: ValidationImages, transform: Transform, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pixels (n, 3, R, R) and labels (n,), in order; at most ``workers`` + 1 batches are decoded ahead."""
-    waiting: deque[tuple[Future[Tensor], Tensor]] = deque()
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for i in range(0, len(images.paths), BATCH):
-            labels = torch.tensor(images.labels[i : i + BATCH])
-            waiting.append((pool.submit(_decoded, images.paths[i : i + BATCH], transform), labels))
-            if len(waiting) > workers + 1:
-                yield _first(waiting)
-        while waiting:
-            yield _first(waiting)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _first(waiting: deque[tuple[Future[Tensor], Tensor]]) -> tuple[Tensor, Tensor]:
-    future, labels = waiting.popleft()
-    return future.result(), labels
-
-
-def _decoded(paths: Sequence[Path], transform: Transform) -> Tensor:
-    return torch.stack([transform(_rgb(path)) for path in paths])
 
 
 def _rgb(path: Path) -> Image.Image:

@@ -62,7 +62,7 @@ class ModelLatencies(Timing):
     @classmethod
     def planned(cls, study: "Study") -> list[Task]:
         """Every classifier of the pages."""
-        from tinynet_book.measure.classifiers import latencies_run
+        from tinynet_book.dataset import latencies_run
 
         return [latencies_run(study)]
 

@@ -170,8 +170,7 @@ def pair(backend: Backend, name: str) -> str:
 def times(record: "Record") -> pd.DataFrame:
     """Every timed run: ``backend``, ONNX Runtime first, ``network``, and its milliseconds ``ms``."""
     task = record.experiment
-    if not isinstance(task, LatencyRun):
-        raise ValueError(f"the record must be of a latency run, got one of kind {task.kind!r}")
+    assert isinstance(task, LatencyRun)
     parts = [
         pd.DataFrame({"backend": backend, "network": name, "ms": record.arrays[pair(backend, name)]})
         for backend in BACKENDS
@@ -186,5 +185,4 @@ def ratio(record: "Record", backend: Backend, top: str, bottom: str, mean: bool 
     from tinynet_book.measure.clock import estimate, mean_ratio, median_ratio
 
     columns = [record.arrays[pair(backend, name)] for name in (top, bottom)]
-    found = estimate(mean_ratio if mean else median_ratio, *columns)
-    return Interval(found.value, found.low, found.high, len(columns[0]))
+    return estimate(mean_ratio if mean else median_ratio, *columns)

@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 
 from tinynet_core.data import Dataset, GlyphDataset, load_images
 from tinynet_core.data.glyphs import CLASSES
+from tinynet_core.networks.efficientnet import EfficientNet
+from tinynet_core.networks.resnet import ResNet
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.presets import Preset
 from tinynet_core.study.series import two_smallest
@@ -47,9 +49,6 @@ class ActivationMaps(Experiment):
 
     @model_validator(mode="after")
     def _can_be_mapped(self) -> "ActivationMaps":
-        from tinynet_core.networks.efficientnet import EfficientNet
-        from tinynet_core.networks.resnet import ResNet
-
         if not isinstance(self.spec(), EfficientNet | ResNet):
             raise ValueError(
                 f"network {self.network} has no class activation maps: they need a network whose classifier reads the "
@@ -160,15 +159,15 @@ def maps(preset: Preset) -> dict[str, list[ActivationMaps]]:
 def pictures(record: "Record") -> tuple[np.ndarray, np.ndarray]:
     """What evaluation sees of the images that a record of maps shows, (n, SIDE, SIDE, 3) from 0 to 1.
 
-    With them the share of each pixel that the object covers, (n, SIDE, SIDE), none where that is not known. Raises
-    ``ValueError`` for a record of another kind.
+    With them the share of each pixel that the object covers, (n, SIDE, SIDE), none where that is not known.
     """
     import torch
 
     from tinynet_book.measure.cam import seen_part
     from tinynet_core.data.glyphs import glyph_region, render_image
 
-    task, index = _task(record), record.arrays["index"]
+    task, index = record.experiment, record.arrays["index"]
+    assert isinstance(task, ActivationMaps)
     aspects, regions = None, np.empty((0, SIDE, SIDE))
     if isinstance(task.dataset, GlyphDataset):
         shown = [render_image(task.dataset, "val", i) for i in index]
@@ -194,12 +193,6 @@ def drawn_maps(record: "Record") -> np.ndarray:
 def class_name(dataset: Dataset, label: int) -> str:
     """The letter of a glyph; the number of any other class."""
     return CLASSES[label] if isinstance(dataset, GlyphDataset) else f"class {label}"
-
-
-def _task(record: "Record") -> ActivationMaps:
-    if not isinstance(record.experiment, ActivationMaps):
-        raise ValueError(f"the record must be of activation maps, got one of kind {record.experiment.kind!r}")
-    return record.experiment
 
 
 def _means(found: "Scores") -> dict[str, float]:

@@ -1,13 +1,11 @@
-"""The systems of Figure 7 with the printed accuracies, their Pareto front, and how far one group is ahead.
+"""The systems of Figure 7 with the printed accuracies, and how far one group is ahead.
 
 Top-1 and FLOPs are quoted; MACs are recomputed where the system is a network of this package.
 """
 
 import math
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from tinynet_book.paper import rows
 from tinynet_core.networks import network
@@ -26,13 +24,10 @@ TINY_FORMULA = "GhostNet, tiny formula"
 def family(model: str) -> str:
     """The line of Figure 7 that a model's printed name belongs to, with what was added to it behind a plus.
 
-    GhostNet-A to -D are apart from the GhostNets that change only the width. Raises ``ValueError`` for a name that
-    belongs to no series.
+    GhostNet-A to -D are apart from the GhostNets that change only the width.
     """
     plain, *added = model.removeprefix("Baseline ").split(" + ")
-    found = next((name for name in SERIES if plain.startswith(name)), None)
-    if found is None:
-        raise ValueError(f"unknown system {model!r}, known are names that begin with: {', '.join(SERIES)}")
+    found = next(name for name in SERIES if plain.startswith(name))
     return " + ".join([TINY_FORMULA if plain in TINY_GHOSTS else found, *added])
 
 
@@ -52,15 +47,6 @@ def systems() -> pd.DataFrame:
             source = row.get("source", f"Table {table[-1]}")
             lines.setdefault((name, row["top1"]), {**line, "augmented": name.endswith("+ RA"), "source": source})
     return pd.DataFrame(lines.values()).sort_values("flops", kind="stable", ignore_index=True)
-
-
-def on_front(cost: ArrayLike, accuracy: ArrayLike) -> np.ndarray:
-    """Which systems no other one dominates, both (n,): no other costs at most as much, is at least as accurate, and is
-    better in one of the two. Equal systems do not dominate each other."""
-    c, a = np.asarray(cost, dtype=float), np.asarray(accuracy, dtype=float)
-    no_worse = (c <= c[:, None]) & (a >= a[:, None])
-    better = (c < c[:, None]) | (a > a[:, None])
-    return np.logical_not(np.any(no_worse & better, axis=1))
 
 
 def margins(group: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinynet_book.paper.claims import ledger
-from tinynet_book.site.addresses import repository_url, site_url
 from tinynet_book.site.execute import execute_all, notebooks, store_digest
 from tinynet_book.site.pdf import FILE, chromium, write_pdf
-from tinynet_book.site.sitemap import write_sitemap
+from tinynet_book.site.publish import REPOSITORY, SITE, published_at, write_sitemap
 from tinynet_book.site.stage import stage
 from tinynet_core.files import UserError
 from tinynet_core.study.pages import known, offered, stale, summary
@@ -55,7 +54,7 @@ def make_book(preset: str, store: str = "", build: Path | None = None, pdf: bool
     Raises ``MissingRecords`` before any work where there is none of them.
     ``build`` is the folder of everything made on the way, ``_build`` of the checkout by default.
     """
-    root, address, repository = project_root(), site_url(), repository_url()
+    root, address, repository = project_root(), published_at(SITE), published_at(REPOSITORY)
     notebooks(root)
     if pdf:
         chromium()

@@ -1,20 +1,79 @@
-"""The page of conclusions: the paper's claims as plain questions, each with its answer here and the evidence."""
+"""The page of conclusions: the paper in plain questions, each answered by the verdicts on its claims."""
 
+from collections import Counter
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from functools import cache
+from pathlib import Path
 from typing import get_args
 
 import nbformat
 import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict
 
+from tinynet_book.analysis.comparison import ENOUGH_SEEDS
+from tinynet_book.analysis.robustness import FEWEST, coverage, leave_one_out, prediction_errors
+from tinynet_book.analysis.spread import study_spread, told_apart
+from tinynet_book.figures import DIMENSIONS
 from tinynet_book.paper.cells import TABLES, cells
-from tinynet_book.paper.claims import Verdict, ledger
-from tinynet_book.paper.questions import AGREE, Question, answered
+from tinynet_book.paper.claims import Verdict, claims, ledger
 from tinynet_book.site.provenance import EXACT
+from tinynet_core.scaling.formula import TinyFormula
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.pages import series
 from tinynet_core.study.presets import Preset, project_root
 from tinynet_core.study.store import Store
 from tinynet_core.study.study import Study
+
+AGREE = ("matches", "within tolerance")
+
+
+class Question(BaseModel):
+    """A question, what it is about in plain words, and its claims, by id or by a pattern with ``*``.
+
+    ``key`` claims give the answer, all of them where it is empty; the others are evidence beside them. ``headline``
+    marks what the abstract of the paper claims.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    question: str
+    plain: str
+    claims: tuple[str, ...]
+    key: tuple[str, ...] = ()
+    headline: bool = False
+
+    def ids(self) -> list[str]:
+        """Ids of its claims, in the order of the ledger."""
+        return [key for key in claims() if any(fnmatchcase(key, pattern) for pattern in self.claims)]
+
+
+@cache
+def questions() -> tuple[Question, ...]:
+    """All questions, in the order of the page."""
+    written = yaml.safe_load(Path(__file__).with_name("questions.yaml").read_text(encoding="utf-8"))
+    return tuple(map(Question.model_validate, written))
+
+
+def answer(verdicts: Iterable[str]) -> str:
+    """What the verdicts on the key claims of one question say together, in a few words."""
+    count = Counter(verdicts)
+    agree, differ, left = sum(count[v] for v in AGREE), count["differs"], count["not attempted"]
+    if not agree and not differ:
+        return "cannot be told"
+    if agree and differ:
+        return f"in part: {agree} of {agree + differ} decided main claims hold"
+    whole = "yes" if agree else "no"
+    return f"{whole}, as far as it could be decided ({left} of {agree + differ + left} could not)" if left else whole
+
+
+def answered(ledger: pd.DataFrame) -> list[tuple[Question, str, pd.DataFrame]]:
+    """Each question with its answer and the rows of the ``ledger`` (``claims.ledger``) behind it."""
+    by_id = ledger.set_index("id", drop=False)
+    found = [(question, by_id.loc[question.ids()]) for question in questions()]
+    return [(q, answer(rows.verdict.loc[[*(q.key or rows.index)]]), rows) for q, rows in found]
+
 
 WORDS: dict[Verdict, str] = {
     "matches": "Holds",
@@ -163,3 +222,45 @@ def page_name(notebook: str) -> str:
     """The title of the page of a notebook."""
     first = nbformat.read(project_root() / "notebooks" / f"{notebook}.ipynb", as_version=4).cells[0]
     return first.source.splitlines()[0].removeprefix("# ")
+
+
+NEAR = 0.8
+"""Accuracy of the network that another is to be told from."""
+
+
+def firmness(study: Study) -> str:
+    """A Markdown list for the page of conclusions."""
+    return "\n".join([_seeds(study.sampled), *_formula(study.sampled)])
+
+
+def _seeds(study: Study) -> str:
+    spread = study_spread(study)
+    if not spread.known:
+        return "- *Seeds:* every network has one, so nothing can be told of the luck in an accuracy."
+    below, above = told_apart(NEAR, spread.sd, ENOUGH_SEEDS, spread.freedom)
+    return (
+        f"- *Seeds:* the standard deviation between the seeds of one network is {spread.at(0.5)} at 50% top-1, "
+        f"{spread.at(0.8)} at 80% and {spread.at(0.95)} at 95% ({spread.runs} runs of {spread.networks} networks). "
+        f"Beside a network at {NEAR:.0%}, {ENOUGH_SEEDS} seeds of each show a difference in four of five studies only "
+        f"where the other is truly below {below:.1%} or above {above:.1%} ({page_link('22_spread_of_seeds')})."
+    )
+
+
+def _formula(study: Study) -> list[str]:
+    if study.preset.random_sample is None:
+        return ["- *The formula:* this preset has no random sample to fit one on."]
+    models = study.random_sample()
+    kept = models[models.frontier].sort_values("macs")
+    if len(kept) <= FEWEST:
+        return [f"- *The formula:* {len(kept)} frontier models are too few to leave one out."]
+    left = leave_one_out(kept, TinyFormula(restarts=1))
+    errors, bands = prediction_errors(left), coverage(left, (0.95,)).set_index("dimension").inside
+    lines = []
+    for x in "rd":
+        gain = 1 - (errors[x]["formula"] / errors[x]["mean of the others"]) ** 2
+        lines.append(
+            f"- *The formula, {DIMENSIONS[x]}:* for a frontier model left out of the fit its squared error is "
+            f"{abs(gain):.0%} {'less' if gain > 0 else 'more'} than that of taking the mean of the others; "
+            f"{bands[x]} of {len(left)} lie in its 95% band ({page_link('23_robustness_of_the_formula')})."
+        )
+    return lines

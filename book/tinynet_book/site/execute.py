@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
@@ -19,11 +20,13 @@ from traitlets.config import Config
 
 from tinynet_book.paper.claims import findings_path
 from tinynet_book.site import kernels
-from tinynet_core.files import UserError
+from tinynet_core.files import UserError, write_text
 from tinynet_core.machine import folder_for_sockets, processor
 from tinynet_core.study.presets import load_preset, project_root
 from tinynet_core.study.store import FILE
 
+INPUTS = "inputs"
+"""Metadata of an executed notebook: a digest of all that it was made from."""
 CELL_TIMEOUT_S = 12 * 3600
 ANSWER_TIMEOUT_S = 600
 """How long a kernel may take to start, and to send what a cell left: on a busy machine more than Jupyter's 60 and 4."""
@@ -38,7 +41,7 @@ AT_A_TIME = 2
 
 
 class NotebookError(UserError):
-    """A notebook that cannot be run, or was given a parameter it does not have."""
+    """Notebooks that cannot be run."""
 
 
 class NotebookFailed(NotebookError):
@@ -52,10 +55,6 @@ class NotebookFailed(NotebookError):
         return f"{self.name} failed: {self.reason}\nthe failed run is kept as {self.kept}"
 
 
-ENDS_ALL = {"SweepStopped", "KeyboardInterrupt"}
-"""Errors in a notebook that the others would have too."""
-
-
 def notebooks(root: Path) -> list[Path]:
     """The notebooks of the book in reading order."""
     found = sorted((root / "notebooks").glob("[0-9]*.ipynb"))
@@ -67,31 +66,32 @@ def notebooks(root: Path) -> list[Path]:
 def execute_all(preset: str, store: Path, build: Path) -> tuple[list[Path], dict[str, str]]:
     """Executed copies of all notebooks, and by name why some failed, whose copies go as far as they got.
 
-    There is one folder per preset. Copies whose inputs did not change stay as they are.
+    There is one folder per preset. A copy says what it was made from, and stays as it is while that did not change.
     """
     root, folder = project_root(), build / "executed" / load_preset(preset).name
     folder.mkdir(parents=True, exist_ok=True)
-    ledger = folder / "inputs.json"
     parameters = {"preset": preset, "store": str(store), "train": False}
-    shared = _shared_digest(root, preset, parameters)
-    pairs = {notebook: folder / notebook.name for notebook in notebooks(root)}
-    before, seen = _read_ledger(ledger), store_digest(store)
-    fresh = {n.name for n, out in pairs.items() if out.exists() and before.get(n.name) == _digest(shared, seen, n)}
-    todo = [(notebook, out) for notebook, out in pairs.items() if notebook.name not in fresh]
-    _write_ledger(ledger, {name: before[name] for name in fresh})  # no longer true of those that are now overwritten
+    shared = _shared_digest(root, preset, parameters) + store_digest(store)
+    inputs = {n: hashlib.sha256(shared.encode() + n.read_bytes()).hexdigest() for n in notebooks(root)}
+    todo = [(n, folder / n.name) for n, digest in inputs.items() if _made_from(folder / n.name) != digest]
     failed: dict[str, NotebookFailed] = {}
-    try:
-        for notebook, failure in _execute_together(todo, parameters, build / "failed"):
-            if failure:
-                failed[notebook.name] = failure
-                findings_path(store, notebook.stem).unlink(missing_ok=True)  # what it found before does not count
-            else:
-                fresh.add(notebook.name)
-    finally:  # notebooks may add records, so what each one saw is only settled now
-        seen = store_digest(store)
-        _write_ledger(ledger, {n.name: _digest(shared, seen, n) for n in pairs if n.name in fresh})
-    paths = [failed[n.name].kept if n.name in failed else out for n, out in pairs.items()]
+    for notebook, failure in _execute_together(todo, parameters, build / "failed"):
+        out = folder / notebook.name
+        if failure:
+            failed[notebook.name] = failure
+            out.unlink(missing_ok=True)
+            findings_path(store, notebook.stem).unlink(missing_ok=True)  # what it found before does not count
+        else:
+            executed = nbformat.read(out, as_version=4)
+            executed.metadata[INPUTS] = inputs[notebook]
+            write_text(nbformat.writes(executed), out)
+    paths = [failed[n.name].kept if n.name in failed else folder / n.name for n in inputs]
     return paths, {name: failure.reason for name, failure in failed.items()}
+
+
+def _made_from(executed: Path) -> str:
+    """The digest of what a copy was made from; empty where there is none, or one that was not noted."""
+    return nbformat.read(executed, as_version=4).metadata.get(INPUTS, "") if executed.exists() else ""
 
 
 def _execute_together(
@@ -125,25 +125,8 @@ def _start(scratch: str) -> None:
     kernels.offer()
 
 
-def _write_ledger(path: Path, entries: dict[str, str]) -> None:
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(entries, indent=1), encoding="utf-8")
-    scratch.rename(path)
-
-
-def _read_ledger(path: Path) -> dict[str, str]:
-    """What the executed notebooks were made from; an unreadable file only means executing them again."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
 def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
     """Run one notebook; ``out`` appears only on success, a failed run is kept in ``failed``."""
-    known = set(papermill.inspect_notebook(str(notebook)))
-    if unknown := sorted(set(parameters) - known):
-        raise NotebookError(f"{notebook.name} has no parameter {unknown[0]!r}, known: {', '.join(sorted(known))}")
     scratch = out.with_suffix(".running.ipynb")
     try:
         with tempfile.TemporaryDirectory(prefix="tinynet-") as own:
@@ -167,8 +150,7 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
         kind, text = type(error).__name__, str(error)
         if isinstance(error, PapermillExecutionError):
             kind, text = error.ename, error.evalue
-        failure = NotebookFailed(notebook.name, f"{kind}: {text}", failed / notebook.name)
-        raise (NotebookError(str(failure)) if kind in ENDS_ALL else failure) from None
+        raise NotebookFailed(notebook.name, f"{kind}: {text}", failed / notebook.name) from None
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
@@ -197,7 +179,3 @@ def store_digest(store: Path) -> str:
         return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest(shared: str, store: str, notebook: Path) -> str:
-    return hashlib.sha256(f"{shared}{store}".encode() + notebook.read_bytes()).hexdigest()

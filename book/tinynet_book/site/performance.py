@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tinynet_book.figures import BLUE, RED
-from tinynet_core.files import UserError
 
 Section = dict[str, Any]
 Row = dict[str, Any]
@@ -24,22 +23,13 @@ def fill_performance(page: Path, results: Path) -> None:
 
     ``<!-- results: targets -->`` is every row that has a target. A group without rows says that it was not measured.
     """
-    sections = read_results(results)
+    sections: dict[str, Section] = json.loads(results.read_text(encoding="utf-8"))
     text = page.read_text(encoding="utf-8")
     if rows := _rows(sections, "growth"):
         growth_figure(rows, _rows(sections, "exponents")).savefig(
             page.with_name("growth.png"), metadata={"Software": None}
         )
     page.write_text(_PLACE.sub(lambda place: performance_table(sections, place.group(1)), text), encoding="utf-8")
-
-
-def read_results(path: Path) -> dict[str, Section]:
-    """Sections by the name of their script; raises ``UserError`` for a file that cannot be read."""
-    try:
-        sections: dict[str, Section] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    return sections
 
 
 def performance_table(sections: dict[str, Section], group: str) -> str:

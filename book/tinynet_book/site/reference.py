@@ -1,235 +1,136 @@
-"""The generated parts of the reference: the keys of a preset, the public names, and how to cite."""
+"""The generated parts of the reference: the keys of a preset, the public names, and how to cite.
+
+As a Sphinx extension, signatures and docstrings as the pages of the API show them: the fields of a pydantic model are
+listed as parameters, and array-likes and data sets are called so, in place of the union of types that they stand for.
+"""
 
 import inspect
 import re
-from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
+from numpy.typing import ArrayLike
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+from pydantic.fields import FieldInfo
+from sphinx.util.typing import stringify_annotation
 
 import tinynet_core
+from tinynet_core.data import Dataset, DetectionDataset
 from tinynet_core.study.presets import Preset
 
-DESCRIBED = {
-    "Preset.name": "what the folder of its records is called; lower-case letters, digits, _ and -",
-    "Preset.about": "one or two sentences for the page on how the site was made",
-    "Preset.base": "size of the baseline, EfficientNet-B0, at r = d = w = 1",
-    "Preset.dataset": "images of the classifiers",
-    "Preset.recipe": "how the classifiers are trained",
-    "Preset.random_sample": "models of Figures 1 and 3; without it, and without `sampled_on`, these pages are left out",
-    "Preset.equal_cost_sample": "models of Figure 2, likewise",
-    "Preset.closeup": "for Figures 4 and 5; the preset's own base, data and recipe where left out",
-    "Preset.detection": "detectors of Table 5; the page is left out without",
-    "Preset.second_world": "without it, the page on a second world is left out",
-    "Preset.longer": "without it, the page on longer trainings is left out",
-    "Preset.latency": "stopwatch of Table 4 and of the page on cost",
-    "Preset.resources": "what one run holds of a machine; part of no record",
-    "RandomSample.models": "how many",
-    "RandomSample.seed": "of the sample",
-    "EqualCostSample.models": "how many",
-    "EqualCostSample.seed": "of the sample",
-    "EqualCostSample.tolerance": "largest relative distance of their MACs from that cost",
-    "Longer.seeds": "of each network",
-    "Latencies.runs": "timed runs of each network of Table 4",
-    "Latencies.warmup": "runs before them that are not timed",
-    "Closeup.base": "size of the baseline",
-    "Closeup.dataset": "images",
-    "DetectionPlan.dataset": "images with boxes",
-    "DetectionPlan.recipe": "how the detectors are trained",
-    "DetectionPlan.pretrained": "start with the averaged weights of the classifier of the same network",
-    "Recipe.epochs": "passes over the training images",
-    "Recipe.warmup_epochs": "epochs in which the learning rate grows from zero to its peak",
-    "Recipe.label_smoothing": "share of the target spread over all classes",
-    "Recipe.ema_decay": "of the average of weights; 0: none",
-    "Recipe.interpolation": "of crops when they are resized",
-    "GlyphDataset.kind": "drawn letters; what a data set is where the key is left out",
-    "GlyphDataset.train_images": "images of the training split",
-    "GlyphDataset.val_images": "images of the validation split",
-    "GlyphDataset.seed": "of everything that varies between images",
-    "ImageNetDataset.kind": "photographs in the folder `TINYNET_IMAGENET`; has to be given",
-    "ImageNetDataset.classes": "how many",
-    "SceneDataset.kind": "several letters on a canvas; has to be given",
-    "SceneDataset.train_images": "scenes of the training split",
-    "SceneDataset.val_images": "scenes of the validation split",
-    "SceneDataset.seed": "of everything that varies between scenes",
-    "CocoDataset.kind": "photographs in the folder `TINYNET_COCO`; has to be given",
-    "CocoDataset.classes": "that the folder must have",
-    "CocoDataset.train_images": "nominal, for estimates: those with an object are trained on",
-    "CocoDataset.val_images": "nominal, for estimates: all are judged",
-    "Experiment.kind": "tells it from other tasks",
-    "Experiment.network": "name of the network",
-    "Experiment.scale": "of a scalable network; 1 each where left out",
-    "Experiment.head": "as for `network`",
-    "Experiment.base": "what r = d = w = 1 stands for; the network's own where left out",
-    "Experiment.dataset": "what it is trained on",
-    "Experiment.recipe": "how it is trained",
-    "Experiment.seed": "of initial weights, order of images, augmentation and dropout",
-    "Detection.dataset": "images with boxes",
-    "Detection.recipe": "how the detector is trained",
-    "Detection.kind": "tells it from other tasks",
-    "Detection.network": "name of the backbone",
-    "Detection.scale": "of a scalable network; 1 each where left out",
-    "Detection.head": "as for `network`",
-    "Detection.base": "what r = d = w = 1 stands for; the network's own where left out",
-    "Detection.seed": "of everything random",
-    "Detection.pretraining": "training whose averaged weights the backbone starts with; at random without",
-    "Record.format": "of the record itself",
-    "Record.experiment": "the task that was performed",
-    "Record.status": "whether it gave a result",
-    "Record.reason": "why it did not",
-    "Record.metrics": "results by name; accuracies are fractions",
-    "Record.curve": "a row for each epoch",
-    "Record.arrays": "further results, as nested lists",
-    "Record.cost": "resolution in pixels; MACs, parameters and activations for one image",
-    "Record.wall_s": "seconds that it took",
-    "Record.provenance": "commit, training version, hash of the data, device, threads, versions of packages",
-    "Record.migrated": "what a migration found of a record that it moved: its key before, hash of the probe images",
-    "Finding.value": "truth value or number, in the unit of the claim; none where it could not be had",
-    "Finding.evidence": "its level, empty where nothing was measured",
-    "Finding.note": "what a reader should know of it",
-    "Finding.records": "keys of the records behind it",
-    "Finding.low": "lower end of its 95% interval, where it has one",
-    "Finding.high": "upper end",
-    "Finding.estimate": "number that was measured and decides nothing",
+_WORDS = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null"}
+_LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+_BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+_NAMED = {
+    stringify_annotation(union, "smart"): name
+    for name, union in (("ArrayLike", ArrayLike), ("Dataset", Dataset), ("DetectionDataset", DetectionDataset))
 }
-"""What the keys mean that have no description where they are declared."""
-_WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
-_MANY = {float: "numbers", str: "texts"}
-_BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
-_END_OF_DOCUMENT = "\n...\n"
+"""Unions by what they are called, as Sphinx writes them out."""
 
 
-@dataclass(frozen=True)
-class Key:
-    """One key of a part of a preset; ``words`` are its type, ``parts`` the classes of a nested mapping."""
-
-    name: str
-    words: str
-    default: str
-    allowed: str
-    description: str
-    parts: tuple[type, ...]
+@cache
+def meanings() -> dict[str, dict[str, str]]:
+    """What the keys mean that have no description where they are declared, by class and key."""
+    return yaml.safe_load(Path(__file__).with_name("meanings.yaml").read_text(encoding="utf-8"))
 
 
 def preset_schema() -> str:
     """A section with a table of its keys for a preset and each of its parts, in Markdown."""
-    places: dict[type, list[str]] = {Preset: []}
-    _find(Preset, "", places)
-    return "\n\n".join(_section(part, paths) for part, paths in places.items())
+    whole = Preset.model_json_schema()
+    parts = {"Preset": whole, **whole["$defs"]}
+    places: dict[str, list[str]] = {"Preset": []}
+    _find("Preset", "", parts, places)
+    return "\n\n".join(_section(name, paths, parts) for name, paths in places.items())
 
 
-def _find(part: type, path: str, places: dict[type, list[str]]) -> None:
+def _find(part: str, path: str, parts: dict[str, Any], places: dict[str, list[str]]) -> None:
     """Add to ``places`` the parts below ``part``, which stands at ``path``, each with all its paths."""
-    for key in keys(part):
-        for below in key.parts:
-            places.setdefault(below, []).append(f"{path}{key.name}")
-            _find(below, f"{path}{key.name}.", places)
+    for key, field in parts[part]["properties"].items():
+        for below in filter(None, map(_part, _options(field))):
+            places.setdefault(below, []).append(f"{path}{key}")
+            _find(below, f"{path}{key}.", parts, places)
 
 
-def _section(part: type, paths: list[str]) -> str:
+def _options(field: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a field may be, one schema each."""
+    return field.get("anyOf") or field.get("oneOf") or [field]
+
+
+def _part(field: dict[str, Any]) -> str:
+    """The name of the part that a field holds, or nothing."""
+    return str(field.get("$ref", "")).rpartition("/")[2]
+
+
+def _section(name: str, paths: list[str], parts: dict[str, Any]) -> str:
     title = ", ".join(f"`{path}`" for path in paths) or "The file"
-    if kind := _kind(part):
+    if kind := _kind(name, parts):
         title += f" of kind `{kind}`"
-    head = "| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
-    rows = (f"| `{k.name}` | {k.words} | {k.default} | {k.allowed} | {k.description} |" for k in keys(part))
-    return f"({_anchor(part)})=\n## {title}\n\n{first_paragraph(part)}\n\n{head}" + "\n".join(rows)
+    about = " ".join(parts[name]["description"].partition("\n\n")[0].split()).replace("``", "`")
+    rows = [_row(name, key, field, parts) for key, field in parts[name]["properties"].items()]
+    head = ["| key | type | default | allowed | meaning |", "|---|---|---|---|---|"]
+    return f"({_anchor(name)})=\n## {title}\n\n{about}\n\n" + "\n".join([*head, *rows])
 
 
-def _anchor(part: type) -> str:
-    return f"schema-{part.__name__.lower()}"
+def _anchor(part: str) -> str:
+    return f"schema-{part.lower()}"
 
 
-def _kind(part: type) -> str:
+def _kind(part: str, parts: dict[str, Any]) -> str:
     """The kind of a data set."""
-    return str(part.model_fields["kind"].default) if issubclass(part, BaseModel) and "kind" in part.model_fields else ""
+    return str(parts[part]["properties"].get("kind", {}).get("default", ""))
 
 
-def keys(part: type) -> list[Key]:
-    """The keys of a pydantic model, or of a dataclass whose docstring lists its parameters."""
-    if issubclass(part, BaseModel):
-        fields_of = part.model_fields.items()
-        return [_key(part, name, f.annotation, f.default, f.metadata, f.description) for name, f in fields_of]
-    texts = parameters(part)
-    return [
-        _key(part, f.name, f.type, f.default, (), texts[f.name])
-        for f in fields(part)  # type: ignore[arg-type]
-    ]
+def _row(part: str, key: str, field: dict[str, Any], parts: dict[str, Any]) -> str:
+    words = " or ".join(_words(option, parts) for option in _options(field))
+    required = "default" not in field and key in parts[part].get("required", [key])
+    default = "required" if required else _default(field.get("default"))
+    allowed = [x for option in _options(field) for x in _allowed(option)]
+    meaning = _meaning(part, key, field.get("description"))
+    return f"| `{key}` | {words} | {default} | {', '.join(allowed)} | {meaning} |"
 
 
-def _key(part: type, name: str, annotation: Any, default: Any, limits: Sequence[Any], description: str | None) -> Key:
-    words, parts = _type(annotation)
-    allowed = ", ".join(f"`{word}`" for word in _literals(annotation)) or bounds(limits)
-    return Key(name, words, shown(default), allowed, meaning(part, name, description), parts)
+def _words(option: dict[str, Any], parts: dict[str, Any]) -> str:
+    """A type in words."""
+    if part := _part(option):
+        kind = _kind(part, parts)
+        return f"[mapping](#{_anchor(part)})" + (f" ({kind})" if kind else "")
+    if option["type"] == "array":
+        items = option.get("prefixItems", [])
+        inner = items[0] if items else option["items"]
+        return f"list of {f'{len(items)} ' if items else ''}{_WORDS[inner['type']]}s"
+    return _WORDS[option["type"]]
 
 
-def meaning(part: type, name: str, description: str | None) -> str:
-    """What a key stands for: its ``description``, or what is written here of it."""
-    return (description or DESCRIBED[f"{part.__name__}.{name}"]).replace("``", "`")
-
-
-def shown(value: Any) -> str:
-    """A default value as it is written in a preset, or ``required``."""
-    if value is PydanticUndefined or value is MISSING:
-        return "required"
-    if isinstance(value, BaseModel):
+def _default(value: Any) -> str:
+    """A default value as it is written in a preset."""
+    if isinstance(value, dict):
         return "its own defaults"
-    text = yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True)
-    return f"`{text.removesuffix(_END_OF_DOCUMENT).strip()}`"
+    return f"`{yaml.safe_dump(value, default_flow_style=True).removesuffix(chr(10)).removesuffix('...').strip()}`"
 
 
-def _type(annotation: Any) -> tuple[str, tuple[type, ...]]:
-    """An annotation in words, and the classes of the mappings in it."""
-    origin, inside = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _type(inside[0])
-    if origin in (Union, UnionType):
-        found = [_type(x) for x in inside if x is not NoneType]
-        words = [words for words, _ in found] + ["null"] * (NoneType in inside)
-        return " or ".join(words), tuple(part for _, parts in found for part in parts)
-    if origin is Literal:
-        return _WORDS[type(inside[0])], ()
-    if origin is tuple:
-        how_many = "" if inside[-1] is ... else f"{len(inside)} "
-        inner = get_args(inside[0])[0] if get_origin(inside[0]) is Annotated else inside[0]
-        return f"list of {how_many}{_MANY[inner]}", ()
-    if annotation in _WORDS:
-        return _WORDS[annotation], ()
-    return f"[mapping](#{_anchor(annotation)}){_kind(annotation) and f' ({_kind(annotation)})'}", (annotation,)
+def _allowed(option: dict[str, Any]) -> list[str]:
+    """The words that are allowed, or the ends of a range."""
+    words = option.get("enum", [option["const"]] if "const" in option else [])
+    limits = [f"{sign} {option[limit]:,}" for limit, sign in _LIMITS.items() if limit in option]
+    return [f"`{word}`" for word in words] or limits
 
 
-def bounds(limits: Sequence[Any]) -> str:
-    """The ends of the range that a number must lie in, or nothing."""
-    ends = {name: getattr(limit, name) for limit in limits for name, _ in _BOUNDS if hasattr(limit, name)}
-    return ", ".join(f"{sign} {ends[name]:,}" for name, sign in _BOUNDS if name in ends)
-
-
-def _literals(annotation: Any) -> tuple[Any, ...]:
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    return next((found for x in get_args(annotation) if (found := _literals(x))), ())
+def _meaning(part: str, key: str, description: str | None) -> str:
+    """What a key stands for: its ``description``, or what ``meanings`` has of it."""
+    return (description or meanings()[part][key]).replace("``", "`")
 
 
 def parameters(documented: object) -> dict[str, str]:
     """What a docstring in NumPy's style says of each parameter, on one line; empty without such a section."""
-    section = re.search(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-+\n|\Z)", _docstring(documented), re.M | re.S)
+    text = inspect.getdoc(documented) or ""
+    section = re.search(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-+\n|\Z)", text, re.M | re.S)
     found: dict[str, str] = {}
-    for names, text in re.findall(r"^(\w[^\n]*)\n((?:[ ]+[^\n]*\n?|\n)+)", section[1] if section else "", re.M):
-        found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    for names, said in re.findall(r"^(\w[^\n]*)\n((?:[ ]+[^\n]*\n?|\n)+)", section[1] if section else "", re.M):
+        found |= dict.fromkeys(names.split(", "), " ".join(said.split()))
     return found
-
-
-def first_paragraph(documented: object) -> str:
-    """The first paragraph of a docstring on one line, in Markdown."""
-    return " ".join(_docstring(documented).split("\n\n")[0].split()).replace("``", "`")
-
-
-def _docstring(documented: object) -> str:
-    return inspect.cleandoc(documented.__doc__ or "")
 
 
 def public_names() -> str:
@@ -238,7 +139,8 @@ def public_names() -> str:
     for name in tinynet_core.__all__:
         found = getattr(tinynet_core, name)
         link = f"{{py:obj}}`tn.{name} <{found.__module__}.{found.__qualname__}>`"
-        rows.append(f"| {link} | {first_paragraph(found)} |")
+        about = inspect.cleandoc(found.__doc__ or "").partition("\n\n")[0]
+        rows.append(f"| {link} | {' '.join(about.split()).replace('``', '`')} |")
     return "| name | what it is |\n|---|---|\n" + "\n".join(rows)
 
 
@@ -246,33 +148,74 @@ def citation(root: Path) -> str:
     """What ``CITATION.cff`` in ``root`` says: for readers, and as BibTeX of this software and of the paper."""
     cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     (paper,) = cited["references"]
-    readable = f"{_people(cited)}: *{cited['title']}*, version {cited['version']}, {cited['license']}."
-    software = {
-        "author": f"{{{_people(cited)}}}",
-        "title": f"{{{cited['title']}}}",
-        "note": f"Version {cited['version']}, {cited['license']}",
-    }
-    article = {
-        "author": " and ".join(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"]),
-        "title": f"{{{paper['title']}}}",
-        "booktitle": paper["collection-title"],
-        "volume": paper["volume"],
-        "year": paper["year"],
-    }
-    entries = [_bibtex("misc", "tinynet_core", software), _bibtex("inproceedings", "han2020model", article)]
-    return f"{readable}\n\n{_people(paper)}: *{paper['title']}*. {paper['collection-title']}, {_volume(paper)}.\n\n" + (
-        "```bibtex\n" + "\n\n".join(entries) + "\n```"
-    )
+    people, title, version = _people(cited), cited["title"], f"ersion {cited['version']}, {cited['license']}"
+    authors = " and ".join(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"])
+    where, volume, year = paper["collection-title"], paper["volume"], paper["year"]
+    return f"""{people}: *{title}*, v{version}.
 
+{_people(paper)}: *{paper["title"]}*. {where}, volume {volume}, {year}.
 
-def _volume(paper: dict[str, Any]) -> str:
-    return f"volume {paper['volume']}, {paper['year']}"
+```bibtex
+@misc{{tinynet_core,
+  author = {{{{{people}}}}},
+  title = {{{{{title}}}}},
+  note = {{V{version}}},
+}}
+
+@inproceedings{{han2020model,
+  author = {{{authors}}},
+  title = {{{{{paper["title"]}}}}},
+  booktitle = {{{where}}},
+  volume = {{{volume}}},
+  year = {{{year}}},
+}}
+```"""
 
 
 def _people(cited: dict[str, Any]) -> str:
     return ", ".join(a.get("name") or f"{a['given-names']} {a['family-names']}" for a in cited["authors"])
 
 
-def _bibtex(kind: str, name: str, entry: dict[str, Any]) -> str:
-    lines = (f"  {key} = {{{value}}}," for key, value in entry.items())
-    return f"@{kind}{{{name},\n" + "\n".join(lines) + "\n}"
+def setup(app: Any) -> dict[str, bool]:
+    """What Sphinx calls on an extension."""
+    app.connect("autodoc-process-signature", signature)
+    app.connect("autodoc-process-docstring", list_fields)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def signature(_app, _what: str, _name: str, documented: Any, _options, arguments: str | None, returned: str | None):
+    """None of a model, and short names for unions; as Sphinx's event ``autodoc-process-signature`` wants it."""
+    if _is_model(documented):
+        return "", None
+    for union, name in _NAMED.items():
+        arguments = arguments and arguments.replace(union, name)
+    return arguments, returned
+
+
+def list_fields(_app, _what: str, _name: str, documented: Any, _options, lines: list[str]) -> None:
+    """Add the fields of a model to the ``lines`` of its docstring, for ``autodoc-process-docstring``."""
+    if _is_model(documented):
+        lines += ["", *(_parameter(documented, name, field) for name, field in documented.model_fields.items()), ""]
+
+
+def _is_model(documented: Any) -> bool:
+    return inspect.isclass(documented) and issubclass(documented, BaseModel)
+
+
+def _parameter(model: type[BaseModel], name: str, field: FieldInfo) -> str:
+    """One field of a model as a parameter in reStructuredText."""
+    bounds = [f"{sign} {getattr(m, x):,}" for x, sign in _BOUNDS.items() for m in field.metadata if hasattr(m, x)]
+    default = "its own defaults" if isinstance(field.default, BaseModel) else f"``{field.default!r}``"
+    about = [f"``{_type(field.annotation)}``", *bounds, "required" if field.is_required() else f"default {default}"]
+    text = _meaning(model.__name__, name, field.description).replace("`", "``").replace("*", r"\*")
+    return f":param {name}: {text} ({', '.join(about)})"
+
+
+def _type(annotation: Any) -> str:
+    """A type as it is written, names without their modules and without pydantic's annotations."""
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(inside[0])
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type, inside))
+    return re.sub(r"~?(?:\w+\.)+(?=\w)", "", stringify_annotation(annotation, "smart"))

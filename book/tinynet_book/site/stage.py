@@ -10,14 +10,22 @@ import nbformat
 import pandas as pd
 
 from tinynet_book.analysis import calibration
-from tinynet_book.analysis.firmness import firmness
 from tinynet_book.dataset import README, release
 from tinynet_book.explorer import write_explorer
 from tinynet_book.figures import glyph_sheet, set_style, verdicts_by_evidence
 from tinynet_book.paper.claims import Verdict, ledger
-from tinynet_book.paper.questions import answered
 from tinynet_book.site import provenance
-from tinynet_book.site.conclusions import at_a_glance, conclusions, how_to_check, next_steps, page_name, standing
+from tinynet_book.site.conclusions import (
+    answered,
+    at_a_glance,
+    conclusions,
+    firmness,
+    how_to_check,
+    next_steps,
+    page_name,
+    standing,
+)
+from tinynet_book.site.execute import INPUTS
 from tinynet_book.site.ledger_page import ledger_html
 from tinynet_book.site.performance import fill_performance
 from tinynet_book.site.reference import citation, preset_schema, public_names
@@ -49,14 +57,12 @@ def stage(
     did, by its file's name. ``files``: what the first page says of the book in other forms. ``repository``: where the
     sources are published, for the links that edit a page.
     """
-    preset, store = study.preset, study.store
+    preset = study.preset
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / "book", folder, ignore=shutil.ignore_patterns("tinynet_book"))
-    for text in folder.rglob("*.md"):
-        text.write_text(
-            text.read_text(encoding="utf-8") + _source(repository, f"book/{text.relative_to(folder).as_posix()}"),
-            encoding="utf-8",
-        )
+    for page in folder.rglob("*.md"):
+        source = _source(repository, f"book/{page.relative_to(folder).as_posix()}")
+        page.write_text(page.read_text(encoding="utf-8") + source, encoding="utf-8")
     (folder / "notebooks").mkdir()
     for path in executed:
         page = folder / "notebooks" / path.name
@@ -67,30 +73,27 @@ def stage(
         nbformat.write(notebook, page)
     matplotlib.use("agg")
     set_style()
-    drawn = preset.dataset if isinstance(preset.dataset, GlyphDataset) else GlyphDataset()
-    glyph_sheet(drawn).savefig(folder / "glyphs.png", metadata={"Software": None})
-    _fill(folder / "data.md", _glyphs_note(drawn, preset))
-    table, mark = ledger(store), _stale_mark(stale.get("", []))
-    _fill(folder / "claims.md", mark + _claims_page(table, folder, preset))
-    _fill(folder / "intro.md", mark + _verdict_picture(table, folder, preset), "verdicts")
-    _fill(folder / "intro.md", standing(preset, table, answered(table)), "standing")
-    _fill(folder / "intro.md", how_to_check(preset), "check")
-    _fill(folder / "intro.md", at_a_glance(answered(table)), "answers")
-    _fill(folder / "intro.md", files, "files")
-    _fill(folder / "conclusions.md", mark + conclusions(preset, store))
+    table, mark = ledger(study.store), _stale_mark(stale.get("", []))
+    found, verdicts = answered(table), _verdict_picture(table, folder, preset)
     behind = [name for name in failed if name.startswith(("22_", "23_"))]
     firm = f"Not known: {' and '.join(behind)} failed." if behind else firmness(study)
-    _fill(folder / "conclusions.md", firm, "firmness")
-    _fill(folder / "conclusions.md", next_steps(), "next steps")
-    _fill(folder / "calibration.md", _calibration(root))
-    _fill(folder / "dataset.md", NO_RELEASE if stale or failed else _dataset(study, folder / "dataset"))
-    _fill(folder / "api.md", public_names())
-    _fill(folder / "preset_schema.md", preset_schema())
-    _fill(folder / "citing.md", citation(root))
+    check, said = how_to_check(preset), standing(preset, table, found)
+    intro = {"standing": said, "check": check, "verdicts": mark + verdicts}
+    _fill(folder / "intro.md", **intro, answers=at_a_glance(found), files=files)
+    generated = mark + conclusions(preset, study.store)
+    _fill(folder / "conclusions.md", generated=generated, firmness=firm, next_steps=next_steps())
+    _fill(folder / "claims.md", generated=mark + verdicts + "\n\n" + _claims(table, folder))
+    _fill(folder / "data.md", generated=_glyphs(preset, folder))
+    calibrated = Store(root / "results" / "calibration")
+    _fill(folder / "calibration.md", generated=calibration.page(load_preset("creatures"), calibrated))
+    _fill(folder / "dataset.md", generated=NO_RELEASE if stale or failed else _dataset(study, folder / "dataset"))
+    _fill(folder / "api.md", generated=public_names())
+    _fill(folder / "preset_schema.md", generated=preset_schema())
+    _fill(folder / "citing.md", generated=citation(root))
     write_explorer(study, folder / EXTRA / "explorer")
-    _fill(folder / "explorer.md", mark)
+    _fill(folder / "explorer.md", generated=mark)
     fill_performance(folder / "performance.md", root / "book" / "benchmarks.json")
-    _fill(folder / "runs.md", mark + status(executed, study, stale, failed))
+    _fill(folder / "runs.md", generated=mark + status(executed, study, stale, failed))
 
 
 def _source(repository: str, path: str) -> str:
@@ -101,36 +104,43 @@ def _source(repository: str, path: str) -> str:
     return f"\n\n---\n\nSource of this page: [{path}]({read}), [edit it]({change}).\n"
 
 
-def _fill(page: Path, content: str, where: str = "generated") -> None:
-    """Put generated ``content`` where the page says so."""
-    page.write_text(page.read_text(encoding="utf-8").replace(f"<!-- {where} -->", content), encoding="utf-8")
+def _fill(page: Path, **content: str) -> None:
+    """Put generated ``content`` where the page names it in a comment."""
+    text = page.read_text(encoding="utf-8")
+    for place, generated in content.items():
+        text = text.replace(f"<!-- {place.replace('_', ' ')} -->", generated)
+    page.write_text(text, encoding="utf-8")
 
 
 def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]], failure: str) -> nbformat.NotebookNode:
     """An executed notebook as a page: code folded, parameters and progress bars away, its origin under the title."""
     notebook = nbformat.read(path, as_version=4)
     notebook.cells = [c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
+    for name in ("papermill", INPUTS):
+        notebook.metadata.pop(name, None)
     for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        tags = cell.metadata.setdefault("tags", [])
-        injected = "injected-parameters" in tags
-        tags.append("remove-cell" if injected else "hide-input")
-        if injected:
-            cell.source = cell.source.replace(f"{project_root()}/", "")
-        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" and o.output_type != "error"]
-        for data in (o.data for o in cell.outputs if "text/html" in o.get("data", {})):
-            if "<th>verdict</th>" in data["text/html"]:  # of sentences, which need room: see custom.css
-                data["text/html"] = data["text/html"].replace('class="dataframe"', 'class="dataframe claims"')
-        cell.metadata.pop("papermill", None)
-        cell.metadata.pop("execution", None)
-    notebook.metadata.pop("papermill", None)
+        if cell.cell_type == "code":
+            _fold(cell)
     about = page_of(path.stem)
     worth = UNTRAINED[about.evidence] if about.evidence else _trained(preset, about.part)
-    mark = _stale_mark(stale.get(about.name, []))
-    origin = f"{_failed_mark(failure)}{mark}{worth}\n\nRun it yourself: `{_command(path, preset)}`\n:::"
-    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(origin, id="origin"))
+    origin = f"{_failed_mark(failure)}{_stale_mark(stale.get(about.name, []))}{worth}"
+    text = f"{origin}\n\nRun it yourself: `{_command(path, preset)}`\n:::"
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(text, id="origin"))
     return notebook
+
+
+def _fold(cell: nbformat.NotebookNode) -> None:
+    """Hide the source of a cell, or all of it where papermill injected it, and what is no result."""
+    tags = cell.metadata.setdefault("tags", [])
+    tags.append("remove-cell" if "injected-parameters" in tags else "hide-input")
+    cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" and o.output_type != "error"]
+    if "injected-parameters" in tags:
+        cell.source = cell.source.replace(f"{project_root()}/", "")
+    if "claims" in tags:  # sentences, which need room: see custom.css
+        for data in (o.data for o in cell.outputs if "text/html" in o.get("data", {})):
+            data["text/html"] = data["text/html"].replace('class="dataframe"', 'class="dataframe claims"')
+    for name in ("papermill", "execution"):
+        cell.metadata.pop(name, None)
 
 
 def _origin(path: Path, study: Study) -> provenance.Origin:
@@ -160,23 +170,18 @@ def _dataset(study: Study, folder: Path) -> str:
 
 def _stale_mark(reasons: list[str]) -> str:
     """A warning at the top of a page whose records are stale, or nothing."""
-    if not reasons:
-        return ""
-    lines = "\n".join(f"- {reason}" for reason in reasons)
-    return (
-        ":::{admonition} Stale: these numbers are not what the present code, preset and data give\n:class: danger\n"
-        f"{lines}\n:::\n\n"
-    )
+    text = "\n".join(f"- {reason}" for reason in reasons)
+    return _warning("Stale: these numbers are not what the present code, preset and data give", text)
 
 
 def _failed_mark(reason: str) -> str:
     """A warning at the top of a page whose notebook failed, or nothing."""
-    if not reason:
-        return ""
-    return (
-        ":::{admonition} Failed: this notebook ended with an error, and the page with it\n:class: danger\n"
-        f"```text\n{reason.replace(f'{project_root()}/', '')}\n```\n:::\n\n"
-    )
+    text = f"```text\n{reason.replace(f'{project_root()}/', '')}\n```" if reason else ""
+    return _warning("Failed: this notebook ended with an error, and the page with it", text)
+
+
+def _warning(title: str, text: str) -> str:
+    return f":::{{admonition}} {title}\n:class: danger\n{text}\n:::\n\n" if text else ""
 
 
 UNTRAINED = {
@@ -196,23 +201,15 @@ Times are of the machine that the page names, networks with random weights. Anot
 
 
 def _trained(preset: Preset, part: str) -> str:
-    """What a page that rests on trained models says of their worth.
-
-    ``part`` is what of the preset it is about: ``preset``, ``sampled`` (that of ``sampled_on``), ``closeup`` or
-    ``detection``.
-    """
-    about = _part(preset, part)
-    evidence = _evidence(preset, part)
-    proxy = evidence == "proxy"
-    worth = (
-        "No accuracy on this page is an ImageNet number unless it is marked as quoted."
-        if proxy
-        else "The prose of this page was written for the proxy, glyphs; the numbers are of this training."
-    )
-    return (
-        f":::{{admonition}} Evidence: {evidence}\n:class: {'warning' if proxy else 'tip'}\n"
-        f"{_detectors(preset) if part == 'detection' else _classifiers(about)} {worth}"
-    )
+    """What a page that rests on trained models of a ``part`` of the preset says of their worth."""
+    proxy = _evidence(preset, part) == "proxy"
+    if proxy:
+        worth = "No accuracy on this page is an ImageNet number unless it is marked as quoted."
+    else:
+        worth = "The prose of this page was written for the proxy, glyphs; the numbers are of this training."
+    made = _detectors(preset) if part == "detection" else _classifiers(_part(preset, part))
+    kind = "warning" if proxy else "tip"
+    return f":::{{admonition}} Evidence: {_evidence(preset, part)}\n:class: {kind}\n{made} {worth}"
 
 
 def _part(preset: Preset, part: str) -> Preset:
@@ -244,9 +241,12 @@ def _detectors(preset: Preset) -> str:
     )
 
 
-def _glyphs_note(drawn: GlyphDataset, preset: Preset) -> str:
-    """What is behind the picture of the images."""
-    data = f"tn.load_preset({preset.name!r}).dataset" if drawn == preset.dataset else "tn.GlyphDataset()"
+def _glyphs(preset: Preset, folder: Path) -> str:
+    """The picture of the images, drawn into ``folder``, and what is behind it."""
+    own = isinstance(preset.dataset, GlyphDataset)
+    drawn = preset.dataset if isinstance(preset.dataset, GlyphDataset) else GlyphDataset()
+    glyph_sheet(drawn).savefig(folder / "glyphs.png", metadata={"Software": None})
+    data = f"tn.load_preset({preset.name!r}).dataset" if own else "tn.GlyphDataset()"
     command = (
         'python -c "import tinynet_core as tn; from tinynet_book.figures import glyph_sheet; '
         f"glyph_sheet({data}).savefig('glyphs.png')\""
@@ -255,31 +255,22 @@ def _glyphs_note(drawn: GlyphDataset, preset: Preset) -> str:
     return provenance.outside_note(["glyphs.png"], said, command)
 
 
-def _claims_page(table: pd.DataFrame, folder: Path, preset: Preset) -> str:
-    """What became of all claims as a picture, as a file, and as a table with filters."""
+def _claims(table: pd.DataFrame, folder: Path) -> str:
+    """What became of all claims, as a file and as a table with filters."""
     table.to_csv(folder / "claims.csv", index=False)
     names = {notebook: page_name(notebook) for notebook in table.notebook.unique()}
     html = f"```{{raw}} html\n{ledger_html(table, names)}\n```"
-    picture = _verdict_picture(table, folder, preset)
-    return f"{picture}\n\nThe whole table as a file: {{download}}`claims.csv`.\n\n{html}"
+    return f"The whole table as a file: {{download}}`claims.csv`.\n\n{html}"
 
 
 def _verdict_picture(table: pd.DataFrame, folder: Path, preset: Preset) -> str:
     """The figure of verdicts by evidence, drawn into ``folder``, with what it shows as its alternative text."""
-    figure = verdicts_by_evidence(table)
-    figure.savefig(folder / "verdicts.png", metadata={"Software": None})
+    verdicts_by_evidence(table).savefig(folder / "verdicts.png", metadata={"Software": None})
     count = table.verdict.value_counts()
     summary = ", ".join(f"{count.get(v, 0)} {v}" for v in get_args(Verdict))
-    return (
-        f"![Bars of the claims by kind of evidence and verdict. Of {len(table)} claims: {summary}.](verdicts.png)\n\n"
-        f"{len(table)} claims: {summary}.\n\n"
-        + provenance.outside_note(
-            ["verdicts.png", "claims.csv"],
-            f"that of each claim, preset `{preset.name}`",
-            f"tinynet claims --preset {preset.name} --format csv",
-        )
+    command = f"tinynet claims --preset {preset.name} --format csv"
+    note = provenance.outside_note(
+        ["verdicts.png", "claims.csv"], f"that of each claim, preset `{preset.name}`", command
     )
-
-
-def _calibration(root: Path) -> str:
-    return calibration.page(load_preset("creatures"), Store(root / "results" / "calibration"))
+    alt = f"Bars of the claims by kind of evidence and verdict. Of {len(table)} claims: {summary}."
+    return f"![{alt}](verdicts.png)\n\n{len(table)} claims: {summary}.\n\n{note}"

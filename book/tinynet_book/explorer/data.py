@@ -1,19 +1,93 @@
-"""What the tiny formula gives for each budget of the cube explorer."""
+"""What the cube explorer shows: the trained models, and what the tiny formula gives for each budget."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tinynet_core.networks import Family, Network, family
+from tinynet_book.figures import binomial_half_width
+from tinynet_core.networks import Family, family
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.scaling.formula import ExtrapolationWarning, TinyFormula
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
 from tinynet_core.scaling.shrink import BudgetWarning, shrink
 from tinynet_core.scaling.solve import UnreachableBudget
+from tinynet_core.study.classify import Experiment
+from tinynet_core.study.pages import PAGES, offered, series
 from tinynet_core.study.presets import BASELINE, Preset
+from tinynet_core.study.study import MissingRecords, Study
+
+SAMPLE, EQUAL_COST, GIANTS = "random sample", "sample at one cost", "inverse giant formula"
+FRONTIER = "frontier of the random sample"
+COMPARED = "compared networks"
+
+
+@dataclass(frozen=True)
+class Models:
+    """The trained models, how many are ``missing``, and the ``formula`` of their frontier or why there is none."""
+
+    frame: pd.DataFrame
+    missing: int
+    formula: TinyFormula | None
+    reason: str
+
+
+def trained_models(study: Study) -> Models:
+    """The models of the random samples, of the inverse giant formula and of the comparisons that have a record.
+
+    One row each, failed ones included: ``group``, ``key``, ``r``, ``d``, ``w``, ``c``, ``resolution``, ``macs``,
+    ``params``, ``top1`` and its 95% binomial half-width, both fractions, ``seed``, ``status`` and ``reason``.
+    """
+    preset, formula, reason = study.preset, None, "the preset has no random sample"
+    planned, frames = {GIANTS: series(study, "fig1").all()}, {}
+    if preset.equal_costs:
+        planned[EQUAL_COST] = [e for c in preset.equal_costs for e in preset.equal_cost_experiments(c)]
+    if preset.random_sample:
+        planned[SAMPLE] = preset.random_experiments()
+        frames[SAMPLE], formula, reason = _random_sample(study)
+    pages = [page for page in offered(preset) if PAGES[page].series or (formula and PAGES[page].fitted)]
+    known = {e.key for experiments in planned.values() for e in experiments}
+    planned[COMPARED] = [e for e in _baselines(study, pages) if e.key not in known]
+    frames |= {group: _stored(study, planned[group]) for group in planned.keys() - frames.keys()}
+    found = [frame.assign(group=group) for group, frame in frames.items() if len(frame)]
+    columns = ["group", "key", "r", "d", "w", "c", "resolution", "macs", "params", "top1", "seed", "status", "reason"]
+    models = pd.concat(found) if found else pd.DataFrame(columns=[*columns, "frontier"])
+    if "frontier" in models:
+        models.loc[models.frontier.eq(True), "group"] = FRONTIER
+    half = binomial_half_width(models.top1, preset.dataset.val_images)
+    models = models[columns].assign(top1_half=half).sort_values(["macs", "key"], kind="stable", ignore_index=True)
+    return Models(models, sum(map(len, planned.values())) - len(models), formula, reason)
+
+
+def _baselines(study: Study, pages: Sequence[str]) -> list[Experiment]:
+    """What ``pages`` compare of the baseline's scaled networks, each once, trained as the random sample is."""
+    preset = study.preset
+    alike = (BASELINE, preset.base, preset.recipe, preset.dataset)
+    every = (e for page in pages for e in series(study, page).all())
+    return list(dict.fromkeys(e for e in every if (e.network, e.base, e.recipe, e.dataset) == alike))
+
+
+def _random_sample(study: Study) -> tuple[pd.DataFrame, TinyFormula | None, str]:
+    """Figure 1's sample with its frontier and formula, or what there is of it and why there is no formula."""
+    experiments = study.preset.random_experiments()
+    try:
+        return *study.sample(), ""
+    except MissingRecords:
+        missing = len(study.store.missing(experiments))
+        reason = f"{missing} of the {len(experiments)} models of the random sample have no record yet"
+        return _stored(study, experiments), None, reason
+    except ValueError as error:
+        return study.frame(experiments), None, f"too few models of the random sample can be used: {error}"
+
+
+def _stored(study: Study, experiments: list[Experiment]) -> pd.DataFrame:
+    """The records that there are."""
+    frame = study.store.frame(experiments)
+    return frame.assign(c=frame.macs / study.preset.c0)
+
 
 BUDGETS = 81
 """Positions of the slider, evenly spaced in log c over the fractions that the formula was fitted on."""
@@ -33,10 +107,6 @@ class Size:
     def family(self) -> Family:
         """The baseline network under any scale."""
         return family(BASELINE, self.base, "fixed", self.classes)
-
-    def network(self, scale: Scale) -> Network:
-        """The baseline network at ``scale``."""
-        return self.family.at(scale)
 
 
 def sizes(preset: Preset) -> list[Size]:
@@ -73,7 +143,7 @@ def _fractions(preset: Preset, low: float, high: float) -> list[float]:
 
 def _solved(size: Size, formula: TinyFormula, c: float) -> dict[str, Any]:
     """The network of this size that comes nearest to the share ``c`` of its baseline's MACs."""
-    wanted = c * size.network(Scale()).complexity().macs
+    wanted = c * size.family.at(Scale()).complexity().macs
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExtrapolationWarning)  # an end of the range, rounded
@@ -113,4 +183,4 @@ def _rounded(scale: Scale, digits: int) -> Scale:
 
 
 def _same(size: Size, a: Scale, b: Scale) -> bool:
-    return replace(size.network(a), scale=None) == replace(size.network(b), scale=None)
+    return replace(size.family.at(a), scale=None) == replace(size.family.at(b), scale=None)
