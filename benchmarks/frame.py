@@ -30,7 +30,7 @@ from torchvision.transforms import v2
 
 from tinynet_core.data import ImageSet
 from tinynet_core.files import UserError
-from tinynet_core.latency import processor
+from tinynet_core.machine import processor
 from tinynet_core.networks import Network
 from tinynet_core.study.presets import project_root
 from tinynet_core.study.record import provenance

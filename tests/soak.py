@@ -32,9 +32,9 @@ ORPHANS_S = 20  # within which the workers of a killed driver must be gone
 
 
 def experiments():
-    """Four networks of eight epochs, some seconds of training in all."""
-    dataset = GlyphDataset(classes=4, resolution=32, train_images=256, val_images=64, difficulty=0.0)
-    recipe = Recipe(epochs=8, warmup_epochs=0.5, batch_size=32)
+    """Four networks of six epochs, some seconds of training in all."""
+    dataset = GlyphDataset(classes=4, resolution=32, train_images=128, val_images=64, difficulty=0.0)
+    recipe = Recipe(epochs=6, warmup_epochs=0.5, batch_size=32)
     scales = (Scale(0.12, 0.5, 0.2), Scale(0.12, 1.0, 0.2))
     return [
         Experiment(network="efficientnet_b0", scale=scale, dataset=dataset, recipe=recipe, seed=seed)

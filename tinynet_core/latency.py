@@ -1,6 +1,5 @@
 """Time that a network takes for one image on this machine's CPU, as ONNX Runtime runs it."""
 
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -48,13 +47,3 @@ def onnx_run(module: nn.Module, image: Tensor, name: str, threads: int = 1) -> R
         return (time.perf_counter() - start) * 1e3
 
     return run
-
-
-def processor() -> str:
-    """The name of this machine's processor, as exactly as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(iter(names), "") or platform.processor() or platform.machine()

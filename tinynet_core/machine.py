@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,17 +76,6 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError:
         return ""
-
-
-def user_folder(folder_of: Callable[[str], str], name: str, setting: str) -> Path:
-    """The folder that a function of platformdirs gives for ``name``; ``UserError`` for a user who has no home."""
-    try:
-        path = Path(folder_of(name))
-    except RuntimeError:  # of platformdirs 4.14; older ones give a relative path
-        path = Path()
-    if not path.is_absolute():
-        raise UserError(f"this user has no home folder: name {setting}, or set HOME")
-    return path
 
 
 def folder_for_sockets(behind: int) -> str:

@@ -14,8 +14,7 @@ import numpy as np
 import platformdirs
 from filelock import FileLock
 
-from tinynet_core.files import UserError
-from tinynet_core.machine import user_folder
+from tinynet_core.files import UserError, user_folder
 
 T = TypeVar("T")
 

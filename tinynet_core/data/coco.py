@@ -21,8 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tinynet_core.data.cache import cache_root, cached, content_hash, read_arrays, write_arrays
 from tinynet_core.data.imagefolder import JpegImages, named_root
-from tinynet_core.data.scenes import COCO_LIMITS
-from tinynet_core.data.sets import BoxedImages, DetectionSet, ground_truth
+from tinynet_core.data.sets import COCO_LIMITS, BoxedImages, DetectionSet, ground_truth
 from tinynet_core.files import UserError
 
 ROOT_VARIABLE = "TINYNET_COCO"

@@ -20,12 +20,10 @@ from tinynet_core.data.cache import cache_root, cached, content_hash, read_array
 from tinynet_core.data.drawing import Canvas, Dice
 from tinynet_core.data.portrait import LEAVES, Painted, finished, ground, paint_creature
 from tinynet_core.data.processes import in_processes
-from tinynet_core.data.sets import BoxedImages, DetectionSet, ground_truth
+from tinynet_core.data.sets import COCO_LIMITS, BoxedImages, DetectionSet, ground_truth
 from tinynet_core.data.species import Species, World, world
 
 SPLITS = ("train", "val")
-COCO_LIMITS = (32.0**2, 96.0**2)
-"""Square pixels from which an object of COCO is medium, and large, in images of about 512 to 640 pixels."""
 SIZES = ((0.04, 0.046), (0.13, 0.165), (0.34, 0.5))
 """Range of the longer side of a small, medium and large creature, as a share of the canvas.
 

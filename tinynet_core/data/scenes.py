@@ -21,12 +21,10 @@ from tqdm import tqdm
 from tinynet_core.data.cache import cache_root, cached, content_hash, read_arrays, write_arrays
 from tinynet_core.data.glyphs import FACES, SPLITS, background, clutter, glyph_mask
 from tinynet_core.data.processes import in_processes
-from tinynet_core.data.sets import BoxedImages, DetectionSet, ground_truth
+from tinynet_core.data.sets import COCO_LIMITS, BoxedImages, DetectionSet, ground_truth
 
 CLASSES = ("O", "X", "T", "A", "H", "U", "V", "M", "Y", "W")
 """Capitals that differ in shape and are still the same letter when they are mirrored."""
-COCO_LIMITS = (32.0**2, 96.0**2)
-"""Square pixels from which an object of COCO is medium, and large, in images of about 512 to 640 pixels."""
 SIZES = ((0.045, 0.054), (0.12, 0.175), (0.3, 0.5))
 """Range of the longer side of a small, medium and large letter, as a share of the canvas.
 

@@ -181,7 +181,7 @@ def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) 
     """
     import torch
 
-    from tinynet_core.networks import SCALABLE
+    from tinynet_core.networks.family import SCALABLE
     from tinynet_core.scaling.scale import Scale
     from tinynet_core.study.study import Study
     from tinynet_core.study.sweep import run
@@ -211,21 +211,25 @@ def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) 
 @workers_option
 @click.option("--strict", is_flag=True, help="Fail where a machine of the same name gives other bits, however near.")
 def verify_command(preset: str, store: str, records: int, seed: int, workers: int | None, strict: bool) -> None:
-    """Repeat a few trainings, chosen by --seed, of the store of PRESET (reduced by default), and compare.
+    """Repeat a few trainings of the store of PRESET (reduced by default), and compare.
 
-    On the same kind of machine every number is to be the same bits. Another processor gives other bits: the record is
-    then held to its first epochs, its own other numbers, the end of other trainings and the spread between seeds, and
-    each of these is printed. The store is only read. The exit status is 0 where all agree, 1 where one does not, 2
-    where nothing could be verified.
+    They are drawn by --seed from the cheapest tenth of its trainings, and from more where --records is more. On the
+    same kind of machine every number is to be the same bits. Another processor gives other bits: the record is then
+    held to its first epochs, its own other numbers, the end of other trainings and the spread between seeds, and each
+    of these is printed. The store is only read. The exit status is 0 where all agree, 1 where one does not, 2 where
+    nothing could be verified.
     """
     from tinynet_core.study.study import Study
-    from tinynet_core.study.verify import verify
+    from tinynet_core.study.verify import cheapest, finished_trainings, verify
 
     opened = Study(preset, store).store
+    trainings = finished_trainings(opened)
+    drawn_from = len(cheapest(trainings, records))
     checks = verify(opened, records, seed, workers)
     click.echo(verification_text(checks))
     agreeing = sum(check.agrees and not (strict and check.verdict.endswith("other bits")) for check in checks)
-    click.echo(f"{agreeing} of {records} records chosen by seed {seed} agree, in {opened.root}")
+    of = f"of the {drawn_from} cheapest of {len(trainings)} trainings"
+    click.echo(f"{agreeing} of {records} records agree, chosen by seed {seed} {of} in {opened.root}")
     if agreeing < records:
         sys.exit(1)
 

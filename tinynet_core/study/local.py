@@ -26,6 +26,7 @@ _IMPORTED = [
     "torch._dynamo",
     "safetensors.torch",
     "tinynet_core.training.engine",
+    "tinynet_core.study.store",
     "tinynet_core.study.worker",
 ]
 """What the server that workers are forked off has imported once for all of them."""

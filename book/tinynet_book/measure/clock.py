@@ -14,7 +14,8 @@ import torch
 from scipy.stats import binom, bootstrap
 from torch import Tensor, nn
 
-from tinynet_core.latency import Run, processor
+from tinynet_core.latency import Run
+from tinynet_core.machine import processor
 
 RESAMPLES = 5000
 
