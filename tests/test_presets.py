@@ -157,14 +157,6 @@ def test_parameters_of_a_wrong_type(tmp_path, bad):
         open_notebook({"preset": "smoke", "store": str(tmp_path), "train": True, **bad})
 
 
-def test_a_preset_file_is_found_from_any_folder(tmp_path, monkeypatch):
-    write(tmp_path, lambda c: c.update(name="mine"))
-    monkeypatch.chdir(tmp_path)
-    study = Study("mine.yaml", tmp_path / "store")
-    assert study.preset.name == "mine"
-    assert study.preset_argument == str(tmp_path / "mine.yaml")
-
-
 def test_samples_may_be_those_of_another_preset(tmp_path):
     content = yaml.safe_load((PRESETS / "smoke.yaml").read_text(encoding="utf-8"))
     (tmp_path / "hundred.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")

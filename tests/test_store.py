@@ -542,7 +542,7 @@ def test_list_has_a_line_for_every_record(varied, records):
     assert heading.split()[:7] == ["key", "network", "r", "d", "w", "seed", "status"]
     by_key = {row.split()[0]: row.split()[1:] for row in rows}
     assert len(by_key) == 6
-    top1, seconds = f"{100 * records[0].metrics['top1']:.2f}", f"{records[0].wall_s:.1f}"
-    expected = ["efficientnet_b0", "0.12", "0.5", "0.2", "0", "done", "0.12", top1, seconds]
+    top1, seconds = f"{100 * records[0].metrics['top1']:.4g}", f"{records[0].wall_s:.4g}"
+    expected = ["efficientnet_b0", "0.12", "0.5", "0.2", "0", "done", "0.1235", top1, seconds]
     assert by_key[records[0].key[:12]] == expected
     assert [row[7] for row in by_key.values() if row[5] == "failed"] == ["-"]

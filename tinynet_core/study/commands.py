@@ -281,15 +281,12 @@ def check(folder: Path) -> None:
 @folder_argument
 def list_records(folder: Path) -> None:
     """One line for every record of the store DIR."""
-    click.echo(
-        f"{'key':<14}{'network':<22}{'r':>8}{'d':>8}{'w':>8}{'seed':>6}  {'status':<8}"
-        f"{'MACs (M)':>11}{'top-1 (%)':>11}{'wall (s)':>11}"
+    frame = _opened(folder).frame()
+    shown = frame[["network", "r", "d", "w", "seed", "status"]].assign(
+        **{"MACs (M)": frame.macs / 1e6, "top-1 (%)": 100 * frame.top1, "wall (s)": frame.wall_s}
     )
-    for x in _opened(folder).frame().itertuples():
-        click.echo(
-            f"{x.key[:12]:<14}{x.network:<22}{_number(x.r, '.4g'):>8}{_number(x.d, '.4g'):>8}{_number(x.w, '.4g'):>8}"
-            f"{x.seed:>6}  {x.status:<8}{x.macs / 1e6:>11.2f}{_number(100 * x.top1, '.2f'):>11}{x.wall_s:>11.1f}"
-        )
+    shown.insert(0, "key", frame.key.str[:12])
+    click.echo(shown.to_string(index=False, na_rep="-", float_format="{:.4g}".format))
 
 
 @store_group.command()
@@ -337,7 +334,3 @@ def _inspection_text(found: "Inspection", root: Path) -> str:
             "experiments anew. Or bring back records.jsonl from a copy."
         )
     return "\n".join(lines)
-
-
-def _number(x: Any, form: str) -> str:
-    return "-" if x != x else format(x, form)

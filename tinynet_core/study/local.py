@@ -120,6 +120,8 @@ class _Worker:
                 before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
                 try:
                     process.start()
+                except EOFError as error:  # a signal to the whole process group took the server that forks
+                    raise ExecutorError("the server that starts the workers was ended") from error
                 finally:
                     signal.pthread_sigmask(signal.SIG_SETMASK, before)
                     other.close()

@@ -155,14 +155,13 @@ class Preset(BaseModel):
             raise ValueError(f"side_seeds {self.side_seeds} must be at most compared_seeds {self.compared_seeds}")
         if self.longer and self.longer.c not in self.budgets:
             raise ValueError(f"longer.c {self.longer.c:g} must be one of budgets, {list(self.budgets)}")
-        if second and isinstance(self.dataset, ImageNetDataset):
-            raise ValueError("second_world needs a dataset that is drawn: photographs have no seed")
-        if second and second.seed == self.dataset.seed:
-            raise ValueError(f"second_world.seed must differ from dataset.seed, got {second.seed} twice")
-        if second and not (sample and second.models <= sample.models):
-            raise ValueError(
-                f"second_world.models {second.models} is above the {sample and sample.models} of random_sample"
-            )
+        if second:
+            if isinstance(self.dataset, ImageNetDataset):
+                raise ValueError("second_world needs a dataset that is drawn: photographs have no seed")
+            if second.seed == self.dataset.seed:
+                raise ValueError(f"second_world.seed must differ from dataset.seed, got {second.seed} twice")
+            if not (sample and second.models <= sample.models):
+                raise ValueError(f"second_world.models must be at most random_sample.models, got {second.models}")
         for where, preset in (("", self), ("closeup: ", self.close)):
             try:
                 preset.experiment(Scale())

@@ -199,13 +199,13 @@ def sweep(
         store.check_writable()
         for dataset in dict.fromkeys(dataset for e in todo for dataset in e.data):
             prepare(dataset, min(resources.workers or cores(), cores()), progress)
-        _Sweep(todo, store, resources, progress).train(_opened(executor, resources, len(todo), device, address))
+        _Sweep(todo, store, resources, progress).train(_executor(executor, resources, len(todo), device, address))
     tidy(store, wanted)
     records = [store.get(e) for e in wanted]
     return [r for r in records if r is not None]
 
 
-def _opened(
+def _executor(
     name: str, resources: Resources, most: int, device: str, address: str | None
 ) -> "LocalExecutor | RayExecutor":
     """Starts functions elsewhere and says how they ended; what runs next or is tried again is the sweep's."""
