@@ -186,7 +186,7 @@ def await_change(root, look, timeout=3.0):
 def drive(root):
     """The command under fire: run the sweep, and end with its status when it is stopped on request."""
     try:
-        sweep(experiments(), Store(root), progress=False, resources=Resources(workers=2, retries=1000))
+        sweep(experiments(), Store(root), progress=False, resources=Resources(workers=2, gpus=0, retries=1000))
     except UserError as error:
         click.echo(error, err=True)
         sys.exit(getattr(error, "exit_status", 2))

@@ -51,9 +51,12 @@ class LocalExecutor:
     @classmethod
     def on_this_machine(cls, resources: Resources, most: int, device: str = "auto") -> "LocalExecutor":
         """As many workers as ``resources`` give on this machine, at most ``most``."""
-        import torch
+        gpus = 0
+        if device == "auto" and resources.gpus != 0:
+            import torch  # which takes seconds
 
-        return cls(resources.devices(cores(), torch.cuda.device_count(), device)[:most], resources.cpus)
+            gpus = torch.cuda.device_count()
+        return cls(resources.devices(cores(), gpus, device)[:most], resources.cpus)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future:
         worker = self._idle.get()
