@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from tiny_preset import TINY
 
-from tinynet_core import Store, Study, UserError
+from tinynet_core import Study, UserError
+from tinynet_core.cli import tinynet
 from tinynet_core.machine import cache_root
 from tinynet_core.study.presets import project_root
 from tinynet_core.study.study import default_store
@@ -52,17 +54,13 @@ def test_every_module_imports_and_the_store_is_read_with_an_empty_environment(si
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sweep_says_where_its_records_go(site, tmp_path):
+def test_a_sweep_says_where_its_records_go(tmp_path, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
-    home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data"), "PYTHONPATH": str(site)}
-    command = [sys.executable, "-m", "tinynet_core.cli", "sweep", "tiny.yaml", "--page", "fig1", "--limit", "1"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | home, capture_output=True, encoding="utf-8", check=False
-    )
-    assert done.returncode == 0, done.stderr
-    (store,) = (line.removeprefix("records go to ") for line in done.stderr.splitlines() if "records go to " in line)
-    assert Path(store).is_relative_to(tmp_path)
-    assert len(list(Store(store).records())) == 1
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr("tinynet_core.study.study.in_checkout", lambda: False)
+    monkeypatch.setattr("tinynet_core.study.sweep.sweep", lambda *_, **__: [])
+    done = CliRunner().invoke(tinynet, ["sweep", str(tmp_path / "tiny.yaml"), "--page", "fig1", "--limit", "1"])
+    assert done.stderr == f"records go to {tmp_path / 'data' / 'tinynet' / 'runs' / 'tiny'}\n"
 
 
 def test_a_user_without_a_home_is_told_what_to_name(monkeypatch):

@@ -44,52 +44,34 @@ def test_the_second_world_is_the_same_networks_on_other_data():
         assert theirs == ours.model_copy(update={"dataset": changed}) != ours
 
 
-def test_reduced_is_the_papers_protocol():
-    preset = load_preset("reduced")
-    assert preset.random_sample.models == 100
-    assert preset.random_sample.window == (0.03, 1.05)
-    assert preset.random_sample.frontier == 0.2
-    assert preset.equal_cost_sample.models >= 40
-    assert preset.compared_seeds >= 3
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda c: c.update(sede=1), r"mine.yaml: unknown key 'sede'"),
         (lambda c: c["recipe"].update(epoch=1), r"unknown key 'recipe.epoch'"),
-        (lambda c: c["base"].update(size=1), r"base: unknown key 'size', known: resolution, width, divisor"),
+        (lambda c: c["base"].update(size=1), r"unknown key 'base.size'"),
         (lambda c: c["recipe"].update(epochs=0), r"recipe.epochs: Input should be greater than or equal to 1, got 0"),
         (lambda c: c["recipe"].update(lr="fast"), r"recipe.lr: .*, got 'fast'"),
         (lambda c: c["dataset"].update(classes=101), r"dataset.classes: .*100, got 101"),
         (lambda c: c["base"].update(width=-1), r"base: .*must be a finite number above 0, got -1"),
         (lambda c: c["random_sample"].update(models=2.5), r"random_sample.models: .*, got 2.5"),
         (lambda c: c.pop("dataset"), r"dataset: Field required"),
-        (lambda c: c["equal_cost_sample"].update(c=[0.5, 2]), r"equal_cost_sample.c: .*up to 1, got \[0.5, 2.0\]"),
+        (lambda c: c["equal_cost_sample"].update(c=[0.5, 2]), r"equal_cost_sample.c.1: .*or equal to 1, got 2"),
         (lambda c: c["equal_cost_sample"].update(c=0.5), r"equal_cost_sample.c: .*tuple, got 0.5"),
         (lambda c: c.update(side_seeds=2), "side_seeds 2 must be at most compared_seeds 1"),
-        (
-            lambda c: c.update(longer={"times": 2, "c": 0.3}),
-            r"longer.c 0.3 must be one of budgets, \[0.5, 0.25, 0.125\]",
-        ),
+        (lambda c: c.update(longer={"times": 2, "c": 0.3}), r"longer.c 0.3 must be one of budgets, \[0.5, 0.25, 0.1"),
         (lambda c: c.update(second_world={"seed": 0, "models": 5}), "must differ from dataset.seed, got 0 twice"),
-        (lambda c: c.update(second_world={"seed": 1, "models": 13}), "second_world.models 13 is above the 12"),
+        (lambda c: c.update(second_world={"seed": 1, "models": 13}), "second_world.models must be at most .*, got 13"),
         (lambda c: c.update(name="../x"), r"name: .*, got '../x'"),
         (lambda c: c["random_sample"].update(low=2.0, high=1.0), r"low 2 must be below random_sample.high 1"),
         (lambda c: c["random_sample"].update(frontier=0.25), r"frontier 0.25 keeps fewer than 4 of 12 models"),
         (lambda c: c["recipe"].update(mirror=0.5), r"recipe.mirror must be 0"),
         (lambda c: c["recipe"].update(batch_size=4000), r"batch_size 4000 is above the 1500 training images"),
-        (lambda c: c.update(budgets=[0.5, 1.0]), r"budgets: must hold shares above 0 and below 1, got \[0.5, 1.0\]"),
-        (lambda c: c.update(budgets=[0.3]), r"budgets: must hold one of 0.5, 0.25, 0.125, 0.0625, got \[0.3\]"),
-        (lambda c: c.update(resnet_base={"pixels": 3}), r"resnet_base: unknown key 'pixels'"),
-        (
-            lambda c: c["closeup"]["recipe"].update(batch_size=5000),
-            r"closeup: recipe.batch_size 5000 is above the 1200",
-        ),
+        (lambda c: c.update(budgets=[0.5, 1.0]), r"budgets.1: Input should be less than 1, got 1.0"),
+        (lambda c: c.update(budgets=[0.3]), r"budgets must hold one of \[0.5, 0.25, 0.125, 0.0625\], got \[0.3\]"),
+        (lambda c: c["closeup"]["recipe"].update(batch_size=5000), r"closeup: recipe.batch_size 5000 is above the 12"),
         (lambda c: c["closeup"]["dataset"].update(clases=3), r"unknown key 'closeup.dataset.clases'"),
-        (lambda c: c["detection"]["dataset"].update(mots=3), r"unknown key 'detection.dataset.mots'"),
         (lambda c: c["detection"].update(pretrained="yes"), r"detection.pretrained: .*, got 'yes'"),
-        (lambda c: c.update(closeup={"base": {"size": 3}, "dataset": {}}), r"closeup.base: unknown key 'size'"),
         (lambda c: c.update(latency={"runs": 3}), r"latency.runs: .*, got 3"),
         (lambda c: c.update(sampled_on="smoke"), r"give either sampled_on or random_sample"),
     ],
@@ -164,27 +146,15 @@ def test_notebook_parameters(tmp_path):
     known = {"preset": "smoke", "store": str(tmp_path), "train": False}
     study = open_notebook({**known, "In": ["", "preset = 'reduced'", "# Parameters\npreset = 'smoke'\n"]})
     assert isinstance(study.preset, Preset)
+    assert all(open_notebook({**known, "train": text}).train is False for text in ("false", "FALSE"))
     with pytest.raises(UserError, match="unknown notebook parameter 'prest', known: preset, store, train"):
         open_notebook({**known, "In": ["# Parameters\nprest = 'smoke'\n"]})
-
-
-@pytest.mark.parametrize("text", ["false", "False", "FALSE"])
-def test_train_may_come_as_text(tmp_path, text):
-    assert open_notebook({"preset": "smoke", "store": str(tmp_path), "train": text}).train is False
 
 
 @pytest.mark.parametrize("bad", [{"train": "no"}, {"train": 0}, {"store": 5}, {"preset": None}])
 def test_parameters_of_a_wrong_type(tmp_path, bad):
     with pytest.raises(UserError, match="preset and store must be text and train True or False, got"):
         open_notebook({"preset": "smoke", "store": str(tmp_path), "train": True, **bad})
-
-
-def test_a_preset_file_is_found_from_any_folder(tmp_path, monkeypatch):
-    write(tmp_path, lambda c: c.update(name="mine"))
-    monkeypatch.chdir(tmp_path)
-    study = Study("mine.yaml", tmp_path / "store")
-    assert study.preset.name == "mine"
-    assert study.preset_argument == str(tmp_path / "mine.yaml")
 
 
 def test_samples_may_be_those_of_another_preset(tmp_path):
@@ -235,31 +205,15 @@ def test_resnets_on_imagenet100_have_the_papers_recipe():
     assert preset.recipe in {e.recipe for e in table3(preset).all()}
 
 
-@pytest.mark.parametrize(
-    ("name", "evidence", "detection"),
-    [
-        ("smoke", "proxy", "proxy"),
-        ("reduced", "proxy", "proxy"),
-        ("imagenet100", "trained", "trained"),
-        ("imagenet1k", "trained", "trained"),
-    ],
-)
-def test_evidence(name, evidence, detection):
-    preset = load_preset(name)
-    assert (preset.evidence, preset.detection_evidence) == (evidence, detection)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"base": Base(112)},
-        {"recipe": load_preset("smoke").recipe},
-        {"dataset": ImageNetDataset(classes=99)},
-    ],
-)
-def test_less_than_the_papers_scale_is_a_proxy(change):
-    preset = load_preset("imagenet1k").model_copy(update=change)
-    assert (preset.evidence, preset.detection_evidence) == ("proxy", "proxy")
+def test_less_than_the_papers_scale_is_a_proxy():
+    whole = load_preset("imagenet1k")
+    changes = {"base": Base(112)}, {"recipe": load_preset("smoke").recipe}, {"dataset": ImageNetDataset(classes=99)}
+    smaller = [whole.model_copy(update=change) for change in changes]
+    for evidence, presets in (
+        ("proxy", [load_preset("smoke"), load_preset("reduced"), *smaller]),
+        ("trained", [load_preset("imagenet100"), whole]),
+    ):
+        assert {x for preset in presets for x in (preset.evidence, preset.detection_evidence)} == {evidence}
 
 
 def test_a_missing_folder_of_a_later_stage_is_said_before_any_training(tmp_path, monkeypatch):

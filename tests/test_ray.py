@@ -9,6 +9,7 @@ from concurrent.futures import wait
 
 import pytest
 import torch
+from small import experiment, results
 
 from tinynet_core import Store, sweep
 from tinynet_core.machine import Resources
@@ -35,10 +36,6 @@ def cluster():
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
-def results(records):
-    return [r.model_dump(exclude={"wall_s", "provenance"}) for r in records]
-
-
 def when(happened, act):
     """Call ``act`` in a thread as soon as ``happened()``."""
 
@@ -62,7 +59,7 @@ def killed_at_once(experiment, device, root, should_stop, compiled):
     return execute(experiment, device, root, should_stop, compiled)
 
 
-ASKED_AN_EPOCH = 9  # eight steps and one batch of the evaluation
+ASKED_AN_EPOCH = 3  # two steps and one batch of the evaluation
 
 
 def slowly(experiment, device, root, should_stop, compiled):
@@ -95,10 +92,9 @@ def test_tasks_run_as_local_workers_do(cluster):
         executor.close()
 
 
-def test_a_lost_node_and_a_signal_change_no_record(cluster, make_experiment, monkeypatch, tmp_path):
-    """Stopped while two nodes train, gone on with, a node taken away in the middle: the local executor's records."""
-    experiments = [make_experiment(seed=s, epochs=8) for s in range(3)]
-    store, local = Store(tmp_path / "ray"), Store(tmp_path / "local")
+def test_a_lost_node_and_a_signal_change_no_record(cluster, monkeypatch, tmp_path):
+    """Stopped while two nodes train, gone on with, a node taken away in the middle: the records of undisturbed runs."""
+    experiments, store = [experiment(seed=s, epochs=12) for s in range(3)], Store(tmp_path)
     how = {"executor": "ray", "address": cluster.address, "progress": False}
     handler = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
@@ -117,14 +113,17 @@ def test_a_lost_node_and_a_signal_change_no_record(cluster, make_experiment, mon
         records = sweep(experiments, store, **how)
     removal.join(timeout=0)
     assert not removal.is_alive()  # the node was lost in the middle
-    assert results(records) == results(sweep(experiments, local, progress=False))
     assert {r.provenance["threads"] for r in records} == {1}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert results(records) == results(execute(e, "cpu") for e in experiments)
+    torch.set_num_threads(threads)
     assert list((store.root / "checkpoints").iterdir()) == []
 
 
-def test_a_worker_that_always_dies_is_a_failed_run(cluster, make_experiment, monkeypatch, tmp_path):
+def test_a_worker_that_always_dies_is_a_failed_run(cluster, monkeypatch, tmp_path):
     monkeypatch.setattr("tinynet_core.study.sweep.execute", killed_at_once)
-    experiments = [make_experiment(seed=s, epochs=1) for s in range(2)]
+    experiments = [experiment(seed=s, epochs=1) for s in range(2)]
     resources = Resources(retries=1)
     records = sweep(experiments, Store(tmp_path), "ray", address=cluster.address, progress=False, resources=resources)
     assert [r.status for r in records] == ["done", "failed"]
@@ -140,10 +139,10 @@ def test_what_cannot_be_placed_is_said_and_waits(cluster):
         executor.close()
 
 
-def test_without_ray_one_line_says_what_to_install(make_experiment, monkeypatch, tmp_path):
+def test_without_ray_one_line_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ExecutorError, match=r"executor 'ray' needs Ray: pip install 'tinynet-core\[ray\]'"):
-        sweep([make_experiment()], Store(tmp_path), executor="ray", progress=False)
+        sweep([experiment()], Store(tmp_path), executor="ray", progress=False)
 
 
 def test_a_cluster_that_is_not_there():

@@ -178,34 +178,6 @@ def test_ghostnets_keep_their_ratio_to_the_rival(name):
         assert (series[row][0].scale.r, series[row][0].scale.d) == (own.scale.r, own.scale.d)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_activation_and_augmentation_change_nothing_else(name):
-    rows = made("table3", name)
-    pairs = [("EfficientNet-B0 + RA", rows["Baseline EfficientNet-B0"]), ("TinyNet-A + RA", rows["TinyNet-A"])]
-    ghosts = made("table6", name)
-    for ghost in ("GhostNet-A", *GHOSTNETS):
-        pairs.append((f"{ghost} + HSwish + RA", ghosts[f"{ghost} + HSwish"]))
-        for plain, smooth in zip(ghosts[ghost], ghosts[f"{ghost} + HSwish"], strict=True):
-            assert smooth.network == f"{plain.network}_hswish"
-            assert smooth.model_copy(update={"network": plain.network}) == plain
-            assert smooth.spec().complexity() == plain.spec().complexity()
-    for row, plain in pairs:
-        for augmented, before in zip((rows | ghosts)[row], plain[: load_preset(name).seeds_aside], strict=True):
-            recipe = augmented.recipe
-            assert (recipe.rand_augment, recipe.rand_augment_std, recipe.jitter) == (9, 0.5, 0)
-            assert augmented.model_copy(update={"recipe": before.recipe}) == before
-            undone = {key: getattr(before.recipe, key) for key in ("rand_augment", "rand_augment_std", "jitter")}
-            assert recipe.model_copy(update=undone) == before.recipe
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_averages_differ_in_nothing_but_the_average(name):
-    first, *others = made("ema", name).values()
-    for other, *_ in others:
-        same = {key: getattr(first[0].recipe, key) for key in ("ema_decay", "ema_warmup")}
-        assert other.model_copy(update={"recipe": other.recipe.model_copy(update=same)}) == first[0]
-
-
 @pytest.mark.parametrize("name", PROXIES)
 def test_heads_are_equal_in_what_their_row_says(name):
     preset, series = load_preset(name), made("heads", name)
@@ -257,18 +229,6 @@ def test_at_the_papers_size_table_2_is_the_named_resnets():
         assert series[row][0].network == net
         assert cost(series, row).macs == printed[net] - 900 * network(net).stages[-1].c_out
     assert series["ResNet-18"][0].dataset.classes == 100
-
-
-def test_a_closeup_is_table_3_at_another_size():
-    preset = load_preset("smoke")
-    series = made("fig4", "smoke")
-    assert [*series] == ["EfficientNet-B^-4", "TinyNet-E"]
-    for first, *_ in series.values():
-        assert (first.base, first.dataset, first.recipe) == (
-            preset.close.base,
-            preset.close.dataset,
-            preset.close.recipe,
-        )
 
 
 def test_a_row_that_cannot_be_had_says_why():

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import small
 import yaml
 from click.testing import CliRunner
 from tiny_preset import TINY
@@ -15,8 +16,8 @@ from tinynet_core.cli import tinynet
 from tinynet_core.data.probe import probe_hash
 from tinynet_core.study.pages import stages, summary
 from tinynet_core.study.pages import stale as stale_of
-from tinynet_core.study.presets import project_root
-from tinynet_core.study.record import Record, failed, outdated
+from tinynet_core.study.presets import load_preset, project_root
+from tinynet_core.study.record import Record, execute, failed, outdated
 from tinynet_core.study.study import MissingRecords, default_store, is_published
 from tinynet_core.training.loop import TRAINING_VERSION
 
@@ -36,14 +37,11 @@ def done(task, top1=0.5, **about):
 
 @pytest.fixture
 def preset(tmp_path):
-    """Writes the tiny preset with changes, and returns its path."""
+    """Writes the tiny preset with another base, and returns its path."""
 
-    def write(**changed):
+    def write(**base):
         path = tmp_path / "tiny.yaml"
-        content = {**TINY, **{k: {**TINY[k], **v} for k, v in changed.items()}}
-        path.write_text(yaml.safe_dump(content), encoding="utf-8")
-        from tinynet_core.study.presets import load_preset
-
+        path.write_text(yaml.safe_dump({**TINY, "base": {**TINY["base"], **base}}), encoding="utf-8")
         load_preset.cache_clear()
         return str(path)
 
@@ -63,27 +61,21 @@ def filled(preset, tmp_path):
     return fill
 
 
-def test_records_of_now_are_not_stale(preset, filled):
-    store = filled()
-    study = Study(preset(), store.root, train=False)
-    assert stale_of(study, ["fig1"]) == []
-    assert len(study.random_sample()) == 5
-
-
-def test_another_training_version_is_stale(preset, filled):
-    store = filled(training_version=TRAINING_VERSION - 1)
-    stale = stale_of(Study(preset(), store.root, train=False), ["fig1"])
-    assert len(stale) == len(store.records())
-    assert summary(stale) == [
-        f"{len(stale)} records: training version was {TRAINING_VERSION - 1}, is {TRAINING_VERSION}"
-    ]
-
-
-def test_other_images_are_stale(preset, filled):
-    store = filled(probe_sha256=["ab" * 32])
-    stale = stale_of(Study(preset(), store.root, train=False), ["fig1"])
-    now = probe_hash(stale[0].task.dataset)
-    assert {x.reason for x in stale} == {f"hash of the probe images of the data was {'ab' * 6}, is {now[:12]}"}
+@pytest.mark.parametrize(
+    ("about", "reason"),
+    [
+        ({}, None),
+        ({"training_version": 1}, f"training version was 1, is {TRAINING_VERSION}"),
+        ({"probe_sha256": ["ab" * 32]}, "hash of the probe images of the data was abababababab, is "),
+    ],
+)
+def test_another_training_or_other_images_are_stale(preset, filled, about, reason):
+    study = Study(preset(), filled(**about).root, train=False)
+    found = stale_of(study, ["fig1"])
+    assert len(found) == (len(study.store.records()) if reason else 0)
+    assert all(x.reason.startswith(reason) for x in found)
+    assert len(summary(found)) == bool(reason)
+    assert not reason or summary(found)[0].startswith(f"{len(found)} records: {reason}")
 
 
 def test_reading_renders_no_data_set(monkeypatch):
@@ -99,18 +91,16 @@ def test_reading_renders_no_data_set(monkeypatch):
     assert len(pictures(study.records(mapped)[0])[0]) == 8
 
 
-def test_the_hash_of_the_images_is_that_of_a_real_record(tiny_dataset, make_experiment, tmp_path):
-    from tinynet_core import run
-
-    record = run(make_experiment(), Store(tmp_path / "real"))
-    assert record.provenance["probe_sha256"] == [probe_hash(tiny_dataset)]
+def test_the_hash_of_the_images_is_that_of_a_real_record():
+    record = execute(small.experiment(epochs=1), "cpu")
+    assert record.provenance["probe_sha256"] == [probe_hash(small.DATASET)]
     assert outdated(record) == ""
     unknown = record.model_copy(update={"provenance": {**record.provenance, "probe_sha256": []}})
     assert "probe images of the data was not recorded, is " in outdated(unknown)
 
 
-def test_a_failed_run_is_only_held_to_its_training_version(make_experiment):
-    record = failed(make_experiment(), "diverged")
+def test_a_failed_run_is_only_held_to_its_training_version():
+    record = failed(small.experiment(), "diverged")
     assert outdated(record) == ""
     old = record.model_copy(update={"provenance": {**record.provenance, "training_version": 1}})
     assert outdated(old) == f"training version was 1, is {TRAINING_VERSION}"
@@ -124,13 +114,17 @@ def test_timings_do_not_depend_on_training(preset):
 
 def test_other_networks_are_missing_and_not_stale(preset, filled):
     store = filled()
-    study = Study(preset(base={"width": 0.5}), store.root, train=False)
+    study = Study(preset(width=0.5), store.root, train=False)
     assert stale_of(study, ["fig1"]) == []
     with pytest.raises(MissingRecords, match="5 of 5 records are not in"):
         study.random_sample()
 
 
-def test_stale_records_are_trained_again_on_demand(preset, filled):
+def test_stale_records_are_trained_again_on_demand(preset, filled, monkeypatch):
+    monkeypatch.setattr(
+        "tinynet_core.study.sweep.sweep",
+        lambda tasks, store, *_, **__: [store.put(done(task)) or store.get(task) for task in tasks],
+    )
     store = filled(training_version=1)
     path, n = preset(), len(store.records())
     arguments = ["sweep", path, "--store", str(store.root), "--page", "fig1"]

@@ -4,13 +4,14 @@ import resource
 import signal
 import threading
 import time
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from multiprocessing import get_context
 
 import psutil
 import pytest
 import torch
+from small import experiment as make
+from small import results
 
 from tinynet_core import Store, UserError, run, sweep
 from tinynet_core.machine import Resources
@@ -20,24 +21,15 @@ from tinynet_core.study.sweep import SweepError, SweepStopped
 from tinynet_core.study.task import claim
 from tinynet_core.study.worker import ExecutorError, NoRecord, attempt, noting
 
-EPOCHS, STEPS = 3, 9  # of the experiments below, and in each epoch with its one batch of the evaluation
-
-
-def results(records):
-    """Everything about records but how long they took and where."""
-    return [r.model_dump(exclude={"wall_s", "provenance"}) for r in records]
+EPOCHS, STEPS = 3, 3  # of the experiments, and in each epoch with its one batch of the evaluation
 
 
 def leftovers(store):
     return sorted(path.name for path in store.root.glob("checkpoints/*"))
 
 
-@pytest.fixture
-def make(make_experiment):
-    def make(seed=0, **recipe):
-        return make_experiment(seed=seed, **{"epochs": EPOCHS, **recipe})
-
-    return make
+def one_worker(experiments, store, retries=2):
+    return sweep(experiments, store, progress=False, resources=Resources(workers=1, retries=retries))
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +46,12 @@ def reference():
     """Results of training in this process, without a sweep."""
     trained = cache(lambda experiment: execute(experiment, "cpu"))
     return lambda experiments: results(trained(e) for e in experiments)
+
+
+@pytest.fixture
+def training(monkeypatch):
+    """Put a stand-in in the place of training."""
+    return lambda stand_in: monkeypatch.setattr("tinynet_core.study.sweep.execute", stand_in)
 
 
 # Stand-ins for training, which run in the workers. Steps are counted in files beside the checkpoints' folder.
@@ -80,7 +78,7 @@ def counted(experiment, device, root, should_stop, compiled, signals=()):
 
 def hit_in_the_second_epoch(experiment, device, *how):
     number = [0, signal.SIGKILL, signal.SIGTERM][experiment.seed]
-    return counted(experiment, device, *how, signals={STEPS + 3: number})
+    return counted(experiment, device, *how, signals={STEPS + 2: number})
 
 
 def killed_at_every_start(experiment, device, *how):
@@ -88,77 +86,54 @@ def killed_at_every_start(experiment, device, *how):
 
 
 def faulty(experiment, device, root, should_stop, compiled):
-    """Two defects, and a disk that is full after 100 kB, in the middle of a checkpoint."""
+    """A defect, and a disk that is full after 100 kB, in the middle of a checkpoint."""
     if experiment.seed == 1:
         raise KeyError("model")
-    if experiment.seed == 2:
-        raise EOFError("cut off")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if experiment.seed == 3 else before[0], before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if experiment.seed == 2 else before[0], before[1]))
     try:
         return execute(experiment, device, root, should_stop, compiled)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def mad_clock(now=time.time):
-    """A clock that is set back by up to ten years, or forward, whenever it is read."""
-    day = timedelta(days=1).total_seconds()
-    return lambda: now() + (os.urandom(1)[0] - 128) * 30 * day
-
-
-def under_a_mad_clock(experiment, device, root, should_stop, compiled):
-    time.time = mad_clock()
-    return execute(experiment, device, root, should_stop, compiled)
-
-
 def unreachable(*_):
     raise AssertionError("trained again")
 
 
-def sweep_elsewhere(experiments, root, outcome):
-    """A second sweep, in a process of its own."""
-    import tinynet_core.study.sweep
-
-    tinynet_core.study.sweep.execute = counted
-    outcome.send(results(sweep(experiments, Store(root), workers=1, progress=False)))
-
-
-@pytest.fixture
-def training(monkeypatch):
-    """Put a stand-in in the place of training."""
-    return lambda stand_in: monkeypatch.setattr("tinynet_core.study.sweep.execute", stand_in)
+def its_own_process(device, should_stop):
+    return os.getpid()
 
 
 # Records
 
 
-def test_one_record_each_in_their_order_whatever_the_workers(make, reference, tmp_path):
-    experiments = [make(seed=s) for s in (0, 1, 0)] + [make(lr=1e30)]
-    store = Store(tmp_path)
-    *good, bad = sweep(experiments, store, workers=1, progress=False)
-    assert all(r.done for r in good)
-    assert good[0].provenance["threads"] == 1
+def test_one_record_each_in_their_order_and_a_complete_store_is_only_read(reference, tmp_path, capsys):
+    """Beside the lock of a killed process, with a time that is still to come."""
+    experiments, store = [make(seed=s) for s in (0, 1, 0)] + [make(lr=1e30)], Store(tmp_path)
+    lock = store.checkpoint(experiments[1]).with_suffix(".pt.lock")
+    lock.parent.mkdir()
+    lock.touch()
+    os.utime(lock, (2**32, 2**32))
+    *good, bad = sweep(experiments, store, workers=1)
+    assert all(r.done and r.provenance["threads"] == 1 and 0 < r.wall_s < 600 for r in good)
     assert results(good) == reference(experiments[:3])
-    assert bad.status == "failed"
-    assert "diverged" in bad.reason
+    assert (bad.status, "diverged" in bad.reason) == ("failed", True)
     assert leftovers(store) == []
-
-
-def test_a_run_in_this_process_is_recorded_and_leaves_nothing(make, training, tmp_path):
-    store, experiment = Store(tmp_path), make(epochs=1)
-    assert run(experiment, store).done
-    training(unreachable)
-    assert run(experiment, store) == store.get(experiment)
-    assert leftovers(store) == []
-
-
-def test_a_complete_store_is_only_read(make, reference, tmp_path):
-    store, experiment = Store(tmp_path), make()
-    store.put(execute(experiment, "cpu"))
+    assert "trained 3/3 models, 1 failed: 100%" in capsys.readouterr().err
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert results(sweep([experiment], store)) == reference([experiment])
+    assert results(sweep(experiments, store)) == results([*good, bad])
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_run_in_this_process_is_recorded_once_and_leaves_nothing(training, tmp_path):
+    store, experiment = Store(tmp_path), make(epochs=1)
+    record = run(experiment, store)
+    training(unreachable)
+    assert run(experiment, store) == record == store.get(experiment)
+    assert leftovers(store) == []
+    # Between the driver's look into the store and the claim, another sweep may have finished.
+    assert attempt(unreachable, experiment, store, False, "cpu", lambda: False) == record
 
 
 @pytest.mark.parametrize(
@@ -169,7 +144,7 @@ def test_a_complete_store_is_only_read(make, reference, tmp_path):
         ({"workers": 0}, "workers"),
     ],
 )
-def test_bad_arguments_are_refused_before_any_work(make, tmp_path, arguments, message):
+def test_bad_arguments_are_refused_before_any_work(tmp_path, arguments, message):
     with pytest.raises((UserError, ValueError), match=re.escape(message)):
         sweep([make()], Store(tmp_path), **arguments)
     assert list(tmp_path.iterdir()) == []
@@ -178,29 +153,24 @@ def test_bad_arguments_are_refused_before_any_work(make, tmp_path, arguments, me
 # Workers that die
 
 
-def test_a_worker_that_is_hit_goes_on_from_its_checkpoint(make, reference, training, tmp_path):
+def test_a_worker_that_is_hit_goes_on_from_its_checkpoint(reference, training, tmp_path):
     """Killed, it repeats the steps of the epoch under way; terminated, none. Deaths after progress do not count."""
     training(hit_in_the_second_epoch)
     store, experiments = Store(tmp_path), [make(seed=s) for s in range(3)]
-    records = sweep(experiments, store, progress=False, resources=Resources(workers=1, retries=0))
-    assert results(records) == reference(experiments)
+    assert results(one_worker(experiments, store, retries=0)) == reference(experiments)
     whole = EPOCHS * STEPS
-    assert [steps(store, e) for e in experiments] == [whole, whole + 3, whole + 1]
+    assert [steps(store, e) for e in experiments] == [whole, whole + 2, whole + 1]
     assert leftovers(store) == []
 
 
-def test_a_worker_that_always_dies_is_a_failed_run(make, training, tmp_path):
+def test_a_worker_that_always_dies_is_a_failed_run(training, tmp_path):
     training(killed_at_every_start)
     store, experiments = Store(tmp_path), [make(seed=s, epochs=1) for s in range(3)]
-    records = sweep(experiments, store, progress=False, resources=Resources(workers=1, retries=1))
+    records = one_worker(experiments, store, retries=1)
     assert [r.status for r in records] == ["done", "failed", "done"]
     assert records[1].reason == "the worker process ended with SIGKILL, as it does when memory runs out"
     assert steps(store, experiments[1]) == 2
     assert leftovers(store) == []
-
-
-def its_own_process(device, should_stop):
-    return os.getpid()
 
 
 def test_a_worker_that_dies_idle_is_replaced_before_the_next_run():
@@ -215,11 +185,11 @@ def test_a_worker_that_dies_idle_is_replaced_before_the_next_run():
         executor.close()
 
 
-def test_workers_that_cannot_start_record_nothing(make, monkeypatch, tmp_path):
+def test_workers_that_cannot_start_record_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(local, "_serve", os.getpid)  # which takes no arguments
     store, experiments = Store(tmp_path), [make(seed=s) for s in range(3)]
     with pytest.raises(SweepError, match="worker processes end with exit status 1 while they start") as caught:
-        sweep(experiments, store, workers=2, progress=False)
+        one_worker(experiments, store)
     assert isinstance(caught.value.__cause__, ExecutorError)
     assert store.missing(experiments) == experiments
 
@@ -227,115 +197,83 @@ def test_workers_that_cannot_start_record_nothing(make, monkeypatch, tmp_path):
 # Defects and disks
 
 
-def test_faults_are_reported_after_the_others_are_done(make, reference, training, tmp_path):
+def test_faults_are_reported_after_the_others_are_done(reference, training, tmp_path):
     training(faulty)
-    store, experiments = Store(tmp_path), [make(seed=s) for s in range(4)]
+    store, experiments = Store(tmp_path), [make(seed=s) for s in range(3)]
     with pytest.raises(SweepError) as caught:
-        sweep(experiments, store, workers=1, progress=False)
+        one_worker(experiments, store)
     head, *lines = str(caught.value).splitlines()
-    assert head == "3 experiments stopped without a result:"
+    assert head == "2 experiments stopped without a result:"
     assert [line[:12] for line in lines] == [e.key[:12] for e in experiments[1:]]
     assert lines[0].endswith("KeyError: 'model'")
-    assert lines[1].endswith("EOFError: cut off")
-    assert lines[2].endswith(f"checkpoint {store.checkpoint(experiments[3])} cannot be written: File too large")
+    assert lines[1].endswith(f"checkpoint {store.checkpoint(experiments[2])} cannot be written: File too large")
     assert 'raise KeyError("model")' in caught.value.__cause__.__notes__[0]  # where in the worker
     assert store.missing(experiments) == experiments[1:]
     assert leftovers(store) == sorted(f"{e.key}.pt.lock" for e in experiments[1:])
     training(execute)
-    assert results(sweep(experiments, store, workers=1, progress=False)) == reference(experiments)
+    assert results(one_worker(experiments, store)) == reference(experiments)
     assert leftovers(store) == []
 
 
-def test_a_disk_that_fills_up_under_the_store(make, reference, training, monkeypatch, tmp_path):
+def test_a_disk_that_fills_up_under_the_store(reference, training, monkeypatch, tmp_path):
     training(counted)
-    store, experiments = Store(tmp_path), [make(seed=s) for s in range(3)]
+    store, experiments = Store(tmp_path), [make(seed=s) for s in range(2)]
 
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)  # of the driver, which alone writes the store
-        with pytest.raises(SweepError, match=r"No space left on device: 3 models left; nothing is lost"):
-            sweep(experiments, store, workers=1, progress=False)
-    assert [steps(store, e) for e in experiments] == [EPOCHS * STEPS, 0, 0]  # stopped early
-    assert results(sweep(experiments, store, workers=1, progress=False)) == reference(experiments)
+        with pytest.raises(SweepError, match=r"No space left on device: 2 models left; nothing is lost"):
+            one_worker(experiments, store)
+    assert [steps(store, e) for e in experiments] == [EPOCHS * STEPS, 0]  # stopped early
+    assert results(one_worker(experiments, store)) == reference(experiments)
     assert steps(store, experiments[0]) == EPOCHS * STEPS  # the last checkpoint was kept
 
 
-# Two sweeps, claims and clocks
+# Two sweeps, and claims
 
 
-def test_two_sweeps_on_one_store_share_the_work(make, reference, training, tmp_path):
+def test_two_sweeps_on_one_store_share_the_work(reference, training, tmp_path):
     training(counted)
-    store, experiments = Store(tmp_path), [make(seed=s) for s in range(4)]
-    context = get_context("spawn")
-    mine, other = context.Pipe()
-    second = context.Process(target=sweep_elsewhere, args=(experiments, tmp_path, other))
-    second.start()
-    while not list(tmp_path.glob("checkpoints/*.lock")):
-        time.sleep(0.01)
-    here = results(sweep(experiments, store, workers=1, progress=False))
-    assert mine.recv() == here == reference(experiments)
-    second.join()
-    assert [steps(store, e) for e in experiments] == [EPOCHS * STEPS] * 4
+    store, experiments = Store(tmp_path), [make(seed=s) for s in range(3)]
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(one_worker, experiments, Store(tmp_path))
+        here = results(one_worker(experiments, store))
+        assert results(other.result()) == here == reference(experiments)
+    assert [steps(store, e) for e in experiments] == [EPOCHS * STEPS] * 3
     assert store.check().doubled == 0
     assert leftovers(store) == []
 
 
-def test_a_claimed_experiment_is_left_to_its_process(make, tmp_path):
+def test_a_claimed_experiment_is_left_to_its_process(tmp_path):
     store, experiment = Store(tmp_path), make()
     with claim(store.checkpoint(experiment)) as free:
         assert free
         os.utime(tmp_path / "checkpoints" / f"{experiment.key}.pt.lock", (0, 0))  # long ago, as clocks go
-        assert attempt(unreachable, experiment, tmp_path, False, "cpu", lambda: False) is NoRecord.BUSY
+        assert attempt(unreachable, experiment, store, False, "cpu", lambda: False) is NoRecord.BUSY
     with claim(store.checkpoint(experiment)) as free:
         assert free
 
 
-def test_a_record_that_came_meanwhile_is_taken_from_the_store(make, tmp_path):
-    """Between the driver's look into the store and the claim, another sweep may have finished."""
-    store, experiment = Store(tmp_path), make(epochs=1)
-    record = run(experiment, store)
-    assert attempt(unreachable, experiment, tmp_path, False, "cpu", lambda: False) == record
-
-
-def test_without_the_drivers_file_system_the_checkpoint_is_kept_in_the_data_cache(make, training, tmp_path):
+def test_without_the_drivers_file_system_the_checkpoint_is_kept_in_the_data_cache(tmp_path):
     seen = []
 
     def look(experiment, device, root, should_stop, compiled):
         seen.append(root)
         return execute(experiment, device, root, should_stop, compiled)
 
-    assert attempt(look, make(epochs=1), tmp_path / "not here", False, "cpu", lambda: False).done
+    assert attempt(look, make(epochs=1), Store(tmp_path / "not here"), False, "cpu", lambda: False).done
     (root,) = seen
     assert root.is_relative_to(os.environ["TINYNET_CACHE"])
     assert list((root / "checkpoints").iterdir()) == []  # nobody else could remove it
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_clock_that_jumps_disturbs_nothing(make, reference, training, monkeypatch, tmp_path, capsys):
-    training(under_a_mad_clock)
-    monkeypatch.setattr("tinynet_core.study.sweep._DRAW_S", {True: 0, False: 0})
-    store, experiments = Store(tmp_path), [make(seed=s) for s in (1, 0)]
-    (tmp_path / "checkpoints").mkdir()
-    stale = tmp_path / "checkpoints" / f"{experiments[0].key}.pt.lock"  # of a killed process, from the future
-    stale.touch()
-    os.utime(stale, (2**32, 2**32))
-    with monkeypatch.context() as patch:
-        patch.setattr(time, "time", mad_clock())
-        records = sweep(experiments, store, workers=1)
-    assert results(records) == reference(experiments)
-    assert all(0 < r.wall_s < 600 for r in records)
-    assert leftovers(store) == []
-    drawn = capsys.readouterr().err
-    assert "trained 2/2 models, 0 failed: 100%" in drawn
-    assert not re.search(r"days|\d{3,}:\d\d:\d\d|-\d+:", drawn)  # neither elapsed nor left
-
-
 # Stopping on request
 
 
-def signal_when_training(store, number=signal.SIGTERM):
+def signal_when_training(store, number):
     """Send this process a signal as soon as a checkpoint is there."""
 
     def watch():
@@ -348,32 +286,32 @@ def signal_when_training(store, number=signal.SIGTERM):
     return thread
 
 
-def test_a_signal_stops_the_sweep_and_no_step_is_done_twice(make, reference, training, tmp_path):
+def test_a_signal_stops_the_sweep_and_no_step_is_done_twice(reference, training, tmp_path):
     training(counted)
-    store, experiments = Store(tmp_path), [make(epochs=12), make(seed=1)]
+    store, experiments, epochs = Store(tmp_path), [make(epochs=8), make(seed=1)], 8
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    thread = signal_when_training(store)
+    thread = signal_when_training(store, signal.SIGTERM)
     with pytest.raises(SweepStopped, match="0 models done, 2 left; the same command goes on") as caught:
-        sweep(experiments, store, workers=1, progress=False)
+        one_worker(experiments, store)
     thread.join()
     assert caught.value.exit_status == 128 + signal.SIGTERM
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert steps(store, experiments[1]) == 0
-    assert STEPS < steps(store, experiments[0]) < 12 * STEPS
-    assert results(sweep(experiments, store, workers=1, progress=False)) == reference(experiments)
-    assert steps(store, experiments[0]) == 12 * STEPS + 1  # asked once more, at the step where it stopped
+    assert STEPS < steps(store, experiments[0]) < epochs * STEPS
+    assert results(one_worker(experiments, store)) == reference(experiments)
+    assert steps(store, experiments[0]) == epochs * STEPS + 1  # asked once more, at the step where it stopped
 
 
-def test_a_signal_stops_a_run_in_this_process(make, training, tmp_path):
+def test_a_signal_stops_a_run_in_this_process(training, tmp_path):
     training(counted)
-    store, experiment = Store(tmp_path), make(epochs=12)
+    store, experiment = Store(tmp_path), make(epochs=8)
     thread = signal_when_training(store, signal.SIGINT)
     with pytest.raises(SweepStopped, match="stopped by SIGINT: 0 models done, 1 left") as caught:
         run(experiment, store)
     thread.join()
     assert caught.value.exit_status == 130
     assert run(experiment, store).done
-    assert steps(store, experiment) == 12 * STEPS + 1
+    assert steps(store, experiment) == 8 * STEPS + 1
 
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])

@@ -60,11 +60,6 @@ def test_what_is_left_out_without_memory_changes_no_shape(name):
     assert trace(shapes, 64) == trace(module, 64)
 
 
-def test_one_channel():
-    own = traced(lambda scale: nn.Conv2d(1, 8, 3), resolution=28, name="grey", channels=1)
-    assert own.cost(Scale()).macs == 8 * 9 * 26 * 26
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -74,18 +69,7 @@ def test_one_channel():
         (lambda: shrink(traced(lambda s: 3, 8, "three"), 1e6), "three must build a torch.nn.Module, got int"),
         (lambda: shrink(traced(lambda s: nn.ReLU(), 8, "relu"), 1e6), "relu .*fails|no convolution"),
         (lambda: shrink(traced(lambda s: nn.Conv2d(5, 2, 3), 8, "five"), 1e6), "five at .* fails on an image of 8 px"),
-        (
-            lambda: shrink(traced(lambda s: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(5)), 8, "norm"), 1e6),
-            "norm at .* fails on an image of 8 px with 3 channels: RuntimeError",
-        ),
-        (
-            lambda: shrink(traced(lambda s: 1 / 0, 8, "zero"), 1e6),
-            "zero at .* cannot be built .*: ZeroDivisionError",
-        ),
-        (
-            lambda: shrink(traced(lambda s: nn.Linear(int(torch.ones(1).item()), 2), 8, "real"), 1e6),
-            "real at .* cannot be built on the meta device: ",
-        ),
+        (lambda: shrink(traced(lambda s: 1 / 0, 8, "zero"), 1e6), "zero at .* cannot be built .*: ZeroDivisionError"),
         (lambda: shrink(plain, 1e6), "net must be a scalable network's name or a family"),
     ],
 )
@@ -123,7 +107,8 @@ def test_weights_that_were_not_counted_are_named():
         traced(lambda scale: Attention(), 8).cost(Scale())
 
 
-def test_transposed_convolutions_are_counted():
+def test_transposed_convolutions_and_other_channels_are_counted():
+    assert traced(lambda scale: nn.Conv2d(1, 8, 3), resolution=28, channels=1).cost(Scale()).macs == 8 * 9 * 26 * 26
     module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ConvTranspose2d(4, 6, 4, 2, 1))
     assert trace(module, 8).macs == 27 * 4 * 64 + 4 * 6 * 16 * 64  # each input pixel meets every weight once
 

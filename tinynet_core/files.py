@@ -1,8 +1,8 @@
-"""Files written whole or not at all, tables as CSV or Parquet, and the mistakes that a user can mend."""
+"""Files written whole or not at all, a user's folders, tables as CSV or Parquet, and the mistakes a user can mend."""
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -41,6 +41,15 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         scratch.unlink(missing_ok=True)
 
 
+def look_of(path: Path) -> tuple[int, ...] | None:
+    """What changes about a file when it is written, or another takes its name; None where there is none."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the names in ``folder`` are on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -48,6 +57,17 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def user_folder(folder_of: Callable[[str], str], name: str, setting: str) -> Path:
+    """The folder that a function of platformdirs gives for ``name``; ``UserError`` for a user who has no home."""
+    try:
+        path = Path(folder_of(name))
+    except RuntimeError:  # of platformdirs 4.14; older ones give a relative path
+        path = Path()
+    if not path.is_absolute():
+        raise UserError(f"this user has no home folder: name {setting}, or set HOME")
+    return path
 
 
 def check_target(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:

@@ -6,7 +6,6 @@ import platform
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
 from functools import cache
 from multiprocessing import parent_process
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field
 
-from tinynet_core.files import UserError
+from tinynet_core.files import UserError, user_folder
 
 SOCKET_PATH = 103
 """Bytes of a socket's path at most, on macOS; Linux allows four more."""
@@ -53,43 +52,11 @@ class Resources(BaseModel):
         return [f"cuda:{i % gpus}" for i in range(self.workers or on_one * gpus)]
 
 
-def cores(root: Path = Path("/")) -> int:
-    """Cores that this process may use: those it may run on, and no more than a container's quota, rounded up.
+def cores() -> int:
+    """Cores that this process may use: those it may run on, and no more than a container's quota, rounded up."""
+    from joblib import cpu_count
 
-    ``root`` is where the system's files are.
-    """
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limits = [limit for group in _control_groups(root) if (limit := _text(group / "cpu.max").split())]
-    quotas = [math.ceil(int(quota) / int(period)) for quota, period in limits if quota != "max"]
-    return min([there, *(max(1, quota) for quota in quotas)])
-
-
-def _control_groups(root: Path) -> Iterator[Path]:
-    """Folders of the control group that this process is in, and of those above it, of version 2 on Linux."""
-    top = root / "sys" / "fs" / "cgroup"
-    for line in _text(root / "proc" / "self" / "cgroup").splitlines():
-        if line.startswith("0::"):
-            group = top / line.removeprefix("0::").strip("/")
-            yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(top))
-
-
-def _text(path: Path) -> str:
-    """What a file of the system says; nothing where there is none, as on another system."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""
-
-
-def user_folder(folder_of: Callable[[str], str], name: str, setting: str) -> Path:
-    """The folder that a function of platformdirs gives for ``name``; ``UserError`` for a user who has no home."""
-    try:
-        path = Path(folder_of(name))
-    except RuntimeError:  # of platformdirs 4.14; older ones give a relative path
-        path = Path()
-    if not path.is_absolute():
-        raise UserError(f"this user has no home folder: name {setting}, or set HOME")
-    return path
+    return cpu_count()
 
 
 def cache_root() -> Path:
@@ -130,7 +97,8 @@ def end_with_driver() -> None:
 @cache
 def processor() -> str:
     """The processor's model where the system tells it, its architecture elsewhere."""
-    lines = _text(Path("/proc/cpuinfo")).splitlines()
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text(encoding="utf-8").splitlines() if about.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.machine()
 

@@ -2,13 +2,9 @@
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from tinynet_core.networks.spec import CostedRow, Specification
 from tinynet_core.scaling.shrink import Shrunk
-
-if TYPE_CHECKING:
-    pass
 
 UNITS = {"macs": "MACs", "params": "parameters", "peak_activations": "peak activations", "latency_ms": "ms of latency"}
 

@@ -13,6 +13,9 @@ from tinynet_core.data.imagefolder import JpegImages
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
 
+COCO_LIMITS = (32.0**2, 96.0**2)
+"""Square pixels from which an object of COCO is medium, and large, in images of about 512 to 640 pixels."""
+
 
 COCO_LIMITS = (32.0**2, 96.0**2)
 """Square pixels from which an object of COCO is medium, and large, in images of about 512 to 640 pixels."""

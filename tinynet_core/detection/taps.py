@@ -1,7 +1,7 @@
 """Where a detector takes the features of a classifier from, told from its specification alone."""
 
-from tinynet_core.networks import Network
 from tinynet_core.networks.efficientnet import EfficientNet
+from tinynet_core.networks.spec import Network
 
 STRIDE = 32
 """Of the classifier's last feature map; the first that a detector looks at has half of it."""

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -77,6 +77,8 @@ class Base:
         Channels are multiples of it: 2, 4 or 8, the paper's. It should shrink with the width, or the steps in cost
         become too coarse to compare networks at equal cost.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # a wrong key of a preset is named
 
     resolution: int = 224
     width: float = 1.0

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from tinynet_core.data import Dataset, load_images
-from tinynet_core.networks import SCALABLE, Head, Network, base_of, network
+from tinynet_core.networks.family import SCALABLE, base_of, network
 from tinynet_core.networks.fixed import PeerNetwork
+from tinynet_core.networks.spec import Head, Network
 from tinynet_core.scaling.scale import Base, Scale
 from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, claim, cost_of, weights_file
 from tinynet_core.training.recipe import Recipe

@@ -181,7 +181,7 @@ def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) 
     """
     import torch
 
-    from tinynet_core.networks import SCALABLE
+    from tinynet_core.networks.family import SCALABLE
     from tinynet_core.scaling.scale import Scale
     from tinynet_core.study.study import Study
     from tinynet_core.study.sweep import run
@@ -211,21 +211,25 @@ def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) 
 @workers_option
 @click.option("--strict", is_flag=True, help="Fail where a machine of the same name gives other bits, however near.")
 def verify_command(preset: str, store: str, records: int, seed: int, workers: int | None, strict: bool) -> None:
-    """Repeat a few trainings, chosen by --seed, of the store of PRESET (reduced by default), and compare.
+    """Repeat a few trainings of the store of PRESET (reduced by default), and compare.
 
-    On the same kind of machine every number is to be the same bits. Another processor gives other bits: the record is
-    then held to its first epochs, its own other numbers, the end of other trainings and the spread between seeds, and
-    each of these is printed. The store is only read. The exit status is 0 where all agree, 1 where one does not, 2
-    where nothing could be verified.
+    They are drawn by --seed from the cheapest tenth of its trainings, and from more where --records is more. On the
+    same kind of machine every number is to be the same bits. Another processor gives other bits: the record is then
+    held to its first epochs, its own other numbers, the end of other trainings and the spread between seeds, and each
+    of these is printed. The store is only read. The exit status is 0 where all agree, 1 where one does not, 2 where
+    nothing could be verified.
     """
     from tinynet_core.study.study import Study
-    from tinynet_core.study.verify import verify
+    from tinynet_core.study.verify import cheapest, finished_trainings, verify
 
     opened = Study(preset, store).store
+    trainings = finished_trainings(opened)
+    drawn_from = len(cheapest(trainings, records))
     checks = verify(opened, records, seed, workers)
     click.echo(verification_text(checks))
     agreeing = sum(check.agrees and not (strict and check.verdict.endswith("other bits")) for check in checks)
-    click.echo(f"{agreeing} of {records} records chosen by seed {seed} agree, in {opened.root}")
+    of = f"of the {drawn_from} cheapest of {len(trainings)} trainings"
+    click.echo(f"{agreeing} of {records} records agree, chosen by seed {seed} {of} in {opened.root}")
     if agreeing < records:
         sys.exit(1)
 
@@ -277,15 +281,12 @@ def check(folder: Path) -> None:
 @folder_argument
 def list_records(folder: Path) -> None:
     """One line for every record of the store DIR."""
-    click.echo(
-        f"{'key':<14}{'network':<22}{'r':>8}{'d':>8}{'w':>8}{'seed':>6}  {'status':<8}"
-        f"{'MACs (M)':>11}{'top-1 (%)':>11}{'wall (s)':>11}"
+    frame = _opened(folder).frame()
+    shown = frame[["network", "r", "d", "w", "seed", "status"]].assign(
+        **{"MACs (M)": frame.macs / 1e6, "top-1 (%)": 100 * frame.top1, "wall (s)": frame.wall_s}
     )
-    for x in _opened(folder).frame().itertuples():
-        click.echo(
-            f"{x.key[:12]:<14}{x.network:<22}{_number(x.r, '.4g'):>8}{_number(x.d, '.4g'):>8}{_number(x.w, '.4g'):>8}"
-            f"{x.seed:>6}  {x.status:<8}{x.macs / 1e6:>11.2f}{_number(100 * x.top1, '.2f'):>11}{x.wall_s:>11.1f}"
-        )
+    shown.insert(0, "key", frame.key.str[:12])
+    click.echo(shown.to_string(index=False, na_rep="-", float_format="{:.4g}".format))
 
 
 @store_group.command()
@@ -333,7 +334,3 @@ def _inspection_text(found: "Inspection", root: Path) -> str:
             "experiments anew. Or bring back records.jsonl from a copy."
         )
     return "\n".join(lines)
-
-
-def _number(x: Any, form: str) -> str:
-    return "-" if x != x else format(x, form)

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tinynet_core.data import DetectionDataset, load_detection, load_images
 from tinynet_core.detection.taps import tapped_stage
-from tinynet_core.networks import Head, network
 from tinynet_core.networks.efficientnet import EfficientNet
+from tinynet_core.networks.family import network
+from tinynet_core.networks.spec import Head
 from tinynet_core.scaling.scale import Base, Scale
 from tinynet_core.study.classify import Experiment, check_recipe, fill_in
 from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, weights_file, weights_source

@@ -26,6 +26,7 @@ _IMPORTED = [
     "torch._dynamo",
     "safetensors.torch",
     "tinynet_core.training.classifier",
+    "tinynet_core.study.store",
     "tinynet_core.study.worker",
 ]
 """What the server that workers are forked off has imported once for all of them."""
@@ -50,9 +51,12 @@ class LocalExecutor:
     @classmethod
     def on_this_machine(cls, resources: Resources, most: int, device: str = "auto") -> "LocalExecutor":
         """As many workers as ``resources`` give on this machine, at most ``most``."""
-        import torch
+        gpus = 0
+        if device == "auto" and resources.gpus != 0:
+            import torch  # which takes seconds
 
-        return cls(resources.devices(cores(), torch.cuda.device_count(), device)[:most], resources.cpus)
+            gpus = torch.cuda.device_count()
+        return cls(resources.devices(cores(), gpus, device)[:most], resources.cpus)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future:
         worker = self._idle.get()
@@ -119,6 +123,8 @@ class _Worker:
                 before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
                 try:
                     process.start()
+                except EOFError as error:  # a signal to the whole process group took the server that forks
+                    raise ExecutorError("the server that starts the workers was ended") from error
                 finally:
                     signal.pthread_sigmask(signal.SIG_SETMASK, before)
                     other.close()

@@ -2,25 +2,18 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tinynet_core.data import CocoDataset, Dataset, ImageNetDataset
 from tinynet_core.files import UserError
 from tinynet_core.machine import Resources
-from tinynet_core.networks import SCALABLE, Family, Head, Network, base_of, family, network
+from tinynet_core.networks.family import SCALABLE, Family, base_of, family
 from tinynet_core.networks.ghostnet import NAMES as GHOSTNETS
 from tinynet_core.networks.resnet import NAMES as RESNETS
+from tinynet_core.networks.spec import Head, Network
 from tinynet_core.scaling.sample import sample_scales, sample_scales_at
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
 from tinynet_core.study.classify import Experiment
@@ -35,16 +28,6 @@ INVERSE_SHARES = (0.5, 0.25, 0.125, 0.0625)
 
 _FEWEST_KEPT = 4
 """Models on the frontier that a formula needs to be fitted with one of them left out."""
-
-
-def _known_keys(value: Any) -> Any:
-    if isinstance(value, dict) and (unknown := set(value) - set(Base.__slots__)):
-        raise ValueError(f"unknown key {min(unknown)!r}, known: {', '.join(Base.__slots__)}")
-    return value
-
-
-CheckedBase = Annotated[Base, BeforeValidator(_known_keys)]
-"""A ``Base`` that refuses a key it does not have, by name."""
 
 
 class PresetError(UserError):
@@ -74,17 +57,10 @@ class EqualCostSample(_Part):
 
     models: int = Field(ge=3, le=10_000)
     seed: int = Field(1, ge=0)
-    c: tuple[float, ...] = Field(
+    c: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (0.5,), min_length=1, strict=False, description="MACs as fractions of the baseline's, so many at each"
     )
     tolerance: float = Field(0.03, gt=0, lt=0.5)
-
-    @field_validator("c")
-    @classmethod
-    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(0 < c <= 1 for c in value):
-            raise ValueError(f"must hold shares above 0 and up to 1, got {list(value)}")
-        return value
 
 
 class SecondWorld(_Part):
@@ -119,7 +95,7 @@ class Closeup(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base: CheckedBase
+    base: Base
     dataset: Dataset
     recipe: Recipe | None = Field(None, description="the preset's own where left out")
 
@@ -131,7 +107,7 @@ class Preset(BaseModel):
 
     name: str = Field(pattern="^[a-z0-9_-]+$")
     about: str
-    base: CheckedBase
+    base: Base
     dataset: Dataset
     recipe: Recipe
     random_sample: RandomSample | None = None
@@ -139,11 +115,11 @@ class Preset(BaseModel):
     sampled_on: str | None = Field(
         None, description="preset with the random samples and Tables 1 and 2, as ImageNet-100 is for ImageNet"
     )
-    budgets: tuple[float, ...] = Field((0.5, 0.25), description="shares of the baseline's MACs to shrink to")
-    resnet_base: CheckedBase | None = Field(
-        None, description="size of the ResNets; scaled as the baseline is where left out"
+    budgets: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.5, 0.25), description="shares of the baseline's MACs to shrink to"
     )
-    ghostnet_base: CheckedBase | None = Field(
+    resnet_base: Base | None = Field(None, description="size of the ResNets; scaled as the baseline is where left out")
+    ghostnet_base: Base | None = Field(
         None, description="size of GhostNet-A, the others in proportion; scaled as the baseline is where left out"
     )
     resnet_recipe: Recipe | None = Field(None, description="of Table 2; the preset's own where left out")
@@ -164,18 +140,11 @@ class Preset(BaseModel):
     longer: Longer | None = None
     resources: Resources = Resources()
 
-    @field_validator("budgets")
-    @classmethod
-    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or not all(0 < c < 1 for c in value):
-            raise ValueError(f"must hold shares above 0 and below 1, got {list(value)}")
-        if not set(value) & set(INVERSE_SHARES):
-            raise ValueError(f"must hold one of {', '.join(map(str, INVERSE_SHARES))}, got {list(value)}")
-        return value
-
     @model_validator(mode="after")
     def _consistent(self) -> "Preset":
-        sample = self.random_sample
+        sample, second = self.random_sample, self.second_world
+        if not set(self.budgets) & set(INVERSE_SHARES):
+            raise ValueError(f"budgets must hold one of {list(INVERSE_SHARES)}, got {list(self.budgets)}")
         if sample and not sample.low < sample.high:
             raise ValueError(f"random_sample.low {sample.low:g} must be below random_sample.high {sample.high:g}")
         if sample and round(sample.frontier * sample.models) < _FEWEST_KEPT:
@@ -186,7 +155,13 @@ class Preset(BaseModel):
             raise ValueError(f"side_seeds {self.side_seeds} must be at most compared_seeds {self.compared_seeds}")
         if self.longer and self.longer.c not in self.budgets:
             raise ValueError(f"longer.c {self.longer.c:g} must be one of budgets, {list(self.budgets)}")
-        self._check_second_world()
+        if second:
+            if isinstance(self.dataset, ImageNetDataset):
+                raise ValueError("second_world needs a dataset that is drawn: photographs have no seed")
+            if second.seed == self.dataset.seed:
+                raise ValueError(f"second_world.seed must differ from dataset.seed, got {second.seed} twice")
+            if not (sample and second.models <= sample.models):
+                raise ValueError(f"second_world.models must be at most random_sample.models, got {second.models}")
         for where, preset in (("", self), ("closeup: ", self.close)):
             try:
                 preset.experiment(Scale())
@@ -194,17 +169,6 @@ class Preset(BaseModel):
             except ValidationError as error:
                 raise ValueError(where + error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return self
-
-    def _check_second_world(self) -> None:
-        if (second := self.second_world) is None:
-            return
-        if isinstance(self.dataset, ImageNetDataset):
-            raise ValueError("second_world needs a dataset that is drawn: photographs have no seed")
-        if second.seed == self.dataset.seed:
-            raise ValueError(f"second_world.seed must differ from dataset.seed, got {second.seed} twice")
-        if self.random_sample is None or second.models > self.random_sample.models:
-            wanted = self.random_sample.models if self.random_sample else 0
-            raise ValueError(f"second_world.models {second.models} is above the {wanted} of random_sample")
 
     @property
     def seeds_aside(self) -> int:
@@ -234,11 +198,11 @@ class Preset(BaseModel):
     @property
     def c0(self) -> int:
         """MACs of the unscaled baseline, the paper's C0."""
-        return self.spec(Scale()).complexity().macs
+        return self.family().cost(Scale()).macs
 
-    def spec(self, scale: Scale, head: Head | None = None) -> Network:
+    def spec(self, scale: Scale) -> Network:
         """The baseline network at ``scale``, at this preset's base size and class count."""
-        return network(BASELINE, scale, self.dataset.classes, head, self.base)
+        return self.family().at(scale)
 
     def experiment(self, scale: Scale, seed: int = 0, head: Head | None = None) -> Experiment:
         """Training of the baseline network at ``scale`` under this preset."""
@@ -246,15 +210,8 @@ class Preset(BaseModel):
 
     def named(self, name: str, scale: Scale | None = None, seed: int = 0, head: Head | None = None) -> Experiment:
         """Training of the network called ``name`` under this preset, at the size of ``base_for``."""
-        return Experiment(
-            network=name,
-            scale=scale,
-            head=head,
-            base=self.base_for(name),
-            dataset=self.dataset,
-            recipe=self.recipe,
-            seed=seed,
-        )
+        base, shared = self.base_for(name), {"dataset": self.dataset, "recipe": self.recipe}
+        return Experiment(network=name, scale=scale, head=head, base=base, seed=seed, **shared)
 
     def base_for(self, name: str) -> Base | None:
         """What r = d = w = 1 stands for in the network called ``name``: its own size, scaled as the baseline's is.
@@ -295,18 +252,13 @@ class Preset(BaseModel):
     def random_experiments(self) -> list[Experiment]:
         """The random sample inside the MACs window, one experiment each; raises ``PresetError`` where there is none."""
         s = self._part("random_sample")
-        scales = sample_scales(self.family(), s.models, s.window, s.seed)
-        return [self.experiment(scale) for scale in scales]
+        return [self.experiment(x) for x in sample_scales(self.family(), s.models, s.window, s.seed)]
 
     def equal_cost_experiments(self, c: float | None = None) -> list[Experiment]:
-        """The random sample at the cost ``c``, the first of the preset's where left out, one experiment each.
-
-        Raises ``PresetError`` where there is none.
-        """
+        """The random sample at the cost ``c``, the first of the preset's where left out; else as the other sample."""
         s = self._part("equal_cost_sample")
         c = s.c[0] if c is None else c
-        scales = sample_scales_at(self.family(), s.models, c, s.tolerance, s.seed)
-        return [self.experiment(scale) for scale in scales]
+        return [self.experiment(x) for x in sample_scales_at(self.family(), s.models, c, s.tolerance, s.seed)]
 
     @property
     def equal_costs(self) -> tuple[float, ...]:
@@ -345,7 +297,7 @@ def preset_names() -> list[str]:
 
 @cache
 def load_preset(name: str) -> Preset:
-    """Read and validate a preset.
+    """Read and validate a preset; ``PresetError`` has one line for each wrong key.
 
     Parameters
     ----------
@@ -356,11 +308,6 @@ def load_preset(name: str) -> Preset:
     -------
     Preset
         What the file says, with the defaults of what it leaves out.
-
-    Raises
-    ------
-    PresetError
-        It does not exist or does not validate: one line for each wrong key.
     """
     is_file = str(name).endswith((".yaml", ".yml"))
     if not is_file and name not in preset_names():
@@ -400,7 +347,7 @@ def _explain(path: Path, error) -> str:
         del where[place : place + 1]  # the kind, which is no key of the file
     key = ".".join(where) or "(whole file)"
     message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"preset {path}: unknown key {key!r}"
     given = "" if error["type"] in ("missing", "value_error") else f", got {error['input']!r}"
     return f"preset {path}: {key}: {message}{given}"

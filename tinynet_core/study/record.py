@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tinynet_core.data.probe import probe_hash
 from tinynet_core.machine import commit, processor
-from tinynet_core.networks import NAMES, network
+from tinynet_core.networks.family import NAMES, network
 from tinynet_core.study.classify import METRICS, Experiment
 from tinynet_core.study.detect import Detection
 from tinynet_core.study.task import Task

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from tinynet_core.networks import SCALABLE, Head, family, network
 from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.networks.family import SCALABLE, family, network
 from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS_SHRUNK
+from tinynet_core.networks.spec import Head
 from tinynet_core.scaling.formula import TinyFormula
 from tinynet_core.scaling.scale import PAPER_BASE, Scale
 from tinynet_core.scaling.shrink import Method, shrink

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from tinynet_core.files import UserError, sync_folder, whole
+from tinynet_core.files import UserError, look_of, sync_folder, whole
 from tinynet_core.study.record import KINDS, Record, columns, labels, table
 from tinynet_core.study.task import Task, checkpoint_file, weights_file
 
@@ -77,7 +78,7 @@ class Store:
         return f"Store({str(self.root)!r})"
 
     def __reduce__(self):
-        return Store, (self.root,)
+        return _opened, (self.root,)
 
     def __contains__(self, experiment: Task) -> bool:
         return not self.missing([experiment])
@@ -184,26 +185,18 @@ class Store:
             except ValueError as error:
                 number = next((n for n, x in enumerate(_lines(self._file), 1) if x.startswith(line[:-1])), 0)
                 self._ignore(line, number, _reason(error))
-                self._seen = None  # a further line of the same key counts now
-                self._refresh()
+                self._lines, self._seen = {}, None
+                self._refresh()  # a further line of the same key counts now
         return None
 
     def _refresh(self) -> None:
         """Read the file again when it has changed."""
         with self._failing_as("read"):
-            try:
-                if _look(self._file.stat()) == self._seen:
-                    return
-                file = self._file.open("rb")
-            except (FileNotFoundError, NotADirectoryError):
-                self._lines, self._seen, self._tail = {}, None, b""
-                return
-            with file:
-                seen = _look(os.fstat(file.fileno()))
+            if (seen := look_of(self._file)) != self._seen:
                 self._lines, self._tail = {}, b""
-                for number, line in enumerate(file, 1):
+                for number, line in enumerate(_lines(self._file), 1):
                     self._take(line, number)
-            self._seen = seen
+                self._seen = seen
 
     def _take(self, line: bytes, number: int) -> None:
         """Take in a line of the file; a torn last one is left, for somebody may be writing it."""
@@ -237,7 +230,7 @@ class Store:
                 warnings.warn(f"{self._file} ended in {cut} bytes of an unfinished line: they are cut", stacklevel=4)
                 os.truncate(self._file, self._file.stat().st_size - cut)
         _append(self._file, line)
-        self._tail, self._seen = b"", _look(self._file.stat())
+        self._tail, self._seen = b"", look_of(self._file)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -253,6 +246,12 @@ class Store:
             yield
         except OSError as error:
             raise StoreError(f"store {self.root} cannot be {what}: {error.strerror or error}") from error
+
+
+@lru_cache(maxsize=4)
+def _opened(root: Path) -> Store:
+    """The store at ``root``, read once by a worker process, however many tasks come to it with their store."""
+    return Store(root)
 
 
 def seal(key: str, body: bytes) -> bytes:
@@ -277,11 +276,6 @@ def body_of(line: bytes) -> bytes:
 
 def _digest(covered: bytes) -> bytes:
     return hashlib.sha256(covered).hexdigest().encode()
-
-
-def _look(status: os.stat_result) -> tuple[int, ...]:
-    """What changes about a file when it is written."""
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pandas as pd
 from platformdirs import user_data_dir
 
-from tinynet_core.files import UserError
-from tinynet_core.machine import user_folder
+from tinynet_core.files import UserError, user_folder
 from tinynet_core.scaling.formula import TinyFormula
 from tinynet_core.scaling.frontier import frontier
 from tinynet_core.study.classify import Experiment

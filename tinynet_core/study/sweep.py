@@ -8,14 +8,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
-from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from tinynet_core.data import prepare
-from tinynet_core.files import UserError
+from tinynet_core.files import UserError, look_of
 from tinynet_core.machine import Resources, cores, launched
 from tinynet_core.study.record import Record, execute, failed
 from tinynet_core.study.store import Store, StoreError
@@ -31,8 +30,6 @@ _TICK_S = 0.5
 """How often signals are heeded."""
 _LOOK_S = 2.0
 """How often the store is looked into for records that another sweep is making."""
-_DRAW_S = {True: 0.5, False: 5.0}
-"""How often the bar is drawn on a terminal, and elsewhere."""
 
 
 class SweepError(UserError):
@@ -114,7 +111,7 @@ def _run_here(
         except Interrupted:
             return NoRecord.STOPPED
     while True:
-        result = attempt(execute, task, store.root, compiled, device, should_stop)
+        result = attempt(execute, task, store, compiled, device, should_stop)
         if result is not NoRecord.BUSY or team().size > 1 or should_stop():
             return result
         time.sleep(_TICK_S)
@@ -202,13 +199,13 @@ def sweep(
         store.check_writable()
         for dataset in dict.fromkeys(dataset for e in todo for dataset in e.data):
             prepare(dataset, min(resources.workers or cores(), cores()), progress)
-        _Sweep(todo, store, resources, progress).train(_opened(executor, resources, len(todo), device, address))
+        _Sweep(todo, store, resources, progress).train(_executor(executor, resources, len(todo), device, address))
     tidy(store, wanted)
     records = [store.get(e) for e in wanted]
     return [r for r in records if r is not None]
 
 
-def _opened(
+def _executor(
     name: str, resources: Resources, most: int, device: str, address: str | None
 ) -> "LocalExecutor | RayExecutor":
     """Starts functions elsewhere and says how they ended; what runs next or is tried again is the sweep's."""
@@ -248,11 +245,11 @@ class _Sweep:
     def train(self, executor: "LocalExecutor | RayExecutor") -> None:
         """Bring every task to its end, or raise why that cannot be."""
         try:
-            with noting(SIGINT, SIGTERM) as self.signals, _Bar(self.work, self.progress) as bar:
+            with noting(SIGINT, SIGTERM) as self.signals, self._bar() as bar:
                 while not self._stopping() and (self.running or self.waiting or self.claimed):
                     self._submit(executor)
                     self._collect()
-                    bar.show(self._parts(executor), self.recorded)
+                    self._draw(bar, executor)
                 executor.stop()
                 while self.running:
                     self._collect()
@@ -272,8 +269,8 @@ class _Sweep:
             self.claimed, self.look_again = [], time.monotonic() + _LOOK_S
         while self.waiting and (executor.capacity is None or len(self.running) < executor.capacity):
             task = self.waiting.popleft()
-            before = _look_of(self.store.checkpoint(task))
-            future = executor.submit(attempt, execute, task, self.store.root, self.resources.compiled)
+            before = look_of(self.store.checkpoint(task))
+            future = executor.submit(attempt, execute, task, self.store, self.resources.compiled)
             self.running[future] = _Try(task, before)
 
     def _collect(self) -> None:
@@ -301,7 +298,7 @@ class _Sweep:
 
     def _after_death(self, run: _Try, death: WorkerDied) -> None:
         """Try again from the checkpoint; count the deaths since the run last got further."""
-        if _look_of(self.store.checkpoint(run.task)) != run.checkpoint:
+        if look_of(self.store.checkpoint(run.task)) != run.checkpoint:
             self.deaths[run.task] = 0
         elif not (death.asked or self._stopping()):
             self.deaths[run.task] += 1
@@ -323,10 +320,19 @@ class _Sweep:
         self.recorded[task] = record is not None and record.done
         tidy(self.store, [task])
 
-    def _parts(self, executor: "LocalExecutor | RayExecutor") -> dict[Task, float]:
-        """What part of each task is behind it, as far as that is known."""
-        under_way = {run.task: executor.steps(f) / (run.task.steps or inf) for f, run in self.running.items()}
-        return under_way | dict.fromkeys([*self.recorded, *self.broken], 1.0)
+    def _bar(self) -> tqdm:
+        """A bar over the multiply-adds of all tasks, drawn seldom where it is written to a file."""
+        often = 0.5 if sys.stderr.isatty() else 5.0
+        total = sum(self.work.values())
+        return tqdm(total=total, unit="MAC", unit_scale=True, mininterval=often, disable=not self.progress)
+
+    def _draw(self, bar: tqdm, executor: "LocalExecutor | RayExecutor") -> None:
+        done = sum(self.work[task] for task in (*self.recorded, *self.broken))
+        for future, run in self.running.items():
+            done += round(self.work[run.task] * min(1.0, executor.steps(future) / (run.task.steps or inf)))
+        failures = len(self.recorded) - sum(self.recorded.values())
+        bar.set_description(f"trained {len(self.recorded)}/{len(self.work)} models, {failures} failed", refresh=False)
+        bar.update(done - bar.n)
 
     def _report(self) -> None:
         """Raise what kept tasks without a record."""
@@ -344,41 +350,6 @@ class _Sweep:
             raise SweepError("\n".join(lines)) from first
 
 
-class _Bar(tqdm):
-    """Multiply-adds done and the time left. It keeps its own time, since the clock of the machine may be set anew."""
-
-    def __init__(self, work: dict[Task, int], progress: bool) -> None:
-        self.work, self.done = work, dict.fromkeys(work, 0.0)
-        self.start = self.next = time.monotonic()
-        super().__init__(total=sum(work.values()), unit="MAC", unit_scale=True, desc="training", disable=not progress)
-
-    @property
-    def format_dict(self) -> dict:
-        return {**super().format_dict, "elapsed": time.monotonic() - self.start}
-
-    def show(self, parts: dict[Task, float], recorded: dict[Task, bool]) -> None:
-        """Draw the bar; ``parts`` is what is done of each experiment, ``recorded`` whether it gave a result."""
-        for experiment, part in parts.items():
-            self.done[experiment] = max(self.done[experiment], min(part, 1.0))
-        now = time.monotonic()
-        ended = len(recorded) == len(self.work)
-        if self.disable or (now < self.next and not ended):
-            return
-        self.next = now + _DRAW_S[sys.stderr.isatty()]
-        self.n = round(sum(part * self.work[e] for e, part in self.done.items()))
-        failures = len(recorded) - sum(recorded.values())
-        self.set_description(f"trained {len(recorded)}/{len(self.work)} models, {failures} failed")
-
-
 def _in_a_line(error: Exception) -> str:
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())
-
-
-def _look_of(file: Path) -> tuple[int, ...] | None:
-    """What changes about ``file`` when another takes its name."""
-    try:
-        status = file.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

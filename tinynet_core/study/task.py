@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
-from tinynet_core.networks import Network
-
 if TYPE_CHECKING:
+    from tinynet_core.networks.spec import Network
     from tinynet_core.study.study import Study
 
 LABELS = {"network", "scale", "head", "base"}
@@ -123,7 +122,7 @@ def _rounded(content: Any) -> Any:
     return [_rounded(value) for value in content] if isinstance(content, list | tuple) else content
 
 
-def cost_of(spec: Network) -> dict[str, int]:
+def cost_of(spec: "Network") -> dict[str, int]:
     """Resolution in pixels and exact MACs, parameters and activations of a network for one image."""
     cost = spec.complexity()
     return {

@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from signal import Signals
 from typing import Any, Literal
 
 from scipy.special import expit
@@ -41,14 +40,6 @@ PARTING = 20
 """How many times as far as trainings with other last bits a record may lie in the epoch in which it parts."""
 
 Verdict = Literal["same bits", "agrees, with other bits", "agrees", "differs", "stale"]
-
-
-class VerificationStopped(UserError):
-    """A verification that a signal ended; ``exit_status`` is what a shell expects then."""
-
-    def __init__(self, received: Signals) -> None:
-        super().__init__(f"stopped by {received.name}: nothing was verified, and nothing is left behind")
-        self.exit_status = 128 + received
 
 
 @dataclass(frozen=True)
@@ -97,8 +88,7 @@ def verify(
 ) -> list[Check]:
     """Repeat so many trainings of ``store``, chosen by ``seed``, in a temporary folder, and compare.
 
-    The store is only read. Raises ``UserError`` before any training where there are too few records, and
-    ``VerificationStopped`` on SIGINT and SIGTERM.
+    The store is only read. Raises ``UserError`` for too few records, before any training, and when a signal ends it.
     """
     finished = finished_trainings(store)
     chosen = choose(finished, records, seed)
@@ -122,10 +112,17 @@ def finished_trainings(store: Store) -> list[Record]:
 
 
 def choose(records: Sequence[Record], n: int, seed: int) -> list[Record]:
-    """``n`` of the records; which ones depends on ``seed`` and on the set of their keys alone."""
+    """``n`` of the ``cheapest``; which ones depends on ``seed`` and on the set of keys alone."""
+    drawn = sorted(cheapest(records, n), key=lambda record: hashlib.sha256(f"{seed} {record.key}".encode()).digest())
+    return drawn[:n]
+
+
+def cheapest(records: Sequence[Record], n: int) -> list[Record]:
+    """The tenth of the records that takes the fewest multiply-adds to train, and ``n`` at least."""
     if n < 1 or len(records) < n:
         raise UserError(f"records must be at least 1 and at most the {len(records)} finished trainings, got {n}")
-    return sorted(records, key=lambda record: hashlib.sha256(f"{seed} {record.key}".encode()).digest())[:n]
+    by_work = sorted(records, key=lambda record: (record.experiment.work, record.key))
+    return by_work[: max(n, math.ceil(len(records) / 10))]
 
 
 def _repeated(records: Sequence[Record], workers: int | None, progress: bool) -> dict[str, Record]:
@@ -142,7 +139,9 @@ def _repeated(records: Sequence[Record], workers: int | None, progress: bool) ->
             try:
                 found += sweep(experiments, Store(folder), "local", None, device, progress, resources)
             except SweepStopped as stopped:
-                raise VerificationStopped(Signals(stopped.exit_status - 128)) from stopped
+                error = UserError("stopped by a signal: nothing was verified, and nothing is left behind")
+                error.exit_status = stopped.exit_status
+                raise error from stopped
     return {record.key: record for record in found}
 
 

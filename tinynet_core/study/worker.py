@@ -11,17 +11,19 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from functools import lru_cache
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from tinynet_core.files import UserError
-from tinynet_core.study.record import Record
-from tinynet_core.study.store import Store
-from tinynet_core.study.task import Task, claim, lock_file
+from tinynet_core.study.task import Task, checkpoint_file, claim, lock_file
+
+if TYPE_CHECKING:
+    from tinynet_core.study.record import Record
+    from tinynet_core.study.store import Store
 
 _LEFT = {".pt", ".tmp", ".lock"}
-Perform = Callable[[Task, str, Path, Callable[[], bool], bool], Record]
+Perform = Callable[[Task, str, Path, Callable[[], bool], bool], "Record"]
 
 
 class ExecutorError(UserError):
@@ -44,18 +46,18 @@ class NoRecord(Enum):
 
 
 def attempt(
-    perform: Perform, task: Task, root: Path, compiled: bool, device: str, should_stop: Callable[[], bool]
-) -> Record | NoRecord:
-    """The record of ``task`` from the store at ``root``, or from ``perform``, which goes on from the checkpoint.
+    perform: Perform, task: Task, store: "Store", compiled: bool, device: str, should_stop: Callable[[], bool]
+) -> "Record | NoRecord":
+    """The record of ``task`` from ``store``, or from ``perform``, which goes on from the checkpoint.
 
-    Where ``root`` is not visible, on a node without the driver's file system, the checkpoint is kept in the data cache.
+    Where the store is not visible, on a node without the driver's file system, the checkpoint is in the data cache.
     """
     from tinynet_core.machine import cache_root
     from tinynet_core.training.loop import Interrupted
 
-    visible = root.is_dir()
-    store = _store(root if visible else cache_root())
-    checkpoint = store.checkpoint(task)
+    visible = store.root.is_dir()
+    root = store.root if visible else cache_root()
+    checkpoint = checkpoint_file(root, task.key)
     with claim(checkpoint) as mine:
         if not mine:
             return NoRecord.BUSY
@@ -64,7 +66,7 @@ def attempt(
         if should_stop():
             return NoRecord.STOPPED
         try:
-            record = perform(task, device, store.root, should_stop, compiled)
+            record = perform(task, device, root, should_stop, compiled)
         except Interrupted:
             return NoRecord.STOPPED
         if not visible:
@@ -72,7 +74,7 @@ def attempt(
         return record
 
 
-def tidy(store: Store, tasks: Iterable[Task]) -> None:
+def tidy(store: "Store", tasks: Iterable[Task]) -> None:
     """Remove what the runs of recorded tasks left in a store that can be written, except where one goes on."""
     folder = store.root / "checkpoints"
     if not os.access(folder, os.W_OK):
@@ -91,11 +93,6 @@ def _clear(checkpoint: Path) -> None:
 
     remove(checkpoint)
     lock_file(checkpoint).unlink(missing_ok=True)
-
-
-@lru_cache(maxsize=4)
-def _store(root: Path) -> Store:
-    return Store(root)
 
 
 @contextmanager
