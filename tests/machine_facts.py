@@ -44,8 +44,7 @@ def by_parameters():
     """EfficientNet-B0 at two budgets of parameters, which the formula meets on a grid of fractions."""
     return [
         str(shrink("efficientnet_b0", params=params, method=method).scale)
-        for method in ("formula", "giant")
-        for params in (2.6e6, 5e6)
+        for method, params in (("formula", 2.6e6), ("giant", 5e6))
     ]
 
 

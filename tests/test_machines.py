@@ -14,8 +14,15 @@ import pytest
 from conftest import ROOT
 
 SCRIPT = Path(__file__).with_name("machine_facts.py")
-KERNELS = {"Prescott": {"SSE3"}, "Sandybridge": {"AVX"}, "SkylakeX": {"X86_V4", "AVX512_SKX"}, "Haswell": {"AVX2"}}
-"""Kernels of OpenBLAS, and what a processor needs to run them, as NumPy has called it; three are run."""
+KERNELS = {
+    "Prescott": {"SSE3"},
+    "Nehalem": {"SSE42", "X86_V2"},
+    "Sandybridge": {"AVX"},
+    "Haswell": {"AVX2"},
+    "Zen": {"AVX2"},
+    "SkylakeX": {"X86_V4", "AVX512_SKX"},
+}
+"""Kernels of OpenBLAS, and what a processor needs to run them, as NumPy has called it."""
 OTHER_LIBM = {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2"}
 """A libm without FMA, whose powers have other last digits."""
 
@@ -29,12 +36,12 @@ def features():
 def machines():
     """Environments that compute as other machines do, by the kernel of OpenBLAS."""
     able, dispatched = features()
-    kernels = [name for name, needed in KERNELS.items() if needed & able][:3]
-    found = {name: {"OPENBLAS_CORETYPE": name, "OMP_NUM_THREADS": str(1 + i % 2)} for i, name in enumerate(kernels)}
+    kernels = [name for name, needed in KERNELS.items() if needed & able]
     others = ({"NPY_DISABLE_CPU_FEATURES": " ".join(sorted(able & dispatched))}, OTHER_LIBM, {"LC_ALL": "C"})
-    for environment, other in zip(found.values(), others, strict=False):
-        environment |= other
-    return found
+    return {
+        name: {"OPENBLAS_CORETYPE": name, "OMP_NUM_THREADS": str(1 + i % 2), **others[i % 3]}
+        for i, name in enumerate(kernels)
+    }
 
 
 def facts(environment, python=sys.executable):
