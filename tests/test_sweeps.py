@@ -2,6 +2,8 @@ import os
 import re
 import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from functools import cache
 import psutil
 import pytest
 import torch
+from conftest import ROOT
 from small import experiment as make
 from small import results
 
@@ -183,6 +186,23 @@ def test_a_worker_that_dies_idle_is_replaced_before_the_next_run():
         assert executor.submit(its_own_process).result() != first
     finally:
         executor.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked off a server with a socket on Linux alone")
+def test_workers_start_whatever_the_length_of_tmpdir(tmp_path):
+    code = """
+from tinynet_core.study.local import LocalExecutor
+executor = LocalExecutor(["cpu"], threads=1)
+print(executor.submit(str.format, "{}").result())
+executor.close()
+"""
+    long = tmp_path / ("t" * 100)
+    long.mkdir()
+    environment = os.environ | {"TMPDIR": str(long), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", timeout=120
+    )
+    assert done.stdout == "cpu\n", done.stderr
 
 
 def test_workers_that_cannot_start_record_nothing(monkeypatch, tmp_path):

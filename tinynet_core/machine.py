@@ -5,9 +5,7 @@ import os
 import platform
 import subprocess
 import tempfile
-import threading
 from functools import cache
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +78,6 @@ def folder_for_sockets(behind: int) -> str:
 def launched() -> bool:
     """Whether a launcher started this process together with others."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def end_with_driver() -> None:
-    """Let this process end, whatever it does, as soon as the one that started it has ended."""
-    driver = parent_process()
-    assert driver is not None
-
-    def end() -> None:
-        driver.join()
-        os._exit(1)
-
-    threading.Thread(target=end, daemon=True).start()
 
 
 @cache

@@ -1,14 +1,15 @@
 """Work on many images: in several processes, and ahead of who asks for it."""
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 from tinynet_core.files import UserError
-from tinynet_core.machine import end_with_driver
 
 J = TypeVar("J")
 T = TypeVar("T")
@@ -43,3 +44,15 @@ def ahead(pool: Executor, function: Callable[[J], T], jobs: Iterable[J], most: i
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def end_with_driver() -> None:
+    """Let this process end, whatever it does, as soon as the one that started it has ended."""
+    driver = parent_process()
+    assert driver is not None
+
+    def end() -> None:
+        driver.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()

@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinynet_core.data.imagefolder import JpegImages
-
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
 
-COCO_LIMITS = (32.0**2, 96.0**2)
-"""Square pixels from which an object of COCO is medium, and large, in images of about 512 to 640 pixels."""
-
+    from tinynet_core.data.imagefolder import JpegImages
 
 COCO_LIMITS = (32.0**2, 96.0**2)
 """Square pixels from which an object of COCO is medium, and large, in images of about 512 to 640 pixels."""
@@ -30,9 +26,9 @@ class ImageSet:
     ``content_hash`` is a SHA-256 that equal sets share.
     """
 
-    train_images: np.ndarray | JpegImages
+    train_images: "np.ndarray | JpegImages"
     train_labels: np.ndarray
-    val_images: np.ndarray | JpegImages
+    val_images: "np.ndarray | JpegImages"
     val_labels: np.ndarray
     content_hash: str
     train_aspects: np.ndarray | None = None
@@ -49,7 +45,7 @@ class BoxedImages:
     int64 (n, 2), are width and height of the originals, which were resized to squares as a whole.
     """
 
-    images: np.ndarray | JpegImages
+    images: "np.ndarray | JpegImages"
     boxes: np.ndarray
     labels: np.ndarray
     starts: np.ndarray

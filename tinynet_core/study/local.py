@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable
@@ -15,10 +16,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from ctypes import c_bool, c_longlong
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.util import get_temp_dir
 from queue import SimpleQueue
 from typing import Any
 
-from tinynet_core.machine import Resources, cores, end_with_driver
+from tinynet_core.data.processes import end_with_driver
+from tinynet_core.machine import Resources, cores, folder_for_sockets
 from tinynet_core.study.worker import ExecutorError, WorkerDied
 
 _CONTEXT: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
@@ -116,6 +119,7 @@ class _Worker:
             with _STARTING:
                 if self._ended:
                     raise ExecutorError("the workers were ended")
+                _place_sockets()
                 _CONTEXT.set_forkserver_preload(_IMPORTED)
                 arguments = (other, *self._arguments, dict(os.environ))
                 process = _CONTEXT.Process(target=_serve, args=arguments, name="tinynet-worker")
@@ -162,6 +166,16 @@ class _Worker:
         with _STARTING:
             self._process.kill()
             self._process.join()
+
+
+def _place_sockets() -> None:
+    """Have multiprocessing make its folder of sockets, if it has none yet, where their paths are short enough."""
+    usual = tempfile.tempdir
+    tempfile.tempdir = folder_for_sockets(len("/pymp-12345678/listener-12345678"))
+    try:
+        get_temp_dir()
+    finally:
+        tempfile.tempdir = usual
 
 
 def _exit_name(code: int) -> str:
