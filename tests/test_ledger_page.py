@@ -10,6 +10,9 @@ from tinynet_book.site.conclusions import page_name
 from tinynet_book.site.ledger_page import COLUMNS, FILTERS, ledger_html
 from tinynet_core import Store
 
+TWO = ("27_width_against_resolution", "18_fig6_dimensions")
+"""Pages of which both have a finding on one claim."""
+
 
 @pytest.fixture
 def table(tmp_path):
@@ -21,6 +24,10 @@ def table(tmp_path):
         "fig3-order": Finding(value=True, evidence="proxy"),
     }
     write_claims(store, "03_fig3_frontier", found)
+    of = {page: [c.id for c in claims().values() if page in (c.notebook, c.public)] for page in TWO}
+    source = Finding(value=None, evidence="third party", records=("https://github.com/a/b",))
+    for page, found in zip(TWO, (source, Finding(value=None, evidence="proxy")), strict=True):
+        write_claims(store, page, dict.fromkeys(of[page], found))
     return ledger(store)
 
 
@@ -54,7 +61,11 @@ def html(table):
 
 def test_every_claim_has_a_row_with_all_that_is_known(table):
     parsed = Rows(html(table))
-    assert len(parsed.rows) == 1 + len(claims())
+    assert len(parsed.rows) == 2 + len(claims())  # the head, and one claim with two findings
+    ids = [a["id"] for a in parsed.attributes if "id" in a]
+    assert len(set(ids)) == len(ids)
+    assert {"claim-fig6-lower", "claim-fig6-lower-proxy"} <= set(ids)
+    assert '<a href="https://github.com/a/b">source</a>' in html(table)
     assert parsed.rows[0] == list(COLUMNS.values())
     assert {len(row) for row in parsed.rows} == {len(COLUMNS)}
     (row,) = (
@@ -86,7 +97,7 @@ def test_bars_hold_every_claim_once(table):
     (axes,) = figure.axes
     widths = sum(bar.get_width() for bars in axes.containers for bar in bars)
     assert widths == len(table)
-    assert axes.get_xlabel() == f"claims of the paper (n = {len(table)})"
+    assert axes.get_xlabel() == f"findings on claims of the paper (n = {len(table)})"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["matches (1)", "differs (1)", f"not attempted ({len(table) - 2})"]
     matplotlib.pyplot.close(figure)

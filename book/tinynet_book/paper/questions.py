@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from tinynet_book.paper.claims import claims
+from tinynet_book.paper.claims import Evidence, claims
 
 AGREE = ("matches", "within tolerance")
 
@@ -63,7 +64,16 @@ def answer(verdicts: Iterable[str]) -> str:
 
 
 def answered(ledger: pd.DataFrame) -> list[tuple[Question, str, pd.DataFrame]]:
-    """Each question with its answer and the rows of the ``ledger`` (``claims.ledger``) behind it."""
-    by_id = ledger.set_index("id", drop=False)
-    found = [(question, by_id.loc[question.ids()]) for question in questions()]
-    return [(q, answer(rows.verdict.loc[[*(q.key or rows.index)]]), rows) for q, rows in found]
+    """Each question with its answers and the rows of the ``ledger`` (``claims.ledger``) behind it."""
+    found = [(question, ledger[ledger.id.isin(question.ids())]) for question in questions()]
+    return [(q, by_evidence(rows[rows.id.isin(q.key or q.ids())]), rows) for q, rows in found]
+
+
+def by_evidence(rows: pd.DataFrame) -> str:
+    """What the findings for some claims say together on each kind of evidence that decides any, the strongest first."""
+    said = []
+    for evidence in get_args(Evidence):
+        at = rows[rows.evidence == evidence].set_index("id").verdict
+        if (at != "not attempted").any():
+            said.append(f"{answer(at.get(key, 'not attempted') for key in rows.id.unique())} ({evidence})")
+    return "; ".join(said) or answer([])

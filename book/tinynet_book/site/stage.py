@@ -14,7 +14,7 @@ from tinynet_book.analysis.firmness import firmness
 from tinynet_book.dataset import README, release
 from tinynet_book.explorer import write_explorer
 from tinynet_book.figures import glyph_sheet, set_style, verdicts_by_evidence
-from tinynet_book.paper.claims import Verdict, ledger
+from tinynet_book.paper.claims import Verdict, ledger, strongest
 from tinynet_book.paper.questions import answered
 from tinynet_book.site import provenance
 from tinynet_book.site.conclusions import at_a_glance, conclusions, how_to_check, next_steps, page_name, standing
@@ -188,6 +188,10 @@ digits. Accuracies, where shown, are quoted from the paper.""",
 :class: warning
 The work is counted exactly. Every hour rests on a rate that the paper states, on assumptions listed on the page, and on
 a simulation; no GPU was timed for it.""",
+    "third party": """:::{admonition} Evidence: third party
+:class: tip
+Others measured and published these numbers, on ImageNet itself; each names its source. Nothing was trained or timed for
+this page; networks, tests and clocks are theirs.""",
     "measured": """:::{admonition} Evidence: measured
 :class: tip
 Times are of the machine that the page names, networks with random weights. Another machine gives other times.""",
@@ -268,11 +272,12 @@ def _verdict_picture(table: pd.DataFrame, folder: Path, preset: Preset) -> str:
     """The figure of verdicts by evidence, drawn into ``folder``, with what it shows as its alternative text."""
     figure = verdicts_by_evidence(table)
     figure.savefig(folder / "verdicts.png", metadata={"Software": None})
-    count = table.verdict.value_counts()
+    count = strongest(table).verdict.value_counts()
     summary = ", ".join(f"{count.get(v, 0)} {v}" for v in get_args(Verdict))
     return (
-        f"![Bars of the claims by kind of evidence and verdict. Of {len(table)} claims: {summary}.](verdicts.png)\n\n"
-        f"{len(table)} claims: {summary}.\n\n"
+        f"![Bars of the findings by evidence and verdict. Of {count.sum()} claims: {summary}.](verdicts.png)\n\n"
+        f"{count.sum()} claims, each by the strongest evidence that decides it: {summary}. The bars count the "
+        f"{len(table)} findings, of which a claim may have one on each kind of evidence.\n\n"
         + provenance.outside_note(
             ["verdicts.png", "claims.csv"],
             f"that of each claim, preset `{preset.name}`",
