@@ -309,6 +309,8 @@ def test_classes_by_name_from_a_list_or_a_file(root, tmp_path, monkeypatch):
     )
     assert by_file == by_list == ImageNetDataset.model_validate(json.loads(by_file.model_dump_json()))
     assert by_file.key == by_list.key
+    named = ImageNetDataset(classes=10, wnids="imagenette").wnids
+    assert (len(named), named[0], named[-1]) == (10, "n01440764", "n03888257")
     images = load_images(by_file)
     assert images.train_labels.tolist() == [0] * 6 + [1] * 6
     streamed = load_images(by_list.model_copy(update={"stream": True})).train_images

@@ -42,6 +42,8 @@ _FORMAT = 1
 _CHUNK = 32
 """Images that a process reads at a time."""
 _INDEX = ("names", "labels", "aspects", "file_sha256")
+CLASS_LISTS = Path(__file__).parent / "class_lists"
+"""Lists of classes that public code ships, one file each with its source."""
 IMAGENET_IMAGES_PER_CLASS = 1281
 IMAGENET_VALIDATION_PER_CLASS = 50
 
@@ -55,7 +57,7 @@ class ImageNetDataset(BaseModel):
     classes: int = Field(1000, ge=2, le=100_000)
     class_seed: int | None = Field(None, ge=0, description="draws so many classes of those that the folder has")
     wnids: tuple[str, ...] | None = Field(
-        None, description="or these class folders; in YAML a list, or a .txt file that names one a line"
+        None, description="or these class folders; in YAML a list, a .txt file that names one a line, or imagenette"
     )
     train_per_class: int | None = Field(None, ge=1, description="training images drawn of each class; null: all")
     image_seed: int = Field(0, ge=0, description="draws them")
@@ -111,10 +113,15 @@ class ImageNetDataset(BaseModel):
 
 
 def _wnids_of_file(name: str) -> list[str]:
-    if not name.endswith(".txt"):
-        raise ValueError(f"must be a list of class folders, or a .txt file that names one a line, got {name!r}")
+    known = sorted(path.stem for path in CLASS_LISTS.glob("*.txt"))
+    if name not in known and not name.endswith(".txt"):
+        raise ValueError(
+            f"must be a list of class folders, or a .txt file that names one a line, or the name of a list that comes "
+            f"with the package ({', '.join(known)}), got {name!r}"
+        )
     try:
-        lines = Path(name).read_text(encoding="utf-8").splitlines()
+        path = CLASS_LISTS / f"{name}.txt" if name in known else Path(name)
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name} cannot be read: {' '.join(str(error).split())}") from error
     return [wnid for line in lines if (wnid := line.strip()) and not wnid.startswith("#")]

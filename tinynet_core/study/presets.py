@@ -374,8 +374,9 @@ def load_preset(name: str) -> Preset:
         raise PresetError(f"preset {path}: must be a mapping of keys, got {type(content).__name__}")
     for part in (content, content.get("closeup")):
         dataset = part.get("dataset") if isinstance(part, dict) else None
-        if isinstance(dataset, dict) and isinstance(dataset.get("wnids"), str):
-            dataset["wnids"] = str(path.parent / dataset["wnids"])
+        wnids = dataset.get("wnids") if isinstance(dataset, dict) else None
+        if isinstance(wnids, str) and wnids.endswith(".txt"):
+            dataset["wnids"] = str(path.parent / wnids)
     other = content.get("sampled_on")
     if isinstance(other, str) and other.endswith((".yaml", ".yml")):
         content["sampled_on"] = str(path.parent / other)
