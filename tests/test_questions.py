@@ -57,15 +57,15 @@ def test_the_answers_take_every_row_of_the_ledger(tmp_path):
     assert sorted(key for _, _, rows in found for key in rows.id) == sorted(table.id)
     answers = {question.question: text for question, text, _ in found}
     changed = answers.pop("Is it better than changing one dimension only?")
-    assert changed == "yes (proxy)"
+    assert changed == "proxy: yes"
     assert set(answers.values()) == {"cannot be told"}
 
 
 def test_a_question_is_answered_on_each_kind_of_evidence_the_strongest_first():
     rows = [("a", "proxy", "matches"), ("b", "proxy", "not attempted"), ("a", "third party", "differs")]
     table = pd.DataFrame(rows, columns=["id", "evidence", "verdict"])
-    said = "no, as far as it could be decided (1 of 2 could not) (third party)"
-    assert by_evidence(table) == f"{said}; yes, as far as it could be decided (1 of 2 could not) (proxy)"
+    far = "as far as it could be decided (1 of 2 could not)"
+    assert by_evidence(table) == f"third party: no, {far}; proxy: yes, {far}"
     assert by_evidence(table[table.verdict == "not attempted"]) == "cannot be told"
 
 

@@ -75,5 +75,5 @@ def by_evidence(rows: pd.DataFrame) -> str:
     for evidence in get_args(Evidence):
         at = rows[rows.evidence == evidence].set_index("id").verdict
         if (at != "not attempted").any():
-            said.append(f"{answer(at.get(key, 'not attempted') for key in rows.id.unique())} ({evidence})")
+            said.append(f"{evidence}: {answer(at.get(key, 'not attempted') for key in rows.id.unique())}")
     return "; ".join(said) or answer([])

@@ -68,7 +68,7 @@ def how_to_check(preset: Preset) -> str:
 
 def at_a_glance(found: list[tuple[Question, str, pd.DataFrame]]) -> str:
     """Every question of ``questions.answered`` with its answer and what became of its claims, as a Markdown table."""
-    head = ["| question | answer (evidence) | of its claims | pages |", "|---|---|---|---|"]
+    head = ["| question | evidence: answer | of its claims | pages |", "|---|---|---|---|"]
     return "\n".join([*head, *(_line(*entry) for entry in found)])
 
 
