@@ -4,7 +4,19 @@ from tinynet_book import Estimate
 from tinynet_book import claim as hand_over
 from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper import costs
-from tinynet_book.paper.claims import Claim, claims, decided, finding, ledger, settled, verdict
+from tinynet_book.paper.claims import (
+    THIRD_PARTY,
+    Claim,
+    Finding,
+    claims,
+    decided,
+    finding,
+    ledger,
+    settled,
+    strongest,
+    verdict,
+    write_claims,
+)
 from tinynet_core import Store
 from tinynet_core.study.presets import project_root
 
@@ -65,7 +77,7 @@ def test_no_gain_at_all_is_not_within_the_tolerance_of_a_gain():
 
 def test_every_claim_is_of_a_notebook_that_hands_over_its_claims():
     notebooks = {p.stem: p.read_text(encoding="utf-8") for p in (project_root() / "notebooks").glob("*.ipynb")}
-    assert {c.notebook for c in claims().values()} == {
+    assert {page for c in claims().values() for page in (c.notebook, c.public) if page} == {
         name for name, text in notebooks.items() if "book.claim(" in text
     }
     assert all(row.statement.endswith(".") for row in claims().values())
@@ -146,6 +158,33 @@ def test_a_page_must_answer_all_its_claims(tmp_path, estimates, message):
     with pytest.raises(ValueError, match=message):
         hand_over(Store(tmp_path), estimates)
     assert not (tmp_path / "claims").exists()
+
+
+def test_a_claim_has_one_finding_on_each_kind_of_evidence_and_the_strongest_that_decides_counts(tmp_path):
+    store, page = Store(tmp_path), "18_fig6_dimensions"
+    mine = [c.id for c in claims().values() if c.notebook == page]
+    own = {key: Finding(value=True if claims()[key].paper is True else None, evidence="proxy") for key in mine}
+    assert set(write_claims(store, page, own).evidence) == {"proxy"}
+    grids = {c.id: Finding(value=None, evidence=THIRD_PARTY) for c in claims().values() if "27_" in c.public}
+    grids |= {c.id: Finding(value=False, evidence=THIRD_PARTY) for c in claims().values() if "27_" in c.notebook}
+    shown = write_claims(store, "27_width_against_resolution", grids)
+    assert sorted(shown.verdict) == ["differs", "not attempted"]
+    rows = ledger(store).query("id == 'fig6-lower'")
+    assert rows[["evidence", "verdict", "notebook"]].values.tolist() == [
+        [THIRD_PARTY, "not attempted", "27_width_against_resolution"],
+        ["proxy", "matches", page],
+    ]
+    best = strongest(ledger(store))
+    assert best.id.tolist() == list(claims())
+    assert best.set_index("id").loc["fig6-lower", ["evidence", "verdict"]].tolist() == ["proxy", "matches"]
+    assert best.set_index("id").loc["table1-resolution-loses-more", "verdict"] == "differs"
+
+
+def test_third_parties_are_asked_of_every_printed_accuracy_on_imagenet_and_of_none_on_other_data():
+    asked = {key for key, c in claims().items() if c.public}
+    accuracies = {key for key in claims() if key.endswith(("top1", "top5"))}
+    assert accuracies - asked == {key for key in accuracies if key.startswith(("table1", "table2"))}
+    assert not any(c.notebook == c.public for c in claims().values())
 
 
 def test_costs_of_table_1():

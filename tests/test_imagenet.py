@@ -243,10 +243,15 @@ def test_drawn_classes_and_images_follow_the_seeds_and_not_the_order_of_a_listin
     assert select(dataset, tmp_path) == chosen
 
 
-def test_classes_by_name(root):
+def test_classes_by_name(root, tmp_path, monkeypatch):
     named = {"kind": "imagenet", "classes": 2, "side": SIDE, "wnids": [wnid(3), wnid(1)]}
     dataset = TypeAdapter(Dataset).validate_python(named)
     assert dataset == ImageNetDataset.model_validate(json.loads(dataset.model_dump_json()))
+    (tmp_path / "two.txt").write_text(f"# two classes\n{wnid(3)}\n\n  {wnid(1)}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert ImageNetDataset(classes=2, side=SIDE, wnids="two.txt") == dataset
+    listed = ImageNetDataset(classes=10, wnids="imagenette").wnids
+    assert (len(listed), listed[0], listed[-1]) == (10, "n01440764", "n03888257")
     images = load_images(dataset.model_copy(update={"stream": True}))
     assert images.train_labels.tolist() == [0] * 6 + [1] * 6
     assert [wnid(label) in str(images.train_images.path(i)) for label, i in ((1, 0), (3, 6))] == [True, True]
@@ -274,7 +279,11 @@ def test_data_sets_are_told_apart_by_their_kind():
         ({"classes": 2, "wnids": ["a", "../b"]}, "'../b' is not the name of a class folder"),
         ({"classes": 2, "wnids": ["a", ""]}, "'' is not the name of a class folder"),
         ({"classes": 2, "wnids": ["a", 3]}, "valid string"),
-        ({"classes": 2, "wnids": "n01440764"}, "wnids"),
+        (
+            {"classes": 2, "wnids": "n01440764"},
+            "a .txt file .* or imagenette, got 'n01440764'",
+        ),
+        ({"classes": 2, "wnids": "missing.txt"}, "missing.txt cannot be read: .*No such file"),
     ],
 )
 def test_bad_configurations(bad, message):

@@ -8,6 +8,9 @@ from tinynet_book.site.conclusions import page_name
 from tinynet_book.site.ledger_page import COLUMNS, FILTERS, ledger_html
 from tinynet_core import Store
 
+TWO = ("27_width_against_resolution", "18_fig6_dimensions")
+"""Pages of which both have a finding on one claim."""
+
 
 @pytest.fixture
 def table(tmp_path):
@@ -19,6 +22,10 @@ def table(tmp_path):
         "fig3-order": Finding(value=True, evidence="proxy"),
     }
     write_claims(store, "03_fig3_frontier", found)
+    of = {page: [c.id for c in claims().values() if page in (c.notebook, c.public)] for page in TWO}
+    source = Finding(value=None, evidence="third party", records=("https://github.com/a/b",))
+    for page, found in zip(TWO, (source, Finding(value=None, evidence="proxy")), strict=True):
+        write_claims(store, page, dict.fromkeys(of[page], found))
     return ledger(store)
 
 
@@ -29,7 +36,9 @@ def page(table):
 
 def test_every_claim_has_a_row_with_all_that_is_known(page):
     rows = [[cell.get_text() for cell in row(["td", "th"])] for row in page("tr")]
-    assert len(rows) == 1 + len(claims())
+    assert len(rows) == 2 + len(claims())  # the head, and one claim with two findings
+    assert page.find(id="claim-fig6-lower").find("a", href="https://github.com/a/b").get_text() == "source"
+    assert page.find(id="claim-fig6-lower-proxy")
     assert rows[0] == list(COLUMNS.values())
     assert {len(row) for row in rows} == {len(COLUMNS)}
     said = dict(
@@ -56,7 +65,7 @@ def test_bars_hold_every_claim_once(table):
     (axes,) = figure.axes
     widths = sum(bar.get_width() for bars in axes.containers for bar in bars)
     assert widths == len(table)
-    assert axes.get_xlabel() == f"claims of the paper (n = {len(table)})"
+    assert axes.get_xlabel() == f"findings on claims of the paper (n = {len(table)})"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["matches (1)", "differs (1)", f"not attempted ({len(table) - 2})"]
     matplotlib.pyplot.close(figure)

@@ -11,6 +11,7 @@ from tinynet_book.site.conclusions import (
     QUOTED_HOURS,
     answer,
     answered,
+    by_evidence,
     conclusions,
     how_to_check,
     next_steps,
@@ -58,14 +59,22 @@ def test_what_verdicts_say_together(verdicts, expected):
 
 def test_the_answers_take_every_row_of_the_ledger(tmp_path):
     table = ledger(Store(tmp_path))
-    table.loc[table.id == "fig6-alleviates", "verdict"] = "matches"
-    table.loc[table.id == "table5-gain", "verdict"] = "differs"  # no key claim: the answer does not rest on it
+    table.loc[table.id == "fig6-alleviates", ["verdict", "evidence"]] = "matches", "proxy"
+    table.loc[table.id == "table5-gain", ["verdict", "evidence"]] = "differs", "proxy"  # no key claim: no answer by it
     found = answered(table)
     assert sorted(key for _, _, rows in found for key in rows.id) == sorted(table.id)
     answers = {question.question: text for question, text, _ in found}
     changed = answers.pop("Is it better than changing one dimension only?")
-    assert changed == "yes"
+    assert changed == "proxy: yes"
     assert set(answers.values()) == {"cannot be told"}
+
+
+def test_a_question_is_answered_on_each_kind_of_evidence_the_strongest_first():
+    rows = [("a", "proxy", "matches"), ("b", "proxy", "not attempted"), ("a", "third party", "differs")]
+    table = pd.DataFrame(rows, columns=["id", "evidence", "verdict"])
+    far = "as far as it could be decided (1 of 2 could not)"
+    assert by_evidence(table) == f"third party: no, {far}; proxy: yes, {far}"
+    assert by_evidence(table[table.verdict == "not attempted"]) == "cannot be told"
 
 
 def test_the_page_without_any_record_says_so(tmp_path):
@@ -120,13 +129,15 @@ def test_the_next_steps_rest_on_the_quoted_hours():
 def test_the_first_page_counts_what_agrees_and_names_the_preset():
     rows = [("recomputed", "matches"), ("quoted", "differs"), ("recomputed", "within tolerance")]
     rows += [("proxy", "not attempted"), ("", "not attempted"), ("measured", "differs"), ("proxy", "matches")]
-    table = pd.DataFrame(rows, columns=["evidence", "verdict"]).assign(id=["table3-tinynet_b-top1", *"abcdef"][::-1])
+    rows += [("third party", "matches")]
+    table = pd.DataFrame(rows, columns=["evidence", "verdict"]).assign(id=["table3-tinynet_b-top1", *"abcdefg"][::-1])
     answers = [(question, "cannot be told", table) for question in questions()]
     text = standing(load_preset("smoke"), table, answers)
     assert text.startswith("*Do resolution and depth matter more than width?* Cannot be told. *Does the tiny formula")
     assert text.count("Cannot be told.") == 2
     assert "Of 3 claims about costs, arithmetic and printed numbers, 2 agree." in text
-    assert "Of the 4 that need a training or a clock, 2 could be decided here: 1 agree, 1 do not." in text
+    assert "Of the 5 that need a training or a clock, 1 are decided by what others measured in public (1 agree" in text
+    assert "and 2 here (1 agree, 1 do not)." in text
     assert "preset `smoke`: a proxy of the study" in text
 
 

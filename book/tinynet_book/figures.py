@@ -187,7 +187,7 @@ def cost_axis(axes: Axes) -> None:
 
 
 def verdicts_by_evidence(ledger: pd.DataFrame) -> Figure:
-    """Claims of each kind of evidence by verdict, one bar a kind; columns ``evidence`` and ``verdict``."""
+    """Findings of each kind of evidence by verdict, one bar a kind; columns ``evidence`` and ``verdict``."""
     evidence = ledger.evidence.replace("", "no run")
     kinds = evidence.value_counts().index
     counts = pd.crosstab(evidence, ledger.verdict).reindex(kinds)
@@ -204,7 +204,7 @@ def verdicts_by_evidence(ledger: pd.DataFrame) -> Figure:
             text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5} if text.get_text() else None)
         left = left + n
     axes.invert_yaxis()
-    axes.set(xlabel=f"claims of the paper (n = {len(ledger)})", ylabel="evidence here")
+    axes.set(xlabel=f"findings on claims of the paper (n = {len(ledger)})", ylabel="evidence here")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize="small")
     return figure
 

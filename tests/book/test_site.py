@@ -25,6 +25,7 @@ SAYS = {
     "proxy": "with the preset",
     "quoted": "no GPU was timed",
     "measured": "Times are of the machine that the page names",
+    "third party": "Others measured and published these numbers",
 }
 
 
@@ -87,7 +88,7 @@ def test_the_data_set_can_be_downloaded(site, study):
 
 def test_every_claim_is_answered(site, study):
     table = ledger(study.store)
-    assert len(table) == len(claims())
+    assert table.id.nunique() == len(claims())
     assert not (table.note == "its notebook was not run").any()
     exact = table[table.id.str.startswith("eq-tinynet")]
     assert set(exact.verdict) <= {"matches", "within tolerance"}

@@ -34,7 +34,7 @@ def test_from_the_first_page_to_a_claim_its_page_and_its_data(browser, address, 
     view.get_by_role("link", name="the ledger").click()
     view.wait_for_url("**/claims.html")
     rows = view.locator("#ledger tbody tr:visible")
-    assert rows.count() == len(claims())
+    assert rows.count() == len(ledger(study.store))
     view.locator("#ledger-search").fill("tinynet-e gain")
     view.get_by_label("Place").select_option("Table 3")
     table = ledger(study.store)
@@ -44,7 +44,7 @@ def test_from_the_first_page_to_a_claim_its_page_and_its_data(browser, address, 
     ]
     shown = [row.get_attribute("id") for row in rows.all()]
     assert set(shown) >= {f"claim-{key}" for key in wanted} != set()
-    assert view.locator("#ledger-count").inner_text() == f"{len(shown)} of {len(claims())} claims"
+    assert view.locator("#ledger-count").inner_text() == f"{len(shown)} of {len(table)} findings"
     view.locator("#claim-table3-e-gain a[href^=notebooks]").click()
     view.wait_for_url("**/notebooks/12_table3_imagenet.html")
     note = view.locator("details.origin", has_text="Table 12.2: files").first

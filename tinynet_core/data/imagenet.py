@@ -38,6 +38,8 @@ _FORMAT = 2
 _CHUNK = 32
 """Images that a process reads at a time."""
 _INDEX = ("names", "labels", "aspects", "file_sha256")
+CLASS_LISTS = Path(__file__).parent / "class_lists"
+"""Lists of classes that public code ships, one file each with its source."""
 _ARRAYS = ("side", *(f"{split}_{part}" for split in SPLITS for part in _INDEX))
 IMAGENET_IMAGES_PER_CLASS = 1281
 IMAGENET_VALIDATION_PER_CLASS = 50
@@ -53,11 +55,18 @@ class ImageNetDataset(BaseModel):
     kind: Literal["imagenet"] = "imagenet"
     classes: int = Field(1000, ge=2, le=100_000)
     class_seed: int | None = Field(None, ge=0, description="draws so many classes of those that the folder has")
-    wnids: Annotated[tuple[str, ...], Strict(False)] | None = Field(None, description="or these class folders")
+    wnids: Annotated[tuple[str, ...], Strict(False)] | None = Field(
+        None, description="or these class folders: a list, a .txt file that names one a line, or imagenette"
+    )
     train_per_class: int | None = Field(None, ge=1, description="training images drawn of each class; null: all")
     image_seed: int = Field(0, ge=0, description="draws them")
     side: int = Field(256, ge=16, le=1024, description="of a stored image in pixels")
     stream: bool = Field(False, exclude=True, description="decode at each access, to the same pixels, without a cache")
+
+    @field_validator("wnids", mode="before")
+    @classmethod
+    def _listed_wnids(cls, value: Any) -> Any:
+        return _wnids_of_file(value) if isinstance(value, str) else value
 
     @field_validator("wnids")
     @classmethod
@@ -93,6 +102,20 @@ class ImageNetDataset(BaseModel):
     def key(self) -> str:
         """SHA-256 of the configuration, ``stream`` left out."""
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+
+
+def _wnids_of_file(name: str) -> list[str]:
+    known = sorted(path.stem for path in CLASS_LISTS.glob("*.txt"))
+    if name not in known and not name.endswith(".txt"):
+        raise ValueError(
+            f"must be a list of class folders, a .txt file that names one a line, or {' or '.join(known)}, got {name!r}"
+        )
+    path = CLASS_LISTS / f"{name}.txt" if name in known else Path(name)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name} cannot be read: {' '.join(str(error).split())}") from error
+    return [wnid for line in lines if (wnid := line.strip()) and not wnid.startswith("#")]
 
 
 class Selection(NamedTuple):

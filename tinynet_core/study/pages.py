@@ -19,7 +19,7 @@ from tinynet_core.study.study import MissingRecords, Study
 from tinynet_core.study.task import Task
 
 Part = Literal["preset", "sampled", "closeup", "detection"]
-Evidence = Literal["recomputed", "quoted", "measured"]
+Evidence = Literal["recomputed", "quoted", "measured", "third party"]
 SAMPLE, EQUAL_COST = "random_sample", "equal_cost_sample"
 
 
@@ -84,6 +84,9 @@ ALL = (
     Page("robustness", "23_robustness_of_the_formula", (SAMPLE,), repeats=True, part="sampled"),
     Page("duel", "24_duel_equal_cost", (SAMPLE, EQUAL_COST), fitted=networks.duel, part="sampled"),
     Page("cost", "25_cost_against_accuracy", (SAMPLE,), kinds=("latencies",)),
+    Page("remeasured", "26_released_tinynets", evidence="third party"),
+    Page("grids", "27_width_against_resolution", evidence="third party"),
+    Page("field", "28_networks_in_the_field", evidence="third party"),
     Page("worlds", "", (SAMPLE, "second_world"), part="sampled"),
     Page("longer", "", (SAMPLE, "longer"), fitted=networks.longer, part="sampled"),
 )

@@ -319,6 +319,10 @@ def load_preset(name: str) -> Preset:
         raise PresetError(f"preset {path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise PresetError(f"preset {path}: must be a mapping of keys, got {type(content).__name__}")
+    for part in (content, content.get("closeup")):
+        dataset = part.get("dataset") if isinstance(part, dict) else None
+        if isinstance(dataset, dict) and str(dataset.get("wnids")).endswith(".txt"):
+            dataset["wnids"] = str(path.parent / dataset["wnids"])
     other = content.get("sampled_on")
     if isinstance(other, str) and other.endswith((".yaml", ".yml")):
         content["sampled_on"] = str(path.parent / other)

@@ -20,6 +20,13 @@ NOTEBOOKS = {
     "table7": "07_table7_ghostnet_a",
 }
 """The page that answers for the numbers of a table, but for its costs, which are all on one page."""
+PUBLIC = {
+    "table3": "26_released_tinynets",
+    "table4": "26_released_tinynets",
+    "table6": "28_networks_in_the_field",
+}
+"""The page that holds the ImageNet accuracies of a table against what third parties measured."""
+ACCURACIES = ("top1", "top5")
 
 
 class _Column(NamedTuple):
@@ -121,6 +128,7 @@ def _claim(cell: Cell) -> dict[str, Any]:
         "digits": digits,
         "tolerance": tolerance,
         "notebook": COST_NOTEBOOK if cell.column in COSTS else NOTEBOOKS[cell.table],
+        "public": PUBLIC.get(cell.table, "") if cell.column in ACCURACIES else "",
     }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 import yaml
@@ -20,14 +20,17 @@ from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper.cells import cell_claims
 from tinynet_core.study.store import Store, StoreError
 
-Evidence = Literal["recomputed", "measured", "released weights", "trained", "proxy", "quoted"]
+Evidence = Literal["recomputed", "measured", "trained", "released weights", "third party", "proxy", "quoted"]
+"""From the strongest to the weakest."""
+THIRD_PARTY = "third party"
 Verdict = Literal["matches", "within tolerance", "differs", "not attempted"]
 
 
 class Claim(BaseModel):
     """One number or sentence of the paper; ``digits`` of a number are its printed decimals where they are not seen.
 
-    A sentence holds where the whole interval of what it is about lies between ``above`` and ``below``.
+    A sentence holds where the whole interval of what it is about lies between ``above`` and ``below``. ``notebook``
+    answers for it; ``public`` is the page that holds it against what third parties measured, where there is one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +45,11 @@ class Claim(BaseModel):
     above: float = 0.0
     below: float = math.inf
     notebook: str
+    public: str = ""
+
+    def page(self, evidence: str) -> str:
+        """The notebook that gives the finding of this evidence."""
+        return self.public if self.public and evidence == THIRD_PARTY else self.notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +154,11 @@ def claim(store: Store, estimates: Mapping[str, Estimate]) -> pd.DataFrame:
     """Keep what a page found for its claims, and return what the ledger says of them.
 
     Raises ``ValueError``, and keeps nothing, unless the estimates are of all claims of one page and of no other, each a
-    truth value or a number as its claim is.
+    truth value or a number as its claim is. A claim may have a page for third parties' measurements beside its own.
     """
     if unknown := sorted(set(estimates) - set(claims())):
         raise ValueError(f"unknown claim {unknown[0]!r}")
-    pages = sorted({claims()[key].notebook for key in estimates})
+    pages = sorted({claims()[key].page(x.evidence) for key, x in estimates.items()})
     if len(pages) != 1:
         raise ValueError(f"estimates must be of the claims of one page, got those of {pages}")
     return write_claims(store, pages[0], {key: finding(claims()[key], x) for key, x in estimates.items()})
@@ -158,7 +166,7 @@ def claim(store: Store, estimates: Mapping[str, Estimate]) -> pd.DataFrame:
 
 def write_claims(store: Store, notebook: str, findings: Mapping[str, Finding]) -> pd.DataFrame:
     """Keep the ``findings`` of one notebook beside its records and return them as a table; raises as ``claim``."""
-    expected = {claim.id for claim in claims().values() if claim.notebook == notebook}
+    expected = {claim.id for claim in claims().values() if notebook in (claim.notebook, claim.public)}
     if set(findings) != expected:
         raise ValueError(
             f"{notebook} must give findings for {sorted(expected)}: "
@@ -172,8 +180,10 @@ def write_claims(store: Store, notebook: str, findings: Mapping[str, Finding]) -
     content = {key: found.model_dump() for key, found in findings.items()}
     scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     scratch.rename(path)
-    mine = ledger(store).query("notebook == @notebook").set_index("source")
-    return mine[["statement", "verdict", "paper", "ours", "interval", "evidence", "note"]]
+    mine = [_row(claim, notebook, findings[claim.id]) for claim in claims().values() if claim.id in findings]
+    return pd.DataFrame(mine).set_index("source")[
+        ["statement", "verdict", "paper", "ours", "interval", "evidence", "note"]
+    ]
 
 
 def findings_path(store: Path, notebook: str) -> Path:
@@ -182,20 +192,36 @@ def findings_path(store: Path, notebook: str) -> Path:
 
 
 def ledger(store: Store) -> pd.DataFrame:
-    """Every claim with its finding in ``store``; those without one are ``not attempted``."""
-    found: dict[str, Finding] = {}
+    """Every claim with its findings in ``store``, the strongest evidence first; without one it is ``not attempted``."""
+    found: dict[str, list[tuple[str, Finding]]] = {}
     for path in sorted((store.root / "claims").glob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            found |= {key: Finding.model_validate(value) for key, value in content.items()}
+            for key, value in content.items():
+                found.setdefault(key, []).append((path.stem, Finding.model_validate(value)))
         except (ValueError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise StoreError(f"findings {path} are damaged ({reason}): delete the file and run its notebook") from error
     unknown = Finding(value=None, evidence="", note="its notebook was not run")
-    return pd.DataFrame([_row(claim, found.get(claim.id, unknown)) for claim in claims().values()])
+    rows = []
+    for claim in claims().values():
+        mine = found.get(claim.id) or [(claim.notebook, unknown)]
+        told = [x for x in mine if x[1].evidence] or mine[:1]
+        rows += [_row(claim, page, x) for page, x in sorted(told, key=lambda x: _rank(x[1].evidence))]
+    return pd.DataFrame(rows)
 
 
-def _row(claim: Claim, found: Finding) -> dict[str, str]:
+def strongest(ledger: pd.DataFrame) -> pd.DataFrame:
+    """One row a claim: its finding on the strongest evidence that decides it, or else on the strongest that it has."""
+    undecided = ledger.verdict == "not attempted"
+    return ledger.loc[undecided.sort_values(kind="stable").index].drop_duplicates("id").sort_index()
+
+
+def _rank(evidence: str) -> int:
+    return [*get_args(Evidence), ""].index(evidence)
+
+
+def _row(claim: Claim, page: str, found: Finding) -> dict[str, str]:
     estimate = _text(found.estimate, claim.unit)  # in parentheses: it decides nothing
     return {
         "id": claim.id,
@@ -208,7 +234,7 @@ def _row(claim: Claim, found: Finding) -> dict[str, str]:
         "evidence": found.evidence,
         "verdict": verdict(claim, found.value),
         "note": found.note,
-        "notebook": claim.notebook,
+        "notebook": page,
         "records": " ".join(found.records),
     }
 

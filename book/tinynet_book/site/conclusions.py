@@ -17,7 +17,7 @@ from tinynet_book.analysis.robustness import FEWEST, coverage, leave_one_out, pr
 from tinynet_book.analysis.spread import study_spread, told_apart
 from tinynet_book.figures import DIMENSIONS
 from tinynet_book.paper.cells import TABLES, cells
-from tinynet_book.paper.claims import Verdict, claims, ledger
+from tinynet_book.paper.claims import THIRD_PARTY, Evidence, Verdict, claims, ledger, strongest
 from tinynet_book.site.provenance import EXACT
 from tinynet_core.scaling.formula import TinyFormula
 from tinynet_core.study.classify import Experiment
@@ -69,10 +69,19 @@ def answer(verdicts: Iterable[str]) -> str:
 
 
 def answered(ledger: pd.DataFrame) -> list[tuple[Question, str, pd.DataFrame]]:
-    """Each question with its answer and the rows of the ``ledger`` (``claims.ledger``) behind it."""
-    by_id = ledger.set_index("id", drop=False)
-    found = [(question, by_id.loc[question.ids()]) for question in questions()]
-    return [(q, answer(rows.verdict.loc[[*(q.key or rows.index)]]), rows) for q, rows in found]
+    """Each question with its answers and the rows of the ``ledger`` (``claims.ledger``) behind it."""
+    found = [(question, ledger[ledger.id.isin(question.ids())]) for question in questions()]
+    return [(q, by_evidence(rows[rows.id.isin(q.key or q.ids())]), rows) for q, rows in found]
+
+
+def by_evidence(rows: pd.DataFrame) -> str:
+    """What the findings for some claims say together on each kind of evidence that decides any, the strongest first."""
+    said = []
+    for evidence in get_args(Evidence):
+        at = rows[rows.evidence == evidence].set_index("id").verdict
+        if (at != "not attempted").any():
+            said.append(f"{evidence}: {answer(at.get(key, 'not attempted') for key in rows.id.unique())}")
+    return "; ".join(said) or answer([])
 
 
 WORDS: dict[Verdict, str] = {
@@ -96,18 +105,21 @@ def conclusions(preset: Preset, store: Store) -> str:
 
 def standing(preset: Preset, table: pd.DataFrame, found: list[tuple[Question, str, pd.DataFrame]]) -> str:
     """In a few sentences, what held on a site of ``preset``: what the abstract claims (``found``), and in numbers."""
+    table = strongest(table)
     counted = table.evidence.isin(EXACT)
     told = table.verdict != "not attempted"
     agree = table.verdict.isin(AGREE)
-    trained = told & ~counted
+    public = told & (table.evidence == THIRD_PARTY)
+    trained = told & ~counted & ~public
     printed = int((~told & table.id.isin(_printed())).sum())
     headlines = [f"*{question.question}* {_sentence(answer)}" for question, answer, _ in found if question.headline]
     return (
         f"{' '.join(headlines)} Of {counted.sum()} claims about costs, arithmetic and printed numbers, "
-        f"{(counted & agree).sum()} agree. Of the {(~counted).sum()} that need a training or a clock, {trained.sum()} "
-        f"could be decided here: {(trained & agree).sum()} agree, {(trained & ~agree).sum()} do not. The others are "
-        f"open: {printed} are numbers of the paper's tables, of ImageNet, COCO or a phone, and for the rest the "
-        f"trainings of this site do not tell. It was made with the preset `{preset.name}`: "
+        f"{(counted & agree).sum()} agree. Of the {(~counted).sum()} that need a training or a clock, {public.sum()} "
+        f"are decided by what others measured in public ({(public & agree).sum()} agree, {(public & ~agree).sum()} do "
+        f"not) and {trained.sum()} here ({(trained & agree).sum()} agree, {(trained & ~agree).sum()} do not). The "
+        f"others are open: {printed} are numbers of the paper's tables, of ImageNet, COCO or a phone, and for the rest "
+        f"the trainings of this site do not tell. It was made with the preset `{preset.name}`: "
         f"{preset.about[0].lower()}{preset.about[1:]}"
     )
 
@@ -124,7 +136,7 @@ def how_to_check(preset: Preset) -> str:
 
 def at_a_glance(found: list[tuple[Question, str, pd.DataFrame]]) -> str:
     """Every question of ``questions.answered`` with its answer and what became of its claims, as a Markdown table."""
-    head = ["| question | answer here | of its claims | pages |", "|---|---|---|---|"]
+    head = ["| question | evidence: answer | of its claims | pages |", "|---|---|---|---|"]
     return "\n".join([*head, *(_line(*entry) for entry in found)])
 
 
@@ -166,7 +178,8 @@ def _basis(preset: Preset, records: pd.DataFrame) -> str:
 
 
 def _line(question: Question, answer: str, rows: pd.DataFrame) -> str:
-    agree, differ, left = (int(rows.verdict.isin(x).sum()) for x in (AGREE, ["differs"], ["not attempted"]))
+    verdicts = strongest(rows).verdict
+    agree, differ, left = (int(verdicts.isin(x).sum()) for x in (AGREE, ["differs"], ["not attempted"]))
     claims = f"{agree} hold, {differ} do not, {left} open"
     links = ", ".join(f"[{page_name(x).partition(':')[0]}](notebooks/{x}.ipynb)" for x in dict.fromkeys(rows.notebook))
     return f"| {question.question} | **{answer}** | {claims} | {links} |"
@@ -178,10 +191,10 @@ def _section(question: Question, answer: str, rows: pd.DataFrame) -> str:
     printed = rows.id.isin(_printed())
     parts = [head, "\n".join(_item(row, row.id in question.key) for row in rows[~printed].itertuples())]
     if printed.any():
-        count = rows.verdict[printed].value_counts()
+        count = strongest(rows[printed]).verdict.value_counts()
         counts = ", ".join(f"{count[v]} {v}" for v in get_args(Verdict) if v in count)
         parts.append(
-            f"Of {printed.sum()} numbers in the paper's tables: {counts}. [The ledger](claims.md) has them; see also "
+            f"Of {count.sum()} numbers in the paper's tables: {counts}. [The ledger](claims.md) has them; see also "
             f"{_links(rows[printed])}."
         )
     return "\n\n".join(part for part in parts if part)
@@ -198,9 +211,9 @@ def _sentence(answer: str) -> str:
 def _item(row, main: bool) -> str:
     """One claim: its verdict, bold where it is a ``main`` one, what the paper says, and what was found."""
     mark = "**" if main else "*"
-    here = f"here ({row.evidence})" if row.evidence else "here"
+    here = row.evidence or "here"
     if row.paper == "holds":
-        found = f"H{here[1:]}: {row.note}." if row.note else ""
+        found = f"{here[0].upper()}{here[1:]}: {row.note}." if row.note else ""
         return f"- {mark}{WORDS[row.verdict]}:{mark} {row.statement} {found}".rstrip()
     word = "Another number" if row.verdict == "differs" else WORDS[row.verdict]
     ours = row.ours.strip("()") if row.verdict != "not attempted" else f"not decided {row.ours}".rstrip()

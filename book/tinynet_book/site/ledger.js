@@ -15,7 +15,7 @@
       row.hidden = !(chosen && words.every((word) => text.get(row).includes(word)));
       shown += !row.hidden;
     }
-    count.textContent = `${shown} of ${rows.length} claims`;
+    count.textContent = `${shown} of ${rows.length} findings`;
     const chosen = new URLSearchParams(lists.filter((list) => list.value).map((list) => [list.dataset.filter, list.value]));
     if (search.value) chosen.set("search", search.value);
     history.replaceState(null, "", `${location.pathname}${chosen.size ? `?${chosen}` : ""}${location.hash}`);

@@ -18,7 +18,7 @@ COLUMNS = {
     "page": "page",
     "note": "note",
     "tolerance": "tolerance",
-    "records": "records",
+    "records": "records or source",
 }
 FILTERS = ("verdict", "evidence", "place")
 """Fields of a row that a list chooses from; ``place`` is the first part of its source, such as Table 3."""
@@ -33,11 +33,13 @@ def ledger_html(ledger: pd.DataFrame, page_names: dict[str, str]) -> str:
     head = "".join(
         f'<th scope="col" aria-sort="none"><button type="button">{name}</button></th>' for name in COLUMNS.values()
     )
+    again = rows.duplicated("id")
+    rows["anchor"] = rows.id.where(~again, rows.id + "-" + rows.evidence.str.replace(" ", "-"))
     body = "\n".join(_row(row, page_names) for row in rows.to_dict("records"))
     script = files("tinynet_book.site").joinpath("ledger.js").read_text(encoding="utf-8")
     return (
         f'<div class="ledger-filters"><label>Search <input type="search" id="ledger-search"></label>{lists}'
-        f'<output id="ledger-count" aria-live="polite">{len(rows)} of {len(rows)} claims</output></div>\n'
+        f'<output id="ledger-count" aria-live="polite">{len(rows)} of {len(rows)} findings</output></div>\n'
         '<div class="ledger-scroll" role="region" aria-label="Claims" tabindex="0">'
         f'<table id="ledger"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n'
         f"<script>\n{script}</script>"
@@ -51,13 +53,14 @@ def _list(name: str, values: pd.Series) -> str:
 
 
 def _row(row: dict, page_names: dict[str, str]) -> str:
-    texts = {**row, "page": page_names[row["notebook"]], "records": _records(row["records"].split())}
+    texts = {**row, "page": page_names[row["notebook"]]}
     cells = {name: escape(str(texts[name])) for name in COLUMNS}
     cells["page"] = f'<a href="notebooks/{row["notebook"]}.html">{cells["page"]}</a>'
-    cells["source"] = f'<a href="#claim-{row["id"]}">{cells["source"]}</a>'
+    cells["source"] = f'<a href="#claim-{row["anchor"]}">{cells["source"]}</a>'
+    cells["records"] = _records(row["records"].split())
     filters = " ".join(f'data-{name}="{escape(row[name])}"' for name in FILTERS)
     shown = "".join(f"<td{_order(texts[name])}>{cell}</td>" for name, cell in cells.items())
-    return f'<tr id="claim-{row["id"]}" {filters}>{shown}</tr>'
+    return f'<tr id="claim-{row["anchor"]}" {filters}>{shown}</tr>'
 
 
 def _order(text: str) -> str:
@@ -67,6 +70,7 @@ def _order(text: str) -> str:
 
 
 def _records(keys: list[str]) -> str:
-    """The first keys, cut as everywhere on the site, and how many more there are."""
+    """The first keys, cut as everywhere on the site, or links to where it was published, and how many more."""
     more = len(keys) - _SHOWN_KEYS
-    return ", ".join(key[:12] for key in islice(keys, _SHOWN_KEYS)) + (f" and {more} more" if more > 0 else "")
+    shown = (f'<a href="{escape(key)}">source</a>' if key.startswith("https:") else key[:12] for key in keys)
+    return ", ".join(islice(shown, _SHOWN_KEYS)) + (f" and {more} more" if more > 0 else "")

@@ -13,7 +13,7 @@ from tinynet_book.analysis import calibration
 from tinynet_book.dataset import README, release
 from tinynet_book.explorer import write_explorer
 from tinynet_book.figures import glyph_sheet, set_style, verdicts_by_evidence
-from tinynet_book.paper.claims import Verdict, ledger
+from tinynet_book.paper.claims import Verdict, ledger, strongest
 from tinynet_book.site import provenance
 from tinynet_book.site.conclusions import (
     answered,
@@ -193,6 +193,10 @@ digits. Accuracies, where shown, are quoted from the paper.""",
 :class: warning
 The work is counted exactly. Every hour rests on a rate that the paper states, on assumptions listed on the page, and on
 a simulation; no GPU was timed for it.""",
+    "third party": """:::{admonition} Evidence: third party
+:class: tip
+Others measured and published these numbers, on ImageNet itself; each names its source. Nothing was trained or timed for
+this page; networks, tests and clocks are theirs.""",
     "measured": """:::{admonition} Evidence: measured
 :class: tip
 Times are of the machine that the page names, networks with random weights. Another machine gives other times.""",
@@ -266,11 +270,15 @@ def _claims(table: pd.DataFrame, folder: Path) -> str:
 def _verdict_picture(table: pd.DataFrame, folder: Path, preset: Preset) -> str:
     """The figure of verdicts by evidence, drawn into ``folder``, with what it shows as its alternative text."""
     verdicts_by_evidence(table).savefig(folder / "verdicts.png", metadata={"Software": None})
-    count = table.verdict.value_counts()
+    count = strongest(table).verdict.value_counts()
     summary = ", ".join(f"{count.get(v, 0)} {v}" for v in get_args(Verdict))
     command = f"tinynet claims --preset {preset.name} --format csv"
     note = provenance.outside_note(
         ["verdicts.png", "claims.csv"], f"that of each claim, preset `{preset.name}`", command
     )
-    alt = f"Bars of the claims by kind of evidence and verdict. Of {len(table)} claims: {summary}."
-    return f"![{alt}](verdicts.png)\n\n{len(table)} claims: {summary}.\n\n{note}"
+    alt = f"Bars of the findings by evidence and verdict. Of {count.sum()} claims: {summary}."
+    said = (
+        f"{count.sum()} claims, each by the strongest evidence that decides it: {summary}. The bars count the "
+        f"{len(table)} findings, of which a claim may have one on each kind of evidence."
+    )
+    return f"![{alt}](verdicts.png)\n\n{said}\n\n{note}"

@@ -1,0 +1,201 @@
+"""What published measurements tell: the released TinyNets beside their rivals, width against resolution, and times."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import spearmanr
+
+from tinynet_book.analysis.intervals import Interval
+from tinynet_book.paper import public
+
+DRAWS = 1000
+"""Bootstrap draws."""
+
+
+def percentiles(value: float, draws: ArrayLike, n: int) -> Interval:
+    """A value with the 95% interval of its bootstrap draws."""
+    low, high = np.nanpercentile(np.asarray(draws, dtype=float), [2.5, 97.5])
+    return Interval(float(value), float(low), float(high), n)
+
+
+def _draws(n: int) -> np.ndarray:
+    """How often each of ``n`` things is drawn when n are drawn anew, (DRAWS, n)."""
+    return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=DRAWS)
+
+
+def _least_squares(terms: np.ndarray, targets: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Coefficients (D, terms, targets) of D fits in which row n counts ``times`` (D, n) often."""
+    weighted = np.einsum("dn,ni->din", times, terms)
+    return np.linalg.pinv(weighted @ terms) @ (weighted @ targets)
+
+
+def distances(test: str, rivals: pd.DataFrame | None = None) -> pd.DataFrame:
+    """How far each released TinyNet lies above the curve of its rivals at its own MACs on one test set, in points.
+
+    The curve is quadratic in ln MACs. Columns: ``architecture``, ``macs``, ``top1``, ``distance`` with an interval by
+    drawing the rivals' architectures anew, and ``scatter``, the rivals' standard deviation about their curve.
+    """
+    peers = (public.rivals() if rivals is None else rivals).query("test == @test")
+    tiny = public.tinynets().query("test == @test").sort_values("macs", ascending=False)
+    here, there = (np.vander(_cost(x.macs), 3) for x in (tiny, peers))
+    top1, groups = peers.top1.to_numpy()[:, None], peers.groupby("architecture").ngroup().to_numpy()
+    times = np.vstack([np.ones(len(peers)), _draws(groups.max() + 1)[:, groups]])  # once each, then drawn anew
+    curves = _least_squares(there, top1, times)
+    found = tiny.top1.to_numpy() - (here @ curves)[..., 0]
+    scatter = float(np.sqrt(np.sum((top1 - there @ curves[0]) ** 2) / (len(peers) - 3)))
+    gaps = [percentiles(found[0, i], found[1:, i], len(peers)) for i in range(len(tiny))]
+    return tiny[["architecture", "macs", "top1"]].assign(test=test, distance=gaps, scatter=scatter)
+
+
+def curve(test: str, macs: ArrayLike) -> np.ndarray:
+    """The curve of the rivals of ``distances`` at these MACs, in percent."""
+    peers = public.rivals().query("test == @test")
+    return np.polyval(np.polyfit(_cost(peers.macs), peers.top1, 2), _cost(macs))
+
+
+def _cost(macs: ArrayLike) -> np.ndarray:
+    """The logarithm of MACs over 100 million."""
+    return np.log(np.asarray(macs, dtype=float) / 100e6)
+
+
+def rank_correlations() -> dict[str, Interval]:
+    """Spearman's correlation of each other test set with the validation set over TinyNets and rivals, 95% bootstrap."""
+    both = pd.concat([public.rivals(), public.tinynets()]).pivot(index="network", columns="test", values="top1")
+    both = both[[*public.TESTS]]  # the validation set first
+    values = both.to_numpy()
+    drawn = np.array([spearmanr(np.repeat(values, times, axis=0)).statistic[0] for times in _draws(len(both))])
+    found = spearmanr(values).statistic[0]
+    return {test: percentiles(found[i], drawn[:, i], len(both)) for i, test in enumerate(both) if i}
+
+
+class Surface(NamedTuple):
+    """Top-1 in percent over ln MACs and the split s = ln(r / w), quadratic; and ln r over the same two."""
+
+    accuracy: np.ndarray
+    shape: np.ndarray
+    splits: tuple[float, float]
+
+    def top1(self, macs: ArrayLike, split: ArrayLike) -> np.ndarray:
+        """Fitted top-1 at so many MACs and a split."""
+        return _terms(macs, split) @ self.accuracy
+
+    def best(self, macs: float) -> float:
+        """The split with the highest fitted top-1 at a budget, within the splits that were trained."""
+        _, _, b, _, curvature, mixed = self.accuracy
+        slope = b + mixed * float(_cost(macs))
+        top = -slope / (2 * curvature) if curvature < 0 else np.inf * np.sign(slope)
+        return float(np.clip(top, *self.splits))
+
+    def multipliers(self, macs: ArrayLike, split: ArrayLike) -> np.ndarray:
+        """Width and resolution, as shares of the largest network's 1 and 224 pixels: (2, ...)."""
+        ln_r = _terms(macs, split) @ self.shape
+        return np.exp([ln_r - split, ln_r])
+
+
+def _terms(macs: ArrayLike, split: ArrayLike) -> np.ndarray:
+    x, s = np.broadcast_arrays(_cost(macs), np.asarray(split, dtype=float))
+    return np.stack([np.ones_like(x), x, s, x * x, s * s, x * s], axis=-1)
+
+
+def trained_cells(base: str) -> pd.DataFrame:
+    """The trainings of one network that are no wider than itself, without the one whose source contradicts itself."""
+    return public.grid().query("base == @base and width <= 1").dropna(subset="top1").reset_index(drop=True)
+
+
+class Fits(NamedTuple):
+    """The surface of all cells, those of cells drawn anew, those without one cell each, and the rms of what is left."""
+
+    whole: Surface
+    drawn: list[Surface]
+    without: list[Surface]
+    rmse: float
+
+
+@cache
+def fits(base: str) -> Fits:
+    """The surface of a network of ``public.GRIDS``, by least squares, with what tells how firm it is."""
+    cells = trained_cells(base)
+    split = np.log(cells.r / cells.width)
+    terms, targets = _terms(cells.macs, split), np.stack([cells.top1, np.log(cells.r)], axis=1)
+    once = np.ones((1, len(cells)))
+    found = _least_squares(terms, targets, np.vstack([once, once - np.eye(len(cells)), _draws(len(cells))]))
+    surfaces = [Surface(x[:, 0], x[:, 1], (split.min(), split.max())) for x in found]
+    left = cells.top1 - surfaces[0].top1(cells.macs, split)
+    rmse = float(np.sqrt((left**2).sum() / (len(cells) - terms.shape[1])))
+    return Fits(surfaces[0], surfaces[1 + len(cells) :], surfaces[1 : 1 + len(cells)], rmse)
+
+
+def best_splits(base: str, budgets: Sequence[float]) -> pd.DataFrame:
+    """Width and resolution with the highest fitted top-1 at each budget in MACs.
+
+    ``width`` and ``r`` carry 95% bootstrap intervals over the cells; ``width_without`` and ``r_without`` are their
+    lowest and highest values when one cell is left out.
+    """
+    found, lines = fits(base), []
+    for macs in budgets:
+        value, drawn, without = (
+            np.array([x.multipliers(macs, x.best(macs)) for x in some])
+            for some in ([found.whole], found.drawn, found.without)
+        )
+        both = [percentiles(value[0, i], drawn[:, i], len(without)) for i in range(2)]
+        ends = [(without[:, i].min(), without[:, i].max()) for i in range(2)]
+        lines.append((base, macs, *both, *ends))
+    return pd.DataFrame(lines, columns=["base", "macs", "width", "r", "width_without", "r_without"])
+
+
+def one_way(base: str) -> pd.DataFrame:
+    """Shrinking by width alone against by resolution alone, at the MACs of each narrower network at 224 pixels.
+
+    ``width`` is the published top-1, ``resolution`` that of the full width between its two nearest inputs, in ln MACs,
+    ``gap`` their difference and ``fitted`` that of the surface, at the splits ``by_width`` and ``by_resolution``.
+    """
+    cells = trained_cells(base)
+    full = cells[cells.width == 1].sort_values("macs")
+    narrow = cells[(cells.r == 1) & (cells.width < 1) & (cells.macs >= full.macs.min())]
+    by_resolution = np.interp(_cost(narrow.macs), _cost(full.macs), full.top1)
+    lines = {"base": base, "macs": narrow.macs, "width": narrow.top1, "resolution": by_resolution}
+    found = pd.DataFrame(lines).assign(gap=narrow.top1 - by_resolution).reset_index(drop=True)
+    found["by_width"] = -np.log(narrow.width).to_numpy()
+    found["by_resolution"] = np.interp(_cost(found.macs), _cost(full.macs), np.log(full.r))
+    return found.assign(fitted=_fitted_gap(found, fits(base).whole))
+
+
+def _fitted_gap(table: pd.DataFrame, fitted: Surface) -> np.ndarray:
+    return fitted.top1(table.macs, table.by_width) - fitted.top1(table.macs, table.by_resolution)
+
+
+def one_way_gap(base: str) -> Interval:
+    """By how many points width alone is ahead of resolution alone, averaged over the budgets of ``one_way``.
+
+    The mean is of the published numbers; the interval has the width of that of the same mean on surfaces of cells
+    drawn anew.
+    """
+    table, found = one_way(base), fits(base)
+    drawn = np.array([_fitted_gap(table, x).mean() for x in found.drawn])
+    return percentiles(table.gap.mean(), drawn - table.fitted.mean() + table.gap.mean(), len(found.without))
+
+
+def ratios(top: str, bottom: str) -> pd.DataFrame:
+    """Time of one network over that of another in every public run that has both, with the run's device."""
+    frame = public.times()
+    speed = frame.pivot(index="run", columns="network", values="images_per_s")[[top, bottom]].dropna()
+    about = frame.drop_duplicates("run").set_index("run")
+    batch = frame[frame.network == top].set_index("run").batch
+    return speed.assign(ratio=speed[bottom] / speed[top], batch=batch).join(
+        about[["device", "device_class", "software", "threads", "mode", "address"]]
+    )
+
+
+def predictors() -> pd.DataFrame:
+    """Spearman's correlation of the time per image with MACs and with activations, over the networks of every run."""
+    frame = public.times().query("mode == 'inference'").merge(public.costs(), on=["network", "input"])
+    lines = []
+    for run, some in frame.groupby("run"):
+        if len(some) >= 20:
+            by = [spearmanr(1 / some.images_per_s, some[key]).statistic for key in ("gmacs", "macts")]
+            lines.append((run, some.device.iloc[0], some.device_class.iloc[0], some.software.iloc[0], len(some), *by))
+    return pd.DataFrame(lines, columns=["run", "device", "device_class", "software", "n", "macs", "activations"])

@@ -1,0 +1,212 @@
+"""What others measured and published: accuracies on ImageNet, trainings over width and resolution, and times.
+
+The numbers stand in ``public_*.csv`` beside this module; ``public_sources.csv`` says which file of which repository
+each was copied from.
+"""
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tinynet_book.analysis.intervals import Interval
+from tinynet_book.paper.claims import Estimate
+from tinynet_core.networks.fixed import MNASNET_A1, MOBILENET_V1, Layout, stacked
+
+TESTS = {"val": 50_000, "ReaL": 46_837, "V2": 10_000, "A": 7_500, "R": 30_000, "Sketch": 50_889}
+"""Images of the test sets: ImageNet's validation set, its labels ReaL, ImageNetV2 (matched), -A, -R and -Sketch."""
+KINDS = {
+    "paper": "the paper's authors say so",
+    "list": "the authors of the network say so",
+    "weights": "the authors' weights, evaluated by somebody else",
+    "training": "another training",
+    "converted": "weights that another library trained",
+}
+"""How a number came about; those of the paper's own authors are none of a third party."""
+LEFT_OUT = {"minimal": "no squeeze-excite", r"\.ap_": "adversarial examples", "ra4_e3600": "3600 epochs, of 2024"}
+"""Trainings of 2018 to 2020's networks that are not among the rivals, by a part of their name."""
+HEAD = "its head has 1280 channels, ours 1024 as in timm's definition"
+OTHER_COUNT = "another counter, which adds more than convolutions and linear layers"
+UNEXPLAINED = "unexplained"
+REASONS = (
+    ("timm", "gmacs", "", OTHER_COUNT),
+    ("osmr", "gmacs", "", OTHER_COUNT + "; half of the FLOPs that are listed"),
+    ("keras-cv", "gmacs", "", OTHER_COUNT),
+    ("mmpretrain", "gmacs", "", OTHER_COUNT),
+    ("pistony", "gmacs", "", OTHER_COUNT),
+    ("google-mobilenet", "params", "MobileNetV3 Small", HEAD),
+    ("google-mobilenet", "gmacs", "MobileNetV3 Small", HEAD),
+    ("paddle", "params", "MobileNetV3 Small 1.0x", HEAD),
+    ("paddle", "params", "MobileNetV3 Small 0.75x", HEAD),
+    ("paddle", "params", "MobileNetV3 Small 0.5x", HEAD),
+    ("paddle", "params", "MobileNetV3 Large 1.25x", "its head has 1280 channels, ours 1600 as in torchvision's"),
+    ("authors", "gmacs", "", "0.6% above ours, as all costs that the paper's authors print"),
+    ("mindspore-zoo", "gmacs", "", "0.6% above ours, as all costs that the paper's authors print"),
+    ("mindcv", "params", "", "less than 1% above ours, perhaps with the running means of the norms"),
+    ("google-mobilenet-v1", "params", "", "less than 1% above ours"),
+    ("google-mobilenet", "params", "MobileNetV2", "1% below ours"),
+    ("google-mobilenet", "gmacs", "MobileNetV2", "1% below ours"),
+    ("", "", "", UNEXPLAINED),
+)
+"""Why a source prints another cost, by the beginnings of its name, the column and the network; the first holds."""
+MOBILENET_V2: Layout = (
+    ("ds", 1, 3, 1, 1, 16, False),
+    ("ir", 2, 3, 2, 6, 24, False),
+    ("ir", 3, 3, 2, 6, 32, False),
+    ("ir", 4, 3, 2, 6, 64, False),
+    ("ir", 3, 3, 1, 6, 96, False),
+    ("ir", 3, 3, 2, 6, 160, False),
+    ("ir", 1, 3, 1, 6, 320, False),
+)
+"""Sandler et al. 2018, Table 2."""
+GRIDS: dict[str, tuple[Layout, int]] = {
+    "MobileNetV1": (MOBILENET_V1, 0),
+    "MobileNetV2": (MOBILENET_V2, 1280),
+    "MnasNet-A1": (MNASNET_A1, 1280),
+}
+"""Layout and head of the networks whose width and resolution Google varied."""
+
+
+@cache
+def _read(name: str) -> pd.DataFrame:
+    text = {"params": str, "gmacs": str} if name in ("results", "grid") else {}  # with the decimals as printed
+    frame = pd.read_csv(Path(__file__).with_name(f"public_{name}.csv"), dtype=text, encoding="utf-8")
+    strings = frame.select_dtypes(exclude="number").columns
+    return frame.assign(**{column: frame[column].fillna("") for column in strings})
+
+
+def sources() -> pd.DataFrame:
+    """Every source by its name: ``repository``, ``file`` and ``commit`` where known, and its ``address``."""
+    frame = _read("sources").set_index("source")
+    commit = frame.commit.where(frame.commit != "", "HEAD")
+    address = "https://github.com/" + frame.repository + "/blob/" + commit + "/" + frame.file
+    return frame.assign(address=address.where(frame.file != "", frame.repository))
+
+
+def networks() -> pd.DataFrame:
+    """The networks by the names that this book gives them, with the ``year`` of publication and our exact counts.
+
+    ``network`` is the name in this package, or else ``timm`` that in timm; ``macs`` and ``params`` are for ``input``
+    pixels and 1000 classes.
+    """
+    return _read("networks").set_index("architecture")
+
+
+def results() -> pd.DataFrame:
+    """One published accuracy a row, in percent, beside the exact ``macs`` and the ``year`` of its network.
+
+    ``network`` as the source names it, ``row`` of the paper's tables where it has one, ``kind`` as in ``KINDS``,
+    ``test`` as in ``TESTS``; ``params`` and ``gmacs`` as printed by the source, in millions and billions.
+    """
+    return _read("results").join(networks()[["macs", "year"]], on="architecture")
+
+
+def grid() -> pd.DataFrame:
+    """Google's trainings over ``width`` and ``input`` pixels: ``top1`` in percent and our exact ``macs``.
+
+    One line of the source contradicts itself; its ``note`` says so and its ``top1`` is missing.
+    """
+    frame = _read("grid")
+    macs = [_cell(x.base, x.width, x.input) for x in frame.itertuples()]
+    return frame.assign(macs=macs, r=frame.input / 224, top1=frame.top1.where(frame.note == ""))
+
+
+@cache
+def _cell(base: str, width: float, side: int) -> int:
+    layout, head = GRIDS[base]
+    wide = round(head * max(width, 1)) if base == "MobileNetV2" else head
+    return stacked(base, layout, width, side, 32, wide, "relu6").complexity().macs
+
+
+def times() -> pd.DataFrame:
+    """One timing a row: ``network`` by timm's name, ``input``, ``batch`` and ``images_per_s``, and the run's device."""
+    return _read("times").merge(_read("runs"), on="run").join(sources()[["address"]], on="source")
+
+
+def costs() -> pd.DataFrame:
+    """What timm counts for the networks that it times, by name and input: MACs in billions, activations in millions."""
+    frame = _read("costs")
+    return frame.assign(gmacs=frame.gmacs.astype(float)).set_index(["network", "input"])
+
+
+def rivals() -> pd.DataFrame:
+    """timm's evaluations of networks of 2018 to 2020 without extra data, but for ``LEFT_OUT`` and the TinyNets."""
+    frame = results()
+    timm = frame[frame.source.str.startswith("timm-") & frame.year.between(2018, 2020) & (frame.macs < 400e6)]
+    return timm[~timm.architecture.str.startswith("TinyNet") & ~timm.network.str.contains("|".join(LEFT_OUT))]
+
+
+def tinynets() -> pd.DataFrame:
+    """timm's evaluations of the TinyNets that the authors released, A to E."""
+    frame = results()
+    return frame[frame.source.str.startswith("timm-") & frame.architecture.str.startswith("TinyNet")]
+
+
+def trainings(row: str) -> pd.DataFrame:
+    """All that third parties publish of a network on the validation images, by its name; no weights twice."""
+    frame = results()
+    mine = (frame.architecture == row) | (frame.row == row)
+    return frame[mine & (frame.test == "val") & frame.kind.isin(["list", "weights", "training"])]
+
+
+def printed(row: str, column: str) -> Estimate:
+    """What decides a printed accuracy, ``top1`` or ``top5`` of a ``row`` of the paper's tables.
+
+    The list of the network's own authors decides; where there is none or it is the paper's authors', their weights as
+    evaluated by somebody else with the crop that is stated. Another training is no check of it, and stays open.
+    """
+    found = results().query("row == @row and test == 'val'").dropna(subset=[column])
+    own = found[found.kind == "list"]
+    if own.empty:
+        own = found[(found.kind == "weights") & found.crop.notna()]
+    others = found[(found.kind == "training")][column]
+    spread = f"{len(others)} other: {others.min():.1f} to {others.max():.1f}" if len(others) else "no other training"
+    if own.empty and others.empty:
+        return Estimate(None, "third party", open="nobody else published one")
+    links = tuple(dict.fromkeys(sources().address[(own if len(own) else found).source]))
+    if own.empty:
+        between = Interval(float(others.median()), float(others.min()), float(others.max()), len(others))
+        return Estimate(between, "third party", spread, links, "no weights of this training are public")
+    (line,) = own.itertuples()
+    where = sources().repository[line.source]
+    return Estimate(float(getattr(line, column)), "third party", f"{KINDS[line.kind]}: {where}; {spread}", links)
+
+
+def disagreements() -> pd.DataFrame:
+    """Weights and MACs that a source prints and we count otherwise, with the ``reason`` as far as it is known.
+
+    A row each network, source and column; ``off`` is our distance from the printed number as a fraction.
+    """
+    counted = results().merge(networks()[["params"]].rename(columns={"params": "exact_params"}), on="architecture")
+    counted["source"] = counted.source.replace(r"^timm-.*", "timm", regex=True)
+    lines = []
+    for column, exact, unit in (("params", "exact_params", 1e6), ("gmacs", "macs", 1e9)):
+        for x in counted[counted[column] != ""].drop_duplicates(["architecture", "source", column]).itertuples():
+            told, ours = getattr(x, column), getattr(x, exact) / unit
+            if not agrees(told, ours):
+                reason = _reason(x.source, column, x.architecture)
+                lines.append((x.architecture, x.source, column, told, ours, ours / float(told) - 1, reason))
+    return pd.DataFrame(lines, columns=["architecture", "source", "column", "printed", "ours", "off", "reason"])
+
+
+def _reason(*what: str) -> str:
+    return next(line[-1] for line in REASONS if all(x.startswith(y) for x, y in zip(what, line, strict=False)))
+
+
+def agrees(told: str, ours: float) -> bool:
+    """Whether ``ours`` is the printed number at its decimals, rounded or cut off."""
+    digits = len(told.partition(".")[2])
+    return float(told) in (round(ours, digits), np.floor(ours * 10**digits) / 10**digits)
+
+
+def cited(names: Iterable[str]) -> str:
+    """The sources of these names as a Markdown list with links; the files of one repository at one commit together."""
+    mine = sources().loc[[*dict.fromkeys(names)]]
+    lines = []
+    for (repository, commit), some in mine.groupby(["repository", "commit"]):
+        links = ", ".join(f"[{x.file or 'page'}]({x.address})" for x in some.itertuples())
+        at = f", commit `{commit[:10]}`" if commit else ""
+        lines.append(f"- {repository.removeprefix('https://')}{at}: {links}")
+    return "\n".join(lines)

@@ -1,0 +1,97 @@
+"""What others published, as it is kept here: its form, and the costs that come with it."""
+
+import re
+import warnings
+
+import pytest
+import torch
+
+from tinynet_book.paper import public, rows
+from tinynet_core import network
+from tinynet_core.networks.own import trace
+
+PRINTED = {row["model"].removeprefix("Baseline ") for name in ("table3", "table6") for row in rows(name)}
+
+
+def test_every_number_has_a_source_with_its_repository_file_and_commit():
+    sources = public.sources()
+    assert sources.index.is_unique
+    used = [*public.results().source, *public.grid().source, *public.times().source]
+    assert set(used) <= set(sources.index)
+    known = sources[sources.commit != ""]
+    assert known.commit.map(lambda x: bool(re.fullmatch(r"[0-9a-f]{40}|v[\d.]+", x))).all()
+    assert set(sources.index) - set(known.index) == {"argusswift", "pistony-issue", "ghostnet-issue", "mindspore-lite"}
+    assert sources.address.str.fullmatch(r"https://(github\.com|mindspore\.cn)/\S+").all()
+
+
+def test_the_form_of_every_accuracy():
+    frame = public.results()
+    assert set(frame.kind) == set(public.KINDS)
+    assert set(frame.test) == set(public.TESTS)
+    assert set(frame.row) - {""} <= PRINTED
+    assert set(frame.architecture) == set(public.networks().index)
+    assert frame.top1.between(0, 100).all()
+    assert ((frame.top5 > frame.top1) | frame.top5.isna()).all()
+    assert (frame.input.isna() | (frame.input == frame.architecture.map(public.networks().input))).all()
+    assert not frame.duplicated(["network", "source", "test", "top1"]).any()
+    assert frame.groupby("test").size()["val"] > 150
+
+
+def test_the_form_of_the_grid_and_of_the_times():
+    grid = public.grid()
+    assert grid.base.value_counts().to_dict() == {"MnasNet-A1": 25, "MobileNetV2": 22, "MobileNetV1": 16}
+    assert grid[grid.top1.isna()][["base", "width", "input"]].values.tolist() == [["MnasNet-A1", 0.35, 160]]
+    frame = public.times()
+    assert not frame.duplicated(["run", "network"]).any()
+    assert (frame.images_per_s > 0).all()
+    assert set(frame.device_class) == {"GPU", "CPU", "one CPU core", "NPU of a phone"}
+
+
+def test_networks_are_those_of_this_package_or_of_timm_with_our_counts():
+    import timm
+
+    for name, x in public.networks().iterrows():
+        if x.network:
+            spec = network(x.network)
+            cost, side = spec.complexity(), spec.resolution
+        else:
+            with torch.device("meta"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                cost, side = trace(timm.create_model(x.timm), x.input), x.input
+        assert (x.input, x.macs, x.params) == (side, cost.macs, cost.params), name
+
+
+def test_printed_costs_are_ours_or_are_listed_with_a_reason():
+    off = public.disagreements()
+    assert off.reason.str.len().min() > 5
+    assert (off.off.abs() < 0.24).all()
+    unexplained = off[(off.reason == public.UNEXPLAINED) & (off.off.abs() > 0.03)]
+    assert set(unexplained.source) == {"google-lite", "keras-cv", "osmr", "paddle-efficientnet"}
+    grid = public.grid()
+    far = abs(grid.macs / grid.gmacs.astype(float) / 1e9 - 1) > 0.03
+    assert set(grid[far].base) <= {"MobileNetV1", "MobileNetV2"}  # small ones, printed in whole millions
+    assert (grid[far].gmacs.astype(float) < 0.035).all()
+
+
+@pytest.mark.parametrize(
+    ("told", "ours", "same"),
+    [
+        ("0.35", 0.3548, True),
+        ("0.34", 0.3498, True),
+        ("2.0", 2.04, True),
+        ("0.35", 0.3368, False),
+        ("1.9", 1.59, False),
+    ],
+)
+def test_a_printed_number_is_ours_rounded_or_cut_off(told, ours, same):
+    assert public.agrees(told, ours) is same
+
+
+def test_the_list_of_its_authors_decides_then_their_weights_and_no_other_training():
+    assert public.printed("MobileNetV3 Small 0.75x", "top1").found == 65.4
+    assert public.printed("TinyNet-E", "top5").found == 81.774
+    other = public.printed("MobileNetV3 Small 0.5x", "top1")
+    assert (other.found.low, other.found.high, other.found.n) == (57.918, 59.2, 2)
+    assert other.open.startswith("no weights of this training")
+    assert public.printed("EfficientNet-B^-4", "top1").open == "nobody else published one"
+    assert {public.printed(name, "top1").evidence for name in PRINTED} == {"third party"}

@@ -1,0 +1,153 @@
+"""What the pages on others' measurements say, computed again from the data; closed forms beside the bootstrap."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tinynet_book.analysis import published
+from tinynet_book.paper import public, table
+
+PRINT = {"TinyNet-A": 77.7, "TinyNet-B": 75.0, "TinyNet-C": 71.2, "TinyNet-D": 67.0, "TinyNet-E": 59.9}
+
+
+@pytest.fixture(scope="module")
+def far():
+    return pd.concat([published.distances(test) for test in public.TESTS])
+
+
+def test_the_released_tinynets_have_their_printed_accuracy():
+    val = public.tinynets().query("test == 'val'").set_index("architecture").top1
+    assert (val - pd.Series(PRINT)).abs().max() == pytest.approx(0.064)
+
+
+def test_all_tinynets_lie_above_the_curve_of_their_rivals_on_every_set(far):
+    gaps = {key: [round(x.value, 1) for x in some.distance] for key, some in far.groupby("test")}
+    assert gaps["val"] == [2.1, 0.8, 0.6, 1.0, 1.1]
+    assert gaps["Sketch"] == [3.9, 1.8, 0.7, 1.1, 1.2]
+    assert all(x.value > 0 for x in far.distance)
+    assert len(far) == 30
+    assert {x.n for x in far.distance} == {25}
+    assert far.scatter.min().round(1) == 1.0
+    assert far.scatter.max().round(1) == 1.7
+    clear = far[[x.clear for x in far.distance]]
+    assert set(clear[clear.test == "val"].architecture) == {"TinyNet-A"}
+
+
+def test_a_distance_is_that_of_numpy_and_its_interval_holds_it(far):
+    peers = public.rivals().query("test == 'val'")
+    curve = np.polyfit(np.log(peers.macs), peers.top1, 2)
+    for x in far[far.test == "val"].itertuples():
+        assert x.distance.value == pytest.approx(x.top1 - np.polyval(curve, np.log(x.macs)))
+        assert x.distance.low < x.distance.value < x.distance.high
+        assert published.curve("val", x.macs) == pytest.approx(np.polyval(curve, np.log(x.macs)))
+
+
+def test_the_order_of_networks_is_nearly_the_same_on_every_set():
+    ranks = {test: round(x.value, 2) for test, x in published.rank_correlations().items()}
+    assert ranks == {"ReaL": 0.98, "V2": 0.99, "A": 0.93, "R": 0.88, "Sketch": 0.88}
+
+
+def made_up(base="made up"):
+    """Cells whose accuracy has its top at r = w, and whose cost is r² w² of 400M."""
+    cells = [(r, w) for r in (0.4, 0.6, 0.8, 1.0) for w in (0.4, 0.6, 0.8, 1.0)]
+    frame = pd.DataFrame(cells, columns=["r", "width"]).assign(base=base)
+    frame["macs"] = 400e6 * frame.r**2 * frame.width**2
+    return frame.assign(top1=70 + 5 * np.log(frame.macs / 400e6) - 2 * np.log(frame.r / frame.width) ** 2)
+
+
+def test_the_surface_finds_the_split_that_made_the_cells(monkeypatch):
+    monkeypatch.setattr(published, "trained_cells", lambda base: made_up(base))
+    found = published.fits("made up")
+    assert found.rmse < 1e-6
+    assert found.whole.best(100e6) == pytest.approx(0, abs=1e-6)
+    assert found.whole.multipliers(100e6, 0.0) == pytest.approx([0.5**0.5] * 2)
+    assert found.whole.top1(100e6, 0.1) == pytest.approx(70 + 5 * np.log(0.25) - 0.02)
+    (row,) = published.best_splits("made up", [100e6]).itertuples()
+    assert (row.width.low, row.width.high) == pytest.approx((0.5**0.5, 0.5**0.5))
+    assert published.one_way_gap("made up").value == pytest.approx(0, abs=0.1)
+
+
+def test_one_dimension_alone_on_imagenet_is_nowhere_better_by_width():
+    gaps = {base: published.one_way_gap(base) for base in public.GRIDS}
+    assert {base: round(x.value, 1) for base, x in gaps.items()} == {
+        "MobileNetV1": -0.2,
+        "MobileNetV2": -0.3,
+        "MnasNet-A1": -0.6,
+    }
+    assert [base for base, x in gaps.items() if x.high < 0] == ["MnasNet-A1"]
+    assert max(x.high for x in gaps.values()) < 0.3
+    print1 = table("table1").set_index("model").top1
+    quoted = [print1["shrink B0 by w = 0.65"] - print1["shrink B0 by r = 0.70"]]
+    quoted.append(print1["shrink B0 by w = 0.38"] - print1["shrink B0 by r = 0.46"])
+    assert quoted == pytest.approx([2.3, 2.9])
+    assert min(quoted) > 3 * max(abs(x.value) for x in gaps.values())
+
+
+def test_the_best_split_takes_from_both_and_its_top_is_flat():
+    splits = {base: published.best_splits(base, [200e6, 50e6]) for base in public.GRIDS}
+    found = {
+        base: [(round(x.width.value, 2), round(x.r.value, 2)) for x in y.itertuples()] for base, y in splits.items()
+    }
+    assert found == {
+        "MobileNetV1": [(0.79, 0.75), (0.55, 0.53)],
+        "MobileNetV2": [(0.82, 0.94), (0.59, 0.60)],
+        "MnasNet-A1": [(0.93, 0.83), (0.58, 0.59)],
+    }
+    for base in public.GRIDS:
+        fitted = published.fits(base).whole
+        for macs in (100e6, 50e6):
+            top = fitted.best(macs)
+            moved = np.linspace(top - 0.5, top, 500)
+            r = fitted.multipliers(macs, moved)[1]
+            tenth = moved[np.argmin(abs(r / r[-1] - 0.9))]
+            assert 0 < fitted.top1(macs, top) - fitted.top1(macs, tenth) < 0.2, (base, macs)
+
+
+def test_the_cells_gain_with_every_step():
+    for base in public.GRIDS:
+        cells = published.trained_cells(base)
+        for fixed, moved in (("width", "input"), ("input", "width")):
+            for _, some in cells.groupby(fixed):
+                assert (some.sort_values(moved).top1.diff().dropna() > 0).all()
+
+
+def test_the_ratios_of_times_by_kind_of_device():
+    ratios = published.ratios("tinynet_a", "efficientnet_b0")
+    large = ratios[(ratios.device_class == "GPU") & (ratios.batch > 1)].ratio
+    assert (len(large), large.min().round(2), large.median().round(3), large.max().round(2)) == (19, 0.75, 0.815, 0.91)
+    cpu = ratios[ratios.device_class == "CPU"].ratio
+    assert (len(cpu), cpu.min().round(2), cpu.max().round(2)) == (3, 0.94, 1.34)
+    assert ratios.ratio["keras-cv-t4"] == pytest.approx(1129.93 / 981.976, rel=1e-4)
+    assert ratios.ratio["authors-p40"] == pytest.approx(81.30 / 99.85, rel=1e-4)
+    ncnn = published.ratios("efficientnet_b0", "mobilenetv2_100").query("software == 'ncnn'").ratio
+    assert ncnn.median().round(1) == 1.8
+
+
+def test_activations_predict_the_time_on_every_gpu_better_than_macs():
+    found = published.predictors()
+    gpu = found[found.device_class == "GPU"]
+    assert (gpu.activations > gpu.macs).all()
+    assert (gpu.activations > 0.9).all()
+    assert found[found.device_class == "CPU"][["macs", "activations"]].max().max() < 0.8
+    assert len(found) == 20
+
+
+def test_what_is_left_of_outperforming_other_networks():
+    tiny = public.tinynets().query("test == 'val'").sort_values("macs")
+    macs = public.networks().macs
+
+    def lead(name):
+        """Lowest and highest lead of the TinyNets over the trainings of a network, at its MACs."""
+        at = np.interp(np.log(macs[name]), np.log(tiny.macs), tiny.top1)
+        top1 = public.trainings(name).top1
+        return at - top1.max(), at - top1.min()
+
+    for name in ("GhostNet-0.5x", "GhostNet-1.0x"):
+        assert lead(name)[1] < 0
+    for name in ("MobileNetV3 Large 1.0x", "MobileNetV3 Small 1.0x", "MobileNetV3 Small 0.75x"):
+        assert lead(name)[0] < 0 < lead(name)[1]
+    ahead = ("MobileNetV3 Small 0.5x", "ShuffleNetV2 0.5x", "MobileNetV2 0.5x", "ShuffleNetV2 1.5x", "MnasNet-A1")
+    assert all(lead(name)[0] > 0 for name in ahead)
+    val = tiny.set_index("architecture").top1["TinyNet-E"]
+    small = public.trainings("MobileNetV3 Small 0.5x").top1
+    assert [round(x, 1) for x in sorted(val - small)] == [0.7, 2.0]
