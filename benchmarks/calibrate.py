@@ -14,7 +14,9 @@ from tinynet_core.study.presets import load_preset, project_root
 PARTS = {
     "lengths": lambda preset: [e for runs in calibration.lengths(preset).values() for e in runs],
     "graded": lambda preset: [e for runs in calibration.graded(preset).values() for e in runs],
-    "variants": lambda preset: [e for runs in calibration.variants(preset).values() for e in runs],
+    "variants": lambda preset: [
+        e for networks in calibration.variants(preset).values() for runs in networks.values() for e in runs
+    ],
     "scattered": calibration.scattered,
     "others": lambda preset: [e for runs in calibration.others(preset).values() for e in runs],
 }

@@ -20,8 +20,9 @@ def store():
 
 
 def planned(preset):
-    groups = (calibration.graded, calibration.variants, calibration.lengths, calibration.others)
-    return [e for group in groups for runs in group(preset).values() for e in runs] + calibration.scattered(preset)
+    groups = [group(preset) for group in (calibration.graded, calibration.lengths, calibration.others)]
+    groups += calibration.variants(preset).values()
+    return [e for group in groups for runs in group.values() for e in runs] + calibration.scattered(preset)
 
 
 def test_no_training_of_the_study_has_a_seed_of_the_calibration(preset):
@@ -32,11 +33,12 @@ def test_no_training_of_the_study_has_a_seed_of_the_calibration(preset):
 
 def test_a_variant_changes_the_recipe_alone(preset):
     plain = calibration.graded(preset)
-    for (variant, name), runs in calibration.variants(preset).items():
-        for one, other in zip(runs, plain[name], strict=True):
-            changes = calibration.VARIANTS[variant]
-            assert one == other.model_copy(update={"recipe": other.recipe.model_copy(update=dict(changes))})
-            assert one != other
+    for variant, networks in calibration.variants(preset).items():
+        changes, _ = calibration.VARIANTS[variant]
+        for name, runs in networks.items():
+            for one, other in zip(runs, plain[name], strict=True):
+                assert one == other.model_copy(update={"recipe": other.recipe.model_copy(update=dict(changes))})
+                assert one != other
 
 
 def test_the_page_has_the_pooled_spread_of_the_records(preset, store):
