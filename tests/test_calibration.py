@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import logit
+from scipy.stats import t
 
 from tinynet_book.analysis import calibration
 from tinynet_core import Store
@@ -46,6 +47,12 @@ def test_the_page_has_the_pooled_spread_of_the_records(preset, store):
     accuracies = [[store.get(e).metrics["top1"] for e in runs] for runs in calibration.graded(preset).values()]
     pooled = np.sqrt(np.mean(np.var(logit(accuracies), axis=1, ddof=1)))
     assert f"| {pooled:.3f} [" in calibration.page(preset, store)
+    plan = (project_root() / "book" / "plan.md").read_text(encoding="utf-8")
+    assert f"The spread between seeds is {pooled:.3f} in log odds" in plan
+    runs = {"The mean difference of two ways": (24, 40), "One budget alone": (6, 10), "a pair with three seeds": (3, 4)}
+    for said, (n, freedom) in runs.items():
+        half_width = 100 * 0.7 * 0.3 * pooled * np.sqrt(2 / n) * t.ppf(0.975, freedom)
+        assert f"{half_width:.1f} points" in plan.partition(said)[2]
 
 
 def test_a_page_without_records_says_so(preset, tmp_path):
