@@ -136,7 +136,10 @@ def test_the_first_page_counts_what_agrees_and_names_the_preset():
     assert text.startswith("*Do resolution and depth matter more than width?* Cannot be told. *Does the tiny formula")
     assert text.count("Cannot be told.") == 2
     assert "Of 3 claims about costs, arithmetic and printed numbers, 2 agree." in text
-    assert "Of the 5 that need a training or a clock, 1 are decided by what others measured in public (1 agree" in text
+    assert (
+        "Of the 5 that need a training or a clock, 1 are decided by public lists and measurements of others (1 agree"
+        in text
+    )
     assert "and 2 here (1 agree, 1 do not)." in text
     assert "preset `smoke`: a proxy of the study" in text
 

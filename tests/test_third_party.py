@@ -26,7 +26,9 @@ def test_all_tinynets_lie_above_the_curve_of_their_rivals_on_every_set(far):
     assert gaps["Sketch"] == [3.9, 1.8, 0.7, 1.1, 1.2]
     assert all(x.value > 0 for x in far.distance)
     assert len(far) == 30
-    assert {x.n for x in far.distance} == {25}
+    assert {x.n for x in far.distance} == {17}
+    assert len(public.rivals().query("test == 'val'")) == 25
+    assert (far.least < [x.value for x in far.distance]).all()
     assert far.scatter.min().round(1) == 1.0
     assert far.scatter.max().round(1) == 1.7
     clear = far[[x.clear for x in far.distance]]
@@ -67,12 +69,12 @@ def test_the_surface_finds_the_split_that_made_the_cells(monkeypatch):
     assert published.one_way_gap("made up").value == pytest.approx(0, abs=0.1)
 
 
-def test_one_dimension_alone_on_imagenet_is_nowhere_better_by_width():
+def test_one_dimension_alone_on_imagenet_is_nowhere_clearly_better_by_width():
     gaps = {base: published.one_way_gap(base) for base in public.GRIDS}
     assert {base: round(x.value, 1) for base, x in gaps.items()} == {
         "MobileNetV1": -0.2,
-        "MobileNetV2": -0.3,
-        "MnasNet-A1": -0.6,
+        "MobileNetV2": -0.2,
+        "MnasNet-A1": -0.4,
     }
     assert [base for base, x in gaps.items() if x.high < 0] == ["MnasNet-A1"]
     assert max(x.high for x in gaps.values()) < 0.3
@@ -142,9 +144,10 @@ def test_what_is_left_of_outperforming_other_networks():
         top1 = public.trainings(name).top1
         return at - top1.max(), at - top1.min()
 
-    for name in ("GhostNet-0.5x", "GhostNet-1.0x"):
-        assert lead(name)[1] < 0
-    for name in ("MobileNetV3 Large 1.0x", "MobileNetV3 Small 1.0x", "MobileNetV3 Small 0.75x"):
+    assert lead("GhostNet-0.5x")[1] < 0
+    ghost = public.trainings("GhostNet-1.0x").top1
+    assert (ghost > np.interp(np.log(macs["GhostNet-1.0x"]), np.log(tiny.macs), tiny.top1)).mean() > 0.5
+    for name in ("GhostNet-1.0x", "MobileNetV3 Large 1.0x", "MobileNetV3 Small 1.0x", "MobileNetV3 Small 0.75x"):
         assert lead(name)[0] < 0 < lead(name)[1]
     ahead = ("MobileNetV3 Small 0.5x", "ShuffleNetV2 0.5x", "MobileNetV2 0.5x", "ShuffleNetV2 1.5x", "MnasNet-A1")
     assert all(lead(name)[0] > 0 for name in ahead)

@@ -37,18 +37,21 @@ def distances(test: str, rivals: pd.DataFrame | None = None) -> pd.DataFrame:
     """How far each released TinyNet lies above the curve of its rivals at its own MACs on one test set, in points.
 
     The curve is quadratic in ln MACs. Columns: ``architecture``, ``macs``, ``top1``, ``distance`` with an interval by
-    drawing the rivals' architectures anew, and ``scatter``, the rivals' standard deviation about their curve.
+    drawing the rivals' architectures anew, its ``least`` when one of them is left out, and ``scatter``, the rivals'
+    standard deviation about their curve.
     """
     peers = (public.rivals() if rivals is None else rivals).query("test == @test")
     tiny = public.tinynets().query("test == @test").sort_values("macs", ascending=False)
     here, there = (np.vander(_cost(x.macs), 3) for x in (tiny, peers))
     top1, groups = peers.top1.to_numpy()[:, None], peers.groupby("architecture").ngroup().to_numpy()
-    times = np.vstack([np.ones(len(peers)), _draws(groups.max() + 1)[:, groups]])  # once each, then drawn anew
-    curves = _least_squares(there, top1, times)
+    n = groups.max() + 1
+    times = np.vstack([np.ones(len(peers)), (1 - np.eye(n))[:, groups], _draws(n)[:, groups]])
+    curves = _least_squares(there, top1, times)  # of all, of all but one architecture, and of architectures drawn anew
     found = tiny.top1.to_numpy() - (here @ curves)[..., 0]
     scatter = float(np.sqrt(np.sum((top1 - there @ curves[0]) ** 2) / (len(peers) - 3)))
-    gaps = [percentiles(found[0, i], found[1:, i], len(peers)) for i in range(len(tiny))]
-    return tiny[["architecture", "macs", "top1"]].assign(test=test, distance=gaps, scatter=scatter)
+    gaps = [percentiles(found[0, i], found[1 + n :, i], n) for i in range(len(tiny))]
+    least = found[1 : 1 + n].min(axis=0)
+    return tiny[["architecture", "macs", "top1"]].assign(test=test, distance=gaps, least=least, scatter=scatter)
 
 
 def curve(test: str, macs: ArrayLike) -> np.ndarray:
@@ -132,8 +135,8 @@ def fits(base: str) -> Fits:
 def best_splits(base: str, budgets: Sequence[float]) -> pd.DataFrame:
     """Width and resolution with the highest fitted top-1 at each budget in MACs.
 
-    ``width`` and ``r`` carry 95% bootstrap intervals over the cells; ``width_without`` and ``r_without`` are their
-    lowest and highest values when one cell is left out.
+    ``width``, ``r`` and ``split``, ln(r / width), carry 95% bootstrap intervals over the cells; ``width_without`` and
+    ``r_without`` are their lowest and highest values when one cell is left out.
     """
     found, lines = fits(base), []
     for macs in budgets:
@@ -143,8 +146,9 @@ def best_splits(base: str, budgets: Sequence[float]) -> pd.DataFrame:
         )
         both = [percentiles(value[0, i], drawn[:, i], len(without)) for i in range(2)]
         ends = [(without[:, i].min(), without[:, i].max()) for i in range(2)]
-        lines.append((base, macs, *both, *ends))
-    return pd.DataFrame(lines, columns=["base", "macs", "width", "r", "width_without", "r_without"])
+        split = percentiles(found.whole.best(macs), [x.best(macs) for x in found.drawn], len(without))
+        lines.append((base, macs, *both, split, *ends))
+    return pd.DataFrame(lines, columns=["base", "macs", "width", "r", "split", "width_without", "r_without"])
 
 
 def one_way(base: str) -> pd.DataFrame:
@@ -171,12 +175,10 @@ def _fitted_gap(table: pd.DataFrame, fitted: Surface) -> np.ndarray:
 def one_way_gap(base: str) -> Interval:
     """By how many points width alone is ahead of resolution alone, averaged over the budgets of ``one_way``.
 
-    The mean is of the published numbers; the interval has the width of that of the same mean on surfaces of cells
-    drawn anew.
+    By the fitted surface, with the interval of surfaces of cells drawn anew.
     """
     table, found = one_way(base), fits(base)
-    drawn = np.array([_fitted_gap(table, x).mean() for x in found.drawn])
-    return percentiles(table.gap.mean(), drawn - table.fitted.mean() + table.gap.mean(), len(found.without))
+    return percentiles(table.fitted.mean(), [_fitted_gap(table, x).mean() for x in found.drawn], len(found.without))
 
 
 def ratios(top: str, bottom: str) -> pd.DataFrame:

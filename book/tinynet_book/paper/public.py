@@ -4,6 +4,7 @@ The numbers stand in ``public_*.csv`` beside this module; ``public_sources.csv``
 each was copied from.
 """
 
+import math
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -22,9 +23,10 @@ KINDS = {
     "list": "the authors of the network say so",
     "weights": "the authors' weights, evaluated by somebody else",
     "training": "another training",
+    "company": "another training, by the company that the paper's authors work for",
     "converted": "weights that another library trained",
 }
-"""How a number came about; those of the paper's own authors are none of a third party."""
+"""How a number came about; those of the paper's own authors and of their company are none of a third party."""
 LEFT_OUT = {"minimal": "no squeeze-excite", r"\.ap_": "adversarial examples", "ra4_e3600": "3600 epochs, of 2024"}
 """Trainings of 2018 to 2020's networks that are not among the rivals, by a part of their name."""
 HEAD = "its head has 1280 channels, ours 1024 as in timm's definition"
@@ -167,7 +169,8 @@ def printed(row: str, column: str) -> Estimate:
         return Estimate(None, "third party", open="nobody else published one")
     links = tuple(dict.fromkeys(sources().address[(own if len(own) else found).source]))
     if own.empty:
-        between = Interval(float(others.median()), float(others.min()), float(others.max()), len(others))
+        ends = (float(others.min()), float(others.max())) if len(others) > 1 else (math.nan, math.nan)
+        between = Interval(float(others.median()), *ends, len(others))
         return Estimate(between, "third party", spread, links, "no weights of this training are public")
     (line,) = own.itertuples()
     where = sources().repository[line.source]

@@ -116,8 +116,8 @@ def standing(preset: Preset, table: pd.DataFrame, found: list[tuple[Question, st
     return (
         f"{' '.join(headlines)} Of {counted.sum()} claims about costs, arithmetic and printed numbers, "
         f"{(counted & agree).sum()} agree. Of the {(~counted).sum()} that need a training or a clock, {public.sum()} "
-        f"are decided by what others measured in public ({(public & agree).sum()} agree, {(public & ~agree).sum()} do "
-        f"not) and {trained.sum()} here ({(trained & agree).sum()} agree, {(trained & ~agree).sum()} do not). The "
+        f"are decided by public lists and measurements of others ({(public & agree).sum()} agree, "
+        f"{(public & ~agree).sum()} do not) and {trained.sum()} here ({(trained & agree).sum()} agree, {(trained & ~agree).sum()} do not). The "
         f"others are open: {printed} are numbers of the paper's tables, of ImageNet, COCO or a phone, and for the rest "
         f"the trainings of this site do not tell. It was made with the preset `{preset.name}`: "
         f"{preset.about[0].lower()}{preset.about[1:]}"

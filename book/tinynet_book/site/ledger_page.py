@@ -13,7 +13,7 @@ COLUMNS = {
     "verdict": "verdict",
     "paper": "paper",
     "ours": "here",
-    "interval": "95% interval",
+    "interval": "95% interval, or range (third party)",
     "evidence": "evidence",
     "page": "page",
     "note": "note",
