@@ -77,7 +77,7 @@ def test_one_dimension_alone_on_imagenet_is_nowhere_clearly_better_by_width():
         "MnasNet-A1": -0.4,
     }
     assert [base for base, x in gaps.items() if x.high < 0] == ["MnasNet-A1"]
-    assert max(x.high for x in gaps.values()) < 0.3
+    assert max(x.high for x in gaps.values()) < 0.4
     print1 = table("table1").set_index("model").top1
     quoted = [print1["shrink B0 by w = 0.65"] - print1["shrink B0 by r = 0.70"]]
     quoted.append(print1["shrink B0 by w = 0.38"] - print1["shrink B0 by r = 0.46"])

@@ -72,8 +72,8 @@ class Estimate:
 class Finding(BaseModel):
     """What is kept of an estimate; ``value`` None decides nothing, and ``note`` says why.
 
-    ``low`` and ``high`` are the ends of its 95% interval, of third parties' numbers often of their range; ``estimate`` is
-    a number that does not decide.
+    ``low`` and ``high`` are the ends of its 95% interval, of third parties' numbers often of their range;
+    ``estimate`` is a number that does not decide.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
