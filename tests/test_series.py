@@ -28,7 +28,7 @@ pytestmark = [
 PRESETS = ("smoke", "reduced", "creatures", "imagenet100", "imagenet1k")
 PROXIES = ("smoke", "reduced", "creatures")
 COMPARING = [name for name, page in PAGES.items() if (page.series or page.fitted) and name != "longer"]
-ASIDE = {"ema", "table2", "fig4", "table6", "heads"}
+ASIDE = {"table2", "fig4", "table6", "heads"}
 """Pages that no main question rests on."""
 FAR = {
     ("reduced", "resolution only, c = 0.5"): 0.31,

@@ -18,10 +18,8 @@ from tinynet_core.scaling.solve import UnreachableBudget, solve_width
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.detect import Detection
 from tinynet_core.study.presets import BASELINE, Preset, PresetError
-from tinynet_core.training.recipe import EFFICIENTNET_RECIPE, Recipe
+from tinynet_core.training.recipe import Recipe
 
-IMAGENET_IMAGES = 1_281_167
-"""Training images of the ILSVRC 2012 classification set."""
 TINY_OF_PHI = {1: "tinynet_b", 2: "tinynet_c", 3: "tinynet_d", 4: "tinynet_e"}
 """The TinyNet that the paper compares with EfficientNet-B^-phi: about 2^-phi of the baseline's FLOPs."""
 
@@ -130,27 +128,6 @@ def giants(preset: Preset) -> Series:
     series.add("EfficientNet-B0", lambda: preset.experiment(Scale()), seeds)
     for phi in TINY_OF_PHI:
         series.add(f"EfficientNet-B^-{phi}", partial(giant, preset, phi), seeds)
-    return series
-
-
-def averages(preset: Preset) -> Series:
-    """The baseline network with three averages of its weights; everything else is this preset's recipe.
-
-    The paper's decay as printed, the same with a warm-up, and the decay whose window is the same share of this
-    training as the paper's is of its own.
-    """
-    paper, recipe, series = EFFICIENTNET_RECIPE, preset.recipe, Series()
-    steps = recipe.epochs * (preset.dataset.train_images // recipe.batch_size)
-    scaled = float(f"{paper.ema_decay ** (paper.epochs * IMAGENET_IMAGES / paper.batch_size / steps):.9g}")
-    variants = {
-        f"decay {paper.ema_decay} as printed": (paper.ema_decay, False),
-        f"decay {paper.ema_decay} with warm-up": (paper.ema_decay, True),
-        f"decay {scaled:.4f}, scaled to {steps} steps": (scaled, False),
-    }
-    for name, (decay, warmup) in variants.items():
-        varied = recipe.model_copy(update={"ema_decay": decay, "ema_warmup": warmup})
-        experiment = preset.experiment(Scale()).model_copy(update={"recipe": varied})
-        series[name] = seeded(experiment, preset.seeds_aside)
     return series
 
 
