@@ -3,18 +3,20 @@
 import json
 import sys
 import tempfile
+import time
 from importlib.util import find_spec
 from multiprocessing import get_context
 from multiprocessing.forkserver import _forkserver
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from jupyter_client.provisioning import KernelProvisionerFactory
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tinynet_book.site import kernels
-from tinynet_book.site.execute import _BEHIND, NotebookFailed, _start, execute
+from tinynet_book.site.execute import _BEHIND, NotebookFailed, execute
 from tinynet_book.site.kernels import _Forked
 from tinynet_core.machine import folder_for_sockets
 
@@ -92,7 +94,8 @@ def forked(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(tempfile, "tempdir", None)  # look at TMPDIR anew
     _forkserver._stop()
-    _start(folder_for_sockets(_BEHIND))
+    monkeypatch.setattr(tempfile, "tempdir", folder_for_sockets(_BEHIND))
+    kernels.offer()
     yield
     _forkserver._stop()
     kernels._server.cache_clear()
@@ -131,3 +134,30 @@ def test_a_kernel_that_has_ended_can_be_told_to_end():
     handle.terminate()
     handle.kill()
     assert handle.poll() == 0
+
+
+BUILD = """
+import sys
+from pathlib import Path
+from tinynet_book.site import kernels
+from tinynet_book.site.execute import _execute_together
+kernels.IMPORTED = ("tinynet_book.site.kernels",)
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    list(_execute_together([(out / "waits.ipynb", out / "done.ipynb")], {"preset": 1}, out / "failed"))
+"""
+
+
+def test_a_killed_build_leaves_no_process_behind(tmp_path):
+    started = tmp_path / "started"
+    waits = f"import time, pathlib\npathlib.Path({str(started)!r}).touch()\ntime.sleep(600)"
+    notebook(tmp_path / "waits.ipynb", waits)
+    (tmp_path / "build.py").write_text(BUILD, encoding="utf-8")
+    build = psutil.Popen([sys.executable, tmp_path / "build.py", tmp_path])
+    while not started.exists():
+        assert build.poll() is None
+        time.sleep(0.1)
+    left = build.children(recursive=True)
+    assert len(left) >= 3  # who executes, the server that forks, the kernel
+    build.terminate()
+    assert psutil.wait_procs([build, *left], timeout=60)[1] == []

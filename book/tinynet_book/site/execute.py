@@ -20,6 +20,7 @@ from traitlets.config import Config
 
 from tinynet_book.paper.claims import findings_path
 from tinynet_book.site import kernels
+from tinynet_core.data.processes import end_with_driver
 from tinynet_core.files import UserError, write_text
 from tinynet_core.machine import folder_for_sockets, processor
 from tinynet_core.study.presets import load_preset, project_root
@@ -118,8 +119,10 @@ def _execute_together(
 def _start(scratch: str) -> None:
     """One thread a kernel, unless the user says otherwise: the small problems of notebooks get slower with more.
 
-    ``scratch`` is where this process has its temporary files, sockets of kernels above all.
+    ``scratch`` is where this process has its temporary files, sockets of kernels above all. It ends with the build, and
+    its kernels with it.
     """
+    end_with_driver()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     tempfile.tempdir = scratch
     kernels.offer()

@@ -17,6 +17,8 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 from traitlets import default
 
+from tinynet_core.data.processes import end_with_driver
+
 IMPORTED = (
     *("torch", "torchvision", "timm", "sklearn.gaussian_process", "matplotlib.pyplot"),
     *("tinynet_book.figures", "tinynet_core.study.study", "tinynet_core.cli", "tinynet_book.site.kernels"),
@@ -103,7 +105,8 @@ def _server() -> ForkServerContext:
 
 def _kernel(arguments: list[str], env: dict[str, str], cwd: str) -> None:
     os.setsid()
+    end_with_driver()
     os.environ.update(env)
     os.chdir(cwd)
     logging.getLogger("IPKernelApp").addFilter(lambda record: record.getMessage() != INTERRUPTED)
-    IPKernelApp.launch_instance([*arguments, f"--IPKernelApp.parent_handle={os.getppid()}"])  # it ends with the server
+    IPKernelApp.launch_instance(arguments)
