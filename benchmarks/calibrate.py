@@ -18,6 +18,7 @@ PARTS = {
         e for networks in calibration.variants(preset).values() for runs in networks.values() for e in runs
     ],
     "scattered": calibration.scattered,
+    "resnets": lambda preset: [e for runs in calibration.resnets(preset).values() for e in runs],
     "others": lambda preset: [e for runs in calibration.others(preset).values() for e in runs],
 }
 

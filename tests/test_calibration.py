@@ -21,7 +21,7 @@ def store():
 
 
 def planned(preset):
-    groups = [group(preset) for group in (calibration.graded, calibration.lengths, calibration.others)]
+    groups = [group(preset) for group in (calibration.graded, calibration.lengths, calibration.others, calibration.resnets)]
     groups += calibration.variants(preset).values()
     return [e for group in groups for runs in group.values() for e in runs] + calibration.scattered(preset)
 
