@@ -21,7 +21,8 @@ def store():
 
 
 def planned(preset):
-    groups = [group(preset) for group in (calibration.graded, calibration.lengths, calibration.others, calibration.resnets)]
+    made = (calibration.graded, calibration.lengths, calibration.others, calibration.resnets)
+    groups = [group(preset) for group in made]
     groups += calibration.variants(preset).values()
     return [e for group in groups for runs in group.values() for e in runs] + calibration.scattered(preset)
 
