@@ -15,7 +15,7 @@ from tinynet_core.data import CocoDataset, SceneDataset, load_detection
 from tinynet_core.detection import model, training
 from tinynet_core.detection.evaluation import METRICS, average_precision
 from tinynet_core.detection.model import Targets
-from tinynet_core.networks.own import trace
+from tinynet_core.networks.trace import trace
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.detect import Detection, DetectionPlan
 from tinynet_core.study.record import execute, outdated

@@ -14,8 +14,8 @@ from tinynet_core.networks import efficientnet as efficientnets
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.networks.fixed import FBNET_B, MNASNET_A1, MOBILENET_V1, NETWORKS, PROXYLESS_MOBILE, stacked
 from tinynet_core.networks.ghostnet import GHOSTNET_A
-from tinynet_core.networks.own import trace
 from tinynet_core.networks.spec import round_channels
+from tinynet_core.networks.trace import trace
 
 RELEASED = {  # resolution, parameters, MACs in millions, repeats
     "tinynet_a": (192, 6_187_972, 336.87, (1, 2, 2, 4, 4, 5, 1)),

@@ -14,7 +14,7 @@ from tinynet_book.paper import costs, recount, rows, table
 from tinynet_core import Scale, giant, network
 from tinynet_core.networks import NAMES
 from tinynet_core.networks.fixed import FBNET_B, stacked
-from tinynet_core.networks.own import trace
+from tinynet_core.networks.trace import trace
 
 COSTED = [f"table{i}" for i in range(1, 7)]
 DIFFERENT = {

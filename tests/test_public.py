@@ -8,7 +8,7 @@ import torch
 
 from tinynet_book.paper import public, rows
 from tinynet_core import network
-from tinynet_core.networks.own import trace
+from tinynet_core.networks.trace import trace
 
 PRINTED = {row["model"].removeprefix("Baseline ") for name in ("table3", "table6") for row in rows(name)}
 

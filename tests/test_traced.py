@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 import timm
 import torch
 from torch import nn
+from torchvision.models.regnet import BlockParams, RegNet
 
 from tinynet_core import Scale, UnreachableBudget, UserError, family, shrink, traced
-from tinynet_core.networks.own import TraceWarning, trace
+from tinynet_core.networks.trace import TraceWarning, trace
 
 pytestmark = pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning")
 
@@ -69,7 +71,7 @@ def test_what_is_left_out_without_memory_changes_no_shape(name):
         (lambda: shrink(traced(lambda s: 3, 8, "three"), 1e6), "three must build a torch.nn.Module, got int"),
         (lambda: shrink(traced(lambda s: nn.ReLU(), 8, "relu"), 1e6), "relu .*fails|no convolution"),
         (lambda: shrink(traced(lambda s: nn.Conv2d(5, 2, 3), 8, "five"), 1e6), "five at .* fails on an image of 8 px"),
-        (lambda: shrink(traced(lambda s: 1 / 0, 8, "zero"), 1e6), "zero at .* cannot be built .*: ZeroDivisionError"),
+        (lambda: shrink(traced(lambda s: 1 / 0, 8, "zero"), 1e6), "zero at .* cannot be built: ZeroDivisionError"),
         (lambda: shrink(plain, 1e6), "net must be a scalable network's name or a family"),
     ],
 )
@@ -92,28 +94,52 @@ def test_a_builder_that_fails_at_the_extremes_is_searched_inwards():
     assert 0.4 < shrink(traced(narrow, 64), 3e6, "r").scale.r < 1
 
 
-def test_weights_that_were_not_counted_are_named():
-    class Attention(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = nn.MultiheadAttention(8, 2, batch_first=True)
-            self.last = nn.Conv2d(3, 8, 1)
-
-        def forward(self, x):
-            tokens = self.last(x).flatten(2).transpose(1, 2)
-            return self.inner(tokens, tokens, tokens)[0]
-
-    with pytest.warns(TraceWarning, match=r"Attention .* such as inner\.in_proj_weight: the real cost"):
-        traced(lambda scale: Attention(), 8).cost(Scale())
-
-
-def test_transposed_convolutions_and_other_channels_are_counted():
-    assert traced(lambda scale: nn.Conv2d(1, 8, 3), resolution=28, channels=1).cost(Scale()).macs == 8 * 9 * 26 * 26
-    module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ConvTranspose2d(4, 6, 4, 2, 1))
-    assert trace(module, 8).macs == 27 * 4 * 64 + 4 * 6 * 16 * 64  # each input pixel meets every weight once
-
-
 def test_a_cost_that_falls_is_refused():
     falling = traced(lambda scale: nn.Conv2d(3, round(64 / scale.w), 3), 16, "falling")
     with pytest.raises(UnreachableBudget, match="the cost falls from"):
         shrink(falling, 1e5, "w")
+
+
+def regnet(scale):
+    parameters = BlockParams.from_init_params(depth=16, w_0=48, w_a=27.89, w_m=2.09, group_width=8)
+    return RegNet(parameters)
+
+
+def drop_path_rates(scale):
+    """The idiom of ConvNeXt, Swin and many others."""
+    rates = [x.item() for x in torch.linspace(0, 0.1, 2)]
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout(rates[1]))
+
+
+def to_the_cpu(scale):
+    return nn.Conv2d(3, 8, 3).to("cpu")
+
+
+class Branches(nn.Module):
+    """Forward passes that ask for values: a branch, and an array of NumPy that is no buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.mean = nn.Conv2d(3, 8, 3), torch.from_numpy(np.full((3, 1, 1), 0.5, np.float32))
+
+    def forward(self, x):
+        return self.conv(x - self.mean) if x.sum() < 1 else x
+
+
+@pytest.mark.parametrize(
+    ("builder", "way"),
+    [
+        (regnet, "after it was built on the CPU"),
+        (drop_path_rates, "after it was built on the CPU"),
+        (to_the_cpu, "after it was built on the CPU"),
+        (lambda scale: Branches(), "while it runs on the CPU"),
+    ],
+)
+def test_what_needs_a_real_device_is_counted_on_the_cpu_and_that_is_said_once(builder, way):
+    own = traced(builder, 32, "mine")
+    with pytest.warns(
+        TraceWarning, match=f"mine at .* is counted {way}, which is slower: without memory it .*: "
+    ) as said:
+        costs = [own.cost(Scale(w=w)) for w in (1.0, 2.0)]
+    assert len(said) == 1
+    assert costs[0] == costs[1] == trace(builder(Scale()), 32)

@@ -165,7 +165,7 @@ class PeerNetwork(Network):
 def _traced(name: str, num_classes: int) -> Complexity:
     import torch
 
-    from tinynet_core.networks.own import trace
+    from tinynet_core.networks.trace import trace
 
     spec = fixed(name, num_classes)
     with torch.device("meta"):

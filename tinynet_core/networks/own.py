@@ -1,87 +1,18 @@
-"""Networks that are not in this package: anything that can build a torch module from a ``Scale``.
-
-Their cost is counted while an image passes through the module, on torch's meta device: shapes, no memory.
-``networks.spec`` says what counts.
-"""
+"""Networks that are not in this package: anything that can build a torch module from a ``Scale``."""
 
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from tinynet_core.files import UserError
 from tinynet_core.networks.spec import Complexity, CostedRow
+from tinynet_core.networks.trace import TraceWarning, trace
 from tinynet_core.scaling.scale import Scale, Scales
-
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, *TRANSPOSED)
-ACTIVATIONS = {torch.relu, F.relu, F.relu6, F.hardtanh, F.hardswish, F.hardsigmoid}
-
-
-class TraceWarning(UserWarning):
-    """Weights of a traced module whose multiply-adds could not be counted."""
-
-
-class ShapesOnly(TorchFunctionMode):
-    """Leaves out what changes no shape and on the meta device takes most of the time: activations and batch norms."""
-
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if func in ACTIVATIONS and args:
-            return args[0]
-        if func is F.batch_norm and len(args) > 1 and args[1] is not None and args[0].shape[1:2] == args[1].shape:
-            return args[0]
-        return func(*args, **(kwargs or {}))
-
-
-def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
-    """Cost of any torch module, counted layer by layer while one image of (channels, resolution, resolution) passes.
-
-    Counts convolutions, transposed ones and ``Linear``, where they are called as modules; put the module on the
-    ``meta`` device to count without memory. A ``TraceWarning`` names the first weight that no counted layer used, such
-    as that of an attention layer or of a linear map applied by function: its multiply-adds are missing.
-    """
-    macs = activations = peak = 0
-    called: set[int] = set()
-
-    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        nonlocal macs, activations, peak
-        weight = layer.weight
-        assert isinstance(weight, torch.Tensor)
-        called.add(id(weight))
-        macs += (inputs[0] if isinstance(layer, TRANSPOSED) else output).numel() * weight[0].numel()
-        activations += output.numel()
-        peak = max(peak, inputs[0].numel() + output.numel())
-
-    layers = [m for m in module.modules() if isinstance(m, COUNTED)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    device = next(module.parameters()).device
-    was_training = module.training
-    try:
-        with torch.no_grad(), ShapesOnly() if device.type == "meta" else nullcontext():
-            module.eval()(torch.zeros(1, channels, resolution, resolution, device=device))
-    finally:
-        module.train(was_training)
-        for hook in hooks:
-            hook.remove()
-    left_out = [name for name, p in module.named_parameters() if p.ndim > 1 and id(p) not in called]
-    if left_out:
-        warnings.warn(
-            f"{len(left_out)} weights of {type(module).__name__} belong to no layer that was counted, such as "
-            f"{left_out[0]}: the real cost is higher",
-            TraceWarning,
-            stacklevel=2,
-        )
-    return Complexity(macs, sum(p.numel() for p in module.parameters()), activations, peak)
 
 
 @dataclass(frozen=True)
@@ -93,6 +24,7 @@ class TracedFamily:
     name: str
     channels: int
     _costs: dict[Scale, Complexity] = field(default_factory=dict, repr=False, compare=False)
+    _ways: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def at(self, scale: Scale = Scale()) -> "TracedNetwork":  # noqa: B008
         """The network at ``scale``; nothing is built yet."""
@@ -115,22 +47,43 @@ class TracedFamily:
         return Complexity(*(np.array([getattr(c, k) for c in costs], np.int64).reshape(scales.r.shape) for k in keys))
 
     def _traced(self, network: "TracedNetwork") -> Complexity:
-        where = f"{self.name} at {network.scale}"
-        try:
-            with torch.device("meta"):
-                module = network.build()
-        except UserError:
-            raise
-        except Exception as error:  # the builder is anybody's code
-            raise UserError(f"{where} cannot be built on the meta device: {_reason(error)}") from error
-        try:
-            cost = trace(module, network.resolution, self.channels)
-        except Exception as error:
-            image = f"an image of {network.resolution} px with {self.channels} channels"
-            raise UserError(f"{where} fails on {image}: {_reason(error)}") from error
-        if not cost.macs:
-            raise UserError(f"{self.name} has no convolution or linear layer whose cost could be counted")
-        return cost
+        """The cost in the first of ``WAYS`` that works, which is then that of all scales."""
+        where, failures = f"{self.name} at {network.scale}", []
+        for way in self._ways or WAYS:
+            try:
+                module = WAYS[way](network.build)
+            except UserError:
+                raise
+            except Exception as error:  # the builder is anybody's code
+                failures.append(f"cannot be built: {_reason(error)}")
+                continue
+            try:
+                cost = trace(module, network.resolution, self.channels)
+            except Exception as error:
+                image = f"an image of {network.resolution} px with {self.channels} channels"
+                failures.append(f"fails on {image}: {_reason(error)}")
+                continue
+            if not cost.macs:
+                raise UserError(f"{self.name} has no convolution or linear layer whose cost could be counted")
+            if failures and not self._ways:
+                said = f"{where} is counted {way}, which is slower: without memory it {failures[0]}"
+                warnings.warn(said, TraceWarning, stacklevel=2)
+            self._ways[:] = [way]
+            return cost
+        raise UserError(f"{where} {failures[-1]}")
+
+
+def _without_memory(build: Callable[[], nn.Module]) -> nn.Module:
+    with torch.device("meta"):
+        return build()
+
+
+WAYS: Mapping[str, Callable[[Callable[[], nn.Module]], nn.Module]] = {
+    "without memory": _without_memory,
+    "after it was built on the CPU": lambda build: build().to("meta"),
+    "while it runs on the CPU": lambda build: build(),
+}
+"""How a module is had for counting, the fastest first."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def recount(spec: Network) -> tuple[int, int]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from tinynet_core.networks.own import ShapesOnly
+    from tinynet_core.networks.trace import ShapesOnly
 
     with torch.device("meta"):
         module = spec.module(0.0).eval()

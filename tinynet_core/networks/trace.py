@@ -1,0 +1,134 @@
+"""The cost of any torch module, counted operator by operator while one image passes through it.
+
+``networks.spec`` says what counts; products of activations, as in attention, count too. The counts are those of
+torch's own ``FlopCounterMode``, halved, and those that torchvision publishes for its networks.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.module_tracker import ModuleTracker
+
+from tinynet_core.networks.spec import Complexity
+
+_aten = torch.ops.aten
+FACTORS = {
+    **dict.fromkeys((_aten.convolution.default, _aten._trilinear.default), 0),
+    **dict.fromkeys((_aten.mm.default, _aten.bmm.default, _aten.mv.default, _aten.dot.default), 0),
+    **dict.fromkeys((_aten.addmm.default, _aten.baddbmm.default, _aten.addmv.default), 1),
+}
+"""The operators to which convolutions, linear layers and attention come down, and which argument is their input."""
+UNCOUNTED = {"mkldnn_rnn_layer", "_cdist_forward", "_fft_r2c", "_fft_c2r", "_fft_c2c"}
+"""Operators of torch that multiply and add and have no rule here. Those of other libraries have none either."""
+ACTIVATIONS = {torch.relu, F.relu, F.relu6, F.hardtanh, F.hardswish, F.hardsigmoid}
+
+
+class TraceWarning(UserWarning):
+    """What could not be counted of a traced module, or not on the meta device."""
+
+
+class ShapesOnly(TorchFunctionMode):
+    """Leaves out what changes no shape and on the meta device takes most of the time: activations and batch norms."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in ACTIVATIONS and args:
+            return args[0]
+        if func is F.batch_norm and len(args) > 1 and args[1] is not None and args[0].shape[1:2] == args[1].shape:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+class _Counter(TorchDispatchMode):
+    """Adds up what operators cost, whoever calls them; ``unknown`` are those without a rule, with their module."""
+
+    def __init__(self, tracker: ModuleTracker | None) -> None:
+        super().__init__()
+        self.macs = self.activations = self.peak = 0
+        self.unknown: dict[str, str] = {}
+        self._tracker = tracker
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        output = op(*args, **(kwargs or {}))
+        if op in FACTORS:
+            self.macs += _macs(op, args, output)
+            self.activations += output.numel()
+            self.peak = max(self.peak, args[FACTORS[op]].numel() + output.numel())
+        elif op.namespace != "aten" or op.overloadpacket.__name__ in UNCOUNTED:
+            where = max(self._tracker.parents, key=len) if self._tracker else ""
+            self.unknown.setdefault(op.overloadpacket.__name__, where)
+        return output
+
+
+def _macs(op: Any, args: tuple, output: torch.Tensor) -> int:
+    if op is _aten.convolution.default:
+        x, weight, transposed = args[0], args[1], args[6]
+        return (x if transposed else output).numel() * weight[0].numel()
+    if op is _aten._trilinear.default:
+        return output.numel() * args[1][0].numel()
+    return output.numel() * args[FACTORS[op]].shape[-1]
+
+
+def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
+    """Cost of any torch module, counted operator by operator as one image of (channels, resolution, resolution) passes.
+
+    Counts convolutions, transposed ones, linear maps and matrix products, by whatever module or function they are
+    called; put the module on the ``meta`` device to count without memory. A ``TraceWarning`` names operators that may
+    multiply and add and that no rule counts, and the module in which they are.
+    """
+    counter = _counted(module, resolution, channels, None)
+    if counter.unknown:
+        with ModuleTracker() as tracker:
+            counter = _counted(module, resolution, channels, tracker)
+        told = ", ".join(f"{op} in {where.partition('.')[2] or where}" for op, where in counter.unknown.items())
+        warnings.warn(f"{type(module).__name__} has operators that are not counted: {told}", TraceWarning, stacklevel=2)
+    params = sum(p.numel() for p in module.parameters())
+    return Complexity(counter.macs, params, counter.activations, counter.peak)
+
+
+def _counted(module: nn.Module, resolution: int, channels: int, tracker: ModuleTracker | None) -> _Counter:
+    tensors = [*module.parameters(), *module.buffers()]
+    dtype = next((x.dtype for x in tensors if x.is_floating_point()), torch.float32)
+    device = tensors[0].device if tensors else torch.device("cpu")
+    image = torch.zeros(1, channels, resolution, resolution, device=device, dtype=dtype)
+    with ExitStack() as entered:
+        for context in (_evaluating(module), _open_layers(), torch.no_grad()):
+            entered.enter_context(context)
+        if device.type == "meta":
+            entered.enter_context(ShapesOnly())
+        counter = entered.enter_context(_Counter(tracker))
+        module(image)
+    return counter
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode; each of its parts is left in the mode in which it was."""
+    before = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
+
+
+@contextmanager
+def _open_layers() -> Iterator[None]:
+    """Attention and transformers as the products that they are made of, not as one operator."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
