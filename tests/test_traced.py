@@ -1,3 +1,6 @@
+import contextlib
+import re
+
 import numpy as np
 import pytest
 import timm
@@ -45,7 +48,7 @@ def test_the_same_network_traced_and_specified_shrinks_alike():
     by_spec, macs = family("resnet18", classes=10), 900e6
     by_trace = shrink(traced(lambda scale: by_spec.at(scale).build(), 224), macs, "w")
     by_spec = shrink(by_spec, macs, "w")
-    assert (by_trace.scale, by_trace.complexity) == (by_spec.scale, by_spec.complexity)
+    assert by_trace.complexity == by_spec.complexity
 
 
 def test_tracing_takes_no_memory_and_leaves_the_default_device():
@@ -143,3 +146,80 @@ def test_what_needs_a_real_device_is_counted_on_the_cpu_and_that_is_said_once(bu
         costs = [own.cost(Scale(w=w)) for w in (1.0, 2.0)]
     assert len(said) == 1
     assert costs[0] == costs[1] == trace(builder(Scale()), 32)
+
+
+def in_groups(scale):
+    """Widths that 16 divides are fine, others raise."""
+    width = int(64 * scale.w)
+    layers = [nn.Conv2d(width, width, 3, 2, 1, groups=16) for _ in range(3)]
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, 2, 1), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 9)
+    )
+
+
+class UNet(nn.Module):
+    """Inputs that 2 divides are fine, others raise."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.down, self.deep = nn.Conv2d(3, width, 3, 1, 1), nn.Conv2d(width, width, 3, 1, 1)
+        self.up, self.out = nn.ConvTranspose2d(width, width, 2, 2), nn.Conv2d(2 * width, 2, 1)
+
+    def forward(self, x):
+        wide = self.down(x)
+        return self.out(torch.cat([self.up(self.deep(nn.functional.max_pool2d(wide, 2))), wide], 1))
+
+
+def patches(scale):
+    return timm.create_model("vit_tiny_patch16_224", img_size=int(224 * scale.r + 1e-6), depth=1, embed_dim=48)
+
+
+def costs(family, scales):
+    """MACs of the networks that exist among ``scales``."""
+    found = {}
+    for scale in scales:
+        with contextlib.suppress(UserError):
+            found[scale] = family.cost(scale).macs
+    return found
+
+
+@pytest.mark.parametrize(
+    ("builder", "method", "scales"),
+    [
+        (in_groups, "w", [Scale(w=k / 64) for k in range(1, 65)]),
+        (lambda scale: UNet(max(4, int(32 * scale.w))), "r", [Scale(r=px / 224) for px in range(8, 225)]),
+        (patches, "r", [Scale(r=px / 224) for px in range(16, 225, 16)]),
+    ],
+)
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_scales_without_a_network_are_gaps_and_the_nearest_network_is_found(builder, method, scales, share):
+    own, tried = traced(builder), traced(builder)
+    wanted = share * own.cost(Scale()).macs
+    answer = shrink(own, wanted, method)
+    assert abs(answer.cost - wanted) == min(abs(cost - wanted) for cost in costs(tried, scales).values())
+    assert max(getattr(scale, method) for scale in own._costs) == 1  # nothing larger than the whole network was built
+
+
+def test_the_formula_takes_an_input_that_can_be_built():
+    own = traced(lambda scale: UNet(max(4, int(32 * scale.w))))
+    for share in (0.2, 0.5):
+        answer = shrink(own, share * own.cost(Scale()).macs)
+        assert answer.network.resolution % 2 == 0
+        assert abs(answer.error) < 0.08
+
+
+def test_bounds_are_those_of_networks_that_exist():
+    with pytest.raises(UnreachableBudget, match=r"below the smallest reachable cost ([\d,]+)") as refused:
+        shrink(traced(in_groups), 1e5, "w")
+    least = int(re.search("cost ([\\d,]+)", str(refused.value))[1].replace(",", ""))
+    assert least == traced(in_groups).cost(Scale(w=0.25)).macs
+
+
+def test_a_builder_of_one_network_alone():
+    def builder(scale):
+        if scale != Scale():
+            raise ValueError("only whole")
+        return nn.Conv2d(3, 8, 3)
+
+    with pytest.raises(UnreachableBudget, match=r"mine shrunk by w: every network that can be built costs"):
+        shrink(traced(builder, 8, "mine"), 1e3, "w")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
+from tinynet_core.files import UserError
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.networks.family import AnyFamily, Family, family_of, network
 from tinynet_core.networks.spec import Complexity, Specification
@@ -220,6 +221,8 @@ class _Search:
 
     def _with_width(self, formula: "TinyFormula", macs: float) -> tuple[Scale, int]:
         r, d = formula_scale(formula, macs / self.c0)
+        if not isinstance(self.family, Family):
+            r = _buildable(self.family, r)
         width = solve_width(self.family, macs, r, d)
         return Scale(r, d, width.x), width.cost
 
@@ -246,6 +249,19 @@ class _Search:
         from tinynet_core.latency import measure_latency
 
         return self.family.cost(scale).macs, measure_latency(self.family.at(scale))
+
+
+def _buildable(family: AnyFamily, r: float) -> float:
+    """``r``, or that of the nearest input within 32 pixels of it at which the whole network can be built."""
+    pixels = family.at(Scale(r=r)).resolution
+    for distance in range(33):
+        for tried in {pixels - distance, pixels + distance}:
+            try:
+                family.cost(Scale(r=tried / family.resolution))
+            except (UserError, ValueError):
+                continue
+            return r if tried == pixels else tried / family.resolution
+    raise UnreachableBudget(f"no input within 32 pixels of {pixels} px can be built")
 
 
 def _guess(points: list[tuple[int, float]], wanted: float) -> float:

@@ -1,9 +1,10 @@
 """Meeting a budget with a cost that moves in steps, because channels, blocks and pixels are whole numbers."""
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import count, takewhile
 from numbers import Real
 from typing import Literal, NamedTuple
 
@@ -16,6 +17,12 @@ LARGEST, NARROWEST = 8.0, 1e-3
 """Multipliers searched; the smallest width and depth leave every stage at its minimum."""
 SMALLEST_INPUT = 8
 """Pixels below which no input is tried."""
+PARTS = 64
+"""Of the depth and of the width of a network of your own: whole numbers of these are tried first."""
+NEAR = 0.01
+"""Relative distance from the smallest or the largest cost at which a budget still counts as reachable."""
+FINEST = 1e-4
+"""Relative width of an interval of scales of such a network that is not halved any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +39,34 @@ class UnreachableBudget(ValueError):
 
 
 class Path(NamedTuple):
-    """A curve of scales ``at(x)`` whose cost grows with x from ``low`` to ``high``; ``neutral`` changes nothing."""
+    """A curve of scales ``at(x)`` whose cost grows with x from ``low`` to ``high``; ``neutral`` changes nothing.
+
+    ``place(i)`` is the x of i pixels, or of i of the ``PARTS`` of a depth or width.
+    """
 
     at: Callable[[float], Scale]
     low: float
     high: float
     neutral: float
+    place: Callable[[int], float]
 
 
 def path(method: Literal["giant", "r", "d", "w"], resolution: int) -> Path:
     """The giant formula, or one dimension alone, for a network whose input has ``resolution`` pixels at r = 1."""
     smallest_r = SMALLEST_INPUT / resolution
     if method == "giant":
-        smallest_phi = math.log(smallest_r * (1 + 10.0 ** (1 - POWER_DIGITS))) / math.log(GIANT.r)
-        return Path(giant, smallest_phi, math.log(LARGEST) / math.log(GIANT.r), 0.0)
-    low = smallest_r if method == "r" else NARROWEST
-    return Path(lambda x: Scale(**{method: x}), low, LARGEST, 1.0)
+        grown = math.log(GIANT.r)
+        smallest_phi = math.log(smallest_r * (1 + 10.0 ** (1 - POWER_DIGITS))) / grown
+        return Path(
+            giant,
+            smallest_phi,
+            math.log(LARGEST) / grown,
+            neutral=0.0,
+            place=lambda pixels: math.log((pixels + 0.5) / resolution) / grown,
+        )
+    if method == "r":
+        return Path(lambda r: Scale(r=r), smallest_r, LARGEST, 1.0, lambda pixels: pixels / resolution)
+    return Path(lambda x: Scale(**{method: x}), NARROWEST, LARGEST, 1.0, lambda parts: parts / PARTS)
 
 
 def solve_width(net: str | AnyFamily, macs: float, r: float, d: float) -> Solution:
@@ -69,41 +88,36 @@ def solve_width(net: str | AnyFamily, macs: float, r: float, d: float) -> Soluti
     Solution
         The multiplier of width as ``x``, the MACs as ``cost``, and their relative ``error``.
     """
-    return solve_path(family_of(net), "macs", macs, Path(lambda w: Scale(r, d, w), NARROWEST, LARGEST, 1.0))
+    return solve_path(
+        family_of(net),
+        "macs",
+        macs,
+        Path(lambda w: Scale(r, d, w), NARROWEST, LARGEST, 1.0, lambda parts: parts / PARTS),
+    )
 
 
 def solve_path(family: AnyFamily, budget: Count, wanted: float, along: Path) -> Solution:
     """The point ``x`` of ``along`` at which ``family`` comes nearest to ``wanted``.
 
-    The cost of a network of your own takes longer and is solved less precisely; its path ends where it can be built.
+    A network of your own may not exist at every scale, and its cost takes longer: see ``solve_with_gaps``.
     """
-    low, high, own = along.low, along.high, not isinstance(family, Family)
-    if own:
-        low, high = _inward(family, along, low), _inward(family, along, high)
-
-    def cost(x: float) -> int:
-        return getattr(family.cost(along.at(x)), budget)
-
-    if (least := cost(low)) == cost(high):
+    if not isinstance(family, Family):
+        return solve_with_gaps(partial(_cost_or_none, family, budget, along), wanted, along)
+    least, most = (getattr(family.cost(along.at(x)), budget) for x in (along.low, along.high))
+    if least == most:
         raise UnreachableBudget(
             f"the method does not change it: smallest reachable cost {least:,} (the largest is {least:,})"
         )
-    return solve(cost, wanted, low, high, precision=1e-4 if own else 1e-9, neutral=along.neutral)
+    return solve(
+        lambda x: getattr(family.cost(along.at(x)), budget), wanted, along.low, along.high, neutral=along.neutral
+    )
 
 
-def _inward(family: AnyFamily, along: Path, end: float) -> float:
-    """The outermost of ten points from ``end`` towards the neutral one at which ``family`` can be built."""
-    neutral = along.neutral
-    for k in range(10):
-        x = neutral * (end / neutral) ** (0.7**k) if neutral else end * 0.7**k
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                family.cost(along.at(x))
-            return x
-        except UserError:
-            continue
-    return neutral
+def _cost_or_none(family: AnyFamily, budget: Count, along: Path, x: float) -> int | None:
+    try:
+        return getattr(family.cost(along.at(x)), budget)
+    except UserError:
+        return None
 
 
 def solve(
@@ -186,3 +200,64 @@ def short_decimal(low: float, high: float) -> float:
         if low < x < high:
             return x
     return middle
+
+
+def solve_with_gaps(cost: Callable[[float], int | None], budget: float, along: Path) -> Solution:
+    """The x whose ``cost`` is nearest to ``budget``; where there is no network, ``cost`` gives None.
+
+    Looks at the places of whole numbers of ``along`` between what costs less and what costs more, those that many
+    powers of two divide first; then it halves what is left between two networks. Nothing beyond the whole network is
+    tried where a smaller one is wanted.
+
+    Raises ``UnreachableBudget`` when the budget is more than 1% below the smallest or above the largest cost, with
+    that cost; when all costs are one; when the cost falls where x grows; and when there is no network at all.
+    """
+    check_budget(budget)
+    known: dict[float, int | None] = {}
+
+    def at(x: float) -> int | None:
+        if x not in known:
+            known[x] = cost(x)
+        return known[x]
+
+    low, high, whole = along.low, along.high, at(along.neutral)
+    if whole is not None and budget > whole:
+        low = along.neutral
+    else:
+        high = along.neutral
+    while new := next((x for x in _places(along, low, high) if x not in known and at(x)), None):
+        low, high = (new, high) if known[new] <= budget else (low, new)
+    while high - low > FINEST * max(abs(low), abs(high)):
+        middle = (low + high) / 2
+        if at(middle) is None:
+            break
+        low, high = (middle, high) if known[middle] <= budget else (low, middle)
+    return _nearest({x: c for x, c in known.items() if c is not None}, budget, along.neutral)
+
+
+def _places(along: Path, low: float, high: float) -> list[float]:
+    """The places from ``low`` to ``high`` of whole numbers, in the order of the powers of two that divide these.
+
+    Those that the same power divides come from the middle outwards.
+    """
+    up_to_high = takewhile(lambda i: along.place(i) <= high, count(1))
+    inside = [i for i in up_to_high if along.place(i) >= low]
+    middle = sum(inside) / max(1, len(inside))
+    return [along.place(i) for i in sorted(inside, key=lambda i: (-(i & -i), abs(i - middle)))]
+
+
+def _nearest(costs: dict[float, int], budget: float, neutral: float) -> Solution:
+    if not costs:
+        raise UnreachableBudget("no network can be built at any of the scales that were tried")
+    least, most = min(costs.values()), max(costs.values())
+    if least == most and abs(least / budget - 1) > NEAR:
+        raise UnreachableBudget(f"every network that can be built costs {least:,}: the method does not change it")
+    first, last = costs[min(costs)], costs[max(costs)]
+    if first > last:
+        raise UnreachableBudget(f"the cost falls from {first:,} to {last:,} over the range, where it should grow")
+    if budget < least * (1 - NEAR):
+        raise UnreachableBudget(f"budget {budget:,.6g} is below the smallest reachable cost {least:,}")
+    if budget > most * (1 + NEAR):
+        raise UnreachableBudget(f"budget {budget:,.6g} is above the largest reachable cost {most:,}")
+    x = min(costs, key=lambda x: (abs(costs[x] - budget), x != neutral, len(repr(x))))
+    return Solution(x, costs[x], (costs[x] - budget) / budget)
