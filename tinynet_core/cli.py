@@ -155,13 +155,24 @@ def _own_network(name: str, resolution: int | None) -> AnyFamily:
 
 
 def _imported(where: str) -> ModuleType:
+    """The module of that name, or of a file, which may be part of a package and finds the files beside it."""
     if not where.endswith(".py"):
         sys.path.append("")
         return import_module(where)
-    spec = spec_from_file_location(Path(where).stem, where)
+    path = Path(where).resolve()
+    folder, name = path.parent, path.stem
+    while (folder / "__init__.py").is_file():
+        folder, name = folder.parent, f"{folder.name}.{name}"
+    sys.path.insert(0, str(folder))
+    if "." in name:
+        return import_module(name)
+    if name in {*sys.modules, *sys.stdlib_module_names}:
+        name = f"_{name}"
+    spec = spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look a class's module up there
     spec.loader.exec_module(module)
     return module
 
