@@ -1,18 +1,21 @@
-"""A network as an ONNX file that ONNX Runtime is known to run to the same logits as torch."""
+"""A network as an ONNX file that ONNX Runtime is known to run to the same logits as torch, and the time it takes."""
 
 import copy
+import io
+import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from tinynet_core.files import UserError, check_target
+from tinynet_core.files import UserError, check_target, exported
 from tinynet_core.networks.spec import Network, Specification
 
 TOLERANCE = 1e-4
@@ -48,17 +51,11 @@ def export_onnx(spec: Specification, path: str | Path, weights: str | Path | Non
     path = Path(path)
     check_target(path, (".onnx",))
     module, images = build_module(spec, weights, seed)
-    scratch = path.with_suffix(f".{uuid4().hex}.tmp")
-    try:
-        write_onnx(module, images[:3], scratch, spec.name, any_batch=True)
-        difference = _difference(module, scratch, images[:2], spec.name)
-        size = scratch.stat().st_size
-        scratch.replace(path)
-    except OSError as error:
-        raise UserError(f"export file {path} cannot be written: {error.strerror or error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
-    return Export(path, difference, size)
+    with exported(path) as file:
+        onnx = write_onnx(module, images[:3], spec.name, any_batch=True)
+        difference = _difference(module, onnx, images[:2], spec.name)
+        file.write(onnx)
+    return Export(path, difference, len(onnx))
 
 
 def build_module(spec: Specification, weights: str | Path | None = None, seed: int = 0) -> tuple[nn.Module, Tensor]:
@@ -81,33 +78,33 @@ def build_module(spec: Specification, weights: str | Path | None = None, seed: i
     return module, images
 
 
-def write_onnx(module: nn.Module, images: Tensor, path: Path, name: str, any_batch: bool = False) -> None:
-    """Write ``module``, called ``name``, to ``path`` as one ONNX file for the size of ``images``, or for any batch.
+def write_onnx(module: nn.Module, images: Tensor, name: str, any_batch: bool = False) -> bytes:
+    """``module``, called ``name``, as the bytes of an ONNX file for the size of ``images``, or for any batch.
 
     Takes torch's TorchScript exporter: it needs a tenth of the time of the one on ``torch.export``, for the same
-    speed of the exported network. Raises ``ExportError`` when torch cannot export the module, ``OSError`` when the
-    file cannot be written.
+    speed of the exported network. Raises ``ExportError`` when torch cannot export the module.
     """
     batch = {"image": {0: "batch"}, "logits": {0: "batch"}} if any_batch else None
     names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"], "dynamic_axes": batch}
+    content = io.BytesIO()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(module, (images,), str(path), dynamo=False, opset_version=OPSET, **names)
-    except OSError:
-        raise
+            torch.onnx.export(module, (images,), content, dynamo=False, opset_version=OPSET, **names)  # type: ignore[arg-type]
     except Exception as error:  # a module of any author, and torch's own types
-        raise ExportError(f"{name} cannot be exported to ONNX: {_reason(error)}") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportError(f"{name} cannot be exported to ONNX: {reason}") from error
+    return content.getvalue()
 
 
-def open_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU, one operator after the other, each on ``threads`` threads or as many as there are."""
+def open_session(onnx: bytes, threads: int = 0) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU, one operator after the other, each on ``threads`` threads, 0: on all."""
     options = onnxruntime.SessionOptions()
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.inter_op_num_threads = 1
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
 
 
 def _normalise(module: nn.Module, images: Tensor) -> None:
@@ -124,8 +121,8 @@ def _normalise(module: nn.Module, images: Tensor) -> None:
         norm.eval()
 
 
-def _difference(module: nn.Module, path: Path, images: Tensor, name: str) -> float:
-    """The largest difference between the logits of ``module`` and of the file.
+def _difference(module: nn.Module, onnx: bytes, images: Tensor, name: str) -> float:
+    """The largest difference between the logits of ``module`` and of its ONNX form.
 
     It must not exceed ``TOLERANCE`` times the largest logit, or, where torch's own single precision is worse than that,
     twice the distance of torch's logits from those in double precision.
@@ -135,9 +132,7 @@ def _difference(module: nn.Module, path: Path, images: Tensor, name: str) -> flo
     if not isinstance(logits, Tensor):
         raise ExportError(f"{name} must give a tensor of logits, got a {type(logits).__name__}")
     expected = logits.numpy()
-    (found,) = open_session(path).run(None, {"image": images.numpy()})
-    if found.shape != expected.shape:
-        raise ExportError(f"{name}: ONNX Runtime gives logits of shape {found.shape}, torch of {expected.shape}")
+    (found,) = open_session(onnx).run(None, {"image": images.numpy()})
     if not (np.isfinite(found).all() and np.isfinite(expected).all()):
         raise ExportError(f"{name}: logits are not finite")
     difference, size = float(np.abs(found - expected).max()), float(np.abs(expected).max())
@@ -153,5 +148,36 @@ def _difference(module: nn.Module, path: Path, images: Tensor, name: str) -> flo
     return difference
 
 
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+Run = Callable[[], float]
+"""Runs a network once for one image and returns the milliseconds that it took."""
+WARMUP, REPEATS = 5, 30
+
+
+def measure_latency(spec: Specification) -> float:
+    """Milliseconds of ``spec`` for one random image on one thread: the median of 30 runs after 5 to warm up.
+
+    Weights are random, or those that a network from outside this package builds itself with: they do not matter here.
+    Raises ``ExportError`` for a network that cannot be exported.
+    """
+    run = timed_run(spec)
+    return median([run() for _ in range(WARMUP + REPEATS)][WARMUP:])
+
+
+def timed_run(spec: Specification, threads: int = 1) -> Run:
+    """``spec`` run once for one random image by ONNX Runtime on ``threads`` threads."""
+    module, images = build_module(spec)
+    return onnx_run(module, images[:1], spec.name, threads)
+
+
+def onnx_run(module: nn.Module, image: Tensor, name: str, threads: int = 1) -> Run:
+    """``module``, called ``name``, exported for the size of ``image`` and run by ONNX Runtime."""
+    image = image.contiguous()
+    session = open_session(write_onnx(module, image, name), threads)
+    inputs = {"image": image.numpy()}
+
+    def run() -> float:
+        start = time.perf_counter()
+        session.run(None, inputs)
+        return (time.perf_counter() - start) * 1e3
+
+    return run

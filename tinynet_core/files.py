@@ -87,7 +87,7 @@ def write_table(frame: "pd.DataFrame", path: Path) -> None:
     Raises ``UserError`` for another suffix and for a path that cannot be written.
     """
     check_target(path)
-    with _exported(path) as file:
+    with exported(path) as file:
         if path.suffix == ".csv":
             frame.to_csv(file, index=False)
         else:
@@ -96,12 +96,13 @@ def write_table(frame: "pd.DataFrame", path: Path) -> None:
 
 def write_text(text: str, path: Path) -> None:
     """Write ``text`` to ``path`` in UTF-8; ``UserError`` for a path that cannot be written."""
-    with _exported(path) as file:
+    with exported(path) as file:
         file.write(text.encode())
 
 
 @contextmanager
-def _exported(path: Path) -> Iterator[BinaryIO]:
+def exported(path: Path) -> Iterator[BinaryIO]:
+    """``whole`` for a path that a user named; ``UserError`` where it cannot be written."""
     try:
         with whole(path) as file:
             yield file

@@ -16,9 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Strict
 from tqdm import tqdm
 
 from tinynet_core.data.cache import cached, content_hash, read_arrays, write_arrays
-from tinynet_core.data.processes import in_processes
 from tinynet_core.data.sets import COCO_LIMITS, BoxedImages, DetectionSet, ImageSet, ground_truth
-from tinynet_core.machine import cache_root
+from tinynet_core.machine import cache_root, in_processes
 
 SPLITS = ("train", "val")
 _CHUNK = 100

@@ -28,10 +28,9 @@ from tinynet_core.data.imagefolder import (
     image_files,
     imagenet_root,
 )
-from tinynet_core.data.processes import in_processes
 from tinynet_core.data.sets import ImageSet
 from tinynet_core.files import UserError
-from tinynet_core.machine import cache_root
+from tinynet_core.machine import cache_root, in_processes
 
 _FORMAT = 2
 """Raise with every change of the files of a cache, or of the pixels that a configuration gives."""

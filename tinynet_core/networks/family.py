@@ -1,7 +1,7 @@
 """Networks by name, and a network under any scale: the ``Family`` that is shrunk, sampled and screened."""
 
 import difflib
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
@@ -62,19 +62,17 @@ class Family:
     def screen(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity:
         """Exact costs at many scales, as ``tinynet_core.screen`` says."""
         scales = Scales(r, d, w)
-        shape, n = scales.r.shape, scales.r.size
-        if n:
-            largest = self.at(Scale(*(float(x.max()) for x in (scales.r, scales.d, scales.w))))
-            if max(asdict(largest.complexity()).values()) >= 2**63:
-                raise ValueError(f"{self.name} at {largest.scale} has a cost beyond 64 bits: screen smaller scales")
         flat = [x.reshape(-1) for x in (scales.r, scales.d, scales.w)]
-        columns = np.empty((4, n), dtype=np.int64)
-        for start in range(0, n, CHUNK):
+        if scales.r.size:
+            largest = Scale(*(float(x.max()) for x in flat))
+            if max(astuple(self.cost(largest))) >= 2**63:
+                raise ValueError(f"{self.name} at {largest} has a cost beyond 64 bits: screen smaller scales")
+        columns = np.empty((4, scales.r.size), dtype=np.int64)
+        for start in range(0, scales.r.size, CHUNK):
             part = slice(start, start + CHUNK)
             many: Any = Scales(*(x[part] for x in flat))
-            cost = self.at(many).complexity()
-            columns[:, part] = cost.macs, cost.params, cost.activations, cost.peak_activations
-        return Complexity(*(column.reshape(shape) for column in columns))
+            columns[:, part] = astuple(self.at(many).complexity())
+        return Complexity(*columns.reshape(4, *scales.r.shape))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -5,9 +5,9 @@ Their cost is counted while an image passes through the module, on torch's meta 
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,16 +26,10 @@ COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, *TRANSPOSED)
 ACTIVATIONS = {torch.relu, F.relu, F.relu6, F.hardtanh, F.hardswish, F.hardsigmoid}
 
 
-class TraceWarning(UserWarning):
-    """Weights of a traced module whose multiply-adds could not be counted."""
-
-
 class ShapesOnly(TorchFunctionMode):
     """Leaves out what changes no shape and on the meta device takes most of the time: activations and batch norms."""
 
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+    def __torch_function__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in ACTIVATIONS and args:
             return args[0]
         if func is F.batch_norm and len(args) > 1 and args[1] is not None and args[0].shape[1:2] == args[1].shape:
@@ -47,8 +41,8 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
     """Cost of any torch module, counted layer by layer while one image of (channels, resolution, resolution) passes.
 
     Counts convolutions, transposed ones and ``Linear``, where they are called as modules; put the module on the
-    ``meta`` device to count without memory. A ``TraceWarning`` names the first weight that no counted layer used, such
-    as that of an attention layer or of a linear map applied by function: its multiply-adds are missing.
+    ``meta`` device to count without memory. A warning names the first weight that no counted layer used, such as that
+    of an attention layer or of a linear map applied by function: its multiply-adds are missing.
     """
     macs = activations = peak = 0
     called: set[int] = set()
@@ -64,8 +58,7 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
 
     layers = [m for m in module.modules() if isinstance(m, COUNTED)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
-    device = next(module.parameters()).device
-    was_training = module.training
+    device, was_training = next(module.parameters()).device, module.training
     try:
         with torch.no_grad(), ShapesOnly() if device.type == "meta" else nullcontext():
             module.eval()(torch.zeros(1, channels, resolution, resolution, device=device))
@@ -78,7 +71,6 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
         warnings.warn(
             f"{len(left_out)} weights of {type(module).__name__} belong to no layer that was counted, such as "
             f"{left_out[0]}: the real cost is higher",
-            TraceWarning,
             stacklevel=2,
         )
     return Complexity(macs, sum(p.numel() for p in module.parameters()), activations, peak)
@@ -103,34 +95,32 @@ class TracedFamily:
 
         Raises ``UserError`` when the builder gives no torch module, or one that fails on an image.
         """
-        if scale not in self._costs:
-            self._costs[scale] = self._traced(self.at(scale))
-        return self._costs[scale]
+        if scale in self._costs:
+            return self._costs[scale]
+        network = self.at(scale)
+        try:
+            with torch.device("meta"):
+                module = network.build()
+            cost = trace(module, network.resolution, self.channels)
+        except UserError:
+            raise
+        except Exception as error:  # the builder is anybody's code
+            image = f"an image of {network.resolution} px with {self.channels} channels"
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise UserError(
+                f"{self.name} at {scale} fails on the meta device, on {image}: {type(error).__name__}: {reason}"
+            ) from error
+        if not cost.macs:
+            raise UserError(f"{self.name} has no convolution or linear layer whose cost could be counted")
+        self._costs[scale] = cost
+        return cost
 
     def screen(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity:
         """Exact costs at many scales, traced one after the other: int64 arrays of their shape."""
         scales = Scales(r, d, w)
-        costs = [self.cost(Scale(*x)) for x in zip(scales.r.flat, scales.d.flat, scales.w.flat, strict=True)]
-        keys = ("macs", "params", "activations", "peak_activations")
-        return Complexity(*(np.array([getattr(c, k) for c in costs], np.int64).reshape(scales.r.shape) for k in keys))
-
-    def _traced(self, network: "TracedNetwork") -> Complexity:
-        where = f"{self.name} at {network.scale}"
-        try:
-            with torch.device("meta"):
-                module = network.build()
-        except UserError:
-            raise
-        except Exception as error:  # the builder is anybody's code
-            raise UserError(f"{where} cannot be built on the meta device: {_reason(error)}") from error
-        try:
-            cost = trace(module, network.resolution, self.channels)
-        except Exception as error:
-            image = f"an image of {network.resolution} px with {self.channels} channels"
-            raise UserError(f"{where} fails on {image}: {_reason(error)}") from error
-        if not cost.macs:
-            raise UserError(f"{self.name} has no convolution or linear layer whose cost could be counted")
-        return cost
+        flat = zip(scales.r.flat, scales.d.flat, scales.w.flat, strict=True)
+        costs = np.array([astuple(self.cost(Scale(*x))) for x in flat], np.int64)
+        return Complexity(*costs.reshape(-1, 4).T.reshape(4, *scales.r.shape))
 
 
 @dataclass(frozen=True)
@@ -166,11 +156,6 @@ class TracedNetwork:
         if not isinstance(module, nn.Module):
             raise UserError(f"{self.name} must build a torch.nn.Module, got {type(module).__name__}")
         return module
-
-
-def _reason(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def traced(

@@ -209,9 +209,9 @@ class Network(ABC):
                 bound = 1.0 / math.sqrt(m.out_features)
                 nn.init.uniform_(m.weight, -bound, bound)
                 nn.init.zeros_(m.bias)
-            elif zero_init_residual and getattr(m, "residual", False):
-                for norm in m.last_norms():  # type: ignore[operator]
-                    nn.init.zeros_(norm.weight)
+        if zero_init_residual and hasattr(module, "last_norms"):
+            for norm in module.last_norms():  # type: ignore[operator]
+                nn.init.zeros_(norm.weight)
         if zero_init_classifier:
             nn.init.zeros_(module.get_classifier().weight)  # type: ignore[operator]
 
