@@ -3,15 +3,18 @@
 import difflib
 from dataclasses import astuple, dataclass
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tinynet_core.files import UserError
 from tinynet_core.networks import efficientnet, fixed, ghostnet, resnet
-from tinynet_core.networks.spec import Complexity, Head, Network, Specification
+from tinynet_core.networks.spec import Complexity, Head, Network
 from tinynet_core.scaling.scale import Base, Scale, Scales
+
+if TYPE_CHECKING:
+    from tinynet_core.networks.own import TracedFamily
 
 CHUNK = 16_384
 """Candidates counted together: few enough that the intermediate arrays stay in the processor's cache."""
@@ -23,18 +26,8 @@ NAMES: tuple[str, ...] = (*(name for module in FAMILIES for name in module.NAMES
 _SCALED = {name: module.scaled for module in FAMILIES for name in module.NAMES}
 
 
-@runtime_checkable
-class AnyFamily(Protocol):
-    """A network under any scale, one of this package (``Family``) or one of your own (``tinynet_core.traced``)."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def resolution(self) -> int: ...
-    def at(self, scale: Scale) -> Specification: ...
-    def cost(self, scale: Scale) -> Complexity: ...
-    def screen(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity: ...
-    def __hash__(self) -> int: ...
+AnyFamily = Union["Family", "TracedFamily"]
+"""A network under any scale, one of this package or one of your own (``tinynet_core.traced``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +98,7 @@ def family_of(net: str | AnyFamily) -> AnyFamily:
     """The family called ``net``, or ``net`` itself where it is one."""
     if isinstance(net, str):
         return family(net)
-    if not isinstance(net, AnyFamily):
+    if not hasattr(net, "screen"):
         raise UserError(f"net must be a scalable network's name or a family (see tinynet_core.traced), got {net!r}")
     return net
 

@@ -155,13 +155,11 @@ def pareto_front(macs: ArrayLike, accuracy: ArrayLike) -> np.ndarray:
     Few MACs and high accuracy are good; to beat is to be as good in both and better in one, so that models equal in
     both stay together. How many there are follows from the sample: no share can be asked for.
     """
+    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
     cost, score = _objectives(macs, accuracy)
-    order = np.lexsort((-score, cost))
-    best = np.maximum.accumulate(score[order])
-    climbs = np.r_[True, best[1:] > best[:-1]]
-    first = np.maximum.accumulate(np.where(climbs, np.arange(len(order)), 0))
-    equal = (cost[order] == cost[order[first]]) & (score[order] == score[order[first]])
-    return order[equal]
+    front = np.sort(NonDominatedSorting().do(np.column_stack([cost, -score]), only_non_dominated_front=True))
+    return front[np.argsort(cost[front], kind="stable")]
 
 
 def _objectives(macs: ArrayLike, accuracy: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

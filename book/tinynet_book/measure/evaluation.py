@@ -15,7 +15,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
-from tinynet_core.data.imagefolder import class_folders, image_files
+from tinynet_core.data.imagenet import class_folders, image_files
 from tinynet_core.files import UserError
 from tinynet_core.machine import ahead
 from tinynet_core.networks import network
