@@ -1,8 +1,8 @@
-"""Files written whole or not at all, a user's folders, tables as CSV or Parquet, and the mistakes a user can mend."""
+"""Files written whole or not at all, tables as CSV or Parquet, and the mistakes a user can mend."""
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -57,17 +57,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def user_folder(folder_of: Callable[[str], str], name: str, setting: str) -> Path:
-    """The folder that a function of platformdirs gives for ``name``; ``UserError`` for a user who has no home."""
-    try:
-        path = Path(folder_of(name))
-    except RuntimeError:  # of platformdirs 4.14; older ones give a relative path
-        path = Path()
-    if not path.is_absolute():
-        raise UserError(f"this user has no home folder: name {setting}, or set HOME")
-    return path
 
 
 def check_target(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field
 
-from tinynet_core.files import UserError, user_folder
+from tinynet_core.files import UserError
 
 J = TypeVar("J")
 T = TypeVar("T")
@@ -67,8 +67,7 @@ def cores() -> int:
 
 def cache_root() -> Path:
     """Where loaded sets live: ``$TINYNET_CACHE`` or the user's cache folder."""
-    named = os.environ.get("TINYNET_CACHE")
-    return Path(named) if named else user_folder(platformdirs.user_cache_dir, "tinynet-core", "TINYNET_CACHE")
+    return Path(os.environ.get("TINYNET_CACHE") or platformdirs.user_cache_dir("tinynet-core"))
 
 
 def folder_for_sockets(behind: int) -> str:
