@@ -5,7 +5,7 @@ import sys
 import warnings
 
 from tinynet_core import Study, shrink
-from tinynet_core.data.probe import probe_hash
+from tinynet_core.data.drawn import probe_hash
 from tinynet_core.networks import SCALABLE, network
 from tinynet_core.scaling.solve import UnreachableBudget
 from tinynet_core.study.pages import plan, stages

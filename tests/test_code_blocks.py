@@ -23,7 +23,7 @@ from tinynet_core.study.pages import PAGES
 from tinynet_core.study.presets import load_preset, preset_names, project_root
 
 ROOT = project_root()
-PAGES_OF_TEXT = [
+TEXTS = [
     ROOT / "README.md",
     *sorted((ROOT / "book").glob("*.md")),
     *sorted((ROOT / "book" / "api").glob("*.md")),
@@ -32,7 +32,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FENCE = re.compile(r"^(`{3,})(\w+)\n(.*?)^\1\s*$", re.M | re.S)
 OTHERS = {"accelerate", "echo", "export", "kubectl", "srun", "python", "papermill", "make", "tinynet", "conda", "ray"}
 """Commands that a block may begin with."""
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def text_of(path):
@@ -52,71 +51,36 @@ def written_in(language, paths):
     return pytest.mark.parametrize("path", found, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def commands(path):
-    """The commands of the shell blocks, split into words; loops over lines, comments and settings aside."""
-    for block in blocks(path, "sh"):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(re.sub(r"^\w+=\$\(.*\)$", "", line), comments=True)
-            if words:
-                yield words
-
-
-def inline_commands(path):
-    """Commands in the running text, which may leave their arguments out."""
-    prose = FENCE.sub("", text_of(path))
-    for code in re.findall(r"(?<!`)`((?:tinynet|make) [^`]*)`(?!`)", prose):
-        yield shlex.split(" ".join(code.split()))
-
-
-def arguments_of_tinynet(words):
-    """What follows ``tinynet`` in a command that may start it through another, or None."""
-    for i, word in enumerate(words):
-        if Path(word).name == "tinynet" or word == "tinynet_core.cli":
-            return words[i + 1 :]
-    return None
-
-
 def parsed(arguments):
     """The innermost command with its parameters; click raises for what does not exist or is not allowed."""
     command, context, name = tinynet, None, "tinynet"
     while True:
         context = command.make_context(name, list(arguments), parent=context)
         if not isinstance(command, click.Group):
-            return command, context.params
+            return context.params
         name, command, arguments = command.resolve_command(context, [*context.protected_args, *context.args])
 
 
 def check_tinynet(arguments):
-    command, values = parsed(arguments)
+    values = parsed(arguments)
     if (preset := values.get("preset")) and not preset.endswith(".yaml"):
         assert preset in preset_names(), arguments
     if (name := values.get("name")) and ":" not in name:
         assert name in NAMES, arguments
     assert set(values.get("pages", ())) <= set(PAGES), arguments
-    return command
-
-
-def make_words(text):
-    """The targets and the variables of the Makefile."""
-    variables = dict(re.findall(r"^(\w+)\s*[?:]?=\s*(.*)$", MAKEFILE, re.M))
-    expanded = MAKEFILE
-    for _ in variables:
-        expanded = re.sub(r"\$\((\w+)\)", lambda m: variables.get(m[1], m[0]), expanded)
-    targets = {word for line in re.findall(r"^([\w./ -]+):(?!=)", expanded, re.M) for word in line.split()}
-    return targets if text == "targets" else set(variables)
 
 
 def check_make(words):
-    for word in words[1:]:
-        if "=" in word:
-            assert word.split("=")[0] in make_words("variables"), words
-        else:
-            assert word in make_words("targets"), words
+    done = subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, (words, done.stderr)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for variable in (word.split("=")[0] for word in words[1:] if "=" in word):
+        assert f"$({variable})" in makefile, words
 
 
 def check_papermill(words):
-    source, parameters = ROOT / words[1], [words[i + 1] for i, word in enumerate(words) if word == "-p"]
-    cells = nbformat.read(source, as_version=4).cells
+    parameters = [words[i + 1] for i, word in enumerate(words) if word == "-p"]
+    cells = nbformat.read(ROOT / words[1], as_version=4).cells
     (cell,) = (c for c in cells if "parameters" in c.metadata.get("tags", []))
     known = {target.id for s in ast.parse(cell.source).body for target in s.targets}
     assert set(parameters) <= known, words
@@ -125,9 +89,9 @@ def check_papermill(words):
 def check_command(words):
     program = Path(words[0]).name.split("=")[0]
     assert program in OTHERS, f"{words[0]} is no command that these pages use"
-    arguments = arguments_of_tinynet(words)
-    if arguments is not None:
-        check_tinynet(arguments)
+    starts = [i for i, word in enumerate(words) if Path(word).name == "tinynet" or word == "tinynet_core.cli"]
+    if starts:  # perhaps through another command
+        check_tinynet(words[starts[0] + 1 :])
     elif program == "make":
         check_make(words)
     elif program == "papermill":
@@ -136,26 +100,25 @@ def check_command(words):
         assert (ROOT / words[1]).is_file(), words
 
 
-@written_in("sh", [*PAGES_OF_TEXT, *NOTEBOOKS])
+@written_in("sh", [*TEXTS, *NOTEBOOKS])
 def test_commands_exist_with_their_options(path):
     for block in blocks(path, "sh"):
         assert subprocess.run(["bash", "-n"], input=block, encoding="utf-8", check=False).returncode == 0
-    for words in commands(path):
-        check_command(words)
+        for line in block.replace("\\\n", " ").splitlines():
+            if words := shlex.split(re.sub(r"^\w+=\$\(.*\)$", "", line), comments=True):
+                check_command(words)
 
 
-@pytest.mark.parametrize("path", [*PAGES_OF_TEXT, *NOTEBOOKS], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*TEXTS, *NOTEBOOKS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_in_the_text_exist_with_their_options(path):
-    for words in inline_commands(path):
-        if words[0] == "make":
-            check_make(words)
-            continue
-        command, rest = tinynet, words[1:]
+    """They may leave their arguments out."""
+    for code in re.findall(r"(?<!`)`(tinynet [^`]*)`(?!`)", FENCE.sub("", text_of(path))):
+        command, (_, *rest) = tinynet, shlex.split(" ".join(code.split()))
         while isinstance(command, click.Group) and rest:
-            assert rest[0] in command.commands, words
+            assert rest[0] in command.commands, code
             command, rest = command.commands[rest[0]], rest[1:]
         options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-        assert {word for word in rest if word.startswith("--")} <= options, words
+        assert {word for word in rest if word.startswith("--")} <= options, code
 
 
 def small_glyphs(dataset, *how, **more):
@@ -185,7 +148,7 @@ def run_block(block, namespace):
     assert not expected, f"nothing was computed for {expected}"
 
 
-@written_in("python", PAGES_OF_TEXT)
+@written_in("python", TEXTS)
 def test_python_runs(path, tmp_path, monkeypatch):
     """In one namespace for a page; a study has records that are made up, and data sets are a few images."""
     monkeypatch.chdir(tmp_path)
@@ -197,7 +160,7 @@ def test_python_runs(path, tmp_path, monkeypatch):
         run_block(block, namespace)
 
 
-@written_in("yaml", PAGES_OF_TEXT)
+@written_in("yaml", TEXTS)
 def test_presets_validate(path, tmp_path):
     for i, block in enumerate(blocks(path, "yaml")):
         content = yaml.safe_load(block)

@@ -8,6 +8,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tinynet_core.data import (
+    CocoDataset,
     CreatureDataset,
     CreatureSceneDataset,
     Dataset,
@@ -15,9 +16,11 @@ from tinynet_core.data import (
     GlyphDataset,
     SceneDataset,
     drawn,
+    glyphs,
     load_detection,
     load_images,
 )
+from tinynet_core.data.drawn import PROBES, probe_hash, probes
 
 IMAGES = (
     GlyphDataset(classes=6, resolution=24, train_images=60, val_images=12),
@@ -27,7 +30,10 @@ SCENES = (
     SceneDataset(classes=3, side=96, train_images=12, val_images=6, most=5, seed=3),
     CreatureSceneDataset(classes=3, side=96, train_images=12, val_images=6, most=5, seed=3, difficulty=0.4),
 )
-every = pytest.mark.parametrize("dataset", [*IMAGES, *SCENES], ids=lambda dataset: dataset.kind)
+
+
+def each(*datasets):
+    return pytest.mark.parametrize("dataset", datasets, ids=lambda dataset: dataset.kind)
 
 
 @pytest.fixture
@@ -41,15 +47,11 @@ def load(dataset):
     return load_images(dataset) if dataset in IMAGES else load_detection(dataset)
 
 
-def render(dataset, workers=1):
-    return (drawn.render_images if dataset in IMAGES else drawn.render_scenes)(dataset, workers)
-
-
 def changed(dataset, **values):
-    return type(dataset)(**{**dataset.model_dump(), **values})
+    return dataset.model_copy(update=values)
 
 
-@every
+@each(*IMAGES, *SCENES)
 def test_an_image_depends_on_seed_split_and_index_alone(dataset):
     first = dataset.draw("train", 3)
     again = changed(dataset, train_images=10, val_images=1).draw("train", 3)
@@ -58,16 +60,15 @@ def test_an_image_depends_on_seed_split_and_index_alone(dataset):
         assert not np.array_equal(first[0], other[0])
 
 
-@pytest.mark.parametrize("dataset", [IMAGES[1], SCENES[1]], ids=lambda dataset: dataset.kind)
-def test_the_number_of_workers_does_not_change_a_byte(dataset, monkeypatch):
+def test_the_number_of_workers_does_not_change_a_byte(monkeypatch):
     monkeypatch.setattr(drawn, "_CHUNK", 5)
-    one, two = render(dataset), render(dataset, workers=2)
+    one, two = drawn.render(SCENES[1]), drawn.render(SCENES[1], workers=2)
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
-@pytest.mark.parametrize("dataset", IMAGES, ids=lambda dataset: dataset.kind)
+@each(*IMAGES)
 def test_labels_go_around_and_no_image_comes_twice(dataset):
-    arrays = render(dataset)
+    arrays = drawn.render(dataset)
     assert arrays["train_images"].shape == (60, 24, 24, 3)
     assert arrays["train_images"].dtype == np.uint8
     assert np.bincount(arrays["train_labels"]).tolist() == [10] * 6
@@ -81,32 +82,31 @@ def test_an_image_in_both_splits_is_refused_and_leaves_no_cache(cache, monkeypat
     assert [p.name for p in cache.iterdir() if p.suffix != ".lock"] == []
 
 
-@every
-def test_the_cache_is_read_back_and_rebuilt_where_a_byte_changed(cache, dataset):
-    first = load(dataset)
-    files = {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
-    assert load(dataset).content_hash == first.content_hash
-    assert files == {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
-    victim = next(cache.rglob("val_labels.npy"))
-    content = bytearray(victim.read_bytes())
+def turn_a_bit(file):
+    content = bytearray(file.read_bytes())
     content[-1] ^= 1
-    victim.write_bytes(content)
-    with pytest.warns(UserWarning, match=r"dataset cache .* cannot be used .* rebuilding it"):
-        assert load(dataset).content_hash == first.content_hash
+    file.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", ["cut off", "empty", "no meta", "a list"])
-def test_any_damage_is_noticed(cache, damage):
-    good = load(IMAGES[1]).content_hash
-    images, meta = (next(cache.rglob(name)) for name in ("val_images.npy", "meta.json"))
-    if damage == "no meta":
-        meta.unlink()
-    elif damage in ("cut off", "empty"):
-        images.write_bytes(images.read_bytes()[: 500 * (damage == "cut off")])
-    else:
-        meta.write_text("[]", encoding="utf-8")
+@pytest.mark.parametrize(
+    ("dataset", "file", "damage"),
+    [
+        *((dataset, "val_labels.npy", turn_a_bit) for dataset in (IMAGES[0], SCENES[0])),
+        (IMAGES[0], "val_images.npy", lambda file: file.write_bytes(file.read_bytes()[:500])),
+        (IMAGES[0], "val_images.npy", lambda file: file.write_bytes(b"")),
+        (IMAGES[0], "meta.json", lambda file: file.unlink()),
+        (IMAGES[0], "meta.json", lambda file: file.write_text("[]", encoding="utf-8")),
+    ],
+    ids=["bit of images", "bit of scenes", "cut off", "empty", "no meta", "a list"],
+)
+def test_the_cache_is_read_back_and_rebuilt_where_anything_is_wrong(cache, dataset, file, damage):
+    first = load(dataset).content_hash
+    stamps = {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
+    assert load(dataset).content_hash == first
+    assert {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")} == stamps
+    damage(next(cache.rglob(file)))
     with pytest.warns(UserWarning, match=r"dataset cache .* cannot be used .* rebuilding it"):
-        assert load(IMAGES[1]).content_hash == good
+        assert load(dataset).content_hash == first
 
 
 def test_the_content_hash_is_that_of_the_bytes(cache):
@@ -118,7 +118,7 @@ def test_the_content_hash_is_that_of_the_bytes(cache):
     assert json.loads(next(cache.rglob("meta.json")).read_text(encoding="utf-8"))["sha256"] == images.content_hash
 
 
-@pytest.mark.parametrize("dataset", SCENES, ids=lambda dataset: dataset.kind)
+@each(*SCENES)
 def test_the_annotations_are_cocos(cache, dataset):
     data = load(dataset)
     truth = data.truth()
@@ -135,9 +135,9 @@ def test_the_annotations_are_cocos(cache, dataset):
             assert annotation["area"] == (right - left) * (bottom - top)
 
 
-@pytest.mark.parametrize("dataset", SCENES, ids=lambda dataset: dataset.kind)
+@each(*SCENES)
 def test_objects_are_inside_apart_and_visible(dataset):
-    for index in range(30):
+    for index in range(20):
         scene = changed(dataset, difficulty=0.0).draw("val", index)
         assert scene.image.shape == (96, 96, 3)
         assert 1 <= len(scene.boxes) == len(scene.labels) <= dataset.most
@@ -151,11 +151,11 @@ def test_objects_are_inside_apart_and_visible(dataset):
         assert covered.max() == 1
 
 
-@pytest.mark.parametrize("dataset", SCENES, ids=lambda dataset: dataset.kind)
+@each(*SCENES)
 def test_shares_are_shares_of_cocos_sizes(dataset):
     """On canvases with one object; the limits are COCO's at 512 pixels and go with the area of the canvas."""
-    shares, n = np.array([0.2, 0.5, 0.3]), 200
-    one = changed(dataset, most=1, shares=shares.tolist(), difficulty=0.0)
+    shares, n = np.array([0.2, 0.5, 0.3]), 120
+    one = changed(dataset, most=1, shares=tuple(shares), difficulty=0.0)
     assert one.area_limits == pytest.approx((6**2, 18**2))
     boxes = np.concatenate([one.draw("val", i).boxes for i in range(n)])
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -164,23 +164,14 @@ def test_shares_are_shares_of_cocos_sizes(dataset):
     assert (np.abs(counts - n * shares) < 3 * np.sqrt(n * shares * (1 - shares))).all(), counts
 
 
-BAD = {
-    GlyphDataset: [{"classes": 1}, {"classes": 101}, {"difficulty": 1.1}],
-    CreatureDataset: [
-        *({"genera": 1}, {"species": 27}, {"habitats": 0}, {"spread": 0.0}, {"variety": -0.1}, {"seed": 2**32}),
-        *({"home": float("nan")}, {"pose": 2.1}, {"occlusion": "often"}, {"renderer": 2}, {"seed": 1.0}),
-        *({"extent": bad} for bad in ((0.0, 0.5), (0.5, 0.4), (0.5, 1.1), (0.5, float("nan")), 0.5, (0.1, "0.2"))),
-    ],
-    SceneDataset: [{"classes": 11}, {"side": 32}, {"most": 0}],
-    CreatureSceneDataset: [
-        *({"classes": 0}, {"side": 64}, {"seed": 2**32}),
-        *({"shares": bad} for bad in ((0.5, 0.5, 0.5), (float("nan"), 0.5, 0.5), (1.5, -0.5, 0.0), (0.5, 0.5))),
-    ],
-}
-
-
 @pytest.mark.parametrize(
-    ("dataset", "bad"), [(kind, bad) for kind in BAD for bad in [{"sede": 1}, {"train_images": 0}, *BAD[kind]]]
+    ("dataset", "bad"),
+    [
+        *((CreatureDataset, bad) for bad in ({"sede": 1}, {"train_images": 0}, {"renderer": 2}, {"seed": 1.0})),
+        *((CreatureDataset, bad) for bad in ({"home": float("nan")}, {"occlusion": "often"}, {"seed": 2**32})),
+        *((GlyphDataset, {"extent": bad}) for bad in ((0.0, 0.5), (0.5, 0.4), (0.5, float("nan")), 0.5, (0.1, "0.2"))),
+        *((SceneDataset, {"shares": bad}) for bad in ((0.5, 0.5, 0.5), (1.5, -0.5, 0.0), (0.5, 0.5))),
+    ],
 )
 def test_bad_configurations(dataset, bad):
     with pytest.raises(ValidationError, match=next(iter(bad))) as error:
@@ -188,13 +179,33 @@ def test_bad_configurations(dataset, bad):
     assert len({e["loc"][0] for e in error.value.errors()}) == 1
 
 
-@every
+@each(*IMAGES, *SCENES)
 def test_a_configuration_survives_yaml_and_json(dataset):
     adapter = TypeAdapter(Dataset if dataset in IMAGES else DetectionDataset)
-    pair = {"extent": [0.3, 0.5]} if dataset in IMAGES else {"shares": [0.2, 0.3, 0.5]}
-    loaded = adapter.validate_python(json.loads(dataset.model_dump_json()) | pair)
+    name, values = ("extent", [0.3, 0.5]) if dataset in IMAGES else ("shares", [0.2, 0.3, 0.5])
+    loaded = adapter.validate_python(json.loads(dataset.model_dump_json()) | {name: values})
     assert type(loaded) is type(dataset)
-    ((name, values),) = pair.items()
     assert getattr(loaded, name) == tuple(values)
     assert adapter.validate_json(loaded.model_dump_json()) == loaded
     assert len({loaded.key, dataset.key, changed(dataset, seed=5).key}) == 3
+
+
+@pytest.mark.parametrize(("n", "classes"), [(3000, 75), (1500, 75), (500, 8), (40, 75), (3, 2), (2500, 5)])
+def test_every_class_is_probed_as_often_as_the_others(n, classes):
+    found = probes(n, classes)
+    assert found == probes(n, classes)
+    assert len(set(found)) == len(found) >= min(PROBES, n)
+    assert all(0 <= index < n for index in found)
+    assert {index % classes for index in found} == set(range(min(classes, n)))
+
+
+def test_another_letter_of_one_class_is_seen_and_photographs_have_no_probes(monkeypatch):
+    dataset = GlyphDataset(classes=75, train_images=3000, val_images=1500, resolution=24)
+    before = probe_hash(dataset)
+    letters = list(glyphs.CLASSES)
+    letters[67] = "X"
+    monkeypatch.setattr(glyphs, "CLASSES", tuple(letters))
+    probe_hash.cache_clear()
+    assert probe_hash(dataset) != before
+    probe_hash.cache_clear()
+    assert probe_hash(CocoDataset()) == ""

@@ -1,58 +1,52 @@
 """A network under any scale: many scales at once have the costs that ``network`` gives one by one."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
 from tinynet_core import Base, Scale, family, network, screen, traced
 from tinynet_core.networks import SCALABLE
-from tinynet_core.networks.family import CHUNK, AnyFamily
+from tinynet_core.networks.family import CHUNK
+
+NAMES = [name for name in SCALABLE if not name.endswith("_hswish")]  # another activation costs the same
 
 
-@pytest.mark.parametrize("name", SCALABLE)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("head", ["fixed", "scaled"])
 def test_the_same_integers_one_by_one(name, head):
-    r, d, w = np.exp(np.random.default_rng(1).uniform(np.log(0.1), np.log(4), (3, 100)))
+    r, d, w = np.exp(np.random.default_rng(1).uniform(np.log(0.1), np.log(4), (3, 60)))
     net = family(name, head=head, classes=37)
-    many = net.screen(r, d, w)
-    for i in range(100):
-        one = network(name, Scale(r[i], d[i], w[i]), 37, head).complexity()
-        got = (many.macs[i], many.params[i], many.activations[i], many.peak_activations[i])
-        assert got == (one.macs, one.params, one.activations, one.peak_activations), (r[i], d[i], w[i])
-    assert net.cost(Scale(r[0], d[0], w[0])).macs == many.macs[0]
+    many = np.array(astuple(net.screen(r, d, w)))
+    for i in range(60):
+        assert astuple(network(name, Scale(r[i], d[i], w[i]), 37, head).complexity()) == tuple(many[:, i])
 
 
-def test_a_proxy_base_too():
+def test_shapes_broadcast_and_a_proxy_base_counts():
     base = Base(48, 0.3, 4)
     net = family("efficientnet_b0", base, classes=10)
     many = net.screen([0.5, 1.0], 1.0, [[0.4], [2.0]])
     assert many.macs.shape == (2, 2)
     assert many.macs[1, 0] == network("efficientnet_b0", Scale(0.5, 1.0, 2.0), 10, base=base).complexity().macs
     assert (net.name, net.resolution, net.at().resolution) == ("efficientnet_b0", 48, 48)
+    assert screen("ghostnet_a", [], [], []).macs.shape == (0,)
 
 
 def test_chunks_join_where_they_should():
     n = 2 * CHUNK + 3
     w = np.linspace(0.3, 2.0, n)
     many = screen("resnet18", np.ones(n), 1.0, w)
-    assert len(many.macs) == n
     assert (np.diff(many.macs) >= 0).all()
     for i in (0, CHUNK - 1, CHUNK, n - 1):
         assert many.macs[i] == network("resnet18", Scale(w=w[i])).complexity().macs
 
 
-def test_nothing_in_nothing_out():
-    assert screen("ghostnet_a", [], [], []).macs.shape == (0,)
-
-
 def test_a_network_of_ones_own_has_the_same_protocol():
     ours = family("resnet18", Base(32), classes=5)
     own = traced(lambda scale: ours.at(scale).build(), 32, "mine")
-    assert isinstance(own, AnyFamily)
-    assert isinstance(ours, AnyFamily)
     scales = ([0.5, 1.0], 1.0, [[0.4], [1.2]])
     for a, b in ((own.screen(*scales), ours.screen(*scales)), (own.cost(Scale()), ours.cost(Scale()))):
-        assert np.array_equal(a.macs, b.macs)
-        assert np.array_equal(a.peak_activations, b.peak_activations)
+        assert np.array_equal(astuple(a), astuple(b))
     assert (own.name, own.resolution, own.at(Scale()).resolution) == ("mine", 32, 32)
 
 
@@ -71,10 +65,3 @@ def test_a_network_of_ones_own_has_the_same_protocol():
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         screen(*arguments)
-
-
-def test_bad_families():
-    with pytest.raises(ValueError, match="num_classes must be a whole number above 0, got 0"):
-        family("resnet50", classes=0)
-    with pytest.raises(ValueError, match="head must be 'fixed' or 'scaled', got 'big'"):
-        family("resnet50", head="big")

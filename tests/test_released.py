@@ -99,13 +99,13 @@ def test_a_stop_keeps_nothing(cache, tmp_path):
 
 def test_no_folder_is_told_first(monkeypatch):
     monkeypatch.delenv("TINYNET_IMAGENET", raising=False)
-    monkeypatch.setattr(weights, "hf_hub_download", None)
+    monkeypatch.setattr(weights, "urlopen", None)
     with pytest.raises(UserError, match="TINYNET_IMAGENET is not set"):
         TASK.perform("cpu", None, None, False)
 
 
 def test_no_weights_and_no_network(cache, monkeypatch):
-    monkeypatch.setattr(weights, "hf_hub_download", offline)
+    monkeypatch.setattr(weights, "urlopen", offline)
     with pytest.raises(UserError, match=r"could not be downloaded \(no route to the host\); save it as .*tinynet_e"):
         TASK.perform("cpu", None, None, False)
 
@@ -118,7 +118,7 @@ def test_a_hundred_classes_are_not_imagenet(cache, tmp_path, monkeypatch):
 
 
 def test_another_input_size_is_refused_before_a_download(cache, monkeypatch):
-    monkeypatch.setattr(weights, "hf_hub_download", None)
+    monkeypatch.setattr(weights, "urlopen", None)
     task = ReleasedEvaluation(network="mobilenetv3_small_100_128", library="timm")
     with pytest.raises(
         UserError, match="was released for 224 pixels and mobilenetv3_small_100_128 is a network for 128"

@@ -13,7 +13,7 @@ from tinynet_book.site.build import stale_pages
 from tinynet_book.site.stage import _page
 from tinynet_core import Store, Study
 from tinynet_core.cli import tinynet
-from tinynet_core.data.probe import probe_hash
+from tinynet_core.data.drawn import probe_hash
 from tinynet_core.study.pages import stages, summary
 from tinynet_core.study.pages import stale as stale_of
 from tinynet_core.study.presets import load_preset, project_root

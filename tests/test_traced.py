@@ -1,3 +1,5 @@
+"""Networks of one's own: costs against closed forms, and what goes wrong in anybody's code."""
+
 import contextlib
 import re
 
@@ -29,25 +31,23 @@ def closed_form(scale):
     return 27 * width * side**2 + blocks * 9 * width**2 * side**2 + 10 * width
 
 
-@pytest.fixture
-def own():
-    return traced(plain, resolution=64)
+OWN = traced(plain, resolution=64)
 
 
 @pytest.mark.parametrize("method", ["formula", "giant", "r", "d", "w"])
-def test_a_network_of_your_own_meets_a_budget(own, method):
-    whole = own.cost(Scale()).macs
+def test_a_network_of_your_own_meets_a_budget(method):
+    whole = OWN.cost(Scale()).macs
     assert whole == closed_form(Scale())
-    answer = shrink(own, whole / 2, method)
+    answer = shrink(OWN, whole / 2, method)
     assert answer.cost == closed_form(answer.scale) == trace(answer.network.build(), answer.network.resolution).macs
     assert abs(answer.error) < 0.06
     assert answer.network.name == "plain"
 
 
 def test_the_same_network_traced_and_specified_shrinks_alike():
-    by_spec, macs = family("resnet18", classes=10), 900e6
-    by_trace = shrink(traced(lambda scale: by_spec.at(scale).build(), 224), macs, "w")
-    by_spec = shrink(by_spec, macs, "w")
+    by_spec = family("resnet18", classes=10)
+    by_trace = shrink(traced(lambda scale: by_spec.at(scale).build(), 224), 900e6, "w")
+    by_spec = shrink(by_spec, 900e6, "w")
     assert by_trace.complexity == by_spec.complexity
 
 
@@ -57,7 +57,7 @@ def test_tracing_takes_no_memory_and_leaves_the_default_device():
     assert torch.zeros(1).device.type == "cpu"
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "mobilenetv2_035", "repvgg_a0", "resnet18"])
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "repvgg_a0"])
 def test_what_is_left_out_without_memory_changes_no_shape(name):
     module = timm.create_model(name, num_classes=10)
     with torch.device("meta"):
@@ -76,16 +76,13 @@ def test_what_is_left_out_without_memory_changes_no_shape(name):
         (lambda: shrink(traced(lambda s: nn.Conv2d(5, 2, 3), 8, "five"), 1e6), "five at .* fails on an image of 8 px"),
         (lambda: shrink(traced(lambda s: 1 / 0, 8, "zero"), 1e6), "zero at .* cannot be built: ZeroDivisionError"),
         (lambda: shrink(plain, 1e6), "net must be a scalable network's name or a family"),
+        (lambda: shrink(OWN, 100, "w"), r"plain shrunk by w: .*smallest reachable cost \d"),
+        (lambda: shrink(traced(lambda s: nn.Conv2d(3, round(64 / s.w), 3), 16), 1e5, "w"), "the cost falls from"),
     ],
 )
 def test_bad_input(make, message):
-    with pytest.raises((ValueError, UserError), match=message):
+    with pytest.raises((ValueError, UserError, UnreachableBudget), match=message):
         make()
-
-
-def test_unreachable_says_what_is_reachable(own):
-    with pytest.raises(UnreachableBudget, match=r"plain shrunk by w: .*smallest reachable cost \d"):
-        shrink(own, 100, "w")
 
 
 def test_a_builder_that_fails_at_the_extremes_is_searched_inwards():
@@ -97,10 +94,8 @@ def test_a_builder_that_fails_at_the_extremes_is_searched_inwards():
     assert 0.4 < shrink(traced(narrow, 64), 3e6, "r").scale.r < 1
 
 
-def test_a_cost_that_falls_is_refused():
-    falling = traced(lambda scale: nn.Conv2d(3, round(64 / scale.w), 3), 16, "falling")
-    with pytest.raises(UnreachableBudget, match="the cost falls from"):
-        shrink(falling, 1e5, "w")
+def test_other_channels_are_counted():
+    assert traced(lambda scale: nn.Conv2d(1, 8, 3), resolution=28, channels=1).cost(Scale()).macs == 8 * 9 * 26 * 26
 
 
 def regnet(scale):

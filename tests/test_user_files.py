@@ -27,7 +27,10 @@ def conv(i, o): return nn.Conv2d(i, Sizes(o).width, 3)
 """
 FILES = {
     "dataclass": ({"mine.py": WITH_A_DATACLASS + NETWORK}, "mine.py"),
-    "sibling": ({"blocks.py": CONV, "mine.py": "import torch.nn as nn\nfrom blocks import conv\n" + NETWORK}, "mine.py"),
+    "sibling": (
+        {"blocks.py": CONV, "mine.py": "import torch.nn as nn\nfrom blocks import conv\n" + NETWORK},
+        "mine.py",
+    ),
     "package": (
         {
             "nets/__init__.py": "",

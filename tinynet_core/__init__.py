@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from tinynet_core.networks.family import family, network, screen
     from tinynet_core.networks.own import traced
     from tinynet_core.scaling.formula import ExtrapolationWarning, TinyFormula
-    from tinynet_core.scaling.frontier import frontier
-    from tinynet_core.scaling.sample import sample_scales, sample_scales_at
+    from tinynet_core.scaling.frontier import frontier, sample_scales, sample_scales_at
     from tinynet_core.scaling.scale import Base, Scale, eq5_width, giant
     from tinynet_core.scaling.shrink import BudgetWarning, released_formula, shrink
     from tinynet_core.scaling.solve import UnreachableBudget, solve_width
@@ -35,8 +34,7 @@ _NAMES = {
     "networks.family": ("family", "network", "screen"),
     "networks.own": ("traced",),
     "scaling.formula": ("ExtrapolationWarning", "TinyFormula"),
-    "scaling.frontier": ("frontier",),
-    "scaling.sample": ("sample_scales", "sample_scales_at"),
+    "scaling.frontier": ("frontier", "sample_scales", "sample_scales_at"),
     "scaling.scale": ("Base", "Scale", "eq5_width", "giant"),
     "scaling.shrink": ("BudgetWarning", "released_formula", "shrink"),
     "scaling.solve": ("UnreachableBudget", "solve_width"),

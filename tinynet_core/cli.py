@@ -1,22 +1,28 @@
 """The ``tinynet`` command."""
 
+import json
 import sys
 import warnings
+from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinynet_core.files import UserError
 from tinynet_core.networks.family import SCALABLE, AnyFamily, family, network
-from tinynet_core.networks.spec import Network
+from tinynet_core.networks.spec import CostedRow, Network, Specification
 from tinynet_core.scaling.scale import Scale
 from tinynet_core.study.commands import store_group, store_option, sweep_command, train_command, verify_command
 
+if TYPE_CHECKING:
+    from tinynet_core.scaling.shrink import Shrunk
+
+UNITS = {"macs": "MACs", "params": "parameters", "peak_activations": "peak activations", "latency_ms": "ms of latency"}
 SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
 
@@ -61,8 +67,6 @@ def tinynet() -> None:
 @classes_option
 def cost(name: str, r: float | None, d: float | None, w: float | None, head, classes: int) -> None:
     """Exact cost of network NAME, such as tinynet_a, or efficientnet_b0 with --r, --d and --w."""
-    from tinynet_core.text import architecture
-
     spec = _network(name, r, d, w, head, classes)
     total = spec.complexity()
     click.echo(f"{spec.name}  {spec.scale or ''}  input {spec.resolution} px")
@@ -101,36 +105,28 @@ def shrink_command(
     torch module from a Scale: my_file.py:build or my_package.my_module:build.
     """
     from tinynet_core.scaling.shrink import released_formula, shrink
-    from tinynet_core.text import shrunk_json, shrunk_text
 
     budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency}
     given: dict[str, Any] = {k: v for k, v in budgets.items() if v is not None}
+    own = ":" in name
     if len(given) != 1:
         raise click.UsageError("give exactly one of --macs, --params, --peak-activations and --latency")
-    if store and not preset:
-        raise click.UsageError("--store goes with --preset")
     if preset and method != "formula":
         raise click.UsageError(f"--preset gives a formula, but --method is {method}")
-    if resolution and ":" not in name:
+    if resolution and not own:
         raise click.UsageError(f"--resolution is for a network of your own; {name} has its own")
-    if ":" in name and (head or classes != 1000):
+    if own and (head or classes != 1000):
         raise click.UsageError(f"--head and --classes are for a network of this package, {name} is another one")
-    net: AnyFamily = _own_network(name, resolution) if ":" in name else family(name, head=head, classes=classes)
+    net: AnyFamily = _own_network(name, resolution) if own else family(name, head=head, classes=classes)
     formula, source = None, ""
-    if method == "formula":
-        formula = _formula(preset, store) if preset else released_formula()
-        source = f"the sample of preset {preset}" if preset else "TinyNet-A to -E and EfficientNet-B0 as released"
+    if preset:
+        from tinynet_core.study.study import Study
+
+        formula, source = Study(preset, store, train=False).formula(), f"the sample of preset {preset}"
+    elif method == "formula":
+        formula, source = released_formula(), "TinyNet-A to -E and EfficientNet-B0 as released"
     result = shrink(net, method=method, formula=formula, **given)
-    if as_json:
-        click.echo(shrunk_json(result, source, head, classes))
-    else:
-        click.echo(shrunk_text(result, net.at(Scale()), source))
-
-
-def _formula(preset: str, store: str):
-    from tinynet_core.study.study import Study
-
-    return Study(preset, store, train=False).formula()
+    click.echo(shrunk_json(result, source, head, classes) if as_json else shrunk_text(result, net.at(Scale()), source))
 
 
 def _own_network(name: str, resolution: int | None) -> AnyFamily:
@@ -138,13 +134,11 @@ def _own_network(name: str, resolution: int | None) -> AnyFamily:
     from tinynet_core.networks.own import TracedFamily, traced
 
     where, _, attribute = name.rpartition(":")
-    if where.endswith(".py") and not Path(where).is_file():
-        raise UserError(f"{where} is not a file")
     try:
-        module = _imported(where)
+        names = vars(_imported(where))
     except Exception as error:  # the file is anybody's code
         raise UserError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
-    found = getattr(module, attribute, None)
+    found = names.get(attribute)
     if isinstance(found, TracedFamily):
         if resolution:
             raise UserError(f"--resolution is for a function; {name} has {found.resolution} pixels at r = 1")
@@ -171,10 +165,72 @@ def _imported(where: str) -> ModuleType:
     spec = spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look a class's module up there
-    spec.loader.exec_module(module)
-    return module
+    sys.modules[name] = module_from_spec(spec)  # dataclasses look up the module of their class there
+    spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def architecture(rows: list[CostedRow]) -> str:
+    """An architecture table, one line a row."""
+    lines = [
+        f"{'input':<14}{'operator':<26}{'kernel':>6}{'stride':>8}{'repeats':>9}{'channels':>10}{'MACs':>15}{'params':>13}"
+    ]
+    for x in rows:
+        row = x.row
+        size, operator = f"{x.side}x{x.side}x{x.c_in}", row.operator + row.squeeze * " + SE"
+        lines.append(
+            f"{size:<14}{operator:<26}{row.kernel:>6}{row.stride:>8}{row.repeats:>9}{row.channels:>10}"
+            f"{x.macs:>15,}{x.params:>13,}"
+        )
+    return "\n".join(lines)
+
+
+def shrunk_text(result: "Shrunk", whole: Specification, source: str) -> str:
+    """A shrunk network beside the ``whole`` one; ``source`` says what the formula was fitted on."""
+    before, after, spec, scale = whole.complexity(), result.complexity, result.network, result.scale
+    by = f"the tiny formula, fitted on {source}" if source else f"method {result.method}"
+    wanted = f"{result.wanted:,.10g} {UNITS[result.budget]}"
+    uncertain = {k: f" +- {x:.2g}" for k, x in (("r", result.r_std), ("d", result.d_std)) if x is not None}
+    lines = [f"{spec.name} shrunk to {wanted} by {by}", "", f"{'':<18}{'whole':>16}{'shrunk':>16}"]
+    lines += [f"{k:<18}{1:>16}{getattr(scale, k):>16.10g}{uncertain.get(k, '')}" for k in "rdw"]
+    lines.append(f"{'input (pixels)':<18}{whole.resolution:>16}{spec.resolution:>16}")
+    for key, label in (("macs", "MACs"), ("params", "parameters"), ("peak_activations", "peak activations")):
+        x, y = getattr(before, key), getattr(after, key)
+        lines.append(f"{label:<18}{x:>16,}{y:>16,}  {y / x:.1%}")
+    if result.budget == "latency_ms":
+        lines.append(f"{'latency (ms)':<18}{'':>16}{result.cost:>16.3g}")
+    lines.append(f"{'off the budget':<18}{'':>16}{result.error:>+16.1%}")
+    if uncertain:
+        lines.append("+- is one standard deviation of the formula's posterior for a new model")
+    rows = spec.rows()
+    return "\n".join([*lines, "", architecture(rows)] if rows else lines)
+
+
+def shrunk_json(result: "Shrunk", source: str, head: str | None, classes: int) -> str:
+    """A shrunk network as JSON; counts are whole numbers, latency is in milliseconds."""
+    cost, spec = result.complexity, result.network
+    return json.dumps(
+        {
+            "network": spec.name,
+            "head": head,
+            "classes": classes,
+            "method": result.method,
+            "formula": source or None,
+            "budget": {"kind": result.budget, "wanted": result.wanted, "cost": result.cost, "error": result.error},
+            "scale": asdict(result.scale),
+            "std": {"r": result.r_std, "d": result.d_std},
+            "resolution": spec.resolution,
+            "macs": cost.macs,
+            "params": cost.params,
+            "activations": cost.activations,
+            "peak_activations": cost.peak_activations,
+            "stages": [
+                {"side": x.side, "channels_in": x.c_in, **x.row._asdict(), "macs": x.macs, "params": x.params}
+                for x in spec.rows()
+            ],
+        },
+        indent=1,
+    )
 
 
 @tinynet.command()

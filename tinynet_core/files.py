@@ -1,8 +1,8 @@
-"""Files written whole or not at all, a user's folders, tables as CSV or Parquet, and the mistakes a user can mend."""
+"""Files written whole or not at all, tables as CSV or Parquet, and the mistakes a user can mend."""
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -59,17 +59,6 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def user_folder(folder_of: Callable[[str], str], name: str, setting: str) -> Path:
-    """The folder that a function of platformdirs gives for ``name``; ``UserError`` for a user who has no home."""
-    try:
-        path = Path(folder_of(name))
-    except RuntimeError:  # of platformdirs 4.14; older ones give a relative path
-        path = Path()
-    if not path.is_absolute():
-        raise UserError(f"this user has no home folder: name {setting}, or set HOME")
-    return path
-
-
 def check_target(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
     """Raise ``UserError`` for a path that no file with one of ``suffixes``, those of tables, can be written to."""
     if path.suffix not in suffixes:
@@ -87,7 +76,7 @@ def write_table(frame: "pd.DataFrame", path: Path) -> None:
     Raises ``UserError`` for another suffix and for a path that cannot be written.
     """
     check_target(path)
-    with _exported(path) as file:
+    with exported(path) as file:
         if path.suffix == ".csv":
             frame.to_csv(file, index=False)
         else:
@@ -96,12 +85,13 @@ def write_table(frame: "pd.DataFrame", path: Path) -> None:
 
 def write_text(text: str, path: Path) -> None:
     """Write ``text`` to ``path`` in UTF-8; ``UserError`` for a path that cannot be written."""
-    with _exported(path) as file:
+    with exported(path) as file:
         file.write(text.encode())
 
 
 @contextmanager
-def _exported(path: Path) -> Iterator[BinaryIO]:
+def exported(path: Path) -> Iterator[BinaryIO]:
+    """``whole`` for a path that a user named; ``UserError`` where it cannot be written."""
     try:
         with whole(path) as file:
             yield file

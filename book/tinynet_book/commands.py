@@ -87,7 +87,7 @@ def released(preset: str, store: str) -> None:
     """Evaluate the released weights of Table 3 on the images in TINYNET_IMAGENET, into the store of PRESET."""
     from tinynet_book.measure.released import evaluated
     from tinynet_book.measure.released import released as offers
-    from tinynet_core.data.imagefolder import imagenet_root
+    from tinynet_core.data.imagenet import imagenet_root
     from tinynet_core.study.study import Study
 
     imagenet_root()

@@ -5,32 +5,12 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, Tag
 
 from tinynet_core.data.coco import CocoDataset, coco_root, load_coco
-from tinynet_core.data.creature_scenes import CreatureSceneDataset
-from tinynet_core.data.creatures import CreatureDataset
+from tinynet_core.data.creatures import CreatureDataset, CreatureSceneDataset
 from tinynet_core.data.drawn import load_drawn_images, load_drawn_scenes
 from tinynet_core.data.glyphs import GlyphDataset
-from tinynet_core.data.imagefolder import JpegImages, imagenet_root
-from tinynet_core.data.imagenet import ImageNetDataset, load_imagenet
+from tinynet_core.data.imagenet import ImageNetDataset, JpegImages, imagenet_root, load_imagenet
 from tinynet_core.data.scenes import SceneDataset
 from tinynet_core.data.sets import DetectionSet, ImageSet
-
-__all__ = [
-    "CocoDataset",
-    "CreatureDataset",
-    "CreatureSceneDataset",
-    "Dataset",
-    "DetectionDataset",
-    "DetectionSet",
-    "GlyphDataset",
-    "ImageNetDataset",
-    "ImageSet",
-    "JpegImages",
-    "SceneDataset",
-    "check_source",
-    "load_detection",
-    "load_images",
-    "prepare",
-]
 
 
 def _kind(value: Any) -> Any:
@@ -82,6 +62,8 @@ def load_detection(dataset: DetectionDataset, workers: int = 1, progress: bool =
 def load_images(dataset: Dataset, workers: int = 1, progress: bool = False) -> ImageSet:
     """The images of a data set, rendered or decoded where no cache holds them.
 
+    Raises ``UserError`` where a folder of photographs is not there, or is not what the data set asks for.
+
     Parameters
     ----------
     dataset
@@ -95,11 +77,6 @@ def load_images(dataset: Dataset, workers: int = 1, progress: bool = False) -> I
     -------
     ImageSet
         Images and labels of both splits, and the hash of their content.
-
-    Raises
-    ------
-    UserError
-        The folder is not there, or is not what the data set asks for.
     """
     if isinstance(dataset, ImageNetDataset):
         return load_imagenet(dataset, workers, progress)

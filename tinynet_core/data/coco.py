@@ -8,24 +8,28 @@ annotations is kept in the cache; images are decoded on the way.
 import hashlib
 import json
 import os
-import reprlib
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from tinynet_core.data.cache import cached, content_hash, read_arrays, write_arrays
-from tinynet_core.data.imagefolder import JpegImages, named_root
-from tinynet_core.data.sets import COCO_LIMITS, BoxedImages, DetectionSet, ground_truth
+from tinynet_core.data.imagenet import JpegImages, named_root
+from tinynet_core.data.sets import (
+    COCO_LIMITS,
+    BoxedImages,
+    DetectionSet,
+    cached,
+    ground_truth,
+    read_arrays,
+    write_arrays,
+)
 from tinynet_core.files import UserError
 from tinynet_core.machine import cache_root
 
-ROOT_VARIABLE = "TINYNET_COCO"
 FOLDERS = {"train": "train2017", "val": "val2017"}
-_LAYOUT = "annotations/instances_train2017.json, annotations/instances_val2017.json, train2017/ and val2017/"
+ANNOTATIONS = {split: f"annotations/instances_{folder}.json" for split, folder in FOLDERS.items()}
 _FORMAT = 2
 """Raise with every change of what is kept in the cache."""
 _PARTS = ("names", "boxes", "labels", "starts", "ids", "shapes")
@@ -56,26 +60,25 @@ def load_coco(dataset: CocoDataset) -> DetectionSet:
     The labels are the positions of the category ids, in their order, counted from 1. Images without an object are left
     out of the training split. The content hash is that of names, sizes, boxes and labels, not of the pixels.
 
-    Raises ``UserError`` for a folder that is not laid out so, annotations that cannot be read or do not fit together,
-    and images that are annotated and not there. Boxes without an extent are left out with a warning.
+    Raises ``UserError`` for a folder that is not laid out so, annotations that are not as COCO's, and images that are
+    annotated and not there. Boxes without an extent are left out with a warning.
     """
     root = coco_root()
-    folder = cache_root().absolute() / f"coco-{_key(root, dataset)[:16]}"
+    files = [(root / file).stat() for file in ANNOTATIONS.values()]
+    described = [_FORMAT, str(root), dataset.classes, *((f.st_size, f.st_mtime_ns) for f in files)]
+    folder = cache_root().absolute() / f"coco-{hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]}"
 
     def fill(scratch: Path) -> None:
-        arrays = _read_annotations(root, dataset)
-        write_arrays(scratch, arrays, dataset.model_dump(), content_hash(arrays))
+        write_arrays(scratch, _read_annotations(root, dataset), dataset.model_dump())
 
     arrays, found = cached(folder, fill, lambda place: read_arrays(place, _ARRAYS))
-    for split, name in FOLDERS.items():
-        _check_images(root / name, arrays[f"{split}_names"], annotations(root, split))
     return DetectionSet(
-        train=_boxed(root, folder, "train", arrays, dataset.side),
-        val=_boxed(root, folder, "val", arrays, dataset.side),
+        train=_boxed(root, "train", arrays, dataset.side),
+        val=_boxed(root, "val", arrays, dataset.side),
         side=dataset.side,
         categories=tuple(arrays["categories"].tolist()),
         names=tuple(name.decode() for name in arrays["category_names"].tolist()),
-        truth=lambda: ground_truth(str(annotations(root, "val"))),
+        truth=lambda: ground_truth(str(root / ANNOTATIONS["val"])),
         area_limits=COCO_LIMITS,
         content_hash=found,
     )
@@ -83,147 +86,78 @@ def load_coco(dataset: CocoDataset) -> DetectionSet:
 
 def coco_root() -> Path:
     """The folder that ``$TINYNET_COCO`` names; raises ``UserError`` unless all of its parts are there."""
-    root = named_root(ROOT_VARIABLE, _LAYOUT, "/data/coco")
-    for split, name in FOLDERS.items():
-        if not (root / name).is_dir():
-            raise UserError(f"{ROOT_VARIABLE}: {root} has no folder {name}/; it must hold {_LAYOUT}")
-        if not annotations(root, split).is_file():
-            raise UserError(f"{ROOT_VARIABLE}: there is no file {annotations(root, split)}; {root} must hold {_LAYOUT}")
-    return root
+    parts = [*FOLDERS.values(), *ANNOTATIONS.values()]
+    return named_root("TINYNET_COCO", parts, ", ".join(parts), "/data/coco")
 
 
-def annotations(root: Path, split: str) -> Path:
-    """The annotation file of a split."""
-    return root / "annotations" / f"instances_{FOLDERS[split]}.json"
-
-
-def _key(root: Path, dataset: CocoDataset) -> str:
-    """Names the cache: another file, or a changed one, gives another name."""
-    files = [annotations(root, split).stat() for split in FOLDERS]
-    described = [_FORMAT, str(root), dataset.classes, *((f.st_size, f.st_mtime_ns) for f in files)]
-    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
-
-
-def _boxed(root: Path, folder: Path, split: str, arrays: dict[str, np.ndarray], side: int) -> BoxedImages:
-    _, boxes, labels, starts, ids, shapes = (arrays[f"{split}_{part}"] for part in _PARTS)
-    owner = np.repeat(np.arange(len(ids)), np.diff(starts))
-    scale = np.tile(side / shapes[owner], 2)
-    images = JpegImages(root / FOLDERS[split], folder / f"{split}_names.npy", side)
-    return BoxedImages(images, (boxes * scale).astype(np.float32), labels, starts, ids, shapes)
-
-
-def _check_images(folder: Path, names: np.ndarray, file: Path) -> None:
-    """Raise ``UserError`` unless ``folder`` holds every image that ``file`` lists."""
+def _boxed(root: Path, split: str, arrays: dict[str, np.ndarray], side: int) -> BoxedImages:
+    """The images of a split, all of which are in its folder, with their boxes in pixels of the stored squares."""
+    names, boxes, labels, starts, ids, shapes = (arrays[f"{split}_{part}"] for part in _PARTS)
+    folder = root / FOLDERS[split]
     present = {os.fsencode(entry.name) for entry in os.scandir(folder)}
     if missing := [name for name in names.tolist() if name not in present]:
-        first = os.fsdecode(missing[0])
-        raise UserError(f"{file} lists {first}, which {folder} lacks ({len(missing)} of {len(names)} are missing)")
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    id: int
-
-
-class _Category(_Entry):
-    name: str
-
-
-class _Listed(_Entry):
-    """An image."""
-
-    file_name: str
-    width: int = Field(ge=1)
-    height: int = Field(ge=1)
-
-
-class _Annotation(_Entry):
-    """What pycocotools reads of an annotation. To it the id 0 means no match."""
-
-    id: int = Field(ge=1)
-    image_id: int
-    category_id: int
-    bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] = Field(description="left, top, width, height")
-    area: FiniteFloat = Field(ge=0)
-    iscrowd: int = Field(ge=0, le=1)
-
-
-class _File(BaseModel):
-    """A file of annotations; other keys are ignored."""
-
-    images: list[_Listed] = Field(min_length=1)
-    annotations: list[_Annotation] = Field(min_length=1)
-    categories: list[_Category] = Field(min_length=1)
-
-
-def _read_file(file: Path) -> _File:
-    """Raises ``UserError`` for a file that is not as COCO's are, with the place of the first mistake."""
-    try:
-        content = _File.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"annotations {file} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        given = f", got {reprlib.repr(first['input'])}" if first["type"] not in ("missing", "json_invalid") else ""
-        raise UserError(f"annotations {file}: {place.lstrip('.')}: {first['msg']}{given}") from error
-    for name in ("images", "annotations", "categories"):
-        ((most, times),) = Counter(x.id for x in getattr(content, name)).most_common(1)
-        if times > 1:
-            raise UserError(f"annotations {file}: {name}: id {most} is given {times} times, must be unique")
-    return content
+        raise UserError(
+            f"{root / ANNOTATIONS[split]} lists {os.fsdecode(missing[0])}, which {folder} lacks "
+            f"({len(missing)} of {len(names)} are missing)"
+        )
+    owner = np.repeat(np.arange(len(ids)), np.diff(starts))
+    scale = np.tile(side / shapes[owner], 2)
+    return BoxedImages(JpegImages(folder, names, side), (boxes * scale).astype(np.float32), labels, starts, ids, shapes)
 
 
 def _read_annotations(root: Path, dataset: CocoDataset) -> dict[str, np.ndarray]:
     """All arrays of both splits, boxes in pixels of the originals."""
-    files = {split: annotations(root, split) for split in FOLDERS}
-    contents = {split: _read_file(file) for split, file in files.items()}
-    train, val = ({x.id: x.name for x in content.categories} for content in contents.values())
-    if train != val:
-        raise UserError(f"{files['train']} and {files['val']} have different categories")
-    if len(val) != dataset.classes:
-        raise UserError(f"{files['val']} has {len(val)} categories, but classes is {dataset.classes}")
     arrays: dict[str, np.ndarray] = {}
-    for split, content in contents.items():
-        parts = _index(files[split], content, with_objects=split == "train")
-        arrays |= {f"{split}_{part}": parts[part] for part in _PARTS}
-    arrays["categories"] = np.array(sorted(val), np.int64)
-    arrays["category_names"] = np.array([val[i].encode() for i in sorted(val)])
+    categories: dict[int, str] = {}
+    for split in FOLDERS:
+        file = root / ANNOTATIONS[split]
+        try:
+            truth = ground_truth(str(file))
+            named = {int(i): str(truth.cats[i]["name"]) for i in sorted(truth.cats)}
+            parts = _index(truth.imgs, truth.imgToAnns, [*named], with_objects=split == "train")
+        except (AssertionError, LookupError, TypeError, ValueError) as error:
+            raise UserError(f"annotations {file} are not as COCO's: {type(error).__name__}: {error}") from error
+        if len(named) != dataset.classes:
+            raise UserError(f"{file} has {len(named)} categories, but classes is {dataset.classes}")
+        if categories and named != categories:
+            raise UserError(f"{file} has other categories than those of the training split")
+        categories = named
+        arrays |= {f"{split}_{part}": array for part, array in zip(_PARTS, parts, strict=True)}
+    arrays["categories"] = np.array([*categories], np.int64)
+    arrays["category_names"] = np.array([name.encode() for name in categories.values()])
     return arrays
 
 
-def _index(file: Path, content: _File, with_objects: bool) -> dict[str, np.ndarray]:
-    """The arrays of one split; ``with_objects`` leaves out images that have none."""
-    label_of = {category: i for i, category in enumerate(sorted(x.id for x in content.categories), 1)}
-    images = {image.id: image for image in content.images}
-    objects: dict[int, list[tuple[np.ndarray, int]]] = {image: [] for image in images}
-    empty = 0
-    for found in content.annotations:
-        if found.image_id not in images:
-            raise UserError(f"annotations {file}: object {found.id} is of image {found.image_id}, which is not listed")
-        if found.category_id not in label_of:
-            raise UserError(f"annotations {file}: object {found.id} is of category {found.category_id}, not listed")
-        if found.iscrowd:
-            continue
-        left, top, width, height = found.bbox
-        wide, high = images[found.image_id].width, images[found.image_id].height
-        box = np.clip([left, top, left + width, top + height], 0, [wide, high, wide, high])
-        if (box[2:] > box[:2]).all():
-            objects[found.image_id].append((box, label_of[found.category_id]))
-        else:
-            empty += 1
+def _index(images: dict, objects: dict, categories: list[int], with_objects: bool) -> tuple[np.ndarray, ...]:
+    """The arrays of one split from pycocotools' dictionaries; ``with_objects`` leaves out images that have none."""
+    label_of = {category: i for i, category in enumerate(categories, 1)}
+    kept, boxes, labels, starts, empty = [], [], [], [0], 0
+    for image in images.values():
+        extent = np.array([image["width"], image["height"]] * 2)
+        for found in objects[image["id"]]:
+            if found["id"] < 1:
+                raise ValueError("annotation ids must be at least 1: to pycocotools 0 means no match")
+            left, top, width, height = found["bbox"]
+            box = np.clip([left, top, left + width, top + height], 0, extent)
+            if found["iscrowd"]:
+                continue
+            if not (box[2:] > box[:2]).all():
+                empty += 1
+                continue
+            boxes.append(box)
+            labels.append(label_of[found["category_id"]])
+        if len(boxes) > starts[-1] or not with_objects:
+            kept.append(image)
+            starts.append(len(boxes))
+    if not boxes:
+        raise ValueError("no image has an object that is not a crowd")
     if empty:
-        warnings.warn(f"annotations {file}: {empty} boxes without an extent were left out", stacklevel=2)
-    kept = [image for image in images if objects[image] or not with_objects]
-    if not any(objects.values()):
-        raise UserError(f"annotations {file}: no image has an object that is not a crowd")
-    flat = [pair for image in kept for pair in objects[image]]
-    return {
-        "names": np.array([os.fsencode(images[image].file_name) for image in kept]),
-        "boxes": np.array([box for box, _ in flat], np.float64).reshape(-1, 4),
-        "labels": np.array([label for _, label in flat], np.int64),
-        "starts": np.cumsum([0, *(len(objects[image]) for image in kept)]),
-        "ids": np.array(kept, np.int64),
-        "shapes": np.array([(images[image].width, images[image].height) for image in kept], np.int64),
-    }
+        warnings.warn(f"{empty} boxes without an extent were left out", stacklevel=2)
+    return (
+        np.array([os.fsencode(image["file_name"]) for image in kept]),
+        np.array(boxes, np.float64),
+        np.array(labels, np.int64),
+        np.array(starts),
+        np.array([image["id"] for image in kept], np.int64),
+        np.array([(image["width"], image["height"]) for image in kept], np.int64),
+    )

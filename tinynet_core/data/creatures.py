@@ -1,8 +1,9 @@
-"""Creatures: an image-classification task that needs no download.
+"""Creatures: an image-classification task and an object-detection task that need no download.
 
 A class is a species of a genus, drawn in front of a ground of leaves. Genera differ in outline, limbs, colours and
 ground, species of one genus in pattern, head, tips of the limbs, badge and eyes, so that there is something to learn at
-every scale. It is a proxy: a result on it is never an ImageNet result.
+every scale. A scene has creatures of all sizes on one ground, which do not overlap. Both are proxies: a result on them
+is never one on ImageNet or COCO.
 
 An image depends on (seed, split, index) alone, and its bytes are the same on every machine (``drawing``).
 """
@@ -12,10 +13,37 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from tinynet_core.data.drawing import Dice
-from tinynet_core.data.drawn import SPLITS, DrawnDataset, Extent
-from tinynet_core.data.portrait import finished, ground, paint_creature, paint_occluder
-from tinynet_core.data.species import World, world
+from tinynet_core.data.drawing import Canvas, Dice
+from tinynet_core.data.drawn import SPLITS, DrawnDataset, DrawnScenes, Extent, Scene, Shares
+from tinynet_core.data.portrait import (
+    LEAVES,
+    Painted,
+    Species,
+    World,
+    finished,
+    ground,
+    paint_creature,
+    paint_occluder,
+    world,
+)
+
+SIZES = ((0.04, 0.046), (0.13, 0.165), (0.34, 0.5))
+"""Range of the longer side of a small, medium and large creature, as a share of the canvas.
+
+A square box is small below 1/16 and large from 3/16 of the side (``CreatureSceneDataset.area_limits``). Each range is
+narrow enough for a pixel more, and for a creature three times as long as it is wide.
+"""
+_STREAM = 4
+"""Second number of the key of the random stream of a training scene; those below are of other things."""
+_HABITATS = 10
+_VARIETY = 0.8
+_TRIES = 30
+"""Places that are tried for a creature before it is left out."""
+_TRIAL_SIDE, _TRIAL_SIZE = 64, 0.12
+"""Canvas and radius of the body by which a creature is measured."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels."""
 
 
 class CreatureDataset(DrawnDataset):
@@ -80,3 +108,99 @@ def _draw(dataset: CreatureDataset, split: str, index: int) -> tuple[np.ndarray,
     if dice.chance(dataset.occlusion):
         paint_occluder(canvas, dice, at, size)
     return finished(canvas, dice, [creature]), canvas.coverage(creature.first, creature.end) >= 2
+
+
+class CreatureSceneDataset(DrawnScenes):
+    """Which scenes to render. Two equal values give the same scenes, byte for byte."""
+
+    kind: Literal["creature_scenes"] = Field(
+        "creature_scenes", description="several creatures on a canvas; has to be given"
+    )
+    renderer: Literal[1] = Field(1, description="raised with every change of the pixels that a configuration gives")
+    classes: int = Field(4, ge=1, le=100, description="species, each of a genus of its own")
+    side: int = Field(160, ge=96, le=1024, description="of a canvas in pixels")
+    train_images: int = Field(1_000, ge=1, le=1_000_000, description="scenes of the training split")
+    val_images: int = Field(200, ge=1, le=100_000, description="scenes of the validation split")
+    most: int = Field(6, ge=1, le=20, description="creatures that are placed at most; one at least")
+    shares: Shares = Field(
+        (0.2, 0.4, 0.4),
+        description="of the creatures drawn: small, medium and large by ``area_limits``; they add up to 1",
+    )
+    difficulty: float = Field(0.0, ge=0.0, le=1.0, description="0: upright, clear; 1: turned, cluttered, noisy")
+    seed: int = Field(0, ge=0, lt=2**32, description="of the world of species, and of everything that varies in it")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes: the number of the genus and a letter for the species, from 1a."""
+        return tuple(f"{genus}a" for genus in range(1, self.classes + 1))
+
+    @property
+    def world(self) -> World:
+        """The species and the grounds."""
+        return world(self.seed, self.classes, 1, _HABITATS, 1.0)
+
+    def draw(self, split: str, index: int) -> Scene:
+        return render_scene(self, split, index)
+
+
+def render_scene(dataset: CreatureSceneDataset, split: str, index: int) -> Scene:
+    """Scene ``index`` of ``split``. The creatures are placed one by one, large ones first."""
+    key = dataset.seed, _STREAM + SPLITS.index(split), index
+    dice, hard, places = Dice(*key), dataset.difficulty, dataset.world
+    habitat = places.habitats[dice.below(_HABITATS)]
+    canvas = ground(dataset.side, dice, habitat, leaves=int(LEAVES * hard))
+    sizes = sorted((_size(dice, dataset.shares) for _ in range(1 + dice.below(dataset.most))), reverse=True)
+    creatures: list[Painted] = []
+    boxes: list[Box] = []
+    labels: list[int] = []
+    for number, size in enumerate(sizes, 1):
+        label = dice.below(dataset.classes)
+        creature = _Creature((*key, number), places.species[label], hard)
+        at = creature.place(dice, dataset.side, dice.uniform(*SIZES[size]), boxes)
+        if at is not None:
+            creatures.append(creature.paint(canvas, *at))
+            boxes.append(_box(canvas, creatures[-1]))
+            labels.append(label + 1)
+    image = finished(canvas, dice, creatures, noise=2.0 + 6.0 * hard)
+    return Scene(image, np.array(boxes, np.int64).reshape(-1, 4), np.array(labels, np.int64))
+
+
+def _size(dice: Dice, shares: tuple[float, float, float]) -> int:
+    draw = dice.uniform(0.0, 1.0)
+    return 0 if draw < shares[0] else 1 if draw < shares[0] + shares[1] else 2
+
+
+class _Creature:
+    """A creature that can be painted again at another place and size, from the same random numbers."""
+
+    def __init__(self, key: tuple[int, ...], species: Species, pose: float) -> None:
+        self.key, self.species, self.pose = key, species, pose
+        trial = Canvas(_TRIAL_SIDE, (0.0, 0.0, 0.0))
+        box = _box(trial, self.paint(trial, (0.5, 0.5), _TRIAL_SIZE))
+        self.bounds = tuple((edge / _TRIAL_SIDE - 0.5) / _TRIAL_SIZE for edge in box)
+        """Left, top, right and bottom in radii of the body from its middle."""
+
+    def paint(self, canvas: Canvas, at: tuple[float, float], radius: float) -> Painted:
+        return paint_creature(canvas, Dice(*self.key), self.species, at, radius, _VARIETY, self.pose)
+
+    def place(self, dice: Dice, side: int, longer: float, taken: list[Box]) -> tuple[tuple[float, float], float] | None:
+        """Middle and radius of the body at a random place, two pixels from all others; None if no try fits.
+
+        ``longer`` is the longer side of the creature as a share of the canvas.
+        """
+        left, top, right, bottom = self.bounds
+        radius = longer / max(right - left, bottom - top)
+        width, height = radius * (right - left), radius * (bottom - top)
+        for _ in range(_TRIES):
+            x, y = dice.uniform(0.0, 1.0 - width), dice.uniform(0.0, 1.0 - height)
+            a, b, c, d = side * x - 2.0, side * y - 2.0, side * (x + width) + 2.0, side * (y + height) + 2.0
+            if all(c < box[0] or box[2] < a or d < box[1] or box[3] < b for box in taken):
+                return (x - radius * left, y - radius * top), radius
+        return None
+
+
+def _box(canvas: Canvas, creature: Painted) -> Box:
+    """That of the pixels at least half of which show the creature."""
+    region = canvas.coverage(creature.first, creature.end) >= 2
+    columns, rows = np.flatnonzero(region.any(axis=0)), np.flatnonzero(region.any(axis=1))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

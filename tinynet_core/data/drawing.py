@@ -180,22 +180,6 @@ def _four(samples: NDArray) -> NDArray:
     return rows[:, 0::2] + rows[:, 1::2]
 
 
-def _disc(u: NDArray, v: NDArray) -> NDArray:
-    return u * u + v * v < 1.0
-
-
-def _square(u: NDArray, v: NDArray) -> NDArray:
-    return np.maximum(abs(u), abs(v)) < 0.85
-
-
-def _triangle(u: NDArray, v: NDArray) -> NDArray:
-    return np.maximum(abs(v) * 0.866 + u * 0.5, -u) < 0.58
-
-
-def _hexagon(u: NDArray, v: NDArray) -> NDArray:
-    return np.maximum(abs(v), abs(v) * 0.5 + abs(u) * 0.866) < 0.87
-
-
 def _cross(u: NDArray, v: NDArray) -> NDArray:
     u, v = abs(u), abs(v)
     return (np.minimum(u, v) < 0.35) & (np.maximum(u, v) < 1.0)
@@ -221,18 +205,18 @@ def _flower(u: NDArray, v: NDArray) -> NDArray:
     return np.sqrt(square) < 1.22 - 2.56 * product * product
 
 
-disc = Shape(_disc, 1.0)
+disc = Shape(lambda u, v: u * u + v * v < 1.0, 1.0)
 SHAPES = (
     disc,
-    Shape(_square, 1.21),
-    Shape(_triangle, 1.17),
+    Shape(lambda u, v: np.maximum(abs(u), abs(v)) < 0.85, 1.21),
+    Shape(lambda u, v: np.maximum(abs(v) * 0.866 + u * 0.5, -u) < 0.58, 1.17),
     Shape(_star, 1.22),
     Shape(_cross, 1.07),
-    Shape(_hexagon, 1.01),
+    Shape(lambda u, v: np.maximum(abs(v), abs(v) * 0.5 + abs(u) * 0.866) < 0.87, 1.01),
     Shape(_crescent, 1.0),
     Shape(_flower, 1.23),
 )
-"""What leaves, heads, tips of limbs and badges look like."""
+"""What leaves, heads, tips of limbs and badges look like: disc, square, triangle, star, cross, hexagon and so on."""
 
 
 def capsule(radius: float) -> Shape:
@@ -245,29 +229,12 @@ def capsule(radius: float) -> Shape:
     return Shape(inside, radius, core=1.0)
 
 
-def _stripes(a: NDArray, b: NDArray) -> NDArray:
-    return wave(a) > 0.0
-
-
-def _spots(a: NDArray, b: NDArray) -> NDArray:
-    return wave(a) + wave(b) > 0.7
-
-
-def _checks(a: NDArray, b: NDArray) -> NDArray:
-    return (wave(a) > 0.0) ^ (wave(b) > 0.0)
-
-
-def _rings(a: NDArray, b: NDArray) -> NDArray:
-    return wave(1.3 * np.sqrt(a * a + b * b)) > 0.0
-
-
-def _wavy(a: NDArray, b: NDArray) -> NDArray:
-    return wave(a + 0.2 * wave(b)) > 0.0
-
-
-def _blotches(a: NDArray, b: NDArray) -> NDArray:
-    return wave(a) + wave(1.3 * b + 0.18 * wave(0.7 * a)) + wave(0.6 * a - 0.8 * b) > 0.3
-
-
-PATTERNS = (_stripes, _spots, _checks, _rings, _wavy, _blotches)
+PATTERNS: tuple[Inside, ...] = (
+    lambda a, b: wave(a) > 0.0,  # stripes
+    lambda a, b: wave(a) + wave(b) > 0.7,  # spots
+    lambda a, b: (wave(a) > 0.0) ^ (wave(b) > 0.0),  # checks
+    lambda a, b: wave(1.3 * np.sqrt(a * a + b * b)) > 0.0,  # rings
+    lambda a, b: wave(a + 0.2 * wave(b)) > 0.0,  # wavy stripes
+    lambda a, b: wave(a) + wave(1.3 * b + 0.18 * wave(0.7 * a)) + wave(0.6 * a - 0.8 * b) > 0.3,  # blotches
+)
 """Which points are dark; a and b are periods along and across the pattern."""

@@ -1,4 +1,4 @@
-"""What the data sets that the package draws share: a key, rendering in several processes, and the cache.
+"""What the data sets that the package draws share: a key, rendering in several processes, the cache, and probes.
 
 An image depends on (configuration, split, index) alone, so that any number of workers renders the same bytes.
 """
@@ -7,7 +7,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -15,12 +15,21 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Strict
 from tqdm import tqdm
 
-from tinynet_core.data.cache import cached, content_hash, read_arrays, write_arrays
-from tinynet_core.data.processes import in_processes
-from tinynet_core.data.sets import COCO_LIMITS, BoxedImages, DetectionSet, ImageSet, ground_truth
-from tinynet_core.machine import cache_root
+from tinynet_core.data.sets import (
+    COCO_LIMITS,
+    BoxedImages,
+    DetectionSet,
+    ImageSet,
+    cached,
+    ground_truth,
+    read_arrays,
+    write_arrays,
+)
+from tinynet_core.machine import cache_root, in_processes
 
 SPLITS = ("train", "val")
+PROBES = 32
+"""Images of each split that ``probe_hash`` looks at, at least; more where that leaves out a class."""
 _CHUNK = 100
 _SCENE_PARTS = ("images", "boxes", "labels", "starts")
 
@@ -112,38 +121,31 @@ def load_drawn_scenes(dataset: Any, workers: int = 1, progress: bool = False) ->
 
 @lru_cache(maxsize=4)
 def _arrays(dataset: Any, root: Path, workers: int, progress: bool) -> tuple[dict[str, np.ndarray], str]:
-    scenes = isinstance(dataset, DrawnScenes)
-
     def fill(scratch: Path) -> None:
-        arrays = (render_scenes if scenes else render_images)(dataset, workers, progress)
-        write_arrays(scratch, arrays, dataset.model_dump(), content_hash(arrays))
+        write_arrays(scratch, render(dataset, workers, progress), dataset.model_dump())
 
-    names = [f"{split}_{part}" for split in SPLITS for part in (_SCENE_PARTS if scenes else ("images", "labels"))]
+    parts = _SCENE_PARTS if isinstance(dataset, DrawnScenes) else ("images", "labels")
+    names = [f"{split}_{part}" for split in SPLITS for part in parts]
     folder = root / f"{dataset.kind.replace('_', '-')}-{dataset.key[:16]}"
     return cached(folder, fill, lambda place: read_arrays(place, names))
 
 
-def render_images(dataset: Any, workers: int = 1, progress: bool = False) -> dict[str, np.ndarray]:
-    """All images and labels of a classification task; image i is of class ``i % classes``."""
+def render(dataset: Any, workers: int = 1, progress: bool = False) -> dict[str, np.ndarray]:
+    """All images and labels of a classification task, image i of class ``i % classes``; all scenes with their boxes."""
     arrays = {}
     for split, drawn in _drawn(dataset, workers, progress):
-        arrays[f"{split}_images"] = np.stack([image for (image,) in drawn])
-        arrays[f"{split}_labels"] = np.arange(len(drawn), dtype=np.int64) % dataset.classes
+        images, *objects = zip(*drawn, strict=True)
+        arrays[f"{split}_images"] = np.stack(images)
+        if objects:
+            boxes, labels = objects
+            arrays[f"{split}_boxes"] = np.concatenate(boxes).astype(np.float32)
+            arrays[f"{split}_labels"] = np.concatenate(labels)
+            arrays[f"{split}_starts"] = np.cumsum([0, *map(len, labels)])
+        else:
+            arrays[f"{split}_labels"] = np.arange(len(drawn), dtype=np.int64) % dataset.classes
     seen = {image.tobytes() for image in arrays["train_images"]}
     if any(image.tobytes() in seen for image in arrays["val_images"]):
         raise RuntimeError("a rendered image is both in train and in val")
-    return arrays
-
-
-def render_scenes(dataset: Any, workers: int = 1, progress: bool = False) -> dict[str, np.ndarray]:
-    """All scenes of a detection task, with boxes, float32, and labels."""
-    arrays = {}
-    for split, drawn in _drawn(dataset, workers, progress):
-        images, boxes, labels = zip(*drawn, strict=True)
-        arrays[f"{split}_images"] = np.stack(images)
-        arrays[f"{split}_boxes"] = np.concatenate(boxes).astype(np.float32)
-        arrays[f"{split}_labels"] = np.concatenate(labels)
-        arrays[f"{split}_starts"] = np.cumsum([0, *map(len, labels)])
     return arrays
 
 
@@ -181,3 +183,28 @@ def annotations(dataset: Any, split: BoxedImages) -> dict[str, Any]:
         "categories": [{"id": i, "name": name} for i, name in enumerate(dataset.names, 1)],
         "annotations": objects,
     }
+
+
+@cache
+def probe_hash(dataset: Any) -> str:
+    """SHA-256 over some images of a data set that the package draws; empty for photographs.
+
+    Of each split it takes the same number of images of every class, at random places. Images that no probe meets may
+    change unseen.
+    """
+    if not isinstance(dataset, DrawnDataset):
+        return ""
+    drawn: Any = dataset
+    digest = hashlib.sha256()
+    for split, n in zip(SPLITS, (drawn.train_images, drawn.val_images), strict=True):
+        for index in probes(n, drawn.classes):
+            for array in drawn.draw(split, index):
+                digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def probes(n: int, classes: int) -> list[int]:
+    """Indices of the probes among ``n`` images, of which image i is of class ``i % classes``."""
+    groups = classes * -(-PROBES // classes)
+    rng = np.random.default_rng([n, classes])
+    return [first + groups * int(rng.integers(-(-(n - first) // groups))) for first in range(min(groups, n))]

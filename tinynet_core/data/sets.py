@@ -1,17 +1,28 @@
-"""What data sets load into: images with labels, or with the boxes of the objects in them and their ground truth."""
+"""What data sets load into, images with labels or with the boxes of objects, and the cache that arrays are kept in."""
 
 import contextlib
+import hashlib
 import io
-from collections.abc import Callable
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from filelock import FileLock
+
+from tinynet_core.files import UserError
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
 
-    from tinynet_core.data.imagefolder import JpegImages
+    from tinynet_core.data.imagenet import JpegImages
+
+T = TypeVar("T")
 
 COCO_LIMITS = (32.0**2, 96.0**2)
 """Square pixels from which an object of COCO is medium, and large, in images of about 512 to 640 pixels."""
@@ -90,3 +101,70 @@ def ground_truth(source: dict[str, Any] | str) -> "COCO":
         index.dataset = source
         index.createIndex()
     return index
+
+
+def cached(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]) -> T:
+    """What ``read`` makes of ``folder``, which ``fill`` makes where it is absent.
+
+    ``fill`` is given an empty folder that takes the name of ``folder`` only when it is complete and on the disk. One
+    that ``read`` cannot use, because it was changed or cut off, is made anew with a warning. Safe to call from several
+    processes. Raises ``UserError`` for a folder that cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if folder.exists():
+                try:
+                    return read(folder)
+                except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
+                    warnings.warn(f"dataset cache {folder} cannot be used ({error}): rebuilding it", stacklevel=4)
+                    shutil.rmtree(folder)
+            _fill_whole(folder, fill)
+    except OSError as error:
+        raise UserError(
+            f"the cache folder {folder.parent} cannot be written ({error.strerror or error}): "
+            "set TINYNET_CACHE to one that can"
+        ) from error
+    return read(folder)
+
+
+def _fill_whole(folder: Path, fill: Callable[[Path], None]) -> None:
+    scratch = folder.with_name(f".building-{folder.name}")
+    shutil.rmtree(scratch, ignore_errors=True)  # of a killed process: the lock is held
+    scratch.mkdir()
+    try:
+        fill(scratch)
+        for path in [*scratch.iterdir(), scratch]:
+            handle = os.open(path, os.O_RDONLY)
+            os.fsync(handle)
+            os.close(handle)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def content_hash(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over names, shapes and bytes of ``arrays``, in their order."""
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def write_arrays(folder: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+    """Write each array as a .npy file, and ``meta.json`` with what they are ``about`` and their hash."""
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    meta = {"dataset": about, "sha256": content_hash(arrays)}
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def read_arrays(folder: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays called ``names``, memory-mapped, and their hash; ``ValueError`` where it is not the recorded one."""
+    recorded = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["sha256"]
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
+    found = content_hash(arrays)
+    if found != recorded:
+        raise ValueError(f"content hash {found[:12]} is not the recorded {recorded[:12]}")
+    return arrays, found

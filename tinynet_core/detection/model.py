@@ -21,8 +21,8 @@ from torchvision.ops.misc import Conv2dNormActivation
 from tinynet_core.detection.taps import STRIDE, tapped_stage
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.networks.modules import EfficientNetModule
-from tinynet_core.networks.own import trace
 from tinynet_core.networks.spec import Complexity
+from tinynet_core.networks.trace import trace
 
 EXTRA_CHANNELS = (512, 256, 256, 128)
 """Of the extra blocks at full width, as in torchvision's SSDLite. Only so many are used as reach one pixel."""

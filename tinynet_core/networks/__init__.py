@@ -2,5 +2,3 @@
 
 from tinynet_core.networks.family import NAMES, SCALABLE, Family, base_of, family, network
 from tinynet_core.networks.spec import Head, Network
-
-__all__ = ["NAMES", "SCALABLE", "Family", "Head", "Network", "base_of", "family", "network"]

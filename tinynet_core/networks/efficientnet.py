@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tinynet_core.networks.blocks import Stage
 from tinynet_core.networks.spec import Activation, Head, Network, Row, Tally, at_least, round_channels, round_repeats
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale, Scales, giant
 
@@ -55,6 +54,46 @@ NAMES = (*SCALABLE, *OWN_SCALES)
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A run of ``repeats`` blocks; the first has ``stride`` and goes from ``c_in`` to ``c_out`` channels.
+
+    ``kind`` is ``"ir"``, an inverted residual block (Sandler et al. 2018), ``"ds"``, a depthwise-separable one, or
+    ``"v1"``, the one of MobileNetV1, which has no shortcut and an activation after its last layer. ``squeeze`` says
+    whether the blocks have squeeze-excite, with a quarter of the block's input channels inside.
+    """
+
+    kind: Literal["ir", "ds", "v1"]
+    repeats: Any
+    kernel: int
+    stride: int
+    expansion: int
+    c_in: Any
+    c_out: Any
+    squeeze: bool = True
+
+    def tally(self, tally: Tally) -> Row:
+        self._block(tally, self.c_in, self.stride, 1)
+        if not isinstance(self.repeats, int) or self.repeats > 1:
+            self._block(tally, self.c_out, 1, self.repeats - 1)
+        operator = f"inverted residual x{self.expansion}" if self.kind == "ir" else "separable"
+        return Row(operator, self.c_out, self.kernel, self.stride, self.repeats, self.squeeze)
+
+    def _block(self, tally: Tally, c_in: Any, stride: int, times: Any) -> None:
+        middle = c_in * self.expansion
+        if self.kind == "ir":
+            tally.conv_bn(c_in, middle, 1, times=times)
+        tally.conv_bn(middle, middle, self.kernel, stride, depthwise=True, times=times)
+        if self.squeeze:
+            tally.squeeze_excite(middle, self.reduced(c_in), times)
+        tally.conv_bn(middle, self.c_out, 1, times=times)
+
+    @staticmethod
+    def reduced(c_in: Any) -> Any:
+        """Channels inside squeeze-excite: a quarter of the block's input channels."""
+        return at_least(1, c_in // 4)
+
+
+@dataclass(frozen=True, slots=True)
 class EfficientNet(Network):
     """A stem, stages of mobile blocks, a 1x1 head (none where ``head`` is 0) and a linear classifier."""
 
@@ -81,7 +120,7 @@ class EfficientNet(Network):
     def module(self, dropout: float) -> "nn.Module":
         from tinynet_core.networks.modules import EfficientNetModule
 
-        return EfficientNetModule(self.stem, self.stages, self.head, self.activation, self.num_classes, dropout)
+        return EfficientNetModule(self, dropout)
 
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> EfficientNet:

@@ -1,17 +1,20 @@
 """Networks by name, and a network under any scale: the ``Family`` that is shrunk, sampled and screened."""
 
 import difflib
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tinynet_core.files import UserError
 from tinynet_core.networks import efficientnet, fixed, ghostnet, resnet
-from tinynet_core.networks.spec import Complexity, Head, Network, Specification
+from tinynet_core.networks.spec import Complexity, Head, Network
 from tinynet_core.scaling.scale import Base, Scale, Scales
+
+if TYPE_CHECKING:
+    from tinynet_core.networks.own import TracedFamily
 
 CHUNK = 16_384
 """Candidates counted together: few enough that the intermediate arrays stay in the processor's cache."""
@@ -23,18 +26,8 @@ NAMES: tuple[str, ...] = (*(name for module in FAMILIES for name in module.NAMES
 _SCALED = {name: module.scaled for module in FAMILIES for name in module.NAMES}
 
 
-@runtime_checkable
-class AnyFamily(Protocol):
-    """A network under any scale, one of this package (``Family``) or one of your own (``tinynet_core.traced``)."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def resolution(self) -> int: ...
-    def at(self, scale: Scale) -> Specification: ...
-    def cost(self, scale: Scale) -> Complexity: ...
-    def screen(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity: ...
-    def __hash__(self) -> int: ...
+AnyFamily = Union["Family", "TracedFamily"]
+"""A network under any scale, one of this package or one of your own (``tinynet_core.traced``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +55,17 @@ class Family:
     def screen(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity:
         """Exact costs at many scales, as ``tinynet_core.screen`` says."""
         scales = Scales(r, d, w)
-        shape, n = scales.r.shape, scales.r.size
-        if n:
-            largest = self.at(Scale(*(float(x.max()) for x in (scales.r, scales.d, scales.w))))
-            if max(asdict(largest.complexity()).values()) >= 2**63:
-                raise ValueError(f"{self.name} at {largest.scale} has a cost beyond 64 bits: screen smaller scales")
         flat = [x.reshape(-1) for x in (scales.r, scales.d, scales.w)]
-        columns = np.empty((4, n), dtype=np.int64)
-        for start in range(0, n, CHUNK):
+        if scales.r.size:
+            largest = Scale(*(float(x.max()) for x in flat))
+            if max(astuple(self.cost(largest))) >= 2**63:
+                raise ValueError(f"{self.name} at {largest} has a cost beyond 64 bits: screen smaller scales")
+        columns = np.empty((4, scales.r.size), dtype=np.int64)
+        for start in range(0, scales.r.size, CHUNK):
             part = slice(start, start + CHUNK)
             many: Any = Scales(*(x[part] for x in flat))
-            cost = self.at(many).complexity()
-            columns[:, part] = cost.macs, cost.params, cost.activations, cost.peak_activations
-        return Complexity(*(column.reshape(shape) for column in columns))
+            columns[:, part] = astuple(self.at(many).complexity())
+        return Complexity(*columns.reshape(4, *scales.r.shape))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -107,7 +98,7 @@ def family_of(net: str | AnyFamily) -> AnyFamily:
     """The family called ``net``, or ``net`` itself where it is one."""
     if isinstance(net, str):
         return family(net)
-    if not isinstance(net, AnyFamily):
+    if not hasattr(net, "screen"):
         raise UserError(f"net must be a scalable network's name or a family (see tinynet_core.traced), got {net!r}")
     return net
 

@@ -2,7 +2,7 @@
 
 MobileNetV1: Howard et al. 2017, Table 1. MnasNet-A1: Tan et al. 2019, Figure 7. FBNet-B: Wu et al. 2019, as in
 facebookresearch/maskrcnn-benchmark. ProxylessNAS (mobile): Cai et al. 2019, as in mit-han-lab/proxylessnas. Neither
-timm nor torchvision defines these at the listed width; each is a stack of the blocks of ``blocks.py``. The other
+timm nor torchvision defines these at the listed width; each is a stack of EfficientNet's blocks. The other
 networks are built by their library, and their cost is traced on the module.
 """
 
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from tinynet_core.networks.blocks import Stage
-from tinynet_core.networks.efficientnet import EfficientNet
+from tinynet_core.networks.efficientnet import EfficientNet, Stage
 from tinynet_core.networks.spec import Activation, Complexity, Network, Row, Tally, round_channels
 
 if TYPE_CHECKING:
@@ -100,14 +99,7 @@ def fixed(name: str, num_classes: int) -> Network:
 
 
 def stacked(
-    name: str,
-    layout: Layout,
-    width: float,
-    resolution: int,
-    stem: int,
-    head: int,
-    activation: Activation,
-    num_classes: int = 1000,
+    name: str, layout: Layout, width: float, resolution: int, stem: int, head: int, activation: Activation, classes=1000
 ) -> EfficientNet:
     """A stack of the blocks of ``layout`` with all channels but the head's times ``width``, in multiples of eight."""
     stem = c_in = round_channels(stem * width)
@@ -116,7 +108,7 @@ def stacked(
         c_out = round_channels(channels * width)
         stages.append(Stage(kind, repeats, kernel, stride, expansion, c_in, c_out, squeeze))
         c_in = c_out
-    return EfficientNet(name, None, resolution, num_classes, stem, tuple(stages), head, activation)
+    return EfficientNet(name, None, resolution, classes, stem, tuple(stages), head, activation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +145,7 @@ class PeerNetwork(Network):
         return module
 
     def initialise(self, module: "nn.Module", zero_init_residual: bool, zero_init_classifier: bool) -> None:
-        """Keep the initial weights of the library.
-
-        Raises ``ValueError`` for the two zero initialisations, which need a network of this package.
-        """
-        if zero_init_residual or zero_init_classifier:
-            raise ValueError(f"{self.name} is built by {self.source}, which cannot start residuals or classifier at 0")
+        """Keep the initial weights of the library; ``Experiment`` refuses the two zero initialisations."""
 
 
 @cache

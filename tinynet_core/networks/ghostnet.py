@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinynet_core.networks.blocks import GhostRun
 from tinynet_core.networks.spec import Activation, Head, Network, Row, Tally, at_least, round_channels, round_repeats
 from tinynet_core.scaling.scale import Base, Scale, Scales
 
@@ -99,6 +98,41 @@ NAMES = (*SCALABLE, *OWN_SCALES)
 
 
 @dataclass(frozen=True, slots=True)
+class GhostRun:
+    """``times`` equal ghost bottlenecks: ``c_in`` to ``inner`` to ``c_out`` channels, ``reduced`` 0 for no gate."""
+
+    times: Any
+    kernel: int
+    stride: int
+    c_in: Any
+    inner: Any
+    c_out: Any
+    reduced: Any
+    gated: bool
+
+    def tally(self, tally: Tally) -> Row:
+        times, side = self.times, tally.side
+        reshapes = (self.c_in != self.c_out) | (self.stride != 1)
+        if reshapes is not False:
+            tally.conv_bn(self.c_in, self.c_in, self.kernel, self.stride, depthwise=True, times=times * reshapes)
+            tally.conv_bn(self.c_in, self.c_out, 1, times=times * reshapes)
+            tally.side = side
+        self._ghost(tally, self.c_in, self.inner)
+        if self.stride > 1:
+            tally.conv_bn(self.inner, self.inner, self.kernel, self.stride, depthwise=True, times=times)
+        if self.gated:
+            tally.squeeze_excite(self.inner, self.reduced, times)
+        self._ghost(tally, self.inner, self.c_out)
+        return Row("ghost bottleneck", self.c_out, self.kernel, self.stride, times, self.gated)
+
+    def _ghost(self, tally: Tally, c_in: Any, c_out: Any) -> None:
+        """Half of the channels by a 1x1 convolution, the rest by a depthwise 3x3 on them; one too many is cut."""
+        half = (c_out + 1) // 2
+        tally.conv_bn(c_in, half, 1, times=self.times)
+        tally.conv_bn(half, half, 3, depthwise=True, times=self.times)
+
+
+@dataclass(frozen=True, slots=True)
 class GhostNet(Network):
     """A stem, runs of ghost bottlenecks, a 1x1 convolution, pooling, a 1x1 head with bias and a linear classifier."""
 
@@ -126,7 +160,7 @@ class GhostNet(Network):
     def module(self, dropout: float) -> "nn.Module":
         from tinynet_core.networks.modules import GhostNetModule
 
-        return GhostNetModule(self.stem, self.runs, self.top, self.head, self.activation, self.num_classes, dropout)
+        return GhostNetModule(self, dropout)
 
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> GhostNet:

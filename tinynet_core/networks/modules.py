@@ -1,20 +1,23 @@
 """The three families as torch modules; imported only when a network is built.
 
-Parameter names follow timm's and torchvision's, so that their weights load by name. ``get_classifier`` and
-``forward_features``, the last feature map (N, C, H, W), are what training and activation maps ask of a module;
-``residual`` and ``last_norms`` of a block say which batch norms ``zero_init_residual`` starts at zero.
+Parameter names follow timm's and torchvision's, so that their weights load by name. ``get_classifier``,
+``forward_features``, the last feature map (N, C, H, W), and ``last_norms``, the batch norms that ``zero_init_residual``
+starts at zero, are what training and activation maps ask of a module.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tinynet_core.networks.blocks import EXPANSION, GhostRun, ResNetStage, Stage, squeezed
 from tinynet_core.networks.spec import Activation
+
+if TYPE_CHECKING:
+    from tinynet_core.networks.efficientnet import EfficientNet, Stage
+    from tinynet_core.networks.ghostnet import GhostNet, GhostRun
+    from tinynet_core.networks.resnet import ResNet, ResNetStage
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
@@ -51,23 +54,24 @@ class SqueezeExcite(nn.Module):
         return x * self.gate(self.conv_expand(inside))
 
 
+def _squeeze(stage: "Stage", channels: int, c_in: int, activation: Activation) -> nn.Module:
+    return SqueezeExcite(channels, stage.reduced(c_in), activation, "sigmoid") if stage.squeeze else nn.Identity()
+
+
 class DepthwiseSeparable(nn.Module):
     """Depthwise convolution, squeeze-excite where the stage has it, pointwise projection."""
 
-    def __init__(self, stage: Stage, c_in: int, stride: int, activation: Activation) -> None:
+    def __init__(self, stage: "Stage", c_in: int, stride: int, activation: Activation) -> None:
         super().__init__()
         plain, act = stage.kind == "v1", ACTIVATIONS[activation]
         self.residual = stride == 1 and c_in == stage.c_out and not plain
         self.conv_dw = conv(c_in, c_in, stage.kernel, stride, groups=c_in)
         self.bn1 = nn.BatchNorm2d(c_in)
         self.act1 = act(inplace=True)
-        self.se = SqueezeExcite(c_in, squeezed(c_in), activation, "sigmoid") if stage.squeeze else nn.Identity()
+        self.se = _squeeze(stage, c_in, c_in, activation)
         self.conv_pw = conv(c_in, stage.c_out, 1)
         self.bn2 = nn.BatchNorm2d(stage.c_out)
         self.act2 = act(inplace=True) if plain else nn.Identity()
-
-    def last_norms(self) -> tuple[nn.Module, ...]:
-        return (self.bn2,)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.act1(self.bn1(self.conv_dw(x)))
@@ -78,7 +82,7 @@ class DepthwiseSeparable(nn.Module):
 class InvertedResidual(nn.Module):
     """Pointwise expansion, depthwise convolution, squeeze-excite where the stage has it, pointwise projection."""
 
-    def __init__(self, stage: Stage, c_in: int, stride: int, activation: Activation) -> None:
+    def __init__(self, stage: "Stage", c_in: int, stride: int, activation: Activation) -> None:
         super().__init__()
         middle, act = c_in * stage.expansion, ACTIVATIONS[activation]
         self.residual = stride == 1 and c_in == stage.c_out
@@ -88,12 +92,9 @@ class InvertedResidual(nn.Module):
         self.conv_dw = conv(middle, middle, stage.kernel, stride, groups=middle)
         self.bn2 = nn.BatchNorm2d(middle)
         self.act2 = act(inplace=True)
-        self.se = SqueezeExcite(middle, squeezed(c_in), activation, "sigmoid") if stage.squeeze else nn.Identity()
+        self.se = _squeeze(stage, middle, c_in, activation)
         self.conv_pwl = conv(middle, stage.c_out, 1)
         self.bn3 = nn.BatchNorm2d(stage.c_out)
-
-    def last_norms(self) -> tuple[nn.Module, ...]:
-        return (self.bn3,)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.act1(self.bn1(self.conv_pw(x)))
@@ -102,32 +103,34 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-def _blocks(stage: Stage, activation: Activation) -> nn.Sequential:
+def _blocks(stage: "Stage", activation: Activation) -> nn.Sequential:
     block = InvertedResidual if stage.kind == "ir" else DepthwiseSeparable
     first = block(stage, stage.c_in, stage.stride, activation)
     return nn.Sequential(first, *(block(stage, stage.c_out, 1, activation) for _ in range(stage.repeats - 1)))
 
 
 class EfficientNetModule(nn.Module):
-    """A stem, mobile blocks, a 1x1 head (none where ``head`` is 0) and a linear classifier."""
+    """A stem, mobile blocks, a 1x1 head (none where ``spec.head`` is 0) and a linear classifier."""
 
-    def __init__(
-        self, stem: int, stages: Sequence[Stage], head: int, activation: Activation, num_classes: int, dropout: float
-    ) -> None:
+    def __init__(self, spec: "EfficientNet", dropout: float) -> None:
         super().__init__()
-        act, last = ACTIVATIONS[activation], stages[-1].c_out
-        self.conv_stem = conv(3, stem, 3, stride=2)
-        self.bn1 = nn.BatchNorm2d(stem)
+        act, head, last = ACTIVATIONS[spec.activation], spec.head, spec.stages[-1].c_out
+        self.conv_stem = conv(3, spec.stem, 3, stride=2)
+        self.bn1 = nn.BatchNorm2d(spec.stem)
         self.act1 = act(inplace=True)
-        self.blocks = nn.Sequential(*(_blocks(stage, activation) for stage in stages))
+        self.blocks = nn.Sequential(*(_blocks(stage, spec.activation) for stage in spec.stages))
         self.conv_head = conv(last, head, 1) if head else nn.Identity()
         self.bn2 = nn.BatchNorm2d(head) if head else nn.Identity()
         self.act2 = act(inplace=True) if head else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(head or last, num_classes)
+        self.classifier = nn.Linear(head or last, spec.num_classes)
 
     def get_classifier(self) -> nn.Linear:
         return self.classifier
+
+    def last_norms(self) -> list[nn.Module]:
+        residual = [b for b in self.modules() if getattr(b, "residual", False)]
+        return [b.bn3 if isinstance(b, InvertedResidual) else b.bn2 for b in residual]  # type: ignore[misc]
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         x = self.act1(self.bn1(self.conv_stem(x)))
@@ -137,80 +140,36 @@ class EfficientNetModule(nn.Module):
         return self.classifier(self.dropout(self.forward_features(x).mean((2, 3))))
 
 
-def _shortcut(c_in: int, c_out: int, stride: int) -> nn.Sequential | None:
-    if stride == 1 and c_in == c_out:
-        return None
-    return nn.Sequential(conv(c_in, c_out, 1, stride), nn.BatchNorm2d(c_out))
+def _layer(stage: "ResNetStage") -> nn.Sequential:
+    from torchvision.models.resnet import BasicBlock, Bottleneck  # two seconds that other families need not wait
 
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
-    residual = True
-
-    def __init__(self, c_in: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = conv(c_in, channels, 3, stride)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = conv(channels, channels, 3)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(c_in, channels, stride)
-
-    def last_norms(self) -> tuple[nn.Module, ...]:
-        return (self.bn2,)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut."""
-
-    residual = True
-
-    def __init__(self, c_in: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = conv(c_in, channels, 1)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = conv(channels, channels, 3, stride)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = conv(channels, channels * EXPANSION, 1)
-        self.bn3 = nn.BatchNorm2d(channels * EXPANSION)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(c_in, channels * EXPANSION, stride)
-
-    def last_norms(self) -> tuple[nn.Module, ...]:
-        return (self.bn3,)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(y)))))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-def _layer(stage: ResNetStage) -> nn.Sequential:
-    block = Bottleneck if stage.bottleneck else BasicBlock
-    first = block(stage.c_in, stage.channels, stage.stride)
-    return nn.Sequential(first, *(block(stage.c_out, stage.channels, 1) for _ in range(stage.repeats - 1)))
+    block: type[BasicBlock | Bottleneck] = Bottleneck if stage.bottleneck else BasicBlock
+    shortcut = None
+    if stage.stride != 1 or stage.c_in != stage.c_out:
+        shortcut = nn.Sequential(conv(stage.c_in, stage.c_out, 1, stage.stride), nn.BatchNorm2d(stage.c_out))
+    first = block(stage.c_in, stage.channels, stage.stride, shortcut)
+    return nn.Sequential(first, *(block(stage.c_out, stage.channels) for _ in range(stage.repeats - 1)))
 
 
 class ResNetModule(nn.Module):
-    """A 7x7 stem and max pooling, four stages of residual blocks, and a linear classifier."""
+    """A 7x7 stem and max pooling, four stages of torchvision's residual blocks, and a linear classifier."""
 
-    def __init__(self, stem: int, stages: Sequence[ResNetStage], num_classes: int, dropout: float) -> None:
+    def __init__(self, spec: "ResNet", dropout: float) -> None:
         super().__init__()
-        self.conv1 = conv(3, stem, 7, stride=2)
-        self.bn1 = nn.BatchNorm2d(stem)
+        self.conv1 = conv(3, spec.stem, 7, stride=2)
+        self.bn1 = nn.BatchNorm2d(spec.stem)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1, self.layer2, self.layer3, self.layer4 = (_layer(stage) for stage in stages)
+        self.layer1, self.layer2, self.layer3, self.layer4 = (_layer(stage) for stage in spec.stages)
         self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(stages[-1].c_out, num_classes)
+        self.fc = nn.Linear(spec.stages[-1].c_out, spec.num_classes)
 
     def get_classifier(self) -> nn.Linear:
         return self.fc
+
+    def last_norms(self) -> list[nn.Module]:
+        blocks = [block for layer in (self.layer1, self.layer2, self.layer3, self.layer4) for block in layer]
+        return [block.bn3 if hasattr(block, "bn3") else block.bn2 for block in blocks]  # type: ignore[misc]
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
@@ -239,9 +198,7 @@ class GhostModule(nn.Module):
 class GhostBottleneck(nn.Module):
     """Ghost module to the inner channels, depthwise convolution where strided, gate, ghost module, shortcut."""
 
-    residual = True
-
-    def __init__(self, run: GhostRun, activation: Activation) -> None:
+    def __init__(self, run: "GhostRun", activation: Activation) -> None:
         super().__init__()
         inner, kernel, stride = run.inner, run.kernel, run.stride
         self.ghost1 = GhostModule(run.c_in, inner, activation)
@@ -258,19 +215,16 @@ class GhostBottleneck(nn.Module):
                 nn.BatchNorm2d(run.c_out),
             )
 
-    def last_norms(self) -> tuple[nn.Module, ...]:
-        return self.ghost2.primary_conv[1], self.ghost2.cheap_operation[1]
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.se(self.bn_dw(self.conv_dw(self.ghost1(x))))
         return self.ghost2(y) + self.shortcut(x)
 
 
-def _groups(runs: Sequence[Sequence[GhostRun]], activation: Activation) -> list[nn.Sequential]:
+def _groups(spec: "GhostNet") -> list[nn.Sequential]:
     """The blocks as timm groups them: a strided block alone, the others up to the next one together."""
     groups: list[list[nn.Module]] = [[]]
-    for run in (run for stage in runs for run in stage):
-        blocks: list[nn.Module] = [GhostBottleneck(run, activation) for _ in range(run.times)]
+    for run in (run for stage in spec.runs for run in stage):
+        blocks: list[nn.Module] = [GhostBottleneck(run, spec.activation) for _ in range(run.times)]
         if run.stride > 1:
             groups += [blocks, []]
         else:
@@ -281,31 +235,26 @@ def _groups(runs: Sequence[Sequence[GhostRun]], activation: Activation) -> list[
 class GhostNetModule(nn.Module):
     """A stem, ghost bottlenecks, a 1x1 convolution, pooling, a 1x1 head with bias and a linear classifier."""
 
-    def __init__(
-        self,
-        stem: int,
-        runs: Sequence[Sequence[GhostRun]],
-        top: int,
-        head: int,
-        activation: Activation,
-        num_classes: int,
-        dropout: float,
-    ) -> None:
+    def __init__(self, spec: "GhostNet", dropout: float) -> None:
         super().__init__()
-        act = ACTIVATIONS[activation]
-        self.conv_stem = conv(3, stem, 3, stride=2)
-        self.bn1 = nn.BatchNorm2d(stem)
+        act, top = ACTIVATIONS[spec.activation], spec.top
+        self.conv_stem = conv(3, spec.stem, 3, stride=2)
+        self.bn1 = nn.BatchNorm2d(spec.stem)
         self.act1 = act(inplace=True)
-        last = conv(runs[-1][-1].c_out, top, 1)
+        last = conv(spec.runs[-1][-1].c_out, top, 1)
         final = nn.Sequential(OrderedDict(conv=last, bn1=nn.BatchNorm2d(top), act=act(inplace=True)))
-        self.blocks = nn.Sequential(*_groups(runs, activation), nn.Sequential(final))
-        self.conv_head = PooledConv2d(top, head, 1)
+        self.blocks = nn.Sequential(*_groups(spec), nn.Sequential(final))
+        self.conv_head = PooledConv2d(top, spec.head, 1)
         self.act2 = act(inplace=True)
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(head, num_classes)
+        self.classifier = nn.Linear(spec.head, spec.num_classes)
 
     def get_classifier(self) -> nn.Linear:
         return self.classifier
+
+    def last_norms(self) -> list[nn.Module]:
+        ends = [block.ghost2 for block in self.modules() if isinstance(block, GhostBottleneck)]
+        return [norm for end in ends for norm in (end.primary_conv[1], end.cheap_operation[1])]
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         return self.blocks(self.act1(self.bn1(self.conv_stem(x))))

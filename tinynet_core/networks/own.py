@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 import torch
@@ -42,9 +42,9 @@ class TracedFamily:
     def screen(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity:
         """Exact costs at many scales, traced one after the other: int64 arrays of their shape."""
         scales = Scales(r, d, w)
-        costs = [self.cost(Scale(*x)) for x in zip(scales.r.flat, scales.d.flat, scales.w.flat, strict=True)]
-        keys = ("macs", "params", "activations", "peak_activations")
-        return Complexity(*(np.array([getattr(c, k) for c in costs], np.int64).reshape(scales.r.shape) for k in keys))
+        flat = zip(scales.r.flat, scales.d.flat, scales.w.flat, strict=True)
+        costs = np.array([astuple(self.cost(Scale(*x))) for x in flat], np.int64)
+        return Complexity(*costs.reshape(-1, 4).T.reshape(4, *scales.r.shape))
 
     def _traced(self, network: "TracedNetwork") -> Complexity:
         """The cost in the first of ``WAYS`` that works, which is then that of all scales."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tinynet_core.networks.blocks import ResNetStage
 from tinynet_core.networks.spec import Head, Network, Row, Tally, round_channels, round_repeats
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale, Scales
 
@@ -34,6 +33,41 @@ NAMES = (*SCALABLE, *OWN_SCALES)
 
 
 @dataclass(frozen=True, slots=True)
+class ResNetStage:
+    """``repeats`` blocks of ``channels`` inner channels; the first has ``stride`` and takes ``c_in`` channels."""
+
+    repeats: Any
+    stride: int
+    c_in: Any
+    channels: Any
+    bottleneck: bool
+
+    @property
+    def c_out(self) -> Any:
+        return self.channels * 4 if self.bottleneck else self.channels
+
+    def tally(self, tally: Tally) -> Row:
+        side = tally.side
+        reshapes = (self.c_in != self.c_out) | (self.stride != 1)
+        if reshapes is not False:
+            tally.conv_bn(self.c_in, self.c_out, 1, self.stride, times=reshapes)
+            tally.side = side
+        self._block(tally, self.c_in, self.stride, 1)
+        self._block(tally, self.c_out, 1, self.repeats - 1)
+        operator = "bottleneck" if self.bottleneck else "basic block"
+        return Row(operator, self.c_out, 3, self.stride, self.repeats)
+
+    def _block(self, tally: Tally, c_in: Any, stride: int, times: Any) -> None:
+        if self.bottleneck:
+            tally.conv_bn(c_in, self.channels, 1, times=times)
+            tally.conv_bn(self.channels, self.channels, 3, stride, times=times)
+            tally.conv_bn(self.channels, self.c_out, 1, times=times)
+        else:
+            tally.conv_bn(c_in, self.channels, 3, stride, times=times)
+            tally.conv_bn(self.channels, self.channels, 3, times=times)
+
+
+@dataclass(frozen=True, slots=True)
 class ResNet(Network):
     """A 7x7 stem and max pooling, four stages of residual blocks, and a linear classifier."""
 
@@ -55,7 +89,7 @@ class ResNet(Network):
     def module(self, dropout: float) -> "nn.Module":
         from tinynet_core.networks.modules import ResNetModule
 
-        return ResNetModule(self.stem, self.stages, self.num_classes, dropout)
+        return ResNetModule(self, dropout)
 
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> ResNet:

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from tinynet_core.scaling.scale import Scale
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from tinynet_core.networks.own import TracedNetwork
 
 Activation = Literal["silu", "relu", "relu6", "hswish"]
 Head = Literal["fixed", "scaled"]
@@ -120,19 +122,6 @@ class ArrayTally(Tally):
         self.peak = np.maximum(self.peak, elements * (times > 0))
 
 
-@runtime_checkable
-class Specification(Protocol):
-    """What shrinking needs of a network at one scale, one of this package or one of your own."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def resolution(self) -> Any: ...
-    def complexity(self) -> Complexity: ...
-    def rows(self) -> list[CostedRow]: ...
-    def build(self) -> "nn.Module": ...
-
-
 @dataclass(frozen=True, slots=True)
 class Network(ABC):
     """A network as pure data: nothing is allocated until ``build``. ``resolution`` is the input's side in pixels."""
@@ -209,11 +198,15 @@ class Network(ABC):
                 bound = 1.0 / math.sqrt(m.out_features)
                 nn.init.uniform_(m.weight, -bound, bound)
                 nn.init.zeros_(m.bias)
-            elif zero_init_residual and getattr(m, "residual", False):
-                for norm in m.last_norms():  # type: ignore[operator]
-                    nn.init.zeros_(norm.weight)
+        if zero_init_residual and hasattr(module, "last_norms"):
+            for norm in module.last_norms():  # type: ignore[operator]
+                nn.init.zeros_(norm.weight)
         if zero_init_classifier:
             nn.init.zeros_(module.get_classifier().weight)  # type: ignore[operator]
+
+
+Specification = Union["Network", "TracedNetwork"]
+"""A network at one scale, one of this package or one of your own."""
 
 
 # The rules of the released TinyNet code (huawei-noah/Efficient-AI-Backbones, ``tinynet_pytorch/tinynet.py``). Each

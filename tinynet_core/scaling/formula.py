@@ -7,9 +7,9 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, Matern, RationalQuadratic, WhiteKernel
+from sklearn.utils.validation import check_is_fitted
 
 KernelName = Literal["rbf", "matern32", "matern52", "rational_quadratic"]
 Mean = Literal["zero", "constant", "linear"]
@@ -34,10 +34,6 @@ VAGUE = 1e4
 
 class ExtrapolationWarning(UserWarning):
     """A prediction outside the fractions that the formula was fitted on."""
-
-
-class FlatWarning(ConvergenceWarning):
-    """A fitted curve that hardly depends on c: the likelihood grows with the length scale up to its bound."""
 
 
 class TinyFormula(BaseEstimator):
@@ -80,28 +76,28 @@ class TinyFormula(BaseEstimator):
         for key, value, known in (("kernel", self.kernel, KERNELS), ("mean", self.mean, OUTSIDE)):
             if not isinstance(value, str) or value not in known:
                 raise ValueError(f"{key} must be one of {', '.join(known)}, got {value!r}")
-        columns = {name: np.asarray(x, dtype=float) for name, x in (("c", c), ("r", r), ("d", d))}
-        sizes = {name: x.shape for name, x in columns.items()}
-        if len(set(sizes.values())) != 1 or columns["c"].ndim != 1 or len(columns["c"]) < 2:
-            raise ValueError(f"c, r and d must be one-dimensional, of one length, at least 2, got {sizes}")
-        for name, x in columns.items():
+        columns = [np.asarray(x, dtype=float) for x in (c, r, d)]
+        shapes = [x.shape for x in columns]
+        if len(set(shapes)) != 1 or columns[0].ndim != 1 or len(columns[0]) < 2:
+            raise ValueError(f"c, r and d must be one-dimensional, of one length, at least 2, got {shapes}")
+        for name, x in zip("crd", columns, strict=True):
             if not (np.isfinite(x).all() and (x > 0).all()):
-                raise ValueError(f"{name} must be finite and above 0, got {x[~(np.isfinite(x) & (x > 0))]}")
-        self.c_ = columns["c"]
-        self.resolution_, self.depth_ = (self._process(columns[x]) for x in "rd")
-        if flat := self.flat():
-            warnings.warn(
-                f"the fitted {' and '.join(flat)} hardly depends on c: the likelihood grows with the length scale up "
-                f"to its bound of {LONGEST:g}",
-                FlatWarning,
-                stacklevel=2,
-            )
+                raise ValueError(f"{name} must be finite and above 0, got {x}")
+        self.c_, resolution, depth = columns
+        self.resolution_, self.depth_ = self._process(resolution), self._process(depth)
         return self
 
     def flat(self) -> list[str]:
-        """Which of resolution and depth hardly depend on c: their length scale is at its upper bound, ``LONGEST``."""
-        fitted = {"resolution": self.resolution_, "depth": self.depth_}
-        return [name for name, process in fitted.items() if _length_scale(process) > 0.999 * LONGEST]
+        """Which of resolution and depth hardly depend on c: their length scale is at its upper bound, ``LONGEST``.
+
+        scikit-learn warns of it while fitting.
+        """
+        flat = []
+        for name, process in (("resolution", self.resolution_), ("depth", self.depth_)):
+            fitted = process.kernel_.get_params()
+            if next(value for key, value in fitted.items() if key.endswith("length_scale")) > 0.999 * LONGEST:
+                flat.append(name)
+        return flat
 
     def predict(self, c: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Posterior mean of r (first column) and d at new fractions ``c``, (n,), as an (n, 2) array.
@@ -110,8 +106,7 @@ class TinyFormula(BaseEstimator):
         Raises ``NotFittedError`` before ``fit`` and ``ValueError`` for a fraction that is not finite and above zero.
         Warns with ``ExtrapolationWarning`` outside the fitted fractions.
         """
-        if not hasattr(self, "c_"):
-            raise NotFittedError("this TinyFormula is not fitted yet: call fit(c, r, d) first")
+        check_is_fitted(self)
         at = np.atleast_1d(np.asarray(c, dtype=float))
         if at.ndim != 1 or not np.isfinite(at).all() or (at <= 0).any():
             raise ValueError(f"c must be one-dimensional, finite and above 0, got {c!r}")
@@ -137,15 +132,7 @@ class TinyFormula(BaseEstimator):
         process = GaussianProcessRegressor(
             kernel, alpha=1e-10, n_restarts_optimizer=self.restarts, random_state=self.random_state
         )
-        with warnings.catch_warnings():  # ``flat`` says what it means
-            warnings.filterwarnings("ignore", "(?s).*length_scale is close to the specified upper", ConvergenceWarning)
-            return process.fit(self.c_[:, None], multipliers)
-
-
-def _length_scale(process: GaussianProcessRegressor) -> float:
-    """That of the correlation of a fitted process."""
-    found = process.kernel_.get_params()
-    return float(next(value for name, value in found.items() if name.endswith("length_scale")))
+        return process.fit(self.c_[:, None], multipliers)
 
 
 class Trend(Kernel):

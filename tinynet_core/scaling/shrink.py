@@ -111,26 +111,25 @@ def shrink(
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     check_budget(wanted)
-    target = family_of(net)
-    if method == "formula" and formula is None:
-        formula = released_formula()
-    search = _Search(target, method, formula)
+    family = family_of(net)
+    formula = (formula or released_formula()) if method == "formula" else None
     try:
         if budget == "latency_ms":
-            scale, cost = search.by_latency(wanted)
+            scale, cost = _by_latency(family, wanted, method, formula)
         else:
-            scale, cost = search.by_count(cast(Count, budget), wanted)
+            scale, cost = _by_count(family, cast(Count, budget), wanted, method, formula)
     except UnreachableBudget as error:
-        raise UnreachableBudget(f"{target.name} shrunk by {method}: {error} ({budget})") from None
-    found = Shrunk(target.at(scale), scale, method, budget, wanted, cost, (cost - wanted) / wanted, *search.stds(scale))
-    if abs(found.error) > TOLERANCE[budget]:
+        raise UnreachableBudget(f"{family.name} shrunk by {method}: {error} ({budget})") from None
+    off = (cost - wanted) / wanted
+    if abs(off) > TOLERANCE[budget]:
         warnings.warn(
-            f"{target.name} shrunk by {method}: the nearest reachable network {scale} has {cost:,.6g} {budget}, "
-            f"{found.error:+.1%} off the budget of {wanted:,.6g}",
+            f"{family.name} shrunk by {method}: the nearest reachable network {scale} has {cost:,.6g} {budget}, "
+            f"{off:+.1%} off the budget of {wanted:,.6g}",
             BudgetWarning,
             stacklevel=2,
         )
-    return found
+    stds = _stds(family, scale, formula) if formula else []
+    return Shrunk(family.at(scale), scale, method, budget, wanted, cost, off, *stds)
 
 
 @cache
@@ -154,101 +153,87 @@ def formula_scale(formula: "TinyFormula", c: float) -> tuple[float, float]:
     """r and d of ``formula`` at fraction ``c``, to three decimals; ``UnreachableBudget`` where that is no network."""
     r, d = (round(float(x), FITTED_DECIMALS) for x in np.asarray(formula.predict([c]))[0])
     if min(r, d) <= 0:
-        raise UnreachableBudget(f"the formula predicts r = {r:.3g}, d = {d:.3g} at c = {c:.3g}: not a network")
+        fitted = f"{formula.c_.min():.3g} ... {formula.c_.max():.3g}"
+        raise UnreachableBudget(
+            f"the formula, fitted for c = {fitted}, predicts r = {r:.3g}, d = {d:.3g} at c = {c:.3g}: not a network"
+        )
     return r, d
 
 
-class _Search:
-    """For the scale of ``family`` whose cost is nearest to a budget."""
+def _by_count(
+    family: AnyFamily, budget: Count, wanted: float, method: Method, formula: "TinyFormula | None"
+) -> tuple[Scale, int]:
+    """The scale whose exact count is nearest to ``wanted``, and that count."""
+    if method != "formula":
+        along = path(method, family.resolution)
+        found = solve_path(family, budget, wanted, along)
+        return along.at(found.x), found.cost
+    assert formula is not None
+    if budget == "macs":
+        return _with_width(family, formula, wanted)
+    return _along_formula(family, formula, budget, wanted)
 
-    def __init__(self, family: AnyFamily, method: Method, formula: "TinyFormula | None") -> None:
-        self.family, self.method, self.formula = family, method, formula
-        self.c0 = family.cost(Scale()).macs
 
-    def by_count(self, budget: Count, wanted: float) -> tuple[Scale, float]:
-        """The scale whose exact count is nearest to ``wanted``, and that count."""
-        if self.method != "formula":
-            along = path(self.method, self.family.resolution)
-            x = solve_path(self.family, budget, wanted, along)
-            return along.at(x.x), x.cost
-        assert self.formula is not None
-        if budget != "macs":
-            return self._along_formula(self.formula, budget, wanted)
+def _with_width(family: AnyFamily, formula: "TinyFormula", macs: float) -> tuple[Scale, int]:
+    r, d = formula_scale(formula, macs / family.cost(Scale()).macs)
+    if not isinstance(family, Family):
+        r = _buildable(family, r)
+    width = solve_width(family, macs, r, d)
+    return Scale(r, d, width.x), width.cost
+
+
+def _along_formula(family: AnyFamily, formula: "TinyFormula", budget: Count, wanted: float) -> tuple[Scale, int]:
+    """The nearest to ``wanted`` on a grid of the fitted fractions c, refined twice around the best.
+
+    r, d and the solved w change together, so that this cost may fall where c grows: a bisection would miss.
+    """
+    c0, low, high = family.cost(Scale()).macs, float(formula.c_.min()), float(formula.c_.max())
+    points = 65 if isinstance(family, Family) else 9
+    tried: dict[float, tuple[Scale, int]] = {}
+    for _ in range(3):
+        for c in np.linspace(low, high, points).tolist():
+            scale, _ = _with_width(family, formula, c * c0)
+            tried[c] = scale, getattr(family.cost(scale), budget)
+        best = min(tried, key=lambda c: abs(tried[c][1] - wanted))
+        step = (high - low) / (points - 1)
+        low, high = max(low, best - step), min(high, best + step)
+    reachable = [cost for _, cost in tried.values()]
+    check_reachable(wanted, min(reachable), max(reachable))
+    return tried[best]
+
+
+def _by_latency(family: AnyFamily, wanted: float, method: Method, formula: "TinyFormula | None") -> tuple[Scale, float]:
+    """The scale whose measured latency is nearest to ``wanted`` milliseconds, and that latency.
+
+    Latency grows with MACs, so each network measured improves the guess of the MACs to ask for.
+    """
+    from tinynet_core.export import measure_latency
+
+    macs, found = float(family.cost(Scale()).macs), measure_latency(family.at(Scale()))
+    tried = {Scale(): found}
+    if wanted > found * (1 + TOLERANCE["latency_ms"]):
+        raise UnreachableBudget(f"budget {wanted:g} is above the largest reachable {found:.3g}, of the whole network")
+    for _ in range(MEASUREMENTS):
+        macs *= wanted / found
         try:
-            return self._with_width(self.formula, wanted)
+            scale, _ = _by_count(family, "macs", macs, method, formula)
         except UnreachableBudget as error:
-            low, high = (c * self.c0 for c in (self.formula.c_.min(), self.formula.c_.max()))
-            raise UnreachableBudget(f"{error}; the formula was fitted for {low:,.0f} to {high:,.0f}") from None
+            raise UnreachableBudget(f"budget {wanted:g} would need {macs:,.0f} MACs, and of those: {error}") from None
+        if scale in tried:
+            break
+        found = tried[scale] = measure_latency(family.at(scale))
+        if abs(found / wanted - 1) <= TOLERANCE["latency_ms"] / 2:
+            break
+    nearest = min(tried, key=lambda s: abs(tried[s] - wanted))
+    return nearest, tried[nearest]
 
-    def by_latency(self, wanted: float) -> tuple[Scale, float]:
-        """The scale whose measured latency is nearest to ``wanted`` milliseconds, and that latency.
 
-        Latency grows with MACs, so each network measured improves the guess of the MACs to ask for.
-        """
-        c0, full = self._measured(Scale())
-        if wanted > full * (1 + TOLERANCE["latency_ms"]):
-            raise UnreachableBudget(
-                f"budget {wanted:g} is above the largest reachable {full:.3g}, that of the whole network"
-            )
-        tried = {Scale(): (c0, full)}
-        macs = c0 * wanted / full
-        for _ in range(MEASUREMENTS):
-            try:
-                scale, _ = self.by_count("macs", macs)
-            except UnreachableBudget as error:
-                scale = min(tried, key=lambda s: tried[s][1])
-                raise UnreachableBudget(
-                    f"budget {wanted:g} would need {macs:,.0f} MACs, and of those: {error}; "
-                    f"measured: {tried[scale][1]:.3g} at {scale} to {full:.3g} of the whole network"
-                ) from None
-            if scale in tried:
-                break
-            tried[scale] = self._measured(scale)
-            if abs(tried[scale][1] / wanted - 1) <= TOLERANCE["latency_ms"] / 2:
-                break
-            macs = _guess(sorted(tried.values()), wanted)
-        scale = min(tried, key=lambda s: abs(tried[s][1] - wanted))
-        return scale, tried[scale][1]
-
-    def stds(self, scale: Scale) -> list[float]:
-        """Standard deviations of r and d, none without a formula; that c is out of its range was said before."""
-        if self.formula is None or self.method != "formula":
-            return []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _, std = self.formula.predict([self.family.cost(scale).macs / self.c0], return_std=True)
-        return std[0].tolist()
-
-    def _with_width(self, formula: "TinyFormula", macs: float) -> tuple[Scale, int]:
-        r, d = formula_scale(formula, macs / self.c0)
-        if not isinstance(self.family, Family):
-            r = _buildable(self.family, r)
-        width = solve_width(self.family, macs, r, d)
-        return Scale(r, d, width.x), width.cost
-
-    def _along_formula(self, formula: "TinyFormula", budget: Count, wanted: float) -> tuple[Scale, int]:
-        """The nearest to ``wanted`` on a grid of the fitted fractions c, refined twice around the best.
-
-        r, d and the solved w change together, so that this cost may fall where c grows: a bisection would miss.
-        """
-        low, high = float(formula.c_.min()), float(formula.c_.max())
-        points = 65 if isinstance(self.family, Family) else 9
-        tried: dict[float, tuple[Scale, int]] = {}
-        for _ in range(3):
-            for c in np.linspace(low, high, points).tolist():
-                scale, _ = self._with_width(formula, c * self.c0)
-                tried[c] = scale, getattr(self.family.cost(scale), budget)
-            best = min(tried, key=lambda c: abs(tried[c][1] - wanted))
-            step = (high - low) / (points - 1)
-            low, high = max(low, best - step), min(high, best + step)
-        reachable = [cost for _, cost in tried.values()]
-        check_reachable(wanted, min(reachable), max(reachable))
-        return tried[best]
-
-    def _measured(self, scale: Scale) -> tuple[int, float]:
-        from tinynet_core.latency import measure_latency
-
-        return self.family.cost(scale).macs, measure_latency(self.family.at(scale))
+def _stds(family: AnyFamily, scale: Scale, formula: "TinyFormula") -> list[float]:
+    """Standard deviations of r and d; that c is out of the formula's range was said before."""
+    c = family.cost(scale).macs / family.cost(Scale()).macs
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return formula.predict([c], return_std=True)[1][0].tolist()
 
 
 def _buildable(family: AnyFamily, r: float) -> float:
@@ -262,12 +247,3 @@ def _buildable(family: AnyFamily, r: float) -> float:
                 continue
             return r if tried == pixels else tried / family.resolution
     raise UnreachableBudget(f"no input within 32 pixels of {pixels} px can be built")
-
-
-def _guess(points: list[tuple[int, float]], wanted: float) -> float:
-    """MACs at which a straight line through the two measured latencies nearest to ``wanted`` meets it."""
-    (m1, t1), (m2, t2) = sorted(points, key=lambda p: abs(p[1] - wanted))[:2]
-    if m1 == m2 or t1 == t2:
-        return m1 * wanted / t1
-    guess = m1 + (wanted - t1) * (m2 - m1) / (t2 - t1)
-    return min(max(guess, m1 / 4), m1 * 4) if guess > 0 else m1 / 2

@@ -25,6 +25,10 @@ FINEST = 1e-4
 """Relative width of an interval of scales of such a network that is not halved any more."""
 
 
+class UnreachableBudget(ValueError):
+    """The budget lies below the smallest or above the largest cost that the range allows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Solution:
     """A multiplier ``x``, the ``cost`` it has, and the relative ``error`` of that cost against the budget."""
@@ -32,10 +36,6 @@ class Solution:
     x: float
     cost: int
     error: float
-
-
-class UnreachableBudget(ValueError):
-    """The budget lies below the smallest or above the largest cost that the range allows."""
 
 
 class Path(NamedTuple):
@@ -105,9 +105,7 @@ def solve_path(family: AnyFamily, budget: Count, wanted: float, along: Path) -> 
         return solve_with_gaps(partial(_cost_or_none, family, budget, along), wanted, along)
     least, most = (getattr(family.cost(along.at(x)), budget) for x in (along.low, along.high))
     if least == most:
-        raise UnreachableBudget(
-            f"the method does not change it: smallest reachable cost {least:,} (the largest is {least:,})"
-        )
+        raise UnreachableBudget(f"the method does not change it: the smallest reachable cost is the largest, {least:,}")
     return solve(
         lambda x: getattr(family.cost(along.at(x)), budget), wanted, along.low, along.high, neutral=along.neutral
     )
@@ -125,7 +123,6 @@ def solve(
     budget: float,
     low: float,
     high: float,
-    tolerance: float = 0.01,
     precision: float = 1e-9,
     neutral: float | None = None,
 ) -> Solution:
@@ -137,15 +134,15 @@ def solve(
 
     ``precision`` is the width in x to which the ends of that interval are found; take a coarser one for a slow cost.
 
-    Raises ``UnreachableBudget`` when the budget is more than ``tolerance`` outside [cost(low), cost(high)], and when
-    the cost falls from one end to the other.
+    Raises ``UnreachableBudget`` when the budget is more than 1% outside [cost(low), cost(high)], and when the cost
+    falls from one end to the other.
     """
     check_budget(budget)
     known = {low: cost(low), high: cost(high)}
     least, most = known[low], known[high]
     if least > most:
         raise UnreachableBudget(f"the cost falls from {least:,} to {most:,} over the range, where it should grow")
-    check_reachable(budget, least, most, tolerance)
+    check_reachable(budget, least, most)
 
     def at(x: float) -> int:
         if x not in known:
@@ -180,15 +177,15 @@ def check_budget(budget: float) -> None:
         raise ValueError(f"budget must be a finite number above 0, got {budget!r}")
 
 
-def check_reachable(budget: float, least: int, most: int, tolerance: float = 0.01) -> None:
-    """Raise ``UnreachableBudget`` when ``budget`` is more than ``tolerance`` outside ``least`` ... ``most``."""
-    if budget < least * (1 - tolerance):
+def check_reachable(budget: float, least: int, most: int) -> None:
+    """Raise ``UnreachableBudget`` when ``budget`` is more than 1% outside ``least`` ... ``most``."""
+    if budget < 0.99 * least:
         raise UnreachableBudget(
-            f"budget {budget:,.6g} is below the smallest reachable cost {least:,} (the largest is {most:,})"
+            f"budget {budget:,.6g} is below the smallest reachable cost {least:,} (largest {most:,})"
         )
-    if budget > most * (1 + tolerance):
+    if budget > 1.01 * most:
         raise UnreachableBudget(
-            f"budget {budget:,.6g} is above the largest reachable cost {most:,} (the smallest is {least:,})"
+            f"budget {budget:,.6g} is above the largest reachable cost {most:,} (smallest {least:,})"
         )
 
 

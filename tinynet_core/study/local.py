@@ -20,8 +20,7 @@ from multiprocessing.util import get_temp_dir
 from queue import SimpleQueue
 from typing import Any
 
-from tinynet_core.data.processes import end_with_driver
-from tinynet_core.machine import Resources, cores, folder_for_sockets
+from tinynet_core.machine import Resources, cores, end_with_driver, folder_for_sockets
 from tinynet_core.study.worker import ExecutorError, WorkerDied
 
 _CONTEXT: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")

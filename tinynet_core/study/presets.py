@@ -14,7 +14,7 @@ from tinynet_core.networks.family import SCALABLE, Family, base_of, family
 from tinynet_core.networks.ghostnet import NAMES as GHOSTNETS
 from tinynet_core.networks.resnet import NAMES as RESNETS
 from tinynet_core.networks.spec import Head, Network
-from tinynet_core.scaling.sample import sample_scales, sample_scales_at
+from tinynet_core.scaling.frontier import sample_scales, sample_scales_at
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.detect import DetectionPlan

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from tinynet_core.data.probe import probe_hash
+from tinynet_core.data.drawn import probe_hash
 from tinynet_core.machine import commit, processor
 from tinynet_core.networks.family import NAMES, network
 from tinynet_core.study.classify import METRICS, Experiment

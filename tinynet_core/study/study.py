@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from platformdirs import user_data_dir
 
-from tinynet_core.files import UserError, user_folder
+from tinynet_core.files import UserError
 from tinynet_core.scaling.formula import TinyFormula
 from tinynet_core.scaling.frontier import frontier
 from tinynet_core.study.classify import Experiment
@@ -130,12 +130,11 @@ def _fitted(c: tuple[float, ...], r: tuple[float, ...], d: tuple[float, ...]) ->
 def default_store(preset: Preset) -> Path:
     """``results/<preset>`` of the checkout where its records are published there, ``runs/<preset>`` elsewhere.
 
-    ``runs`` is in the checkout, or in the user's data folder where the package is installed. Raises ``UserError`` for
-    a user without a home.
+    ``runs`` is in the checkout, or in the user's data folder where the package is installed.
     """
     if is_published(preset):
         return project_root() / "results" / preset.name
-    root = project_root() if in_checkout() else user_folder(user_data_dir, "tinynet", "the store")
+    root = project_root() if in_checkout() else Path(user_data_dir("tinynet"))
     return root / "runs" / preset.name
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from tinynet_core.data import JpegImages
-from tinynet_core.data.processes import ahead
-from tinynet_core.machine import cores
+from tinynet_core.machine import ahead, cores
 
 AHEAD = 2
 """Batches that are decoded before they are asked for."""

@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 
 from tinynet_book.analysis.intervals import Interval, bootstrapped
 from tinynet_core.networks import family
-from tinynet_core.scaling.sample import sample_scales
+from tinynet_core.scaling.frontier import sample_scales
 from tinynet_core.scaling.scale import PAPER_BASE, Base
 
 

@@ -14,7 +14,7 @@ from scipy.stats import binom, bootstrap
 from torch import Tensor, nn
 
 from tinynet_book.analysis.intervals import Interval
-from tinynet_core.latency import Run
+from tinynet_core.export import Run
 from tinynet_core.machine import processor
 
 RESAMPLES = 5000

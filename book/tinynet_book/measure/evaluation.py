@@ -15,9 +15,9 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
-from tinynet_core.data.imagefolder import class_folders, image_files
-from tinynet_core.data.processes import ahead
+from tinynet_core.data.imagenet import class_folders, image_files
 from tinynet_core.files import UserError
+from tinynet_core.machine import ahead
 from tinynet_core.networks import network
 from tinynet_core.networks.weights import RELEASED
 

@@ -14,7 +14,7 @@ from tinynet_core.study.classify import Experiment
 from tinynet_core.study.task import Task
 
 if TYPE_CHECKING:
-    from tinynet_core.latency import Run
+    from tinynet_core.export import Run
     from tinynet_core.study.study import Study
 
 
@@ -103,8 +103,7 @@ class ModelLatencies(Timing):
 
     def _timed(self, should_stop: Callable[[], bool]) -> "Sequence[Run]":
         """The networks with random weights, exported one after the other."""
-        from tinynet_core.export import build_module
-        from tinynet_core.latency import onnx_run
+        from tinynet_core.export import build_module, onnx_run
         from tinynet_core.training.loop import Interrupted
 
         found = []

@@ -18,7 +18,7 @@ from tinynet_core.study.presets import Preset
 from tinynet_core.study.task import Result, Task
 
 if TYPE_CHECKING:
-    from tinynet_core.latency import Run
+    from tinynet_core.export import Run
     from tinynet_core.study.record import Record
     from tinynet_core.study.study import Study
 
@@ -130,8 +130,7 @@ class LatencyRun(Timing):
     def _timed(self, should_stop: Callable[[], bool]) -> "Sequence[Run]":
         """Both backends run one module with the same random weights."""
         from tinynet_book.measure.clock import torch_run
-        from tinynet_core.export import build_module
-        from tinynet_core.latency import onnx_run
+        from tinynet_core.export import build_module, onnx_run
 
         found = []
         for name in self.networks:

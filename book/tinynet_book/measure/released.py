@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator
 
 from tinynet_book.paper import rows
-from tinynet_core.data.imagefolder import imagenet_root
+from tinynet_core.data.imagenet import imagenet_root
 from tinynet_core.files import UserError
 from tinynet_core.networks import network
 from tinynet_core.study.task import Result, Task, cost_of

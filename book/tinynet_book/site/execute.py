@@ -20,9 +20,8 @@ from traitlets.config import Config
 
 from tinynet_book.paper.claims import findings_path
 from tinynet_book.site import kernels
-from tinynet_core.data.processes import end_with_driver
 from tinynet_core.files import UserError, write_text
-from tinynet_core.machine import folder_for_sockets, processor
+from tinynet_core.machine import end_with_driver, folder_for_sockets, processor
 from tinynet_core.study.presets import load_preset, project_root
 from tinynet_core.study.store import FILE
 

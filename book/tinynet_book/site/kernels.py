@@ -17,7 +17,7 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 from traitlets import default
 
-from tinynet_core.data.processes import end_with_driver
+from tinynet_core.machine import end_with_driver
 
 IMPORTED = (
     *("torch", "torchvision", "timm", "sklearn.gaussian_process", "matplotlib.pyplot"),

@@ -31,7 +31,7 @@ from tinynet_book.site.performance import fill_performance
 from tinynet_book.site.reference import citation, preset_schema, public_names
 from tinynet_book.site.status import last_run, status
 from tinynet_core.data import CocoDataset, GlyphDataset
-from tinynet_core.data.probe import probe_hash
+from tinynet_core.data.drawn import probe_hash
 from tinynet_core.study.pages import behind, page_of
 from tinynet_core.study.presets import Preset, load_preset, project_root
 from tinynet_core.study.store import Store
