@@ -115,6 +115,52 @@ def test_tensors_that_do_not_fit(tmp_path, state, change, message):
     assert str(tmp_path / "w.pth") in said
 
 
+def prefixed(state, prefix):
+    return {prefix + key: x for key, x in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("averaged", "raw", "prefix"),
+    [
+        ("state_dict_ema", "state_dict", ""),
+        ("model_ema", "model", "module."),
+        ("ema", "model_state_dict", "_orig_mod."),
+    ],
+)
+def test_averaged_weights_are_taken_and_the_raw_ones_can_be(tmp_path, state, averaged, raw, prefix):
+    path = tmp_path / "w.pth"
+    other = {key: x + 1 if x.is_floating_point() else x for key, x in state.items()}
+    torch.save({raw: state, averaged: {"n_averaged": torch.tensor(3), **prefixed(other, prefix)}, "epoch": 1}, path)
+    with pytest.warns(weights.WeightsWarning, match=f"averaged weights, {averaged}, are taken; .*#{raw} takes the raw"):
+        loaded = SMALL.build(weights=str(path)).state_dict()
+    assert torch.equal(loaded["conv1.weight"], other["conv1.weight"])
+    loaded = SMALL.build(weights=f"{path}#{raw}").state_dict()
+    assert torch.equal(loaded["conv1.weight"], state["conv1.weight"])
+    assert f"has no 'best', it has '{raw}', '{averaged}'" in refusal(SMALL, f"{path}#best")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "ema.module.net."])
+def test_prefixes_of_wrappers_are_left_out_and_that_is_said(tmp_path, state, prefix):
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict": prefixed(state, prefix)}, path)
+    with pytest.warns(weights.WeightsWarning, match=f"the prefix {prefix} of its names was left out"):
+        loaded = SMALL.build(weights=str(path)).state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
+    torch.save({"state_dict": {**prefixed(state, prefix), "criterion.weight": torch.ones(3)}}, path)
+    assert "the network has no tensor 'criterion.weight'" in refusal(SMALL, path)
+
+
+def test_what_tools_leave_in_a_state_dict_and_formats_under_other_names(tmp_path, state):
+    path = tmp_path / "w.pth"
+    torch.save({**state, "total_ops": torch.zeros(1), "layer1.total_params": torch.zeros(1)}, path)
+    loaded = SMALL.build(weights=str(path)).state_dict()
+    assert torch.equal(loaded["conv1.weight"], state["conv1.weight"])
+    save_file(state, path)
+    assert torch.equal(SMALL.build(weights=str(path)).state_dict()["fc.bias"], state["fc.bias"])
+    torch.jit.trace(SMALL.build().eval(), torch.zeros(1, 3, 32, 32)).save(path)
+    assert "it is a TorchScript archive; save the state_dict() of that module instead" in refusal(SMALL, path)
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_damaged_files(tmp_path, state, suffix):
     path = tmp_path / f"w{suffix}"

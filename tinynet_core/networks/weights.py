@@ -1,5 +1,8 @@
 """Released weights and weights from files. Nothing in a file is run; a module changes as a whole or not at all."""
 
+import warnings
+import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -37,25 +40,57 @@ RELEASED: dict[str, dict[str, str]] = {
     "shufflenetv2_150": {"torchvision": "shufflenet_v2_x1_5"},
     "shufflenetv2_050": {"torchvision": "shufflenet_v2_x0_5"},
 }
+AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
+RAW = ("state_dict", "model", "model_state_dict", "net", "network")
+"""Where checkpoints hold averaged weights and raw ones, as timm, torchvision and others name them."""
+COUNTERS = ("n_averaged", "total_ops", "total_params")
+"""Last names of tensors that averaging and counting tools leave in a state dict."""
 _ALLOWED = f"{', '.join(map(repr, LIBRARIES))} or a file"
 _TIMEOUT = 5.0  # seconds until a server that does not answer counts as out of reach
+
+
+class WeightsWarning(UserWarning):
+    """What was chosen among a file's weights, or left aside."""
 
 
 def load_weights(module: nn.Module, name: str, weights: str | Path) -> None:
     """Load ``weights`` into ``module``, the network called ``name``.
 
     ``weights`` is ``"timm"`` or ``"torchvision"`` for what that library released, taken from ``weights/`` in the cache
-    folder and downloaded to it where needed, or a file: safetensors, or a state dict saved by torch, plain or under the
-    key ``state_dict`` or ``model``. Floating tensors of any precision become those of the module.
+    folder and downloaded to it where needed, or a file: safetensors, or a state dict saved by torch, plain or in a
+    checkpoint. Of a checkpoint with averaged weights beside raw ones the averaged are taken; ``FILE#KEY`` names others.
+    Floating tensors of any precision become those of the module. What was chosen or left aside is said in a warning.
 
     Raises ``UserError`` for weights that nobody released or that cannot be had, for a file that is damaged or holds
     more than tensors, and for tensors that are not this network's; the module is then unchanged.
     """
-    path = released_file(name, str(weights)) if weights in LIBRARIES else Path(weights)
-    tensors = read_tensors(path)
-    if reason := _misfit(module.state_dict(), tensors):
+    path, key = (released_file(name, str(weights)), "") if weights in LIBRARIES else _file_and_key(weights)
+    tensors, own = read_tensors(path, key), module.state_dict()
+    prefix = _prefix(own, tensors)
+    inside = {k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)}
+    kept = {k: x for k, x in inside.items() if k.rpartition(".")[2] not in COUNTERS}
+    outside = [k for k in tensors if not k.startswith(prefix) and k.rpartition(".")[2] not in COUNTERS]
+    if reason := f"the network has no tensor {outside[0]!r}" if outside else _misfit(own, kept):
         raise UserError(f"weights file {path} does not fit {name}: {reason}")
-    module.load_state_dict(tensors, strict=False)
+    if prefix:
+        warnings.warn(
+            f"weights file {path}: the prefix {prefix} of its names was left out", WeightsWarning, stacklevel=2
+        )
+    module.load_state_dict(kept, strict=False)
+
+
+def _file_and_key(weights: str | Path) -> tuple[Path, str]:
+    """``FILE#KEY`` in two; a file whose own name has a # is taken whole."""
+    file, mark, key = str(weights).rpartition("#")
+    return (Path(weights), "") if Path(weights).exists() or not mark else (Path(file), key)
+
+
+def _prefix(own: dict[str, Tensor], given: dict[str, Tensor]) -> str:
+    """What stands before every name of the network in ``given``, such as ``module.`` or ``_orig_mod.``, if anything."""
+    needed = [key for key in own if not key.endswith("num_batches_tracked")]
+    first = needed[0] if needed else ""
+    found = (key[: len(key) - len(first)] for key in given if key.endswith(f".{first}"))
+    return next((x for x in found if all(x + key in given for key in needed)), "")
 
 
 def released_file(name: str, library: str) -> Path:
@@ -89,27 +124,49 @@ def released_file(name: str, library: str) -> Path:
     return kept
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors in the file at ``path`` by name, on the CPU, without a prefix ``module.`` that all names share.
+def read_tensors(path: Path, key: str = "") -> dict[str, Tensor]:
+    """The tensors in the file at ``path`` by name, on the CPU: those under ``key`` where it is given.
 
-    Raises ``UserError`` unless it is a whole file that holds tensors and nothing else.
+    Raises ``UserError`` unless it is a whole file that holds tensors and nothing else, or a checkpoint that has them
+    under a key.
     """
     if not path.is_file():
         raise UserError(f"weights file {path} is not there; weights must be {_ALLOWED}")
     try:
-        if path.suffix.lower() == ".safetensors":
-            loaded: Any = load_file(path)
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        if _is_torchscript(path):
+            raise UserError("it is a TorchScript archive; save the state_dict() of that module instead")
+        load = load_file if _is_safetensors(path) else partial(torch.load, map_location="cpu", weights_only=True)
+        loaded: Any = load(path)
+    except UserError as error:
+        raise UserError(f"weights file {path} refused: {error}") from None
     except Exception as error:  # both loaders raise many types for damaged files
         what = f"it is damaged, or holds more than tensors ({type(error).__name__})"
         raise UserError(f"weights file {path} refused: {what}") from error
-    if isinstance(loaded, dict):
-        loaded = next((loaded[key] for key in ("state_dict", "model") if isinstance(loaded.get(key), dict)), loaded)
+    sets = {k: x for k, x in loaded.items() if isinstance(x, dict)} if isinstance(loaded, dict) else {}
+    averaged, raw = ([k for k in keys if k in sets] for keys in (AVERAGED, RAW))
+    if key and key not in sets:
+        raise UserError(
+            f"weights file {path} has no {key!r}, it has {', '.join(map(repr, sets)) or 'one set of tensors'}"
+        )
+    chosen = key or next(iter([*averaged, *raw]), "")
+    if averaged and raw and not key:
+        said = f"weights file {path}: its averaged weights, {chosen}, are taken; {path}#{raw[0]} takes the raw ones"
+        warnings.warn(said, WeightsWarning, stacklevel=3)
+    loaded = sets[chosen] if chosen else loaded
     if not isinstance(loaded, dict) or not all(isinstance(x, Tensor) for x in loaded.values()):
-        raise UserError(f"weights file {path} must hold a dict of tensors")
-    prefix = "module." if all(str(key).startswith("module.") for key in loaded) else ""
-    return {str(key).removeprefix(prefix): value for key, value in loaded.items()}
+        has = f", it has {', '.join(map(str, loaded))[:200]}" if isinstance(loaded, dict) else ""
+        raise UserError(f"weights file {path} must hold a dict of tensors{has}")
+    return {str(k): x for k, x in loaded.items()}
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is meant to be one, by its suffix or by its ninth byte, with which a table of contents begins."""
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".safetensors" or file.read(9)[8:] == b"{"
+
+
+def _is_torchscript(path: Path) -> bool:
+    return zipfile.is_zipfile(path) and any("/code/" in name for name in zipfile.ZipFile(path).namelist())
 
 
 def _misfit(own: dict[str, Tensor], given: dict[str, Tensor]) -> str | None:
