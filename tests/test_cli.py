@@ -89,8 +89,9 @@ def test_export_writes_a_checked_file(tmp_path):
         (["cost", "efficientnet_b0", "--r", "-1"], "error: Scale.r must be a finite number above 0, got -1.0"),
         (["cost", "efficientnet_b0", "--r", "wide"], "'wide' is not a valid float"),
         (["cost", "fbnet_b", "--w", "2"], "error: fbnet_b has its own scale; networks that take one: efficientnet_b0"),
-        (["shrink", "efficientnet_b0"], "give exactly one of --macs, --params, --peak-activations and --latency"),
-        (["shrink", "efficientnet_b0", "--macs", "1M", "--params", "1M"], "give exactly one of"),
+        (["shrink", "efficientnet_b0"], "give a budget: --macs, --params, --peak-activations or --latency"),
+        (["shrink", "efficientnet_b0", "--macs", "1M", "--fix", "x=1"], "'x=1' is not a multiplier such as r=1"),
+        (["shrink", "efficientnet_b0", "--macs", "1M", "--fix", "r=1", "--resolution", "64"], "both fix r: give one"),
         (["shrink", "efficientnet_b0", "--macs", "many"], "'many' is not an amount such as 141e6, 500k, 100M or 1.8G"),
         (["shrink", "efficientnet_b0", "--macs", "-5M"], "error: budget must be a finite number above 0"),
         (["shrink", "efficientnet_b1", "--macs", "1M"], "error: network must be a scalable one (efficientnet_b0, res"),
@@ -99,7 +100,6 @@ def test_export_writes_a_checked_file(tmp_path):
         (["shrink", "nowhere.py:f", "--macs", "1M"], "error: nowhere.py cannot be imported: FileNotFoundError"),
         (["shrink", "json:nothing", "--macs", "1M"], "error: json has no function 'nothing'"),
         (["shrink", "no_such_module:f", "--macs", "1M"], "error: no_such_module cannot be imported: "),
-        (["shrink", "resnet50", "--macs", "1G", "--resolution", "96"], "--resolution is for a network of your own"),
         (["export", "tinynet_e", "net.txt"], "net.txt"),
         (["export", "tinynet_e", "x.onnx", "--weights", "nowhere.pth"], "nowhere.pth"),
         (["sweep", "nothing"], "error: unknown preset 'nothing', known: creatures, imagenet100, imagenet1k, reduced"),
@@ -115,3 +115,12 @@ def test_mistakes_end_with_one_line_and_status_2(arguments, message, monkeypatch
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_shrink_with_a_detectors_input_and_two_budgets():
+    asked = ["shrink", "efficientnet_b0", "--macs", "2G", "--params", "4M", "--resolution", "640", "--method", "giant"]
+    found = json.loads(run(*asked, "--json"))
+    assert found["resolution"] == 640
+    assert found["macs"] <= 2.02e9
+    assert found["params"] <= 4.04e6
+    assert "the budget that binds, by method giant" in run(*asked)

@@ -94,6 +94,35 @@ def test_released_widths_come_back(name):
     assert width.x == pytest.approx(released.scale.w, abs=0.04)  # other widths give the same channels
 
 
+@pytest.mark.parametrize("method", ["formula", "giant", "w"])
+@pytest.mark.parametrize("fix", [{"r": 1.0}, {"d": 0.8}, {"r": 0.9, "d": 0.7}])
+def test_what_is_fixed_stays_and_the_budget_is_met(method, fix):
+    answer = shrink(B0, 0.4 * C0, method, fix=fix)
+    assert {x: getattr(answer.scale, x) for x in fix} == fix
+    assert abs(answer.error) < 0.03
+    free = shrink(B0, 0.4 * C0, method).scale
+    assert method != "w" or all(getattr(answer.scale, x) == getattr(free, x) == 1 for x in "rd" if x not in fix)
+    assert (answer.r_std is None) == ("r" in fix or method != "formula")
+
+
+def test_of_two_fixed_the_third_is_solved_whatever_the_method():
+    for x, fix in {"w": {"r": 0.9, "d": 0.7}, "d": {"r": 0.9, "w": 0.6}, "r": {"d": 0.8, "w": 0.7}}.items():
+        scales = {shrink(B0, 0.4 * C0, method, fix=fix).scale for method in ("formula", "giant", x)}
+        assert len(scales) == 1
+
+
+@pytest.mark.parametrize("method", ["formula", "giant", "w"])
+def test_all_of_several_budgets_hold_and_the_one_that_binds_is_named(method):
+    for budgets, binding in (
+        ({"macs": 0.9 * C0, "params": 2.5e6}, "params"),
+        ({"macs": 0.2 * C0, "params": 5e6}, "macs"),
+    ):
+        answer = shrink(B0, method=method, **budgets)
+        assert answer.budget == binding
+        assert answer.scale == shrink(B0, method=method, **{binding: budgets[binding]}).scale
+        assert all(getattr(answer.complexity, key) <= 1.01 * budgets[key] for key in budgets)
+
+
 def test_each_method_moves_only_what_it_says(formula):
     assert shrink(B0, 0.5 * C0, "w").scale.r == 1.0
     assert shrink(B0, 0.5 * C0, "r").scale.w == 1.0
@@ -124,8 +153,12 @@ def test_a_coarse_budget_is_met_as_near_as_it_goes_and_said():
         ((B0, 1000, "w"), {}, "below the smallest reachable cost"),
         ((B0, 1e15, "w"), {}, "above the largest reachable cost"),
         ((B0, -5, "w"), {}, "budget must be"),
-        ((B0,), {}, "give exactly one budget of macs, params, peak_activations, latency_ms, got none"),
-        ((B0, 1e8), {"params": 1e6}, "exactly one budget of .*, got macs, params"),
+        ((B0,), {}, "give a budget: one or more of macs, params, peak_activations, latency_ms"),
+        ((B0, 1e8), {"fix": {"r": 1, "d": 1, "w": 1}}, "fix must hold one or two of r, d and w, got d, r, w"),
+        ((B0, 1e8), {"fix": {"x": 1}}, "fix must hold one or two of r, d and w, got x"),
+        ((B0, 1e8), {"fix": {"r": 0}}, "Scale.r must be a finite number above 0, got 0"),
+        ((B0, 1e8, "r"), {"fix": {"r": 1}}, "method 'r' moves r, and fix keeps it at 1: give another method"),
+        ((B0, 1e6), {"fix": {"r": 1}}, "below the smallest reachable cost"),
         ((B0, 1e8, "magic"), {}, "method must be one of"),
         (("tinynet_a", 1e8, "w"), {}, "must be a scalable one"),
         ((B0, 100e6, "d"), {}, r"efficientnet_b0 shrunk by d: .*smallest reachable cost 173,2"),  # as in Table 1

@@ -26,6 +26,21 @@ UNITS = {"macs": "MACs", "params": "parameters", "peak_activations": "peak activ
 SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
 
+class Fixed(click.ParamType):
+    """A multiplier that stays, such as r=1."""
+
+    name = "fixed"
+
+    def convert(self, value, param, ctx) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        key, _, number = value.partition("=")
+        try:
+            return {"r": "r", "d": "d", "w": "w"}[key], float(number)
+        except (KeyError, ValueError):
+            self.fail(f"{value!r} is not a multiplier such as r=1 or d=0.8", param, ctx)
+
+
 class Amount(click.ParamType):
     """A count such as 141e6, 100M or 1.8G."""
 
@@ -94,12 +109,17 @@ def _network(name: str, r: float | None, d: float | None, w: float | None, head,
 @store_option
 @head_option
 @classes_option
-@click.option("--resolution", type=click.IntRange(min=1), help="Input in pixels at r = 1, for a network of your own.")
+@click.option("--fix", type=Fixed(), multiple=True, help="Keep a multiplier: r=1. Of two, the third is solved.")
+@click.option(
+    "--resolution",
+    type=click.IntRange(min=1),
+    help="Keep the input at so many pixels; for a network of your own, its pixels at r = 1.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def shrink_command(
-    name, macs, params, peak_activations, latency, method, preset, store, head, classes, resolution, as_json
+    name, macs, params, peak_activations, latency, method, preset, store, head, classes, fix, resolution, as_json
 ) -> None:
-    """Find the smaller version of network NAME that comes nearest to a budget.
+    """Find the smaller version of network NAME that comes nearest to a budget. Of several budgets all hold.
 
     NAME is a scalable network such as efficientnet_b0, resnet50 or ghostnet_a, or a function of your own that builds a
     torch module from a Scale: my_file.py:build or my_package.my_module:build.
@@ -109,12 +129,13 @@ def shrink_command(
     budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency}
     given: dict[str, Any] = {k: v for k, v in budgets.items() if v is not None}
     own = ":" in name
-    if len(given) != 1:
-        raise click.UsageError("give exactly one of --macs, --params, --peak-activations and --latency")
+    if not given:
+        raise click.UsageError("give a budget: --macs, --params, --peak-activations or --latency")
     if preset and method != "formula":
         raise click.UsageError(f"--preset gives a formula, but --method is {method}")
-    if resolution and not own:
-        raise click.UsageError(f"--resolution is for a network of your own; {name} has its own")
+    fixed = dict(fix)
+    if resolution and "r" in fixed and not own:
+        raise click.UsageError(f"--resolution {resolution} and --fix r={fixed['r']:g} both fix r: give one of them")
     if own and (head or classes != 1000):
         raise click.UsageError(f"--head and --classes are for a network of this package, {name} is another one")
     net: AnyFamily = _own_network(name, resolution) if own else family(name, head=head, classes=classes)
@@ -125,8 +146,13 @@ def shrink_command(
         formula, source = Study(preset, store, train=False).formula(), f"the sample of preset {preset}"
     elif method == "formula":
         formula, source = released_formula(), "TinyNet-A to -E and EfficientNet-B0 as released"
-    result = shrink(net, method=method, formula=formula, **given)
-    click.echo(shrunk_json(result, source, head, classes) if as_json else shrunk_text(result, net.at(Scale()), source))
+    if resolution and not own:
+        fixed["r"] = resolution / net.resolution
+    result = shrink(net, method=method, formula=formula, fix=fixed, **given)
+    if as_json:
+        click.echo(shrunk_json(result, source, head, classes))
+    else:
+        click.echo(shrunk_text(result, net.at(Scale()), source, len(given) > 1))
 
 
 def _own_network(name: str, resolution: int | None) -> AnyFamily:
@@ -185,11 +211,11 @@ def architecture(rows: list[CostedRow]) -> str:
     return "\n".join(lines)
 
 
-def shrunk_text(result: "Shrunk", whole: Specification, source: str) -> str:
+def shrunk_text(result: "Shrunk", whole: Specification, source: str, several: bool) -> str:
     """A shrunk network beside the ``whole`` one; ``source`` says what the formula was fitted on."""
     before, after, spec, scale = whole.complexity(), result.complexity, result.network, result.scale
     by = f"the tiny formula, fitted on {source}" if source else f"method {result.method}"
-    wanted = f"{result.wanted:,.10g} {UNITS[result.budget]}"
+    wanted = f"{result.wanted:,.10g} {UNITS[result.budget]}" + (", the budget that binds," if several else "")
     uncertain = {k: f" +- {x:.2g}" for k, x in (("r", result.r_std), ("d", result.d_std)) if x is not None}
     lines = [f"{spec.name} shrunk to {wanted} by {by}", "", f"{'':<18}{'whole':>16}{'shrunk':>16}"]
     lines += [f"{k:<18}{1:>16}{getattr(scale, k):>16.10g}{uncertain.get(k, '')}" for k in "rdw"]

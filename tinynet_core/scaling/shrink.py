@@ -1,7 +1,9 @@
 """The smaller network that meets a budget: by the tiny formula, the giant formula, or one dimension alone."""
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -39,10 +41,10 @@ class BudgetWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """A shrunk ``network`` at ``scale``, and what it ``cost`` in the unit of ``budget``.
+    """A shrunk ``network`` at ``scale``, and what it ``cost`` in the unit of ``budget``, of several the one that binds.
 
     ``error`` is the relative distance of ``cost`` from ``wanted``. With method ``formula``, ``r_std`` and ``d_std`` are
-    the posterior standard deviations of r and d.
+    the posterior standard deviations of r and d where these are not fixed.
     """
 
     network: Specification
@@ -70,8 +72,9 @@ def shrink(
     params: float | None = None,
     peak_activations: float | None = None,
     latency_ms: float | None = None,
+    fix: Mapping[str, float] | None = None,
 ) -> Shrunk:
-    """The network whose real cost comes nearest to a budget.
+    """The network whose real cost comes nearest to a budget, or within several of them.
 
     Channels, blocks and pixels are whole numbers, so not every budget can be met. The formula with a budget other than
     MACs is searched on a grid of the fractions c that it was fitted on, and latency in a few measurements: there the
@@ -83,7 +86,7 @@ def shrink(
     net
         The name of a scalable network, or a family (``tinynet_core.family``, ``tinynet_core.traced``).
     macs
-        Budget of multiply-adds for one image. Give exactly one budget.
+        Budget of multiply-adds for one image. Give one budget, or several that must all hold.
     method
         ``"formula"`` takes r and d from ``formula`` and solves w (paper, section 3.2); ``"giant"`` moves along
         EfficientNet's compound scaling; ``"r"``, ``"d"`` and ``"w"`` change one dimension alone.
@@ -96,6 +99,9 @@ def shrink(
     latency_ms
         Budget of milliseconds: the median for one image on one thread of this machine's CPU with ONNX Runtime, measured
         while searching.
+    fix
+        Values of one or two of r, d and w that stay as they are, such as ``{"r": 1}``; the method moves the others,
+        and of two fixed ones the third is solved.
 
     Returns
     -------
@@ -104,32 +110,47 @@ def shrink(
     """
     budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency_ms}
     given = {k: v for k, v in budgets.items() if v is not None}
-    if len(given) != 1:
-        names = ", ".join(budgets)
-        raise ValueError(f"give exactly one budget of {names}, got {', '.join(given) or 'none'}")
-    ((budget, wanted),) = given.items()
+    if not given:
+        raise ValueError(f"give a budget: one or more of {', '.join(budgets)}")
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    check_budget(wanted)
-    family = family_of(net)
+    for wanted in given.values():
+        check_budget(wanted)
+    family, fixed = family_of(net), _checked(fix or {}, method)
     formula = (formula or released_formula()) if method == "formula" else None
-    try:
-        if budget == "latency_ms":
-            scale, cost = _by_latency(family, wanted, method, formula)
-        else:
-            scale, cost = _by_count(family, cast(Count, budget), wanted, method, formula)
-    except UnreachableBudget as error:
-        raise UnreachableBudget(f"{family.name} shrunk by {method}: {error} ({budget})") from None
-    off = (cost - wanted) / wanted
-    if abs(off) > TOLERANCE[budget]:
+    search = _Search(family, method, formula, fixed)
+    found = []
+    for budget, wanted in given.items():
+        try:
+            scale, cost = search.nearest(budget, wanted)
+        except UnreachableBudget as error:
+            raise UnreachableBudget(f"{family.name} shrunk by {method}: {error} ({budget})") from None
+        stds = search.stds(scale) if formula else {}
+        found.append(Shrunk(family.at(scale), scale, method, budget, wanted, cost, (cost - wanted) / wanted, **stds))
+    shrunk = min(found, key=lambda x: x.complexity.macs)  # the others have room left
+    for budget, wanted in given.items():
+        if budget != shrunk.budget and (spent := search.cost(shrunk.scale, budget)) > wanted * (1 + TOLERANCE[budget]):
+            raise UnreachableBudget(
+                f"{family.name} shrunk by {method}: within {shrunk.wanted:,.6g} {shrunk.budget} it has "
+                f"{spent:,.6g} {budget}, more than {wanted:,.6g}"
+            )
+    if abs(shrunk.error) > TOLERANCE[shrunk.budget]:
         warnings.warn(
-            f"{family.name} shrunk by {method}: the nearest reachable network {scale} has {cost:,.6g} {budget}, "
-            f"{off:+.1%} off the budget of {wanted:,.6g}",
+            f"{family.name} shrunk by {method}: the nearest reachable network {shrunk.scale} has {shrunk.cost:,.6g} "
+            f"{shrunk.budget}, {shrunk.error:+.1%} off the budget of {shrunk.wanted:,.6g}",
             BudgetWarning,
             stacklevel=2,
         )
-    stds = _stds(family, scale, formula) if formula else []
-    return Shrunk(family.at(scale), scale, method, budget, wanted, cost, off, *stds)
+    return shrunk
+
+
+def _checked(fix: Mapping[str, float], method: Method) -> dict[str, float]:
+    if unknown := set(fix) - {"r", "d", "w"} or (set(fix) if len(fix) > 2 else set()):
+        raise ValueError(f"fix must hold one or two of r, d and w, got {', '.join(sorted(unknown))}")
+    if method in fix:
+        raise ValueError(f"method {method!r} moves {method}, and fix keeps it at {fix[method]:g}: give another method")
+    scale = Scale(**fix)  # refuses what is no multiplier
+    return {x: getattr(scale, x) for x in fix}
 
 
 @cache
@@ -160,80 +181,108 @@ def formula_scale(formula: "TinyFormula", c: float) -> tuple[float, float]:
     return r, d
 
 
-def _by_count(
-    family: AnyFamily, budget: Count, wanted: float, method: Method, formula: "TinyFormula | None"
-) -> tuple[Scale, int]:
-    """The scale whose exact count is nearest to ``wanted``, and that count."""
-    if method != "formula":
-        along = path(method, family.resolution)
-        found = solve_path(family, budget, wanted, along)
-        return along.at(found.x), found.cost
-    assert formula is not None
-    if budget == "macs":
-        return _with_width(family, formula, wanted)
-    return _along_formula(family, formula, budget, wanted)
+@dataclass(frozen=True)
+class _Search:
+    """For the scale of ``family`` nearest to a budget, by ``method``, with the multipliers in ``fixed`` as they are."""
 
+    family: AnyFamily
+    method: Method
+    formula: "TinyFormula | None"
+    fixed: dict[str, float]
 
-def _with_width(family: AnyFamily, formula: "TinyFormula", macs: float) -> tuple[Scale, int]:
-    r, d = formula_scale(formula, macs / family.cost(Scale()).macs)
-    if not isinstance(family, Family):
-        r = _buildable(family, r)
-    width = solve_width(family, macs, r, d)
-    return Scale(r, d, width.x), width.cost
+    def nearest(self, budget: str, wanted: float) -> tuple[Scale, float]:
+        """The scale whose cost is nearest to ``wanted``, and that cost."""
+        return self._by_latency(wanted) if budget == "latency_ms" else self._by_count(cast(Count, budget), wanted)
 
+    def cost(self, scale: Scale, budget: str) -> float:
+        """What ``scale`` costs in the unit of a budget; latency is measured."""
+        if budget != "latency_ms":
+            return getattr(self.family.cost(scale), budget)
+        from tinynet_core.export import measure_latency
 
-def _along_formula(family: AnyFamily, formula: "TinyFormula", budget: Count, wanted: float) -> tuple[Scale, int]:
-    """The nearest to ``wanted`` on a grid of the fitted fractions c, refined twice around the best.
+        return measure_latency(self.family.at(scale))
 
-    r, d and the solved w change together, so that this cost may fall where c grows: a bisection would miss.
-    """
-    c0, low, high = family.cost(Scale()).macs, float(formula.c_.min()), float(formula.c_.max())
-    points = 65 if isinstance(family, Family) else 9
-    tried: dict[float, tuple[Scale, int]] = {}
-    for _ in range(3):
-        for c in np.linspace(low, high, points).tolist():
-            scale, _ = _with_width(family, formula, c * c0)
-            tried[c] = scale, getattr(family.cost(scale), budget)
-        best = min(tried, key=lambda c: abs(tried[c][1] - wanted))
-        step = (high - low) / (points - 1)
-        low, high = max(low, best - step), min(high, best + step)
-    reachable = [cost for _, cost in tried.values()]
-    check_reachable(wanted, min(reachable), max(reachable))
-    return tried[best]
+    def stds(self, scale: Scale) -> dict[str, float]:
+        """Standard deviations of r and d; that c is out of the formula's range was said before."""
+        assert self.formula is not None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            c = self.family.cost(scale).macs / self.c0
+            stds = self.formula.predict([c], return_std=True)[1][0].tolist()
+        return {f"{x}_std": std for x, std in zip("rd", stds, strict=True) if x not in self.fixed}
 
+    @property
+    def c0(self) -> int:
+        return self.family.cost(Scale()).macs
 
-def _by_latency(family: AnyFamily, wanted: float, method: Method, formula: "TinyFormula | None") -> tuple[Scale, float]:
-    """The scale whose measured latency is nearest to ``wanted`` milliseconds, and that latency.
+    def _by_count(self, budget: Count, wanted: float) -> tuple[Scale, int]:
+        free = [x for x in "rdw" if x not in self.fixed]
+        if self.formula is None or len(free) == 1:
+            method = cast(Method, free[0] if len(free) == 1 else self.method)
+            curve = path(method, self.family.resolution)
+            along = curve._replace(at=lambda x: replace(curve.at(x), **self.fixed))
+            found = solve_path(self.family, budget, wanted, along)
+            return along.at(found.x), found.cost
+        if budget == "macs" and "w" in free:
+            return self._with_width(self.formula, wanted)
+        return self._along_formula(self.formula, budget, wanted)
 
-    Latency grows with MACs, so each network measured improves the guess of the MACs to ask for.
-    """
-    from tinynet_core.export import measure_latency
+    def _with_width(self, formula: "TinyFormula", macs: float) -> tuple[Scale, int]:
+        r, d = formula_scale(formula, macs / self.c0)
+        r, d = self.fixed.get("r", r), self.fixed.get("d", d)
+        if not isinstance(self.family, Family):
+            r = _buildable(self.family, r)
+        width = solve_width(self.family, macs, r, d)
+        return Scale(r, d, width.x), width.cost
 
-    macs, found = float(family.cost(Scale()).macs), measure_latency(family.at(Scale()))
-    tried = {Scale(): found}
-    if wanted > found * (1 + TOLERANCE["latency_ms"]):
-        raise UnreachableBudget(f"budget {wanted:g} is above the largest reachable {found:.3g}, of the whole network")
-    for _ in range(MEASUREMENTS):
-        macs *= wanted / found
-        try:
-            scale, _ = _by_count(family, "macs", macs, method, formula)
-        except UnreachableBudget as error:
-            raise UnreachableBudget(f"budget {wanted:g} would need {macs:,.0f} MACs, and of those: {error}") from None
-        if scale in tried:
-            break
-        found = tried[scale] = measure_latency(family.at(scale))
-        if abs(found / wanted - 1) <= TOLERANCE["latency_ms"] / 2:
-            break
-    nearest = min(tried, key=lambda s: abs(tried[s] - wanted))
-    return nearest, tried[nearest]
+    def _along_formula(self, formula: "TinyFormula", budget: Count, wanted: float) -> tuple[Scale, int]:
+        """The nearest to ``wanted`` on a grid of the fitted fractions c, refined twice around the best.
 
+        r, d and the solved w change together, so that this cost may fall where c grows: a bisection would miss.
+        """
+        low, high = float(formula.c_.min()), float(formula.c_.max())
+        points = 65 if isinstance(self.family, Family) else 9
+        tried: dict[float, tuple[Scale, int]] = {}
+        for _ in range(3):
+            for c in np.linspace(low, high, points).tolist():
+                with suppress(UnreachableBudget):  # at that r and d no width has this cost
+                    if "w" in self.fixed:
+                        scale = replace(Scale(*formula_scale(formula, c)), **self.fixed)
+                    else:
+                        scale, _ = self._with_width(formula, c * self.c0)
+                    tried[c] = scale, getattr(self.family.cost(scale), budget)
+            if not tried:
+                raise UnreachableBudget("at no cost that the formula was fitted on there is a network")
+            best = min(tried, key=lambda c: abs(tried[c][1] - wanted))
+            step = (high - low) / (points - 1)
+            low, high = max(low, best - step), min(high, best + step)
+        reachable = [cost for _, cost in tried.values()]
+        check_reachable(wanted, min(reachable), max(reachable))
+        return tried[best]
 
-def _stds(family: AnyFamily, scale: Scale, formula: "TinyFormula") -> list[float]:
-    """Standard deviations of r and d; that c is out of the formula's range was said before."""
-    c = family.cost(scale).macs / family.cost(Scale()).macs
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return formula.predict([c], return_std=True)[1][0].tolist()
+    def _by_latency(self, wanted: float) -> tuple[Scale, float]:
+        """Latency grows with MACs, so each network measured improves the guess of the MACs to ask for."""
+        whole = replace(Scale(), **self.fixed)
+        macs, found = float(self.family.cost(whole).macs), self.cost(whole, "latency_ms")
+        tried = {whole: found}
+        if wanted > found * (1 + TOLERANCE["latency_ms"]):
+            raise UnreachableBudget(
+                f"budget {wanted:g} is above the largest reachable {found:.3g}, of the whole network"
+            )
+        for _ in range(MEASUREMENTS):
+            macs *= wanted / found
+            try:
+                scale, _ = self._by_count("macs", macs)
+            except UnreachableBudget as error:
+                said = f"budget {wanted:g} would need {macs:,.0f} MACs, and of those: {error}"
+                raise UnreachableBudget(said) from None
+            if scale in tried:
+                break
+            found = tried[scale] = self.cost(scale, "latency_ms")
+            if abs(found / wanted - 1) <= TOLERANCE["latency_ms"] / 2:
+                break
+        nearest = min(tried, key=lambda s: abs(tried[s] - wanted))
+        return nearest, tried[nearest]
 
 
 def _buildable(family: AnyFamily, r: float) -> float:
