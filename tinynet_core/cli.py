@@ -56,6 +56,17 @@ class Amount(click.ParamType):
             self.fail(f"{value!r} is not an amount such as 141e6, 500k, 100M or 1.8G", param, ctx)
 
 
+class Amounts(Amount):
+    """One amount, or several with commas between them."""
+
+    name = "amount[,...]"
+
+    def convert(self, value, param, ctx) -> list[float]:
+        if isinstance(value, list):
+            return value
+        return [super(Amounts, self).convert(x.strip(), param, ctx) for x in value.split(",")]
+
+
 head_option = click.option(
     "--head", type=click.Choice(["fixed", "scaled"]), help="Whether stem and head move with the width."
 )
@@ -100,7 +111,7 @@ def _network(name: str, r: float | None, d: float | None, w: float | None, head,
 
 @tinynet.command("shrink")
 @click.argument("name")
-@click.option("--macs", type=Amount(), help="Budget of multiply-adds for one image: 100M, 1.8G.")
+@click.option("--macs", type=Amounts(), help="Budget of multiply-adds for one image: 100M, 1.8G. Several: a table.")
 @click.option("--params", type=Amount(), help="Budget of parameters: 2.5M.")
 @click.option("--peak-activations", type=Amount(), help="Budget of elements that the widest layer holds.")
 @click.option("--latency", type=float, help="Budget of milliseconds on one thread of this CPU with ONNX Runtime.")
@@ -116,8 +127,28 @@ def _network(name: str, r: float | None, d: float | None, w: float | None, head,
     help="Keep the input at so many pixels; for a network of your own, its pixels at r = 1.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+@click.option("--table", "as_table", is_flag=True, help="All methods side by side, at each of --macs.")
+@click.option("--time", is_flag=True, help="Measure the latency of each network of the table.")
+@click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write the table to this file as well.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the table: out.svg, out.png.")
 def shrink_command(
-    name, macs, params, peak_activations, latency, method, preset, store, head, classes, fix, resolution, as_json
+    name,
+    macs,
+    params,
+    peak_activations,
+    latency,
+    method,
+    preset,
+    store,
+    head,
+    classes,
+    fix,
+    resolution,
+    as_json,
+    as_table,
+    time,
+    csv,
+    plot,
 ) -> None:
     """Find the smaller version of network NAME that comes nearest to a budget. Of several budgets all hold.
 
@@ -126,7 +157,10 @@ def shrink_command(
     """
     from tinynet_core.scaling.shrink import released_formula, shrink
 
-    budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency}
+    as_table |= bool(time or csv or plot) or len(macs or []) > 1
+    if as_table and (not macs or params or peak_activations or latency or as_json or fix):
+        raise click.UsageError("a table takes --macs alone as its budgets, and neither --fix nor --json")
+    budgets = {"macs": macs and macs[0], "params": params, "peak_activations": peak_activations, "latency_ms": latency}
     given: dict[str, Any] = {k: v for k, v in budgets.items() if v is not None}
     own = ":" in name
     if not given:
@@ -146,6 +180,16 @@ def shrink_command(
         formula, source = Study(preset, store, train=False).formula(), f"the sample of preset {preset}"
     elif method == "formula":
         formula, source = released_formula(), "TinyNet-A to -E and EfficientNet-B0 as released"
+    if as_table:
+        from tinynet_core.scaling import compare
+
+        found = compare.compare(net, macs, formula=formula, latency=time)
+        click.echo(compare.table(found))
+        if csv:
+            found.to_csv(csv, index=False)
+        if plot:
+            compare.plot(found, net, plot)
+        return
     if resolution and not own:
         fixed["r"] = resolution / net.resolution
     result = shrink(net, method=method, formula=formula, fix=fixed, **given)
