@@ -126,9 +126,3 @@ def test_flat_boxes_are_left_out_and_said_so(folder):
     with pytest.warns(UserWarning, match="1 boxes without an extent were left out"):
         data = coco.load_coco(DATASET)
     assert len(data.val.boxes) == objects - 1
-
-
-def test_the_variable_must_be_set(monkeypatch):
-    monkeypatch.delenv("TINYNET_COCO", raising=False)
-    with pytest.raises(UserError, match="the environment variable TINYNET_COCO is not set"):
-        coco.load_coco(DATASET)

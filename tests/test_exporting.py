@@ -50,19 +50,6 @@ def test_the_file_agrees_with_torch_for_any_batch_and_nothing_else_changes(tmp_p
     assert done.difference <= 1e-4
 
 
-def test_weights_are_those_of_the_file(tmp_path):
-    trained = TINY.build()
-    for norm in trained.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.running_mean.normal_(0, 0.1)
-    torch.save(trained.state_dict(), tmp_path / "w.pth")
-    export_onnx(TINY, tmp_path / "net.onnx", weights=tmp_path / "w.pth")
-    image = torch.randn(2, 3, 33, 33)
-    with torch.no_grad():
-        expected = trained.eval()(image).numpy()
-    np.testing.assert_allclose(logits_of(tmp_path / "net.onnx", image), expected, 1e-4, 1e-4)
-
-
 @pytest.mark.parametrize(
     ("path", "message"),
     [

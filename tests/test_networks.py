@@ -193,11 +193,6 @@ def test_channel_rounding():
         assert round_channels(c) == make_divisible(c, 8)
 
 
-def test_a_channel_too_many_is_cut():
-    spec = network("ghostnet_a", Scale(0.2, 0.3, 0.1), 3)
-    assert spec.build(dropout=0.2)(torch.zeros(2, 3, spec.resolution, spec.resolution)).shape == (2, 3)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -19,8 +19,7 @@ from tinynet_core import (
     shrink,
     solve_width,
 )
-from tinynet_core.networks.efficientnet import TINYNETS
-from tinynet_core.scaling.solve import SMALLEST_INPUT, path, short_decimal, solve
+from tinynet_core.scaling.solve import short_decimal, solve
 
 B0 = "efficientnet_b0"
 C0 = network(B0).complexity().macs
@@ -38,11 +37,6 @@ def test_nearest_step_is_found(budget):
     assert found.cost == steps(found.x) == steps(float(f"{found.x:.4g}"))  # also when typed in again
     assert abs(found.cost - budget) == min(abs(c - budget) for c in grid)
     assert found.error == pytest.approx((found.cost - budget) / budget)
-
-
-def test_negative_ranges_and_constant_costs():
-    assert solve(lambda x: round(1000 * 2**x), 125, -8, 0).cost == 125
-    assert solve(lambda x: 7, 7, 0.1, 1).cost == 7
 
 
 @pytest.mark.parametrize("budget", [0, -1, math.nan, math.inf, "100", True, None])
@@ -135,13 +129,6 @@ def test_each_method_moves_only_what_it_says(formula):
     assert (f.r, f.d) == tuple(formula.predict([0.5])[0].round(3))
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "ghostnet_a"])
-def test_the_giant_formula_ends_at_the_smallest_input(name):
-    base = family(name).base
-    along = path("giant", base.resolution)
-    assert base.pixels(along.at(along.low).r) == SMALLEST_INPUT
-
-
 def test_a_coarse_budget_is_met_as_near_as_it_goes_and_said():
     with pytest.warns(BudgetWarning, match=r"nearest reachable network .* off the budget"):
         shrink(B0, 185e6, "d")
@@ -183,13 +170,6 @@ def test_the_default_formula_is_that_of_the_released_networks(net, macs):
     _, std = formula.predict([found.cost / c0], return_std=True)
     assert (found.r_std, found.d_std) == pytest.approx(tuple(std[0]))
     assert shrink(net, macs, "w").r_std is None
-
-
-def test_the_released_formula_is_near_what_it_was_fitted_on():
-    formula = released_formula()
-    for name, scale in TINYNETS.items():
-        mean, std = formula.predict([network(name).complexity().macs / C0], return_std=True)
-        assert (abs(mean[0] - (scale.r, scale.d)) < 1.96 * std[0]).all(), name
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,7 @@ def shrunk_text(result: "Shrunk", whole: Specification, source: str, several: bo
 
 def shrunk_json(result: "Shrunk", source: str, head: str | None, classes: int) -> str:
     """A shrunk network as JSON; counts are whole numbers, latency is in milliseconds."""
-    cost, spec = result.complexity, result.network
+    spec = result.network
     return json.dumps(
         {
             "network": spec.name,
@@ -290,10 +290,7 @@ def shrunk_json(result: "Shrunk", source: str, head: str | None, classes: int) -
             "scale": asdict(result.scale),
             "std": {"r": result.r_std, "d": result.d_std},
             "resolution": spec.resolution,
-            "macs": cost.macs,
-            "params": cost.params,
-            "activations": cost.activations,
-            "peak_activations": cost.peak_activations,
+            **asdict(result.complexity),
             "stages": [
                 {"side": x.side, "channels_in": x.c_in, **x.row._asdict(), "macs": x.macs, "params": x.params}
                 for x in spec.rows()

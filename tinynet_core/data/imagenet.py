@@ -102,11 +102,10 @@ def _wnids_of_file(name: str) -> list[str]:
             f"must be a list of class folders, a .txt file that names one a line, or {' or '.join(known)}, got {name!r}"
         )
     path = CLASS_LISTS / f"{name}.txt" if name in known else Path(name)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name} cannot be read: {' '.join(str(error).split())}") from error
-    return [wnid for line in lines if (wnid := line.strip()) and not wnid.startswith("#")]
+    if not path.is_file():
+        raise ValueError(f"there is no file {name}")
+    lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def imagenet_root() -> Path:

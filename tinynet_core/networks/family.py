@@ -124,11 +124,7 @@ def screen(net: str | AnyFamily, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Co
 
 
 def network(
-    name: str,
-    scale: Scale | None = None,
-    num_classes: int = 1000,
-    head: Head | None = None,
-    base: Base | None = None,
+    name: str, scale: Scale | None = None, num_classes: int = 1000, head: Head | None = None, base: Base | None = None
 ) -> Network:
     """The specification of a network by name; no torch module is built.
 

@@ -28,7 +28,8 @@ class TracedFamily:
 
     def at(self, scale: Scale = Scale()) -> "TracedNetwork":  # noqa: B008
         """The network at ``scale``; nothing is built yet."""
-        return TracedNetwork(self, scale)
+        pixels = max(1, int(self.resolution * scale.r + 1e-6))
+        return TracedNetwork(self.name, pixels, self.channels, self, scale)
 
     def cost(self, scale: Scale) -> Complexity:
         """Exact cost at ``scale``, traced once.
@@ -88,22 +89,13 @@ WAYS: Mapping[str, Callable[[Callable[[], nn.Module]], nn.Module]] = {
 
 @dataclass(frozen=True)
 class TracedNetwork:
-    """A ``TracedFamily`` at one scale."""
+    """A ``TracedFamily`` at one scale; ``resolution`` is the input's side in pixels."""
 
+    name: str
+    resolution: int
+    channels: int
     family: TracedFamily
     scale: Scale
-
-    @property
-    def name(self) -> str:
-        return self.family.name
-
-    @property
-    def channels(self) -> int:
-        return self.family.channels
-
-    @property
-    def resolution(self) -> int:
-        return max(1, int(self.family.resolution * self.scale.r + 1e-6))
 
     def complexity(self) -> Complexity:
         """Exact MACs, parameters and activations for one image at ``resolution``."""

@@ -44,22 +44,17 @@ def sample_scales(
     low, high = window
     if not 0 < low < high:
         raise ValueError(f"window must satisfy 0 < low < high, got {window}")
-    return [*_within(family_of(net), n, (low, high), seed)]
-
-
-@lru_cache(maxsize=32)
-def _within(family: AnyFamily, n: int, window: tuple[float, float], seed: int) -> tuple[Scale, ...]:
+    family = family_of(net)
     c0 = family.cost(Scale()).macs
     rng, most, block = np.random.default_rng(seed), 2000 * n, min(20 * n, CHUNK)
     scales: list[Scale] = []
     for start in range(0, most, block):
         drawn = rng.uniform(*RANGE, (min(block, most - start), 3))
-        r, d, w = drawn.T
-        macs = family.screen(r, d, w).macs
-        inside = (window[0] * c0 <= macs) & (macs <= window[1] * c0)
+        macs = family.screen(*drawn.T).macs
+        inside = (low * c0 <= macs) & (macs <= high * c0)
         scales += [Scale(*x) for x in drawn[inside].tolist()]
         if len(scales) >= n:
-            return tuple(scales[:n])
+            return scales[:n]
     raise ValueError(f"window {window} accepts too few scales of {family.name}: {len(scales)} of {n} found")
 
 
