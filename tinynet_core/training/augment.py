@@ -13,18 +13,20 @@ from dataclasses import dataclass
 import torch
 
 from tinynet_core.training import randaugment
-from tinynet_core.training.colour import jitter, normalise
 from tinynet_core.training.recipe import Recipe
 
-_TRIES = 10
-"""As torchvision's ``RandomResizedCrop``."""
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Of ImageNet's colours."""
+_GREY = (0.299, 0.587, 0.114)
+_TRIES = 10  # as torchvision's RandomResizedCrop
 
 
 @dataclass(frozen=True)
 class Draws:
     """The random numbers of one batch: for the crops (n, 10, 2) and (n, 2), flips (n,), jitter (n, 3), RandAugment.
 
-    They are drawn on the CPU, so a seed means the same augmentation on every device.
+    They lie on the CPU, so a seed means the same augmentation on every device.
     """
 
     tries: torch.Tensor
@@ -141,3 +143,20 @@ def evaluation_batch(
     boxes = centre_boxes(len(images), images.shape[2], recipe.eval_crop, aspects).to(images.device)
     batch = resample(images.float().div_(255), boxes, side, None, recipe.interpolation)
     return normalise(batch.clamp_(0, 1) if recipe.interpolation == "bicubic" else batch)
+
+
+def jitter(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Brightness, contrast and saturation of float images in [0, 1] by ``factors`` (n, 3), in this order."""
+    brightness, contrast, saturation = (factors[:, i, None, None, None] for i in range(3))
+    grey = torch.tensor(_GREY, device=images.device)[None, :, None, None]
+    images = (images * brightness).clamp_(0, 1)
+    mean = (images * grey).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    images = torch.lerp(mean, images, contrast).clamp_(0, 1)
+    return torch.lerp((images * grey).sum(1, keepdim=True), images, saturation).clamp_(0, 1)
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """Subtract ImageNet's mean, divide by its standard deviation, and lay out channels last."""
+    mean = torch.tensor(MEAN, device=images.device)[None, :, None, None]
+    std = torch.tensor(STD, device=images.device)[None, :, None, None]
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
