@@ -34,8 +34,8 @@ def detector(classes=2, resolution=96, **more):
     return model.build(SPEC, classes, resolution, 0.1, (0.2, 0.95), **more)
 
 
-def train(recipe=RECIPE, seed=0, data=SCENES, path=None, should_stop=None, build=detector):
-    return training.DetectionRun(build, load_detection(data), recipe, seed, "cpu").train(path, should_stop)
+def train(path=None, should_stop=None):
+    return training.DetectionRun(detector, load_detection(SCENES), RECIPE, 7, "cpu").train(path, should_stop)
 
 
 # model
@@ -196,7 +196,7 @@ def test_average_precision_by_hand():
 def whole(tmp_path_factory):
     """An uninterrupted training and its last checkpoint."""
     path = tmp_path_factory.mktemp("whole") / "whole.pt"
-    return train(path=path, seed=7).outcome.curve, checkpoint.load(path, loop.TRAINING_VERSION)
+    return train(path).outcome.curve, checkpoint.load(path, loop.TRAINING_VERSION)
 
 
 def test_a_run_stopped_at_any_step_ends_with_the_same_bits(whole, tmp_path):
@@ -205,11 +205,11 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(whole, tmp_path):
     cut, asked = tmp_path / "cut.pt", 1
     countdown = iter(range(asked, -2, -1))
     with pytest.raises(loop.Interrupted):
-        train(path=cut, seed=7, should_stop=lambda: next(countdown) <= 0)
+        train(cut, lambda: next(countdown) <= 0)
     state = checkpoint.load(cut, loop.TRAINING_VERSION)
     assert (state["epoch"], state["step"]) == divmod(asked, 3)
     torch.rand(13)  # the global generator is somewhere else by now
-    assert train(path=cut, seed=7).outcome.curve == whole[0]
+    assert train(cut).outcome.curve == whole[0]
     resumed = checkpoint.load(cut, loop.TRAINING_VERSION)
     for part in ("model", "ema"):
         assert all(torch.equal(resumed[part][name], value) for name, value in whole[1][part].items())
@@ -242,9 +242,7 @@ def test_a_record_says_how_well_and_shows_detections(task, tmp_path):
         assert set(labels) <= {1, 2}
         assert all(0 <= x <= 96 for box in boxes for x in box)
     assert Store(tmp_path).weights(task).exists()
-    frame = Store(tmp_path).frame([task])
-    assert frame.kind.item() == "detection"
-    assert frame["map"].item() == record.metrics["map"]
+    assert Store(tmp_path).frame([task])["map"].item() == record.metrics["map"]
 
 
 def test_a_pretrained_backbone_starts_with_the_weights_of_its_classifier(tiny_dataset, tmp_path, monkeypatch):
@@ -278,12 +276,8 @@ def test_a_pretrained_backbone_starts_with_the_weights_of_its_classifier(tiny_da
     ("change", "message"),
     [
         ({"recipe": {"dropout": 0.1}}, "recipe.dropout must be 0"),
-        ({"recipe": {"rand_augment": 9.0}}, "recipe.rand_augment must be 0"),
         ({"recipe": {"eval_crop": 0.875}}, "recipe.eval_crop must be 1"),
-        ({"recipe": {"batch_size": 32}}, "batch_size 32 is above the 16 training images"),
         ({"boxes": (0.9, 0.2)}, "boxes must satisfy 0 < low < high <= 1"),
-        ({"dataset": {"kind": "glyphs"}}, "dataset"),
-        ({"network": "tinynet_z"}, "unknown network"),
         ({"network": "ghostnet_a", "base": None}, "network must have an inverted residual block"),
     ],
 )

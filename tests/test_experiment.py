@@ -46,18 +46,6 @@ def test_a_named_network_is_the_one_at_its_scale(make_experiment):
     assert named.key != scaled.model_copy(update={"head": "scaled"}).key
 
 
-def test_everything_that_computes_is_in_the_key(make_experiment):
-    """Stem, stages, head, activation and classes of the network, the data and the recipe."""
-    identity = make_experiment().identity
-    assert set(identity) == {"kind", "network", "dataset", "recipe", "seed"}
-    network = identity["network"]
-    assert set(network) == {"family", "resolution", "num_classes", "stem", "stages", "head", "activation"}
-    assert set(network["stages"][0]) == {"kind", "repeats", "kernel", "stride", "expansion", "c_in", "c_out", "squeeze"}
-    ghost = Experiment.model_validate(make_experiment().model_dump() | {"network": "ghostnet_100", "base": None})
-    run = ghost.identity["network"]["runs"][0][0]
-    assert {"times", "kernel", "stride", "c_in", "inner", "c_out", "reduced", "gated"} == set(run)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -77,13 +65,6 @@ def test_everything_that_computes_is_in_the_key(make_experiment):
 def test_bad_experiments(make_experiment, change, message):
     with pytest.raises(ValidationError, match=message):
         Experiment.model_validate({**make_experiment().model_dump(), **change})
-
-
-def test_the_base_left_out_is_the_networks_own(make_experiment):
-    content = make_experiment().model_dump() | {"base": None, "scale": None}
-    assert Experiment.model_validate(content).base == Base()
-    ghost = Experiment.model_validate(content | {"network": "ghostnet_a"})
-    assert (ghost.base, ghost.spec().resolution) == (Base(240, 1.75, 4), 240)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,11 @@
 import pytest
 import yaml
 from click.testing import CliRunner
-from jpegs import wnid, write_image_folder
+from jpegs import write_image_folder
 
-from tinynet_core import Experiment, Scale, Store, load_preset, run
+from tinynet_core import Experiment, Scale, Store, run
 from tinynet_core.cli import tinynet
 from tinynet_core.data import ImageNetDataset
-from tinynet_core.study.presets import PresetError
 from tinynet_core.training.recipe import EFFICIENTNET_RECIPE
 
 RECIPE = EFFICIENTNET_RECIPE.scaled(epochs=4, batch_size=16, images=60 / 1_281_167).model_copy(
@@ -53,17 +52,6 @@ def test_a_cached_and_a_streamed_training_are_one_experiment_with_one_result(fol
     assert len(a.curve) == 4
 
 
-def test_the_choice_of_classes_is_part_of_the_experiment():
-    keys = {
-        experiment().key,
-        experiment(class_seed=2).key,
-        experiment(class_seed=None, wnids=[wnid(0), wnid(1), wnid(2)]).key,
-        experiment(side=48).key,
-        experiment(train_per_class=19).key,
-    }
-    assert len(keys) == 5
-
-
 def test_a_missing_folder_is_said_before_any_work(tmp_path, monkeypatch):
     monkeypatch.delenv("TINYNET_IMAGENET", raising=False)
     path = tmp_path / "folder.yaml"
@@ -71,10 +59,3 @@ def test_a_missing_folder_is_said_before_any_work(tmp_path, monkeypatch):
     result = CliRunner().invoke(tinynet, ["sweep", str(path), "--store", str(tmp_path / "store")])
     assert "TINYNET_IMAGENET" in str(result.exception)
     assert Store(tmp_path / "store").records() == []
-
-
-def test_the_presets_keys_are_named_without_the_kind(tmp_path):
-    content = {**PRESET, "dataset": {**PRESET["dataset"], "clases": 3}}
-    (tmp_path / "p.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    with pytest.raises(PresetError, match=r"p\.yaml: unknown key 'dataset\.clases'"):
-        load_preset(str(tmp_path / "p.yaml"))

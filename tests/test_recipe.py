@@ -63,13 +63,6 @@ def test_steps_of_the_learning_rate_are_timms():
         assert recipe.learning_rate(epoch + 1e-3) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), epoch
 
 
-def test_a_step_that_ends_with_the_stair_still_has_its_learning_rate():
-    recipe = Recipe(epochs=8, lr=1.0, warmup_epochs=0, schedule="step", decay_epochs=2.4, decay_rate=0.5)
-    assert [recipe.learning_rate(e) for e in (2.4, 2.4 + 1 / 48, 4.8, 7.2, 7.21)] == pytest.approx(
-        [1, 0.5, 0.5, 0.25, 0.125]
-    )
-
-
 def test_a_scaled_recipe_keeps_its_shape():
     """A quarter of the batch on 50,000 images for 100 epochs: same shares of the training, same averaging window."""
     short = EFFICIENTNET_RECIPE.scaled(epochs=100, batch_size=256, images=50_000 / 1_281_167)

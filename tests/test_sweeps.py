@@ -120,17 +120,8 @@ def test_one_record_each_in_their_order_and_a_complete_store_is_only_read(refere
     assert "trained 3/3 models, 1 failed: 100%" in capsys.readouterr().err
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert results(sweep(experiments, store)) == results([*good, bad])
+    assert run(experiments[0], store) == store.get(experiments[0])
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-
-
-def test_a_run_in_this_process_is_recorded_once_and_leaves_nothing(training, tmp_path):
-    store, experiment = Store(tmp_path), make(epochs=1)
-    record = run(experiment, store)
-    training(unreachable)
-    assert run(experiment, store) == record == store.get(experiment)
-    assert leftovers(store) == []
-    # Between the driver's look into the store and the claim, another sweep may have finished.
-    assert attempt(unreachable, experiment, store, False, "cpu", lambda: False) == record
 
 
 @pytest.mark.parametrize(
@@ -241,16 +232,6 @@ def test_two_sweeps_on_one_store_share_the_work(reference, training, tmp_path):
     assert leftovers(store) == []
 
 
-def test_a_claimed_experiment_is_left_to_its_process(tmp_path):
-    store, experiment = Store(tmp_path), make()
-    with claim(store.checkpoint(experiment)) as free:
-        assert free
-        os.utime(tmp_path / "checkpoints" / f"{experiment.key}.pt.lock", (0, 0))  # long ago, as clocks go
-        assert attempt(unreachable, experiment, store, False, "cpu", lambda: False) is NoRecord.BUSY
-    with claim(store.checkpoint(experiment)) as free:
-        assert free
-
-
 def test_without_the_drivers_file_system_the_checkpoint_is_kept_in_the_data_cache(tmp_path):
     seen = []
 
@@ -297,16 +278,16 @@ def test_a_signal_stops_the_sweep_and_no_step_is_done_twice(reference, training,
     assert steps(store, experiments[0]) == epochs * STEPS + 1  # asked once more, at the step where it stopped
 
 
-def test_a_signal_stops_a_run_in_this_process(training, tmp_path):
-    training(counted)
-    store, experiment = Store(tmp_path), make(epochs=8)
-    thread = signal_when_training(store, signal.SIGINT)
-    with pytest.raises(SweepStopped, match="stopped by SIGINT: 0 models done, 1 left") as caught:
-        run(experiment, store)
-    thread.join()
-    assert caught.value.exit_status == 130
-    assert run(experiment, store).done
-    assert steps(store, experiment) == 8 * STEPS + 1
+def test_a_claimed_experiment_is_left_to_its_process_and_a_recorded_one_is_not_trained_again(tmp_path):
+    store, experiment = Store(tmp_path), make(epochs=1)
+    with claim(store.checkpoint(experiment)) as free:
+        assert free
+        os.utime(tmp_path / "checkpoints" / f"{experiment.key}.pt.lock", (0, 0))  # long ago, as clocks go
+        assert attempt(unreachable, experiment, store, False, "cpu", lambda: False) is NoRecord.BUSY
+    record = run(experiment, store)
+    assert leftovers(store) == []
+    # Between the driver's look into the store and the claim, another sweep may have finished.
+    assert attempt(unreachable, experiment, store, False, "cpu", lambda: False) == record
 
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])

@@ -8,7 +8,6 @@ import torch
 from tinynet_core import Recipe
 from tinynet_core.data import ImageSet
 from tinynet_core.training import checkpoint, classifier, loop
-from tinynet_core.training.batches import Source
 
 
 @pytest.mark.parametrize(("decay", "warmup"), [(0.9, False), (0.9, True), (0.9999, True), (0.0, False)])
@@ -102,30 +101,6 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(colours, tmp_path, as
     resumed = train(Small, colours, recipe, 7, cut)
     assert resumed.curve == expected.curve
     same_bits(whole, cut)
-
-
-class Decoded:
-    """A sequence that makes its images when asked for them."""
-
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, i):
-        return np.array(self.images[i])
-
-
-def test_a_source_gives_the_images_asked_for(colours):
-    aspects = np.linspace(0.5, 2, 64).astype(np.float32)
-    for images in (colours.train_images, Decoded(colours.train_images)):
-        source = Source(images, colours.train_labels, aspects, torch.device("cpu"))
-        wanted = torch.tensor([5, 63, 0]), torch.tensor([1]), torch.tensor([2, 2])
-        for index, batch in zip(wanted, source.batches(wanted), strict=True):
-            assert torch.equal(batch.images, torch.from_numpy(colours.train_images[index.numpy()]).permute(0, 3, 1, 2))
-            assert torch.equal(batch.labels, torch.from_numpy(colours.train_labels[index.numpy()]))
-            assert torch.equal(batch.aspects, torch.from_numpy(aspects[index.numpy()]))
 
 
 def test_rmsprop_is_tensorflows(colours):

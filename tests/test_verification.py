@@ -1,3 +1,4 @@
+import itertools
 import math
 import re
 import signal
@@ -20,7 +21,6 @@ from tinynet_core.study import verify as verification
 from tinynet_core.study.record import execute
 from tinynet_core.study.sweep import SweepStopped
 from tinynet_core.study.verify import (
-    LOSS_TOLERANCE,
     PARTING,
     choose,
     compare,
@@ -146,12 +146,15 @@ def test_records_are_repeated_by_a_sweep_elsewhere_and_found_the_same(records, f
     assert list(scratch.glob("tinynet-verify-*")) == []
 
 
-def test_one_altered_bit_is_named(records, filled, in_this_process):
+def test_one_altered_bit_is_named_and_each_record_is_repeated_in_its_own_way(records, filled, in_this_process):
     loss = records[1].metrics["raw_loss"]
-    bad = changed(records[1], raw_loss=math.nextafter(loss, 2))
-    checks = {check.record.key: str(check) for check in verify(filled([records[0], bad, records[2]]), 3)}
+    bad = changed(records[1], {"compiled": True}, raw_loss=math.nextafter(loss, 2))
+    made = [changed(records[0], {"threads": 2}), bad, changed(records[2], {"device": "cuda (a GPU)"})]
+    checks = {check.record.key: str(check) for check in verify(filled(made), 3, workers=1)}
     difference = f"epoch 1 raw_loss {bad.metrics['raw_loss']!r} recorded, {loss!r} now"
     assert checks == {record.key: "same bits" for record in records} | {bad.key: f"agrees: {difference}"}
+    how = {e.seed: (device, x.cpus, x.compiled, x.workers) for es, _, device, x in in_this_process for e in es}
+    assert how == {0: ("cpu", 2, False, 1), 1: ("cpu", 1, True, 1), 2: ("auto", 1, False, 1)}
 
 
 def test_other_versions_and_other_data_are_stale_and_other_epochs_and_costs_differ(records, filled, in_this_process):
@@ -163,7 +166,7 @@ def test_other_versions_and_other_data_are_stale_and_other_epochs_and_costs_diff
     assert re.search(rf"{moved.key[:12]} .*stale: hash of the probe images was 000000000000", result.stdout)
     assert "1 of 3 records" in result.stdout
     ((asked, *_),) = in_this_process
-    assert asked == [records[2].experiment]
+    assert asked == [records[2].experiment]  # and the others are not trained
     now = records[0]
     for change, what in (
         ({"curve": now.curve * 2}, "epochs 2 recorded, 1 now"),
@@ -172,15 +175,6 @@ def test_other_versions_and_other_data_are_stale_and_other_epochs_and_costs_diff
         assert str(compare(now.model_copy(update=change), now, records)).startswith(f"differs: {what}")
     lost = now.model_copy(update={"status": "failed", "reason": "diverged", "metrics": {}, "curve": []})
     assert str(compare(now, lost, records)) == "differs: training failed now, diverged"
-
-
-def test_each_record_is_repeated_in_its_own_way(records, filled, in_this_process):
-    ways = [{"threads": 2}, {"threads": 1, "compiled": True}, {"device": "cuda (a GPU)"}]
-    store = filled([changed(r, way) for r, way in zip(records, ways, strict=True)])
-    verify(store, 3, workers=1)
-    how = {e.seed: (device, x.cpus, x.compiled, x.workers) for es, _, device, x in in_this_process for e in es}
-    assert how == {0: ("cpu", 2, False, 1), 1: ("cpu", 1, True, 1), 2: ("auto", 1, False, 1)}
-    assert all(elsewhere.root != store.root for _, elsewhere, *_ in in_this_process)
 
 
 def test_the_choice_is_among_the_cheapest_and_depends_on_the_seed_and_the_keys_alone(records):
@@ -272,32 +266,27 @@ def alike():
     return [*groups.values()]
 
 
-def end(record, now, finished):
-    return all(held.holds for held in verification._end(record, now, finished))
+def end(record, finished):
+    return all(held.holds for held in verification._end(record, record, finished))
 
 
-def test_the_ends_of_the_published_records_are_alike(alike):
-    """The spread is that between them, so nearly all are; the same machine made them, so each is its repetition."""
-    published = [record for group in alike for record in group]
-    assert not any(contradiction(record) for record in published)
-    unlike = [record.key for group in alike for record in group if not end(record, record, group)]
-    assert len(unlike) <= 0.02 * len(published)
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("names", [("ema_top1", "raw_top1"), ("ema_top1",)])
-def test_three_points_at_the_end_of_a_published_record_fail_wherever_trainings_part(alike, sign, names):
+def test_three_points_at_the_end_of_a_published_record_fail_wherever_trainings_part(alike):
     """Whether the raw weights were given the points too or not; of records at 90% and more, on 1,500 images.
 
-    Where at least twenty trainings have the recipe: three of the page on averaged weights tell too little.
+    Unforged, nearly all are as the others of their recipe, whose spread they are held to. Where at least twenty
+    trainings have the recipe: three of the page on averaged weights tell too little.
     """
-    high = [(r, group) for group in alike for r in group if len(group) >= 20 and r.metrics["top1"] >= 0.9]
-    high = [(r, group) for r, group in high if max(r.metrics["raw_top1"], r.metrics["top1"]) + 0.03 * sign <= 1]
+    published = [(record, group) for group in alike for record in group]
+    assert not any(contradiction(record) for record, _ in published)
+    assert sum(not end(*pair) for pair in published) <= 0.02 * len(published)
+    high = [(r, group) for r, group in published if len(group) >= 20 and r.metrics["top1"] >= 0.9]
     assert len(high) > 80
     for record, group in high:
-        forged = changed(record, **{name: record.curve[-1][name] + 0.03 * sign for name in names})
-        assert not contradiction(forged)
-        assert not end(forged, record, group), record.key
+        for sign, names in itertools.product((1, -1), (("ema_top1", "raw_top1"), ("ema_top1",))):
+            if max(record.metrics["raw_top1"], record.metrics["top1"]) + 0.03 * sign <= 1:
+                forged = changed(record, **{name: record.curve[-1][name] + 0.03 * sign for name in names})
+                assert not contradiction(forged)
+                assert not end(forged, group), record.key
 
 
 def test_the_epoch_in_which_trainings_part_is_judged_by_how_far_the_last_bit_goes(foreign, trained, monkeypatch):
@@ -312,15 +301,6 @@ def test_the_epoch_in_which_trainings_part_is_judged_by_how_far_the_last_bit_goe
         found = verification._start(off, now)
         assert [x.what for x in found] == [f"{x} of epoch {i}" for i in (1, 2) for x in ("training loss", "top-1")]
         assert [x.holds for x in found] == [True, True, holds, True]
-
-
-def test_trainings_from_other_last_bits_are_near_and_not_the_same(foreign, trained):
-    now = trained(foreign[0].experiment)
-    rows = verification._with_other_last_bits(now, 2)
-    losses = [row["train_loss"] for row in (*rows, now.curve[1])]
-    assert len(set(losses)) == 3
-    assert max(losses) / min(losses) - 1 < LOSS_TOLERANCE
-    assert [row["epoch"] for row in rows] == [2, 2]
 
 
 def test_the_spread_pools_groups_that_differ_only_in_seed_and_the_level_is_held_to_it(records):
@@ -339,16 +319,6 @@ def test_the_spread_pools_groups_that_differ_only_in_seed_and_the_level_is_held_
     unknown = held_to(a[0], a[0], a[:1])[-1]
     assert (unknown.low, unknown.high) == (0, 1)
     assert str(unknown).endswith("now, but no two records differ only in their seed")
-
-
-def test_the_end_is_held_to_the_changes_of_other_trainings_by_hand(foreign):
-    angle = [[math.asin(math.sqrt(row["ema_top1"])) for row in r.curve[-2:]] for r in foreign]
-    changes = [y - x for x, y in angle]
-    most = T_2 * max(statistics.stdev(changes), 1 / (4 * math.sqrt(IMAGES))) * math.sqrt(1 + 1 / 3)
-    middle = angle[0][0] + statistics.fmean(changes)
-    held = verification._end(foreign[0], foreign[0], foreign)[1]
-    wanted = [math.sin(min(max(x, 0), math.pi / 2)) ** 2 for x in (middle - most, middle + most)]
-    assert [held.low, held.high] == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The commands on a study: ``tinynet sweep``, ``train``, ``verify``, and ``store`` with its parts."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -248,22 +249,15 @@ def check(folder: Path) -> None:
     The exit status is 0 for a sound store, 1 where something is damaged, 2 where DIR is no store.
     """
     opened = _opened(folder)
-    found = opened.check()
-    n = found.done + found.failed
-    click.echo(f"{n} records in {opened.root}: {found.done} done, {found.failed} failed, {len(found.damaged)} damaged")
-    for line in found.damaged:
-        click.echo(f"  {line}")
-    if found.tail:
-        click.echo(
-            f"the last line is unfinished, {found.tail} bytes: a process was killed, or is writing it now; "
-            "the next record that is written cuts it off"
-        )
-    if found.damaged:
-        click.echo(
-            f"tinynet store repair {opened.root} moves what is damaged aside, and a sweep trains those experiments "
-            "anew; or bring back records.jsonl from a copy"
-        )
-    if found.damaged or found.tail:
+    with warnings.catch_warnings(record=True) as damaged:
+        warnings.simplefilter("always")
+        records = opened.records()
+    done = sum(record.done for record in records)
+    counts = f"{done} done, {len(records) - done} failed, {len(damaged)} lines damaged"
+    click.echo(f"{len(records)} records in {opened.root}: {counts}")
+    for warning in damaged:
+        click.echo(f"  {warning.message}")
+    if damaged:
         sys.exit(1)
 
 

@@ -109,16 +109,17 @@ class _Worker:
         _place_sockets()
         _CONTEXT.set_forkserver_preload(_IMPORTED)
         arguments = (other, self.steps, self._device, self._threads, dict(os.environ))
-        self.process = _CONTEXT.Process(target=_serve, args=arguments, name="tinynet-worker")
+        process = _CONTEXT.Process(target=_serve, args=arguments, name="tinynet-worker")
         # A signal to the whole process group waits until the worker can heed it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
-            self.process.start()
+            process.start()
         except EOFError as error:
             raise ExecutorError("the server that starts the workers was ended") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             other.close()
+        self.process = process
 
     def answered(self) -> bool:
         """Take in what came through the pipe; false where that only says that the process is up."""

@@ -10,7 +10,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,16 +31,6 @@ _KEY = slice(_SUM.stop + len(_MIDDLE), _SUM.stop + len(_MIDDLE) + 64)
 
 class StoreError(UserError):
     """A store that cannot be read or written; says which and why."""
-
-
-@dataclass
-class Inspection:
-    """What ``Store.check`` found: usable records by status, lines that cannot be used, bytes of an unfinished one."""
-
-    done: int = 0
-    failed: int = 0
-    damaged: list[str] = field(default_factory=list)
-    tail: int = 0
 
 
 class Store:
@@ -73,9 +62,6 @@ class Store:
 
     def __reduce__(self):
         return _opened, (self.root,)
-
-    def __contains__(self, experiment: Task) -> bool:
-        return not self.missing([experiment])
 
     def get(self, experiment: Task) -> Record | None:
         """The record of ``experiment``, under the names and the scale that ``experiment`` has; or None."""
@@ -123,23 +109,6 @@ class Store:
     def weights(self, experiment: Task) -> Path:
         """Where a finished training keeps its averaged weights, a safetensors file."""
         return weights_file(self.root, experiment.key)
-
-    def check(self) -> Inspection:
-        """Validate every record in full and change nothing."""
-        found, done = Inspection(), dict[str, bool]()
-        with self._failing_as("read"):
-            for number, line in enumerate(_lines(self._file), 1):
-                try:
-                    record = _record(*unseal(line))
-                    done.setdefault(record.key, record.done)
-                except ValueError as error:
-                    if line.endswith(b"\n"):
-                        found.damaged.append(f"line {number}: {_reason(error)}")
-                    else:
-                        found.tail = len(line)
-        found.done = sum(done.values())
-        found.failed = len(done) - found.done
-        return found
 
     def repair(self) -> int:
         """Move every line that cannot be used, and a torn last one, to ``records.damaged.jsonl``; how many there were.

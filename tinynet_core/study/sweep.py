@@ -98,11 +98,13 @@ def run(experiment: Task, store: Store, device: str = "auto", compiled: bool = F
             try:
                 return execute(experiment, device, store.root, should_stop, compiled)
             except Interrupted:
-                raise SweepStopped(SIGTERM, 0, 1) from None
-        result = attempt(execute, experiment, store, compiled, device, should_stop)
-        while result is NoRecord.BUSY and team().size == 1 and not received:
+                raise SweepStopped(received[0] if received else SIGTERM, 0, 1) from None
+        while (
+            (result := attempt(execute, experiment, store, compiled, device, should_stop)) is NoRecord.BUSY
+            and team().size == 1
+            and not received
+        ):
             time.sleep(_TICK_S)
-            result = attempt(execute, experiment, store, compiled, device, should_stop)
     if result is NoRecord.BUSY and not received:
         raise UserError(f"{experiment.key[:12]} is being trained by another process, which several cannot wait for")
     if isinstance(result, NoRecord):
