@@ -6,6 +6,7 @@ import signal
 import tempfile
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from multiprocessing.util import get_temp_dir
@@ -306,3 +307,16 @@ def test_a_second_signal_ends_at_once_and_ignored_ones_stay_ignored(number, rais
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         signal.signal(number, before)
+
+
+def test_a_worker_is_eight_calls_from_the_backward_pass(monkeypatch, tmp_path):
+    """Seven after its own loop over tasks."""
+    calls, real = [], torch.Tensor.backward
+
+    def backward(*arguments, **named):
+        calls.append([frame.name for frame in traceback.extract_stack() if "/tinynet_core/" in frame.filename])
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    attempt(execute, make(epochs=1), Store(tmp_path), False, "cpu", lambda: False)
+    assert calls[0] == ["attempt", "execute", "perform", "train", "train_epoch", "train_step", "backward"]

@@ -21,6 +21,7 @@ from tinynet_core.study import verify as verification
 from tinynet_core.study.record import execute
 from tinynet_core.study.sweep import SweepStopped
 from tinynet_core.study.verify import (
+    LOSS_TOLERANCE,
     PARTING,
     choose,
     compare,
@@ -97,10 +98,24 @@ def scratch(monkeypatch, tmp_path):
     return tmp_path / "scratch"
 
 
+@pytest.fixture(scope="module")
+def parted():
+    """What trainings from other last bits give, each trained once."""
+    made, real = {}, verification._with_other_last_bits
+
+    def parted(record, epoch):
+        if (record.key, epoch) not in made:
+            made[record.key, epoch] = real(record, epoch)
+        return made[record.key, epoch]
+
+    return parted
+
+
 @pytest.fixture
-def in_this_process(monkeypatch, trained):
+def in_this_process(monkeypatch, trained, parted):
     """Put ready records in the place of the sweep, which is tested alone; returns what it was asked for."""
     asked = []
+    monkeypatch.setattr(verification, "_with_other_last_bits", parted)
 
     def sweep(experiments, store, executor, workers, device, progress, resources):
         asked.append((experiments, store, device, resources))
@@ -301,6 +316,15 @@ def test_the_epoch_in_which_trainings_part_is_judged_by_how_far_the_last_bit_goe
         found = verification._start(off, now)
         assert [x.what for x in found] == [f"{x} of epoch {i}" for i in (1, 2) for x in ("training loss", "top-1")]
         assert [x.holds for x in found] == [True, True, holds, True]
+
+
+def test_trainings_from_other_last_bits_are_near_and_not_the_same(foreign, trained, parted):
+    now = trained(foreign[0].experiment)
+    rows = parted(now, 2)
+    losses = [row["train_loss"] for row in (*rows, now.curve[1])]
+    assert len(set(losses)) == 3
+    assert max(losses) / min(losses) - 1 < LOSS_TOLERANCE
+    assert [row["epoch"] for row in rows] == [2, 2]
 
 
 def test_the_spread_pools_groups_that_differ_only_in_seed_and_the_level_is_held_to_it(records):

@@ -11,8 +11,7 @@ import torch
 from tinynet_core.data.sets import BoxedImages, DetectionSet
 from tinynet_core.detection.model import Detected, Detector, Targets
 from tinynet_core.files import UserError
-from tinynet_core.training.augment import Draws, crop_boxes, jitter, normalise, resample
-from tinynet_core.training.batches import Source
+from tinynet_core.training.augment import Draws, Source, crop_boxes, jitter, normalise, resample
 from tinynet_core.training.loop import Loop
 from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.team import team

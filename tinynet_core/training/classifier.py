@@ -7,8 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tinynet_core.data import ImageSet
-from tinynet_core.training.augment import Draws, evaluation_batch, training_batch
-from tinynet_core.training.batches import Batch, Source
+from tinynet_core.training.augment import Batch, Draws, Source, evaluation_batch, training_batch
 from tinynet_core.training.loop import Loop
 from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.team import team
