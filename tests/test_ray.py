@@ -59,18 +59,23 @@ def checkpoints(store):
 
 
 def slowly(experiment, device, root, should_stop, compiled):
-    """Training that is sure to be under way on both nodes at once, and that stops within an epoch, not between two.
+    """Training that is under way on both nodes at once, and that stops within an epoch, not between two.
 
-    The worker of one is killed once, before its first step.
+    The worker of the last one is killed once, before its first step.
     """
-    asked, killed = itertools.count(), root / "killed"
-    if experiment.seed == 1 and not killed.exists():
+    asked, killed, both = itertools.count(), root / "killed", root / "both"
+    if experiment.seed == 2 and not killed.exists():
         killed.write_text(os.environ["TINYNET_CACHE"], encoding="utf-8")
         os.kill(os.getpid(), signal.SIGKILL)
 
     def paced():
         time.sleep(0.1)
-        return next(asked) % ASKED_AN_EPOCH != 0 and should_stop()
+        number = next(asked)
+        while number > ASKED_AN_EPOCH and not both.exists():
+            time.sleep(0.05)
+            if len(list(root.glob("checkpoints/*.pt"))) == 2:
+                both.touch()
+        return number % ASKED_AN_EPOCH != 0 and should_stop()
 
     return execute(experiment, device, root, paced, compiled)
 
@@ -83,7 +88,6 @@ def test_a_killed_worker_a_signal_and_a_lost_node_change_no_record(cluster, monk
         when(lambda: len(checkpoints(store)) == 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(SweepStopped, match="0 models done, 3 left"):
             sweep(experiments, store, executor="ray", progress=False)
-        assert (tmp_path / "killed").read_text(encoding="utf-8") == os.environ["TINYNET_CACHE"]
         before = {c: c.stat().st_mtime_ns for c in checkpoints(store)}
         assert all(saved.load(c, TRAINING_VERSION)["step"] for c in before)  # stopped in mid-epoch
         node = next(iter(cluster.worker_nodes))
@@ -92,6 +96,7 @@ def test_a_killed_worker_a_signal_and_a_lost_node_change_no_record(cluster, monk
             lambda: cluster.remove_node(node, allow_graceful=False),
         )
         records = sweep(experiments, store, executor="ray", progress=False)
+    assert (tmp_path / "killed").read_text(encoding="utf-8") == os.environ["TINYNET_CACHE"]
     removal.join(timeout=0)
     assert not removal.is_alive()  # the node was lost in the middle
     assert {r.provenance["threads"] for r in records} == {1}
