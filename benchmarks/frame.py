@@ -32,9 +32,10 @@ from tinynet_core.data import ImageSet
 from tinynet_core.files import UserError
 from tinynet_core.machine import processor
 from tinynet_core.networks import Network
+from tinynet_core.study.local import LocalExecutor
 from tinynet_core.study.presets import project_root
 from tinynet_core.study.record import provenance
-from tinynet_core.training.colour import MEAN, STD
+from tinynet_core.training.augment import MEAN, STD
 from tinynet_core.training.recipe import Recipe
 
 RESULTS = project_root() / "book" / "benchmarks.json"
@@ -296,3 +297,13 @@ def timm_steps(
 
 def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+
+
+def in_workers(executor: LocalExecutor, jobs: Sequence[tuple]) -> list[Any]:
+    """What the jobs, each a function with its arguments, give in the workers, in the order in which they end."""
+    found, waiting = [], list(jobs)
+    while len(found) < len(jobs):
+        while waiting and executor.idle:
+            executor.start(*waiting.pop(0))
+        found += [executor.result(worker) for worker in executor.ended(1.0)]
+    return found

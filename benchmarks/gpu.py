@@ -15,7 +15,7 @@ from functools import cache, partial
 import click
 import numpy as np
 import torch
-from frame import Recording, timm_steps
+from frame import Recording, in_workers, timm_steps
 from PIL import Image
 from torch.utils.data import Dataset
 
@@ -135,8 +135,7 @@ def together(name: str, batch_size: int, processes: int, device: torch.device, c
     executor = LocalExecutor([str(device)] * processes, 1)
     try:
         for measured in (0.0, seconds):  # first until all are up
-            futures = [executor.submit(in_worker, name, batch_size, count, measured) for _ in range(processes)]
-            rates = [future.result() for future in futures]
+            rates = in_workers(executor, [(in_worker, name, batch_size, count, measured)] * processes)
         return sum(rates)
     finally:
         executor.close()

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import click
 import numpy as np
 import torch
-from frame import LIMIT, Pictures, Recording, timed, timm_steps, torchvision_steps
+from frame import LIMIT, Pictures, Recording, in_workers, timed, timm_steps, torchvision_steps
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -77,8 +77,10 @@ PEERS: dict[str, Callable[..., Iterator[None]]] = {
 
 def train_ours(executor: LocalExecutor, root: Path, models: list[tn.Experiment]) -> None:
     """Every model as the driver of a sweep sends it to its workers."""
-    futures = [executor.submit(attempt, execute, model, root, False) for model in models]
-    assert all(future.result().done for future in futures)
+    store = tn.Store(root)
+    assert all(
+        record.done for record in in_workers(executor, [(attempt, execute, one, store, False) for one in models])
+    )
 
 
 def timm_in_worker(model: tn.Experiment, *_) -> None:
@@ -86,8 +88,7 @@ def timm_in_worker(model: tn.Experiment, *_) -> None:
 
 
 def train_timm_in_workers(executor: LocalExecutor, models: list[tn.Experiment]) -> None:
-    for future in [executor.submit(timm_in_worker, model) for model in models]:
-        future.result()
+    in_workers(executor, [(timm_in_worker, model) for model in models])
 
 
 def one_by_one(kind: str, loaders: int, models: list[tn.Experiment]) -> None:

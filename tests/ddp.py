@@ -28,7 +28,7 @@ SPEC = network("efficientnet_b0", Scale(1, 0.5, 1), 4, None, Base(24, 0.25, 4))
 def train(out: Path, steps: int = 10**6) -> None:
     asked = iter(range(10**7))
     stop = lambda: next(asked) * (16 if loop.team().size > 1 else 1) >= steps  # noqa: E731
-    classifier.trained(lambda: SPEC.build(0.0), 24, load_images(DATASET), RECIPE, 0, "cpu", out, stop)
+    classifier.Run(lambda: SPEC.build(0.0), 24, load_images(DATASET), RECIPE, 0, "cpu").train(out, stop)
 
 
 def main(folder: Path) -> None:

@@ -12,7 +12,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import click
 import torch
 
 from tinynet_core import Base, Experiment, GlyphDataset, Recipe, Scale
@@ -24,6 +23,7 @@ from tinynet_core.training.recipe import EFFICIENTNET_RECIPE, RESNET_RECIPE
 
 FILE = Path(__file__).with_name("golden.json")
 SPLITS = ("train", "raw", "ema")
+WRITE = "run python tests/golden.py"
 
 BASE = Base(48, 0.2, 4)
 GLYPHS = GlyphDataset(classes=4, resolution=64, train_images=50, val_images=24, difficulty=0.25)  # larger than the
@@ -107,76 +107,34 @@ def measured(task: Experiment | Detection) -> dict:
     return {"key": task.key, "dataset_sha256": result.sources["dataset_sha256"], "losses": losses}
 
 
-def deviations(expected: dict, found: dict) -> dict[str, float]:
-    """How far each loss is off, as a share of the expected one, by its name."""
-    return {
-        f"{split} loss of epoch {epoch}": abs(y / x - 1)
-        for split in SPLITS
-        for epoch, (x, y) in enumerate(zip(expected["losses"][split], found["losses"][split], strict=True), 1)
-    }
-
-
-def worst(expected: dict, found: dict) -> tuple[str, float]:
-    """The loss that is furthest off, and how far."""
-    return max(deviations(expected, found).items(), key=lambda item: item[1])
-
-
 def problem(name: str, golden: dict, found: dict) -> str:
     """What is wrong with the run ``name``, and what to do; nothing where it gives what is in ``golden``."""
-    expected = golden["runs"].get(name, {})
-    version, write = golden["training_version"], "run python tests/golden.py"
+    expected, version = golden["runs"][name], golden["training_version"]
     if version != TRAINING_VERSION:
-        return f"tests/golden.json is of training version {version}, TRAINING_VERSION is {TRAINING_VERSION}: {write}"
-    if expected.get("key") != found["key"]:
+        return f"golden.json is of training version {version}, TRAINING_VERSION is {TRAINING_VERSION}: {WRITE}"
+    if expected["key"] != found["key"]:
         return (
-            f"{name}: the experiment has another key than in tests/golden.json. If tests/golden.py was edited, "
-            f"{write}; "
+            f"{name}: the experiment has another key than in golden.json. If golden.py was edited, {WRITE}; "
             "if not, a field of Experiment, Recipe or a data set changed, and no record is found any more"
         )
+    here = provenance("cpu")["packages"]
+    other = [f"{name} {old}, here {here[name]}" for name, old in golden["packages"].items() if here[name] != old]
+    packages = f" (golden.json was made with {'; '.join(other)})" if other else ""
     if expected["dataset_sha256"] != found["dataset_sha256"]:
-        return (
-            f"{name}: the same data set has other images{_packages(golden)}: raise the number of its renderer if the "
-            f"pixels were meant to change, then {write} --accept"
-        )
-    where, off = worst(expected, found)
+        return f"{name}: the same data set has other images{packages}"
+    pairs = [pair for split in SPLITS for pair in zip(expected["losses"][split], found["losses"][split], strict=True)]
+    off = max(abs(y / x - 1) for x, y in pairs)
     if off > TOLERANCES[name]:
         return (
-            f"{name}: training gives another loss although TRAINING_VERSION is still {version} ({where} is off by "
-            f"{off:.1e}, allowed is {TOLERANCES[name]:.0e}){_packages(golden)}: raise TRAINING_VERSION in "
-            f"tinynet_core/training/loop.py if the meaning changed, then {write}"
+            f"{name}: training gives another loss although TRAINING_VERSION is still {version} (off by {off:.1e}, "
+            f"allowed is {TOLERANCES[name]:.0e}){packages}: raise it in loop.py if the meaning changed, then {WRITE}"
         )
     return ""
 
 
-def _packages(golden: dict) -> str:
-    """The packages that are not those of the file."""
-    here = provenance("cpu")["packages"]
-    other = [f"{name} {old}, here {here[name]}" for name, old in golden["packages"].items() if here[name] != old]
-    return f" (the file was made with {'; '.join(other)})" if other else ""
-
-
-def write(accept: bool) -> None:
-    """Measure all runs and write the file; refused where that would hide that training changed."""
-    runs = {name: measured(task) for name, task in RUNS.items()}
-    if FILE.exists() and not accept:
-        golden = json.loads(FILE.read_text(encoding="utf-8"))
-        same = {name for name in runs if golden["runs"].get(name, {}).get("key") == runs[name]["key"]}
-        if golden["training_version"] == TRAINING_VERSION:
-            for message in filter(None, (problem(name, golden, runs[name]) for name in same)):
-                raise click.ClickException(message)
-    content = {"training_version": TRAINING_VERSION, "packages": provenance("cpu")["packages"], "runs": runs}
-    FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    click.echo(f"{len(runs)} runs of training version {TRAINING_VERSION} written to {FILE.name}")
-
-
-@click.command()
-@click.option("--accept", is_flag=True, help="Write other numbers under the same training version, for a new torch.")
-def golden(accept: bool) -> None:
-    """Measure the golden runs and write golden.json, unless training changed and its version did not."""
+if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="tinynet-golden-") as folder:
         os.environ.setdefault("TINYNET_CACHE", folder)
-        write(accept)
-
-
-if __name__ == "__main__":
-    golden()
+        runs = {name: measured(task) for name, task in RUNS.items()}
+    content = {"training_version": TRAINING_VERSION, "packages": provenance("cpu")["packages"], "runs": runs}
+    FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

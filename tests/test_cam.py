@@ -14,8 +14,7 @@ from tinynet_book.measure.cam import (
 )
 from tinynet_core import Scale, network
 from tinynet_core.networks.family import base_of
-from tinynet_core.training.augment import evaluation_batch
-from tinynet_core.training.batches import Source
+from tinynet_core.training.augment import Source, evaluation_batch
 from tinynet_core.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=1, warmup_epochs=0)

@@ -1,61 +1,47 @@
 import errno
+import hashlib
 import os
 
 import pytest
 import torch
 
-from tinynet_core.training import checkpoint
+from tinynet_book.measure.maps import ActivationMaps
+from tinynet_core import Experiment, Store, run
+from tinynet_core.training import checkpoint, loop
 from tinynet_core.training.checkpoint import CheckpointError
-
-
-def test_a_damaged_checkpoint_is_set_aside(tmp_path):
-    path = tmp_path / "x.pt"
-    assert checkpoint.load(path, 1) is None
-    checkpoint.save(path, {"training_version": 1})
-    assert checkpoint.load(path, 1) == {"training_version": 1}
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.warns(UserWarning, match=r"set aside as .*x\.damaged"):
-        assert checkpoint.load(path, 1) is None
-    assert (tmp_path / "x.damaged").exists()
-    assert not path.exists()
-
-
-def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
-    path = tmp_path / "x.pt"
-    checkpoint.save(path, {"training_version": 1, "module": torch.nn.Linear(2, 2)})
-    with pytest.warns(UserWarning, match="set aside .*UnpicklingError"):
-        assert checkpoint.load(path, 1) is None
-
-
-def test_a_checkpoint_of_another_training_version_is_set_aside(tmp_path):
-    path = tmp_path / "x.pt"
-    checkpoint.save(path, {"training_version": 1})
-    with pytest.warns(UserWarning, match="not of training version 2"):
-        assert checkpoint.load(path, 2) is None
-
-
-def test_a_failed_save_keeps_the_old_checkpoint(tmp_path):
-    path = tmp_path / "x.pt"
-    checkpoint.save(path, {"training_version": 1})
-    with pytest.raises(Exception, match=r"pickle|lambda"):
-        checkpoint.save(path, {"epoch": lambda: 1})
-    assert checkpoint.load(path, 1) == {"training_version": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]
 
 
 def weights():
     return {"training_version": 1, "w": torch.arange(100_000, dtype=torch.float32)}
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.999])
-def test_a_flipped_byte_is_never_used(tmp_path, share):
+def flipped(share):
+    def flip(path):
+        body = bytearray(path.read_bytes())
+        body[int(share * len(body))] ^= 0x40
+        path.write_bytes(body)
+
+    return flip
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:100]), "its checksum does not match its content"),
+        *((flipped(share), "its checksum does not match its content") for share in (0.1, 0.999)),
+        (lambda path: checkpoint.save(path, {"module": torch.nn.Linear(2, 2)}), "UnpicklingError"),  # it would run code
+        (lambda path: checkpoint.save(path, {"training_version": 2}), "not of training version 1"),
+    ],
+)
+def test_what_cannot_be_used_is_set_aside_with_its_reason(tmp_path, damage, reason):
     path = tmp_path / "x.pt"
+    assert checkpoint.load(path, 1) is None
     checkpoint.save(path, weights())
-    body = bytearray(path.read_bytes())
-    body[int(share * len(body))] ^= 0x40
-    path.write_bytes(body)
-    with pytest.warns(UserWarning, match="set aside"):
+    assert checkpoint.load(path, 1)["w"].equal(weights()["w"])
+    damage(path)
+    with pytest.warns(UserWarning, match=rf"set aside as .*x\.damaged \({reason}\)"):
         assert checkpoint.load(path, 1) is None
+    assert [p.name for p in tmp_path.iterdir()] == ["x.damaged"]
 
 
 def test_a_full_disk_is_reported_in_one_line_and_keeps_the_old_checkpoint(tmp_path, monkeypatch):
@@ -79,3 +65,39 @@ def test_what_a_killed_writer_left_is_removed_with_the_checkpoint(tmp_path):
         (tmp_path / name).write_bytes(b"half of a checkpoint")
     checkpoint.remove(path)
     assert [p.name for p in tmp_path.iterdir()] == ["y.1f.tmp"]
+
+
+# Weights
+
+
+@pytest.fixture
+def trained(make_experiment, tmp_path):
+    experiment, store = make_experiment(epochs=1), Store(tmp_path)
+    return experiment, store, run(experiment, store, "cpu")
+
+
+def test_a_training_leaves_its_averaged_weights_and_tasks_start_with_them(trained, tmp_path):
+    experiment, store, record = trained
+    module = experiment.module("cpu", store.root)
+    again = experiment.module("cpu", None)  # trained anew, without a store
+    assert not module.training
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    task = ActivationMaps(**{name: getattr(experiment, name) for name in Experiment.model_fields if name != "kind"})
+    maps, alone = run(task, store, "cpu"), run(task, Store(tmp_path / "without"), "cpu")
+    assert maps.metrics["top1"] == alone.metrics["top1"] == record.metrics["top1"]
+    digest = hashlib.sha256(store.weights(experiment).read_bytes()).hexdigest()
+    assert maps.provenance["weights_sha256"] == alone.provenance["weights_sha256"] == digest
+    assert not list((tmp_path / "without" / "checkpoints").iterdir())
+
+
+def test_weights_of_another_version_and_damaged_ones_are_refused(trained, monkeypatch):
+    experiment, store, _ = trained
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "TRAINING_VERSION", 99)
+        with pytest.raises(CheckpointError, match=r"training_version is 2, wanted is 99\): delete the file"):
+            experiment.module("cpu", store.root)
+    for content in (b"", b"nonsense", b"\x08\0\0\0\0\0\0\0{}      "):
+        store.weights(experiment).write_bytes(content)
+        with pytest.raises(CheckpointError, match="delete the file to train them anew"):
+            experiment.module("cpu", store.root)

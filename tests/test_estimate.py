@@ -1,5 +1,4 @@
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -42,15 +41,6 @@ def test_known_coefficients_come_back(per_block, per_mac):
     assert rate.seconds(other) == pytest.approx(truth(other, per_block, per_mac), rel=1e-6)
 
 
-def test_noise_shows_in_the_spread_and_not_in_the_sum():
-    """Times that scatter by 30% must not pull the total down, as weights by the measured times would."""
-    wanted = experiments(100)
-    noise = np.random.default_rng(0).lognormal(-(0.3**2) / 2, 0.3, len(wanted))
-    rate = rate_from_records([record(e, truth(e) * x) for e, x in zip(wanted, noise, strict=True)], wanted[0], "cpu")
-    assert rate.spread == pytest.approx(noise.std(), rel=0.15)
-    assert sum(map(rate.seconds, wanted)) == pytest.approx(sum(map(truth, wanted)), rel=3 * 0.3 / math.sqrt(100))
-
-
 def test_only_like_records_count():
     wanted = experiments(7)
     records = [record(e, truth(e)) for e in wanted]
@@ -61,7 +51,7 @@ def test_only_like_records_count():
         record(wanted[4], 0.0, status="failed", reason="diverged"),
     ]
     assert rate_from_records([*records[:4], *strange], wanted[0], "cpu") is None
-    assert rate_from_records([*records, *strange], wanted[0], "cpu").models == 7
+    assert rate_from_records([*records, *strange], wanted[0], "cpu").source.startswith("7 finished records")
 
 
 def best_makespan(seconds, workers):
@@ -80,6 +70,3 @@ def test_makespan_against_the_best_schedule(workers):
         best, found = best_makespan(seconds, workers), makespan(seconds, workers)
         assert best - 1e-9 <= found <= (4 / 3 - 1 / (3 * workers)) * best + 1e-9
     assert workers != 3 or (best, found) == (9, 11)
-    for jobs, of in (([], 1), ([1.0], 0)):
-        with pytest.raises(ValueError, match="makespan needs a job and a worker"):
-            makespan(jobs, of)

@@ -2,6 +2,7 @@ import re
 
 import pytest
 import small
+import torch
 from pydantic import ValidationError
 
 from tinynet_core import Base, Experiment, Record, Scale, Store
@@ -13,13 +14,10 @@ def test_key_is_of_the_content_alone(make_experiment):
     assert a.key == b.key
     assert re.fullmatch("[0-9a-f]{64}", a.key)
     others = [make_experiment(seed=1), make_experiment(lr=0.1), make_experiment(scale=Scale(0.12, 0.5, 0.4))]
-    assert len({a.key, *(o.key for o in others)}) == 4
+    assert len({a.key, a.model_copy(update={"seed": 5}).key, *(o.key for o in others)}) == 5
+    almost, other = make_experiment(lr=0.1 * (1 + 2e-16)), make_experiment(lr=0.1 * (1 + 1e-8))
+    assert almost.key == others[1].key != other.key  # the last digits of a power do not count
     assert Experiment.model_validate_json(a.model_dump_json()).key == a.key
-
-
-def test_the_scale_of_the_baseline_may_be_left_out(make_experiment):
-    content = make_experiment(scale=Scale()).model_dump()
-    assert Experiment.model_validate({**content, "scale": None}).key == Experiment.model_validate(content).key
 
 
 def test_key_does_not_change_unnoticed(make_experiment):
@@ -48,34 +46,6 @@ def test_a_named_network_is_the_one_at_its_scale(make_experiment):
     assert named.key != scaled.model_copy(update={"head": "scaled"}).key
 
 
-@pytest.mark.parametrize("change", [{"ema_decay": 0.9 * (1 + 2e-16)}, {"ema_decay": 0.9 * (1 - 2e-16)}])
-def test_the_last_digits_of_a_power_are_not_in_the_key(make_experiment, change):
-    plain, other = make_experiment(ema_decay=0.9), make_experiment(**change)
-    assert other.recipe.ema_decay != plain.recipe.ema_decay
-    assert other.key == plain.key
-    assert make_experiment(ema_decay=0.9 * (1 + 1e-8)).key != plain.key
-
-
-def test_everything_that_computes_is_in_the_key(make_experiment):
-    """Stem, stages, head, activation and classes of the network, the data and the recipe."""
-    identity = make_experiment().identity
-    assert set(identity) == {"kind", "network", "dataset", "recipe", "seed"}
-    network = identity["network"]
-    assert set(network) == {"family", "resolution", "num_classes", "stem", "stages", "head", "activation"}
-    assert set(network["stages"][0]) == {"kind", "repeats", "kernel", "stride", "expansion", "c_in", "c_out", "squeeze"}
-    ghost = Experiment.model_validate(make_experiment().model_dump() | {"network": "ghostnet_100", "base": None})
-    run = ghost.identity["network"]["runs"][0][0]
-    assert {"times", "kernel", "stride", "c_in", "inner", "c_out", "reduced", "gated"} == set(run)
-
-
-def test_a_copy_with_another_field_has_another_key(make_experiment):
-    experiment = make_experiment()
-    before = experiment.key
-    assert experiment.model_copy(update={"seed": 5}).key not in (before, "")
-    assert experiment.model_copy().key == before
-    assert "key" not in experiment.model_dump()
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -95,13 +65,6 @@ def test_a_copy_with_another_field_has_another_key(make_experiment):
 def test_bad_experiments(make_experiment, change, message):
     with pytest.raises(ValidationError, match=message):
         Experiment.model_validate({**make_experiment().model_dump(), **change})
-
-
-def test_the_base_left_out_is_the_networks_own(make_experiment):
-    content = make_experiment().model_dump() | {"base": None, "scale": None}
-    assert Experiment.model_validate(content).base == Base()
-    ghost = Experiment.model_validate(content | {"network": "ghostnet_a"})
-    assert (ghost.base, ghost.spec().resolution) == (Base(240, 1.75, 4), 240)
 
 
 @pytest.mark.parametrize(
@@ -140,10 +103,25 @@ def test_a_record_says_what_and_where_and_how_well():
     )
 
 
-@pytest.mark.parametrize("lr", [1e6, 1e30])
-def test_divergence_becomes_a_failed_record(lr):
-    record = execute(small.experiment(lr=lr), "cpu")
+def test_divergence_becomes_a_failed_record():
+    record = execute(small.experiment(lr=1e30), "cpu")
     assert Record.from_json(record.to_json()) == record
     assert not record.done
     assert "diverged" in record.reason
     assert record.metrics == {}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_lack_of_memory_becomes_a_failed_record(monkeypatch, error):
+    def perform(*_):
+        raise error
+
+    monkeypatch.setattr(Experiment, "perform", perform)
+    assert execute(small.experiment(), "cpu").reason == "out of memory on cpu"

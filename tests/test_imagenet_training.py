@@ -1,9 +1,8 @@
 """From a folder of JPEG files to a record: what a user of ImageNet does, in small."""
 
-import pytest
 import yaml
 from click.testing import CliRunner
-from jpegs import wnid, write_image_folder
+from jpegs import write_image_folder
 
 from tinynet_core import Experiment, Scale, Store, run
 from tinynet_core.cli import tinynet
@@ -42,13 +41,6 @@ def test_a_cached_and_a_streamed_training_are_one_experiment_with_one_result(tmp
     assert a.provenance["dataset_sha256"] == b.provenance["dataset_sha256"]
 
 
-def test_the_choice_of_classes_is_part_of_the_experiment():
-    named = {"class_seed": None, "wnids": [wnid(0), wnid(1), wnid(2)]}
-    others = ({}, {"class_seed": 2}, named, {"side": 48}, {"train_per_class": 9})
-    assert len({experiment(**other).key for other in others}) == 5
-
-
-@pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning")
 def test_a_missing_folder_is_said_before_any_work(tmp_path, monkeypatch):
     monkeypatch.delenv("TINYNET_IMAGENET", raising=False)
     (tmp_path / "folder.yaml").write_text(yaml.safe_dump(PRESET), encoding="utf-8")

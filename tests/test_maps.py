@@ -114,7 +114,7 @@ def test_weights_come_from_the_store_or_are_trained_now(stored, experiment, tmp_
     alone = execute(maps_of(experiment, shown=5), "cpu", tmp_path)
     assert alone.arrays == maps.arrays
     assert weights_file(tmp_path, experiment.key).exists()
-    monkeypatch.setattr("tinynet_core.training.classifier.trained", None)
+    monkeypatch.setattr("tinynet_core.training.classifier.Run", None)
     assert execute(maps_of(experiment, shown=3), "cpu", store.root).metrics == maps.metrics
 
 

@@ -83,34 +83,19 @@ def test_operations_on_levels_are_timms(name, magnitude, monkeypatch):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("magnitude", [0.0, 9.0])
 @pytest.mark.parametrize("name", AFFINE)
-def test_bilinear_geometry_is_timms(name, magnitude, sign, monkeypatch):
-    """Border and fill included. Both cut off to whole levels, so rounding in float32 or float64 can tell by one."""
+def test_geometry_is_timms(name, sign, monkeypatch):
+    """Border and fill included. Both cut off to whole levels, so rounding in float32 or float64 can tell by one.
+
+    The bicubic kernels differ (a = -0.75 and -1).
+    """
     for images in (noise(3), smooth(3)):
-        off = difference(images, name, magnitude, sign, False, monkeypatch)
+        off = difference(images, name, 9.0, sign, False, monkeypatch)
         assert off.max() <= 1
         assert off.mean() < 0.1
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("name", ["TranslateXRel", "TranslateYRel"])
-def test_a_pixel_on_the_very_edge_is_timms(name, sign, monkeypatch):
-    """0.45 x 50 shifts by half a pixel: the low edge belongs to the image, the high edge does not."""
-    assert difference(noise(2, 50, 50), name, 10.0, sign, False, monkeypatch).max() <= 1
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("name", AFFINE)
-def test_bicubic_geometry_is_close_to_timms(name, sign, monkeypatch):
-    """The kernels differ (a = -0.75 and -1), which shows in noise, where bilinear differs four times as much."""
     off = difference(smooth(3), name, 9.0, sign, True, monkeypatch)
     assert off.max() <= 4
     assert off.mean() < 0.5
-    images = noise(3)
-    timms = torch.stack([by_timm(image, name, 9.0, sign, True, monkeypatch) for image in images])
-    bilinear = np.abs(levels(randaugment.apply(images, forced(name, 3, 9.0, sign))) - levels(timms))
-    assert difference(images, name, 9.0, sign, True, monkeypatch).mean() < 0.3 * bilinear.mean()
 
 
 def test_the_whole_policy_is_timms(monkeypatch):
@@ -130,7 +115,8 @@ def test_the_whole_policy_is_timms(monkeypatch):
     assert max(off) < 0.5
 
 
-def test_every_operation_is_equally_likely():
+def test_the_draws_have_their_distributions():
+    """At 5 no clipping is within reach; at 9 +- 0.5 the part beyond two deviations gathers at 10."""
     ops = randaugment.draw(30_000, 9, 0.5, torch.Generator().manual_seed(0)).ops
     for layer in ops:
         counts = torch.bincount(layer[layer != UNTOUCHED], minlength=len(OPS))
@@ -139,10 +125,6 @@ def test_every_operation_is_equally_likely():
         assert stats.binomtest(int(counts.sum()), len(layer), 0.5).pvalue > 1e-3
     pairs = torch.bincount((ops[0] + 1) * 16 + ops[1] + 1, minlength=256).view(16, 16)
     assert stats.chi2_contingency(pairs.numpy()).pvalue > 1e-3  # the layers know nothing of each other
-
-
-def test_magnitudes_are_normal_and_clipped():
-    """At 5 no clipping is within reach; at 9 +- 0.5 the part beyond two deviations gathers at 10."""
     middle = randaugment.draw(20_000, 5, 0.5, torch.Generator().manual_seed(2)).magnitudes.flatten().numpy()
     assert stats.kstest(middle, stats.norm(5, 0.5).cdf).pvalue > 1e-3
     signs = randaugment.draw(20_000, 9, 0.5, torch.Generator().manual_seed(6))
@@ -151,23 +133,6 @@ def test_magnitudes_are_normal_and_clipped():
     high = randaugment.draw(20_000, 9, 0.5, torch.Generator().manual_seed(3)).magnitudes.flatten()
     assert high.max() == 10
     assert stats.binomtest(int((high == 10).sum()), len(high), stats.norm.sf(2)).pvalue > 1e-3
-    low = randaugment.draw(20_000, 0, 0.5, torch.Generator().manual_seed(4)).magnitudes
-    assert low.min() == 0
-    assert (randaugment.draw(50, 7, 0, torch.Generator().manual_seed(5)).magnitudes == 7).all()
-
-
-@pytest.mark.parametrize(
-    ("name", "magnitude"),
-    [(name, 0.0) for name in AFFINE]
-    + [(name, 5.0) for name in ("Color", "Contrast", "Brightness", "Sharpness")]
-    + [("SolarizeAdd", 0.0), ("Solarize", 10.0), ("AutoContrast", 9.0)],
-)
-@pytest.mark.parametrize("bicubic", [False, True])
-def test_where_an_operation_does_nothing(name, magnitude, bicubic):
-    """No turn, shear or shift; a factor of one; no addition; no level above the threshold; a full range already."""
-    images = smooth(3)
-    images[:, :, 0, 0], images[:, :, 0, 1] = 0, 1
-    assert torch.equal(randaugment.apply(images, forced(name, 3, magnitude, bicubic=bicubic)), images)
 
 
 def test_an_image_depends_on_its_own_draw_only_and_stays_in_levels():
@@ -186,10 +151,3 @@ def test_an_image_depends_on_its_own_draw_only_and_stays_in_levels():
     torch.testing.assert_close(together[:-1] * 255, (together[:-1] * 255).round(), atol=1e-4, rtol=0)
     last = randaugment.apply(images.contiguous(memory_format=torch.channels_last), draws)
     torch.testing.assert_close(last, together, atol=1.01 / 255, rtol=0)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_gives_the_same_images():
-    draws = randaugment.draw(64, 9, 0.5, torch.Generator().manual_seed(0))
-    ours, theirs = (randaugment.apply(smooth(64).to(device), draws) for device in ("cpu", "cuda"))
-    assert np.abs(levels(ours) - levels(theirs.cpu())).mean() < 0.1

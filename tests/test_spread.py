@@ -29,7 +29,7 @@ from tinynet_book.analysis.spread import (
 )
 from tinynet_core import frontier
 from tinynet_core.scaling.solve import UnreachableBudget
-from tinynet_core.study.series import best_near, candidates
+from tinynet_core.study.series import candidates
 from tinynet_core.study.spread import Spread, log_odds, seed_spread
 
 
@@ -205,7 +205,7 @@ MODELS = sample(
 def test_candidates_lie_within_a_fifth_of_the_budget():
     """0.41 is 18% below 0.5 and 0.6 is 20% above; 0.39 and 0.61 are further, and a failed run never counts."""
     assert candidates(MODELS, 0.5).r.tolist() == [0.7, 0.8, 0.6]
-    assert best_near(MODELS, 0.5).r == 0.7
+    assert candidates(MODELS, 0.5).iloc[0].r == 0.7
 
 
 def test_where_few_are_near_the_nearest_in_ratio_count():
@@ -226,7 +226,7 @@ def test_what_was_chosen_is_told():
 
 def test_a_sample_without_a_finished_model_gives_nothing():
     with pytest.raises(UnreachableBudget, match="none of 1 models of the random sample finished"):
-        best_near(MODELS[5:], 0.5)
+        candidates(MODELS[5:], 0.5)
 
 
 @pytest.mark.parametrize("values", [[3.0, 1.0, 4.0, 1.5, 5.0, 9.0, 2.0], [1.0, 1.0, 2.0, 2.0], [7.0]])

@@ -17,9 +17,8 @@ import pytest
 from click.testing import CliRunner
 from small import experiment
 
-from tinynet_core import Experiment, Record, Store, StoreError, UserError, run, sweep
+from tinynet_core import Experiment, Record, Store, StoreError, run, sweep
 from tinynet_core.cli import tinynet
-from tinynet_core.files import write_table
 from tinynet_core.study.classify import METRICS
 from tinynet_core.study.record import COLUMNS, to_frame
 from tinynet_core.study.store import seal, unseal
@@ -73,7 +72,6 @@ def assert_sound(store, records):
         fresh = Store(store.root)
         assert fresh.records() == sorted(records, key=lambda record: record.key)
     assert sorted(unseal(line)[0] for line in lines_of(store)) == sorted(record.key for record in records)
-    assert fresh.check().sound
 
 
 def no_space(_descriptor):
@@ -89,7 +87,6 @@ def test_records_come_back_as_they_were_put_and_the_first_stays(filled, records)
     for store in (filled, Store(filled.root), pickle.loads(pickle.dumps(filled))):
         store.put(records[2].model_copy(update={"wall_s": 99.0}))
         assert [store.get(record.experiment) for record in records] == records
-        assert all(record.experiment in store for record in records)
     assert file_of(filled).read_bytes() == before
     assert_sound(filled, records)
     a, b, c = experiment(77), records[1].experiment, experiment(78)
@@ -119,55 +116,26 @@ def test_numbers_keep_every_bit_and_text_its_line(tmp_path):
         assert np.float64(x).tobytes() == np.float64(read.metrics[f"m{i}"]).tobytes() == row[f"m{i}"].tobytes()
     assert read.reason == reason
     assert len(lines_of(Store(tmp_path))) == 1
-
-
-@pytest.mark.parametrize("x", [float("nan"), float("inf")])
-def test_a_number_that_is_not_finite_is_not_put(tmp_path, x):
     with pytest.raises(ValueError, match="JSON"):
-        Store(tmp_path).put(make_record(experiment(), metrics={"top1": x}))
-    assert Store(tmp_path).records() == []
+        Store(tmp_path).put(make_record(experiment(1), metrics={"top1": float("nan")}))
 
 
-def test_a_store_without_a_folder_is_empty(tmp_path):
-    (tmp_path / "empty").mkdir()
-    for root in (tmp_path / "none", tmp_path / "empty"):
-        store = Store(root)
-        assert store.records() == []
-        assert list(store.frame()) == list(COLUMNS)
-        assert store.get(experiment()) is None
-        assert store.missing([experiment()]) == [experiment()]
-        assert not list(tmp_path.rglob("*.*"))
-
-
-def test_a_table_has_a_row_for_every_record(filled, records):
+def test_a_table_has_a_row_for_every_record(filled, records, tmp_path):
+    assert list(Store(tmp_path / "none").frame()) == list(COLUMNS)
+    assert not (tmp_path / "none").exists()
     frame = filled.frame()
     assert list(frame) == list(COLUMNS)
     pd.testing.assert_frame_equal(frame, to_frame(filled.records()))
-    assert frame.key.tolist() == sorted(record.key for record in records)
     wanted = [records[3].experiment, experiment(77), records[0].experiment, records[3].experiment]
     assert filled.frame(wanted).seed.tolist() == [3, 0, 3]
     row = filled.frame([records[3].experiment]).iloc[0]
     assert (row.network, row.r, row.d, row.w, row.precision) == ("efficientnet_b0", 0.12, 0.5, 0.2, "fp32")
     assert (row.macs, row.top1, row.wall_s) == (123_459, records[3].metrics["top1"], records[3].wall_s)
     assert (row.commit, row["clean"], row.training_version) == ("c" * 40, True, 2)
-    lost = make_record(experiment(9), status="failed", reason="diverged", metrics={}, curve=[])
-    filled.put(lost)
-    row = filled.frame([lost.experiment]).iloc[0]
-    assert (row.status, row.reason, row[list(METRICS)].isna().all()) == ("failed", "diverged", True)
-
-
-@pytest.mark.parametrize(
-    ("network", "scale"),
-    [("tinynet_a", (0.86, 1.2, 1.0)), ("mobilenetv2_100", (None,) * 3), ("resnet50", (1.0, 1.0, 1.0))],
-)
-def test_scale_of_a_network_that_takes_none(tmp_path, network, scale):
-    content = experiment().model_dump() | {"network": network, "scale": None, "base": None}
-    content["recipe"] |= {"zero_init_residual": False, "zero_init_classifier": False}
-    record = make_record(Experiment.model_validate(content))
-    Store(tmp_path).put(record)
-    frame = Store(tmp_path).frame()
-    assert [None if np.isnan(x) else x for x in frame.loc[0, ["r", "d", "w"]]] == list(scale)
-    pd.testing.assert_frame_equal(frame, to_frame([record]))
+    content = experiment().model_dump() | {"network": "tinynet_a", "scale": None, "base": None}
+    named = make_record(Experiment.model_validate(content))
+    filled.put(named)
+    assert filled.frame([named.experiment]).loc[0, ["r", "d", "w"]].tolist() == [0.86, 1.2, 1.0]
 
 
 # Damage
@@ -181,12 +149,10 @@ def damaged(records, lines):
     formats = [
         ({"format": 3}, "format: Input should be 2"),
         ({"mood": "good"}, "mood: Extra inputs are not permitted"),
-        ({"experiment": {"kind": "training", "network": "tinynet_z"}}, "experiment.dataset: Field required"),
         ({"experiment": {"network": "x"}}, "experiment: Unable to extract tag using discriminator 'kind'"),
     ]
     return [
         (b"\n", strange),
-        (b"\0" * len(line) + b"\n", strange),
         (line.replace(b'"params":7890', b'"params":7891'), checksum),
         (line.replace(key, records[4].key.encode()), checksum),
         (line.replace(b"\n", b"\r\n"), checksum),
@@ -195,7 +161,7 @@ def damaged(records, lines):
     ]
 
 
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(8))
 def test_a_damaged_line_is_ignored_with_one_warning_and_nothing_else_is_lost(filled, records, number):
     """Nothing is moved on reading; the record can be put anew, and ``repair`` moves the line aside."""
     lines = lines_of(filled)
@@ -212,8 +178,6 @@ def test_a_damaged_line_is_ignored_with_one_warning_and_nothing_else_is_lost(fil
         assert len(store.frame()) == len(store.records()) == 4
     assert left == [records[0], None, *records[2:]]
     assert file_of(filled).read_bytes() == before
-    (found,) = store.check().damaged
-    assert found.startswith(f"line 2: {reason}")
     store.put(records[1])
     assert command("repair", store.root).output == "1 lines moved to records.damaged.jsonl\n"
     assert aside_of(store) == bad
@@ -238,39 +202,31 @@ def test_of_two_lines_with_one_key_the_first_that_can_be_used_counts(filled, rec
     second = seal(records[2].key, records[2].model_copy(update={"wall_s": 99.0}).to_json().encode())
     with file_of(filled).open("ab") as file:
         file.write(second)
-    for store in (filled, Store(filled.root)):
-        assert store.get(records[2].experiment) == records[2]
-        assert len(store.records()) == len(store.frame()) == 5
-        assert store.check().doubled == 1
+    assert Store(filled.root).get(records[2].experiment) == filled.get(records[2].experiment) == records[2]
+    assert len(filled.frame()) == len(filled.records()) == 5
     for gone in (b"gone\n", seal(records[2].key, b'{"format":3}')):
         file_of(filled).write_bytes(b"".join([*lines_of(filled)[:2], gone, *lines_of(filled)[3:]]))
         with pytest.warns(UserWarning, match="is ignored"):
             assert Store(filled.root).get(records[2].experiment).wall_s == 99.0
 
 
-@pytest.mark.parametrize("left", [1, 100, -2])
+@pytest.mark.parametrize("left", [1, 100, -2, -1])
 def test_a_torn_tail_is_ignored_and_cut_by_the_next_append(filled, records, left):
-    whole = b"".join(lines_of(filled)[:-1])
-    tail = lines_of(filled)[-1][:left]
+    """One that lacks nothing but its newline is a record."""
+    whole, tail = b"".join(lines_of(filled)[:-1]), lines_of(filled)[-1][:left]
     file_of(filled).write_bytes(whole + tail)
-    store = Store(filled.root)
+    store, added = Store(filled.root), make_record(experiment(5))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        if left == -1:
+            assert store.get(records[4].experiment) == records[4]
+            store.put(added)
+            assert_sound(store, [*records, added])
+            return
         assert store.missing([r.experiment for r in records]) == [records[4].experiment]
-    assert store.check().tail == len(tail)
     with pytest.warns(UserWarning, match=f"records.jsonl ended in {len(tail)} bytes of an unfinished line"):
         store.put(records[4])
     assert_sound(store, records)
-
-
-def test_a_whole_last_record_without_its_newline_is_used(filled, records):
-    file_of(filled).write_bytes(file_of(filled).read_bytes()[:-1])
-    store = Store(filled.root)
-    assert store.get(records[4].experiment) == records[4]
-    assert store.check().sound
-    added = make_record(experiment(5))
-    store.put(added)
-    assert_sound(store, [*records, added])
 
 
 def test_records_are_set_aside_by_key_and_a_torn_tail_by_a_repair(filled, records):
@@ -278,7 +234,6 @@ def test_records_are_set_aside_by_key_and_a_torn_tail_by_a_repair(filled, record
     filled.set_aside([records[1].key, records[3].key, "0" * 64])
     assert filled.missing([r.experiment for r in records]) == [records[1].experiment, records[3].experiment]
     assert [unseal(x)[0] for x in aside_of(filled).splitlines(keepends=True)] == [records[1].key, records[3].key]
-    assert filled.check().set_aside == 2
     with file_of(filled).open("ab") as file:
         file.write(b"torn")
     assert filled.repair() == 1
@@ -286,26 +241,15 @@ def test_records_are_set_aside_by_key_and_a_torn_tail_by_a_repair(filled, record
     assert_sound(filled, [records[0], records[2], records[4]])
 
 
-@pytest.mark.parametrize("how", ["a line less", "reversed", "emptied", "removed", "another store", "edited"])
+@pytest.mark.parametrize("how", ["a line less", "another store"])
 def test_a_file_changed_under_an_open_store_is_read_anew(filled, records, how):
     assert len(filled.frame()) == 5
-    lines, other = lines_of(filled), make_record(experiment(50))
-    new, kept = {
-        "a line less": (lines[1:], records[1:]),
-        "reversed": (lines[::-1], records),
-        "emptied": ([], []),
-        "removed": ([], []),
-        "another store": ([seal(other.key, other.to_json().encode())], [other]),
-        "edited": ([lines[0].replace(b'"macs":123456', b'"macs":999999'), *lines[1:]], records[1:]),
-    }[how]
-    file_of(filled).unlink() if how == "removed" else file_of(filled).write_bytes(b"".join(new))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert filled.missing([r.experiment for r in records]) == [r.experiment for r in records if r not in kept]
-        assert [filled.get(r.experiment) for r in kept] == kept
-        added = make_record(experiment(6))
-        filled.put(added)
-        Store(filled.root).repair()
+    other, added = make_record(experiment(50)), make_record(experiment(6))
+    kept = records[1:] if how == "a line less" else [other]
+    file_of(filled).write_bytes(b"".join(seal(record.key, record.to_json().encode()) for record in kept))
+    assert filled.missing([r.experiment for r in records]) == [r.experiment for r in records if r not in kept]
+    assert [filled.get(r.experiment) for r in kept] == kept
+    filled.put(added)
     assert_sound(filled, [*kept, added])
 
 
@@ -430,119 +374,58 @@ def test_a_full_disk_leaves_the_store_as_it_was(filled, records, monkeypatch):
         with pytest.raises(StoreError, match=rf"store {filled.root} cannot be written: No space left on device"):
             filled.put(added)
     assert file_of(filled).read_bytes() == before
-    assert added.experiment not in filled
     filled.put(added)
     assert_sound(filled, [*records, added])
-
-
-def test_a_read_only_store_can_be_read(filled, records, monkeypatch):
-    really = os.open
-
-    def deny(path, flags, *rest, **named):  # as a read-only file system does, to root too
-        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
-        return really(path, flags, *rest, **named)
-
-    monkeypatch.setattr("os.open", deny)
-    store = Store(filled.root)
-    assert [store.get(r.experiment) for r in records] == records
-    assert store.check().sound
-    for write in (lambda: store.put(make_record(experiment(5))), store.check_writable):
-        with pytest.raises(StoreError, match=rf"store {filled.root} cannot be written: Read-only file system"):
-            write()
 
 
 def test_a_store_that_cannot_be_written_says_so_before_any_training(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setattr("tinynet_core.study.sweep.execute", None)
-    for root in (tmp_path / "file", tmp_path / "file" / "store"):
+    root = tmp_path / "file" / "store"
+    for train in (run, lambda one, store: sweep([one], store, progress=False)):
         with pytest.raises(StoreError, match=f"store {root} cannot be written"):
-            run(experiment(), Store(root))
-        with pytest.raises(StoreError, match=f"store {root} cannot be written"):
-            sweep([experiment()], Store(root), progress=False)
+            train(experiment(), Store(root))
 
 
 # The commands
 
 
-@pytest.fixture
-def varied(filled):
-    """Records with all that makes a table awkward: failures, empty columns, commas and line breaks."""
-    reason = 'ended with "exit status 1",\nas it does'
-    filled.put(make_record(experiment(8), status="failed", reason=reason, metrics={}, provenance={}))
-    return filled
-
-
-def test_an_exported_table_is_the_table_whole_or_not_there(varied, tmp_path, monkeypatch):
-    frame = varied.frame()
+def test_an_exported_table_is_the_table_and_a_list_has_its_rows(filled, tmp_path):
+    frame = filled.frame()
     for name in ("table.csv", "table.parquet"):
-        done = command("export", varied.root, tmp_path / name)
-        assert (done.exit_code, done.output) == (0, f"6 records written to {tmp_path / name}\n")
-    tables = (
+        done = command("export", filled.root, tmp_path / name)
+        assert (done.exit_code, done.output) == (0, f"5 records written to {tmp_path / name}\n")
+    for table in (
         pd.read_parquet(tmp_path / "table.parquet"),
         pd.read_csv(tmp_path / "table.csv", float_precision="round_trip"),
-    )
-    for table in tables:
+    ):
         pd.testing.assert_frame_equal(table, frame, check_dtype=False, check_exact=True)
-    before = (tmp_path / "table.csv").read_bytes()
-    monkeypatch.setattr("os.fsync", no_space)
-    with pytest.raises(UserError, match=r"export file .*table.csv cannot be written: No space left on device"):
-        write_table(frame[:1], tmp_path / "table.csv")
-    assert (tmp_path / "table.csv").read_bytes() == before
-    assert not list(tmp_path.glob("*.tmp"))
 
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("table.xlsx", "export file must end in .csv or .parquet, got"),
-        ("nowhere/table.csv", "there is no folder"),
-        ("folder.csv", "is a folder"),
-    ],
-)
-def test_a_bad_export_file_is_refused_by_name(filled, tmp_path, name, message):
-    (tmp_path / "folder.csv").mkdir()
-    done = command("export", filled.root, tmp_path / name)
-    assert isinstance(done.exception, UserError)
-    assert message in str(done.exception)
-    assert str(tmp_path / name) in str(done.exception)
+    heading, *rows = command("list", filled.root).output.splitlines()
+    assert heading.split()[:7] == ["key", "network", "r", "d", "w", "seed", "status"]
+    assert [row.split()[0] for row in rows] == frame.key.str[:12].tolist()
 
 
 @pytest.mark.parametrize("name", ["check", "list", "export"])
 def test_a_folder_that_is_no_store_is_refused(tmp_path, name):
     done = command(name, tmp_path, *([tmp_path / "table.csv"] if name == "export" else []))
-    assert isinstance(done.exception, UserError)
     assert str(done.exception) == f"{tmp_path} is no store: it has no records.jsonl"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_check_names_what_is_damaged_and_changes_nothing(varied, records):
-    lines = lines_of(varied)
+def test_check_names_what_is_damaged_and_changes_nothing(filled, records):
+    lines = lines_of(filled)
     lines[1] = lines[1].replace(b'"params":7890', b'"params":7891')
-    lines[3] = seal(records[0].key, unseal(lines[3])[1])
-    file_of(varied).write_bytes(b"".join(lines) + b"torn")
-    before = {p.name: p.read_bytes() for p in varied.root.iterdir()}
-    done = command("check", varied.root)
+    lines[3] = seal("f" * 64, unseal(lines[3])[1])
+    file_of(filled).write_bytes(b"".join(lines) + b"torn")
+    before = {p.name: p.read_bytes() for p in filled.root.iterdir()}
+    done = command("check", filled.root)
     assert done.exit_code == 1
     for part in (
-        "4 records in",
-        "3 done, 1 failed",
-        "2 damaged, 0 set aside before",
-        "line 2: its checksum does not match its content",
-        f"line 4: its key {records[0].key[:12]} is not the key of its experiment, {records[3].key[:12]}",
-        "the last line is unfinished, 4 bytes",
-        f"What to do: tinynet store repair {varied.root}",
+        "3 done, 0 failed, 2 lines damaged",
+        f"line 2 of {file_of(filled)} is ignored: its checksum does not match its content",
+        f"its key {'f' * 12} is not the key of its experiment, {records[3].key[:12]}",
+        f"tinynet store repair {filled.root}",
     ):
         assert part in done.output
-    assert {p.name: p.read_bytes() for p in varied.root.iterdir()} == before
-
-
-def test_list_has_a_line_for_every_record(varied, records):
-    heading, *rows = command("list", varied.root).output.splitlines()
-    assert heading.split()[:7] == ["key", "network", "r", "d", "w", "seed", "status"]
-    by_key = {row.split()[0]: row.split()[1:] for row in rows}
-    assert len(by_key) == 6
-    top1, seconds = f"{100 * records[0].metrics['top1']:.4g}", f"{records[0].wall_s:.4g}"
-    expected = ["efficientnet_b0", "0.12", "0.5", "0.2", "0", "done", "0.1235", top1, seconds]
-    assert by_key[records[0].key[:12]] == expected
-    assert [row[7] for row in by_key.values() if row[5] == "failed"] == ["-"]
+    assert {p.name: p.read_bytes() for p in filled.root.iterdir()} == before

@@ -1,18 +1,18 @@
+import multiprocessing.process
 import os
 import re
 import resource
 import signal
-import subprocess
-import sys
+import tempfile
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from multiprocessing.util import get_temp_dir
 
-import psutil
 import pytest
 import torch
-from conftest import ROOT
 from small import experiment as make
 from small import results
 
@@ -21,8 +21,7 @@ from tinynet_core.machine import Resources
 from tinynet_core.study import local
 from tinynet_core.study.record import execute
 from tinynet_core.study.sweep import SweepError, SweepStopped
-from tinynet_core.study.task import claim
-from tinynet_core.study.worker import ExecutorError, NoRecord, attempt, noting
+from tinynet_core.study.worker import ExecutorError, NoRecord, attempt, claim, noting
 
 EPOCHS, STEPS = 3, 3  # of the experiments, and in each epoch with its one batch of the evaluation
 
@@ -104,10 +103,6 @@ def unreachable(*_):
     raise AssertionError("trained again")
 
 
-def its_own_process(device, should_stop):
-    return os.getpid()
-
-
 # Records
 
 
@@ -126,17 +121,8 @@ def test_one_record_each_in_their_order_and_a_complete_store_is_only_read(refere
     assert "trained 3/3 models, 1 failed: 100%" in capsys.readouterr().err
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert results(sweep(experiments, store)) == results([*good, bad])
+    assert run(experiments[0], store) == store.get(experiments[0])
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-
-
-def test_a_run_in_this_process_is_recorded_once_and_leaves_nothing(training, tmp_path):
-    store, experiment = Store(tmp_path), make(epochs=1)
-    record = run(experiment, store)
-    training(unreachable)
-    assert run(experiment, store) == record == store.get(experiment)
-    assert leftovers(store) == []
-    # Between the driver's look into the store and the claim, another sweep may have finished.
-    assert attempt(unreachable, experiment, store, False, "cpu", lambda: False) == record
 
 
 @pytest.mark.parametrize(
@@ -176,33 +162,14 @@ def test_a_worker_that_always_dies_is_a_failed_run(training, tmp_path):
     assert leftovers(store) == []
 
 
-def test_a_worker_that_dies_idle_is_replaced_before_the_next_run():
-    executor = local.LocalExecutor(["cpu"], threads=1)
-    try:
-        first = executor.submit(its_own_process).result()
-        worker = psutil.Process(first)
-        worker.kill()
-        psutil.wait_procs([worker])
-        assert executor.submit(its_own_process).result() != first
-    finally:
-        executor.close()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked off a server with a socket on Linux alone")
-def test_workers_start_whatever_the_length_of_tmpdir(tmp_path):
-    code = """
-from tinynet_core.study.local import LocalExecutor
-executor = LocalExecutor(["cpu"], threads=1)
-print(executor.submit(str.format, "{}").result())
-executor.close()
-"""
+def test_workers_have_sockets_whatever_the_length_of_tmpdir(tmp_path, monkeypatch):
     long = tmp_path / ("t" * 100)
     long.mkdir()
-    environment = os.environ | {"TMPDIR": str(long), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", timeout=120
-    )
-    assert done.stdout == "cpu\n", done.stderr
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setattr(multiprocessing.process.current_process(), "_config", {})
+    local._place_sockets()
+    assert len(f"{get_temp_dir()}/listener-12345678") < 104
+    assert tempfile.gettempdir() == str(long)
 
 
 def test_workers_that_cannot_start_record_nothing(monkeypatch, tmp_path):
@@ -226,7 +193,7 @@ def test_faults_are_reported_after_the_others_are_done(reference, training, tmp_
     assert head == "2 experiments stopped without a result:"
     assert [line[:12] for line in lines] == [e.key[:12] for e in experiments[1:]]
     assert lines[0].endswith("KeyError: 'model'")
-    assert lines[1].endswith(f"checkpoint {store.checkpoint(experiments[2])} cannot be written: File too large")
+    assert lines[1].endswith(f"{store.checkpoint(experiments[2])} cannot be written: File too large")
     assert 'raise KeyError("model")' in caught.value.__cause__.__notes__[0]  # where in the worker
     assert store.missing(experiments) == experiments[1:]
     assert leftovers(store) == sorted(f"{e.key}.pt.lock" for e in experiments[1:])
@@ -262,18 +229,8 @@ def test_two_sweeps_on_one_store_share_the_work(reference, training, tmp_path):
         here = results(one_worker(experiments, store))
         assert results(other.result()) == here == reference(experiments)
     assert [steps(store, e) for e in experiments] == [EPOCHS * STEPS] * 3
-    assert store.check().doubled == 0
+    assert len((tmp_path / "records.jsonl").read_bytes().splitlines()) == 3
     assert leftovers(store) == []
-
-
-def test_a_claimed_experiment_is_left_to_its_process(tmp_path):
-    store, experiment = Store(tmp_path), make()
-    with claim(store.checkpoint(experiment)) as free:
-        assert free
-        os.utime(tmp_path / "checkpoints" / f"{experiment.key}.pt.lock", (0, 0))  # long ago, as clocks go
-        assert attempt(unreachable, experiment, store, False, "cpu", lambda: False) is NoRecord.BUSY
-    with claim(store.checkpoint(experiment)) as free:
-        assert free
 
 
 def test_without_the_drivers_file_system_the_checkpoint_is_kept_in_the_data_cache(tmp_path):
@@ -322,34 +279,44 @@ def test_a_signal_stops_the_sweep_and_no_step_is_done_twice(reference, training,
     assert steps(store, experiments[0]) == epochs * STEPS + 1  # asked once more, at the step where it stopped
 
 
-def test_a_signal_stops_a_run_in_this_process(training, tmp_path):
-    training(counted)
-    store, experiment = Store(tmp_path), make(epochs=8)
-    thread = signal_when_training(store, signal.SIGINT)
-    with pytest.raises(SweepStopped, match="stopped by SIGINT: 0 models done, 1 left") as caught:
-        run(experiment, store)
-    thread.join()
-    assert caught.value.exit_status == 130
-    assert run(experiment, store).done
-    assert steps(store, experiment) == 8 * STEPS + 1
+def test_a_claimed_experiment_is_left_to_its_process_and_a_recorded_one_is_not_trained_again(tmp_path):
+    store, experiment = Store(tmp_path), make(epochs=1)
+    with claim(store.checkpoint(experiment)) as free:
+        assert free
+        os.utime(tmp_path / "checkpoints" / f"{experiment.key}.pt.lock", (0, 0))  # long ago, as clocks go
+        assert attempt(unreachable, experiment, store, False, "cpu", lambda: False) is NoRecord.BUSY
+    record = run(experiment, store)
+    assert leftovers(store) == []
+    # Between the driver's look into the store and the claim, another sweep may have finished.
+    assert attempt(unreachable, experiment, store, False, "cpu", lambda: False) == record
 
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
-def test_a_second_signal_ends_at_once(number, raised):
+def test_a_second_signal_ends_at_once_and_ignored_ones_stay_ignored(number, raised):
     with noting(signal.SIGINT, signal.SIGTERM) as received:
         signal.raise_signal(number)
         assert received == [number]
         with pytest.raises(raised) as caught:
             signal.raise_signal(number)
     assert getattr(caught.value, "code", 143) == 143
-
-
-def test_ignored_signals_stay_ignored():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(number, signal.SIG_IGN)
     try:
-        with noting(signal.SIGINT) as received:
-            signal.raise_signal(signal.SIGINT)
+        with noting(number) as received:
+            signal.raise_signal(number)
             assert received == []
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
+
+
+def test_a_worker_is_eight_calls_from_the_backward_pass(monkeypatch, tmp_path):
+    """Seven after its own loop over tasks."""
+    calls, real = [], torch.Tensor.backward
+
+    def backward(*arguments, **named):
+        calls.append([frame.name for frame in traceback.extract_stack() if "/tinynet_core/" in frame.filename])
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    attempt(execute, make(epochs=1), Store(tmp_path), False, "cpu", lambda: False)
+    assert calls[0] == ["attempt", "execute", "perform", "train", "train_epoch", "train_step", "backward"]

@@ -12,7 +12,6 @@ import yaml
 
 from tinynet_core import Store
 from tinynet_core.training import checkpoint, loop
-from tinynet_core.training.team import Team
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2"]
 LAUNCH += ["--num_machines", "1", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
@@ -88,12 +87,3 @@ def test_two_processes_started_from_the_shell_write_one_record(launched):
     assert len(record.curve) == 2
     assert record.metrics["top1"] * 33 == pytest.approx(round(record.metrics["top1"] * 33))  # every image counted once
     assert not list((folder / "store" / "checkpoints").glob("*.pt"))
-
-
-def test_shares_of_a_batch_are_all_of_it():
-    parts = []
-    for rank in range(4):
-        one = Team()
-        one.rank, one.size = rank, 4
-        parts += range(12)[one.share(12)]
-    assert parts == list(range(12))

@@ -1,1 +1,22 @@
-"""SSDLite detectors on the networks of this package: model, training, evaluation as COCO does it."""
+"""SSDLite detectors on the networks of this package, and where they take features from."""
+
+from tinynet_core.networks.efficientnet import EfficientNet
+from tinynet_core.networks.spec import Network
+
+STRIDE = 32
+"""Of the classifier's last feature map; the first that a detector looks at has half of it."""
+
+
+def tapped_stage(spec: Network) -> int:
+    """Position of the last stage with a stride, whose first block's expanded features are at stride 16.
+
+    Raises ``ValueError`` for a network without such an inverted residual block.
+    """
+    if isinstance(spec, EfficientNet):
+        strided = [i for i, stage in enumerate(spec.stages) if stage.stride == 2]
+        if strided and spec.stages[strided[-1]].kind == "ir" and 2 ** (1 + len(strided)) == STRIDE:
+            return strided[-1]
+    raise ValueError(
+        f"network must have an inverted residual block that goes from stride 16 to stride 32, as the EfficientNet "
+        f"family has, got {spec.name!r}"
+    )

@@ -18,7 +18,7 @@ from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import box_iou
 from torchvision.ops.misc import Conv2dNormActivation
 
-from tinynet_core.detection.taps import STRIDE, tapped_stage
+from tinynet_core.detection import STRIDE, tapped_stage
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.networks.modules import EfficientNetModule
 from tinynet_core.networks.spec import Complexity

@@ -1,23 +1,26 @@
 """Training a detector: batches are cropped, mirrored and coloured on the device, and the boxes move along."""
 
+import contextlib
+import io
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from tinynet_core.data.sets import BoxedImages, DetectionSet
-from tinynet_core.detection.evaluation import average_precision
 from tinynet_core.detection.model import Detected, Detector, Targets
 from tinynet_core.files import UserError
-from tinynet_core.training.augment import Draws, crop_boxes, draw, resample
-from tinynet_core.training.batches import Source
-from tinynet_core.training.colour import jitter, normalise
-from tinynet_core.training.loop import Loop, finish, pick_device
+from tinynet_core.training.augment import Draws, Source, crop_boxes, jitter, normalise, resample
+from tinynet_core.training.loop import Loop
 from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.team import team
 
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
+
+METRICS = {"map": 0, "ap50": 1, "ap75": 2, "map_small": 3, "map_medium": 4, "map_large": 5, "ar_100": 8}
+"""COCO's metrics by name, with their places in its summary."""
 LEAST_PIXELS = 1.0
 """Objects of which a crop leaves less than so many pixels in height or width are dropped."""
 
@@ -30,35 +33,11 @@ class BoxedBatch(NamedTuple):
     aspects: torch.Tensor
 
 
-def trained(
-    build: Callable[[], Detector],
-    data: DetectionSet,
-    recipe: Recipe,
-    seed: int,
-    device: str = "auto",
-    checkpoint_path: Path | None = None,
-    should_stop: Callable[[], bool] | None = None,
-    compiled: bool = False,
-    start: str = "",
-) -> "DetectionRun":
-    """The finished run of the detector that ``build`` makes; ``start`` names the weights that it starts with.
-
-    A resumed run ends with the same bits, as a classifier's. A detector is trained in one process; ``UserError`` where
-    a launcher started several.
-    """
-    if team().size > 1:
-        raise UserError(f"a detector is trained in one process, the launcher started {team().size}: start it alone")
-    target = pick_device(device)
-    return finish(
-        lambda: DetectionRun(build, data, recipe, seed, target, compiled, start),
-        f"on {target} at batch {recipe.batch_size}",
-        checkpoint_path,
-        should_stop,
-    )
-
-
 class DetectionRun(Loop):
-    """One training of a detector between two steps."""
+    """A training of the detector that ``build`` makes; ``start`` names the weights that it starts with.
+
+    Raises ``UserError`` where a launcher started several processes: a detector is trained in one.
+    """
 
     train_sums = ("loss", "box_loss", "class_loss")
     model: Detector
@@ -69,25 +48,20 @@ class DetectionRun(Loop):
         data: DetectionSet,
         recipe: Recipe,
         seed: int,
-        device: torch.device,
+        device: str | torch.device = "auto",
         compiled: bool = False,
         start: str = "",
     ) -> None:
+        if team().size > 1:
+            raise UserError(f"a detector is trained in one process, the launcher started {team().size}: start it alone")
         super().__init__(build, recipe, len(data.train), seed, device, compiled, (data.content_hash, start))
         self.data = data
-        self.splits = {"train": _BoxedSource(data.train, device), "val": _BoxedSource(data.val, device)}
+        self.splits = {"train": _BoxedSource(data.train, self.device), "val": _BoxedSource(data.val, self.device)}
 
     def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[BoxedBatch]:
-        """One batch of training images for each of ``indices``."""
         return self.splits["train"].batches(indices)
 
-    def train_step(self, batch: BoxedBatch) -> torch.Tensor:
-        """One step of the optimiser; returns the summed loss and its two terms."""
-        draws = draw(self.recipe.batch_size, self.recipe, self.augmentation())
-        return self.step_in_parts(len(batch.images), lambda part: self._train_part(batch, draws, part))
-
-    def _train_part(self, batch: BoxedBatch, draws: Draws, part: slice) -> torch.Tensor:
-        """Gradients of the images ``part`` of a batch."""
+    def backward(self, batch: BoxedBatch, draws: Draws, part: slice) -> torch.Tensor:
         some = BoxedBatch(batch.images[part], batch.targets[part], batch.aspects[part])
         inputs, targets = augmented(some, self.model.side, self.recipe, draws.take(part))
         with self.autocast():
@@ -211,3 +185,29 @@ def moved(targets: list[Targets], crops: torch.Tensor, side: int, flip: torch.Te
         Targets(some[keep], names[keep])
         for some, names, keep in zip(boxes.split(counts), labels.split(counts), kept.split(counts), strict=True)
     ]
+
+
+def average_precision(
+    truth: "COCO", detections: np.ndarray, image_ids: list[int], area_limits: tuple[float, float]
+) -> dict[str, float]:
+    """COCO's metrics, as fractions, of ``detections`` on the images ``image_ids`` of ``truth``.
+
+    A row of ``detections`` is image id, left, top, width, height in pixels of the original image, score, category id.
+    ``map`` is the mean over intersections over union of 0.5, 0.55, ... 0.95 and over categories; ``map_small``,
+    ``map_medium`` and ``map_large`` are those of objects below, between and above ``area_limits`` in square pixels, by
+    the area that the annotations give; ``ar_100`` is the recall at a hundred detections an image. A metric of which the
+    images hold no object is left out.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    small, large = area_limits
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = truth.loadRes(detections) if len(detections) else COCO()  # it refuses an empty list
+        judge = COCOeval(truth, found, "bbox")
+        judge.params.imgIds = sorted(image_ids)
+        judge.params.areaRng = [[0, 1e10], [0, small], [small, large], [large, 1e10]]
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    return {name: float(judge.stats[place]) for name, place in METRICS.items() if judge.stats[place] >= 0}

@@ -1,6 +1,5 @@
 """Training a classifier: what to train, and training it."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,14 +12,12 @@ from tinynet_core.networks.family import SCALABLE, base_of, network
 from tinynet_core.networks.fixed import PeerNetwork
 from tinynet_core.networks.spec import Head, Network
 from tinynet_core.scaling.scale import Base, Scale
-from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, claim, cost_of, weights_file
+from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, cost_of, weights_file
 from tinynet_core.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-_LOOK_S = 0.5
-"""How often weights are looked for that another process is making."""
 METRICS = ("top1", "top5", "loss", "raw_top1", "raw_top5", "raw_loss", "train_top1", "train_loss")
 """Metrics of a trained classifier: of the averaged (EMA) weights, ``raw_*`` of the raw ones, as fractions."""
 
@@ -97,24 +94,19 @@ class Experiment(Task):
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Train it, and leave the averaged weights in the store."""
-        from tinynet_core.training import trained_weights
-        from tinynet_core.training.classifier import trained
+        from tinynet_core.training.checkpoint import save_weights
+        from tinynet_core.training.classifier import Run
         from tinynet_core.training.team import team
 
         spec, recipe, images = self.spec(), self.recipe, load_images(self.dataset)
-        run = trained(
-            lambda: spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier),
-            spec.resolution,
-            images,
-            recipe,
-            self.seed,
-            device,
-            root and checkpoint_file(root, self.key),
-            should_stop,
-            compiled,
-        )
+
+        def build() -> "nn.Module":
+            return spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier)
+
+        run = Run(build, spec.resolution, images, recipe, self.seed, device, compiled)
+        run.train(root and checkpoint_file(root, self.key), should_stop)
         if root is not None and team().leads:
-            trained_weights.save(weights_file(root, self.key), run.ema.module, self._about(images.content_hash))
+            save_weights(weights_file(root, self.key), run.ema.module, self._about(images.content_hash))
         last = run.outcome.curve[-1]
         return Result(
             metrics={name: last[name if name in last else f"ema_{name}"] for name in METRICS},
@@ -128,27 +120,19 @@ class Experiment(Task):
     ) -> "nn.Module":
         """The torch module with its averaged weights, on the CPU: from the store, or trained now where it has none.
 
-        Where another process trains it at the moment, that one's weights are waited for. Raises what ``perform``
-        raises, and ``WeightsError`` for weights of another training version or of other images.
+        Raises what ``perform`` raises, and ``CheckpointError`` for weights of another training version or other images.
         """
-        from tinynet_core.training import checkpoint, trained_weights
-        from tinynet_core.training.loop import Interrupted
+        from tinynet_core.training.checkpoint import load_weights, remove
 
         if root is None:
             with TemporaryDirectory() as folder:
                 return self.module(device, Path(folder), should_stop, compiled)
-        weights, state = weights_file(root, self.key), checkpoint_file(root, self.key)
-        while not weights.exists():
-            with claim(state) as mine:
-                if mine and not weights.exists():
-                    self.perform(device, root, should_stop, compiled)
-                    checkpoint.remove(state)
-            if not mine:
-                if should_stop is not None and should_stop():
-                    raise Interrupted
-                time.sleep(_LOOK_S)
+        weights = weights_file(root, self.key)
+        if not weights.exists():  # a sweep that trains it at the same time writes the same bits
+            self.perform(device, root, should_stop, compiled)
+            remove(checkpoint_file(root, self.key))
         module = self.spec().build()
-        trained_weights.load(weights, module, self._about(load_images(self.dataset).content_hash))
+        load_weights(weights, module, self._about(load_images(self.dataset).content_hash))
         return module.eval()
 
     def _about(self, content_hash: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tinynet_core.data import DetectionDataset, load_detection, load_images
-from tinynet_core.detection.taps import tapped_stage
+from tinynet_core.detection import tapped_stage
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.networks.family import network
 from tinynet_core.networks.spec import Head
@@ -132,14 +132,9 @@ class Detection(_Setting, Task):
 
         spec = self.spec()
         cost = model.cost(spec, self.dataset.classes, self.resolution, self.extra_width)
-        return {
-            "resolution": self.resolution,
-            "macs": cost.macs,
-            "params": cost.params,
-            "activations": cost.activations,
-            "backbone_macs": model.backbone_macs(spec, self.resolution),
-            "classifier_macs": spec.complexity().macs,
-        }
+        counts = {"macs": cost.macs, "params": cost.params, "activations": cost.activations}
+        backbone, classifier = model.backbone_macs(spec, self.resolution), spec.complexity().macs
+        return {"resolution": self.resolution, **counts, "backbone_macs": backbone, "classifier_macs": classifier}
 
     @property
     def work(self) -> int:
@@ -160,48 +155,35 @@ class Detection(_Setting, Task):
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Train it and judge the averaged weights.
 
-        ``metrics`` are ``METRICS`` of ``tinynet_core.detection.evaluation``, as fractions, with ``raw_*`` of the raw
-        weights, and the losses. ``arrays`` keep the best detections on the first validation images: ``boxes`` (left,
-        top, right, bottom in pixels of the original), ``scores`` and ``labels``, a list for each image.
+        ``metrics`` are those of ``average_precision``, as fractions, with ``raw_*`` of the raw weights, and the losses.
+        ``arrays`` keep the best detections on the first validation images: ``boxes`` (left, top, right, bottom in
+        pixels of the original), ``scores`` and ``labels``, a list for each image.
         """
         from tinynet_core.detection import model
-        from tinynet_core.detection.evaluation import METRICS
-        from tinynet_core.detection.training import trained
-        from tinynet_core.training import trained_weights
+        from tinynet_core.detection.training import METRICS, DetectionRun
+        from tinynet_core.training.checkpoint import save_weights
 
-        data = load_detection(self.dataset)
-        pretraining = self.pretraining
-        start = None if pretraining is None else pretraining.module(device, root, should_stop, compiled)
+        data, before = load_detection(self.dataset), self.pretraining
+        start = None if before is None else before.module(device, root, should_stop, compiled)
         spec, classes, zero_init = self.spec(), self.dataset.classes, self.recipe.zero_init_residual
-        run = trained(
-            lambda: model.build(spec, classes, self.resolution, self.extra_width, self.boxes, zero_init, start),
-            data,
-            self.recipe,
-            self.seed,
-            device,
-            root and checkpoint_file(root, self.key),
-            should_stop,
-            compiled,
-            pretraining.key if pretraining else "",
-        )
+
+        def build() -> model.Detector:
+            return model.build(spec, classes, self.resolution, self.extra_width, self.boxes, zero_init, start)
+
+        run = DetectionRun(build, data, self.recipe, self.seed, device, compiled, before.key if before else "")
+        run.train(root and checkpoint_file(root, self.key), should_stop)
         if root is not None:
             about = {"key": self.key, "dataset_sha256": data.content_hash}
-            trained_weights.save(weights_file(root, self.key), run.ema.module, about)
+            save_weights(weights_file(root, self.key), run.ema.module, about)
         sources = {"dataset_sha256": data.content_hash, "compiled": compiled}
-        if pretraining is not None:
-            sources |= weights_source(root, pretraining)
-            sources["pretraining_dataset_sha256"] = load_images(pretraining.dataset).content_hash
+        if before is not None:
+            sources |= weights_source(root, before)
+            sources["pretraining_dataset_sha256"] = load_images(before.dataset).content_hash
         last = run.outcome.curve[-1]
         metrics = {name: last[f"ema_{name}"] for name in METRICS if f"ema_{name}" in last}
         metrics |= {f"raw_{name}": last[f"raw_{name}"] for name in METRICS if f"raw_{name}" in last}
-        metrics |= {"loss": last["ema_loss"]} | {name: last[name] for name in ("raw_loss", "train_loss")}
-        return Result(
-            metrics=metrics,
-            curve=run.outcome.curve,
-            arrays=_shown(run),
-            wall_s=run.outcome.wall_s,
-            sources=sources,
-        )
+        metrics |= {"loss": last["ema_loss"], "raw_loss": last["raw_loss"], "train_loss": last["train_loss"]}
+        return Result(metrics, run.outcome.curve, _shown(run), run.outcome.wall_s, sources)
 
 
 def _shown(run: "DetectionRun") -> dict[str, list[Any]]:

@@ -5,7 +5,7 @@ and a part for each multiply-add, which on 24 models of the reduced study halves
 """
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,14 +22,12 @@ LIBRARY_BLOCKS = 20
 class Rate:
     """A step of training takes ``seconds_per_block`` * blocks + ``seconds_per_mac`` * MACs * batch size seconds.
 
-    ``spread`` is the standard deviation of measured over expected time, ``models`` the number of models behind it and
-    ``source`` where they were measured, for people.
+    ``spread`` is the standard deviation of measured over expected time, ``source`` says where they were measured.
     """
 
     seconds_per_block: float
     seconds_per_mac: float
     spread: float
-    models: int
     source: str
 
     def seconds(self, experiment: Experiment) -> float:
@@ -41,16 +39,16 @@ class Rate:
 def rate_from_records(records: Iterable[Record], like: Experiment, device: str = "auto") -> Rate | None:
     """Fitted on finished records of this device with the data set and batch size of ``like``; None for fewer than 5."""
     name = provenance(device)["device"]
-    fit: list[tuple[Experiment, float]] = []
+    work, seconds = [], []
     for r in records:
         measured = r.done and r.wall_s > 0 and r.provenance.get("device") == name
         if measured and type(r.experiment) is Experiment and kind_of(r.experiment) == kind_of(like):
-            fit.append((r.experiment, r.wall_s))
-    if len(fit) < MIN_RECORDS:
+            work.append(_work(r.experiment))
+            seconds.append(r.wall_s)
+    if len(work) < MIN_RECORDS:
         return None
-    design = np.array([_work(e) for e, _ in fit], dtype=float)
-    per_block, per_mac, spread = _fit(design, np.array([seconds for _, seconds in fit]))
-    return Rate(per_block, per_mac, spread, len(fit), f"{len(fit)} finished records on {name}")
+    per_block, per_mac, spread = _fit(np.array(work, dtype=float), np.array(seconds))
+    return Rate(per_block, per_mac, spread, f"{len(work)} finished records on {name}")
 
 
 def kind_of(experiment: Experiment) -> tuple:
@@ -58,14 +56,12 @@ def kind_of(experiment: Experiment) -> tuple:
     return experiment.dataset, experiment.recipe.batch_size
 
 
-def makespan(seconds: Sequence[float], workers: int) -> float:
+def makespan(seconds: Iterable[float], workers: int) -> float:
     """When the last of ``workers`` is done if each takes the longest job left as soon as it is free, as a sweep does.
 
     At most 4/3 - 1/(3 workers) times the best schedule (R. L. Graham, SIAM Journal on Applied Mathematics 17, 1969).
     """
-    if workers < 1 or not len(seconds):
-        raise ValueError(f"makespan needs a job and a worker, got {len(seconds)} jobs and {workers} workers")
-    loads = [0.0] * min(workers, len(seconds))
+    loads = [0.0] * workers
     for job in sorted((float(x) for x in seconds), reverse=True):
         heapq.heapreplace(loads, loads[0] + job)
     return max(loads)

@@ -117,8 +117,7 @@ def of(study: Study, page: str) -> Study:
 def series(study: Study, page: str, sample: Sample | None = None) -> Series:
     """The networks that a page compares under a preset.
 
-    It warns neither of a network off its budget, which the pages show, nor of a budget outside the fitted range,
-    which the pages on the formula and on the duel name.
+    It warns of no network off its budget and of no budget outside the fitted range: the pages show both.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tinynet_core.data import CocoDataset, Dataset, ImageNetDataset
 from tinynet_core.files import UserError
@@ -25,20 +25,14 @@ FEWEST_CLASSES, FEWEST_EPOCHS, DETECTOR_PIXELS = 100, 90, 512
 """The paper's smallest training (section 4.1), and the input of its detectors (section 4.3)."""
 INVERSE_SHARES = (0.5, 0.25, 0.125, 0.0625)
 """Shares of the baseline's MACs of EfficientNet-B^-1 ... -B^-4 (paper, section 4.1: 2^-phi)."""
-
-_FEWEST_KEPT = 4
-"""Models on the frontier that a formula needs to be fitted with one of them left out."""
+_FEWEST_KEPT = 4  # models on the frontier that a formula needs to be fitted with one of them left out
 
 
 class PresetError(UserError):
     """A preset that does not exist or does not validate; says which key, what it holds and what is allowed."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class RandomSample(_Part):
+class RandomSample(BaseModel, frozen=True, extra="forbid", strict=True):
     """The random candidates of Figures 1 and 3 (paper, section 4.2)."""
 
     models: int = Field(ge=5, le=10_000)
@@ -52,7 +46,7 @@ class RandomSample(_Part):
         return self.low, self.high
 
 
-class EqualCostSample(_Part):
+class EqualCostSample(BaseModel, frozen=True, extra="forbid", strict=True):
     """The random candidates of Figure 2, all at one cost (paper, section 3.1)."""
 
     models: int = Field(ge=3, le=10_000)
@@ -63,14 +57,14 @@ class EqualCostSample(_Part):
     tolerance: float = Field(0.03, gt=0, lt=0.5)
 
 
-class SecondWorld(_Part):
+class SecondWorld(BaseModel, frozen=True, extra="forbid", strict=True):
     """The first random candidates again on drawn data of another seed: what a study says about the next data set."""
 
     seed: int = Field(ge=0, description="of the data set; another one than the preset's")
     models: int = Field(ge=5, le=10_000, description="of the random sample")
 
 
-class Longer(_Part):
+class Longer(BaseModel, frozen=True, extra="forbid", strict=True):
     """The networks of one budget trained longer: whether their order is that of a short schedule alone."""
 
     times: int = Field(ge=2, le=100, description="as many epochs as the preset's recipe has, with all shares kept")
@@ -78,7 +72,7 @@ class Longer(_Part):
     seeds: int = Field(2, ge=1, le=100)
 
 
-class Latencies(_Part):
+class Latencies(BaseModel, frozen=True, extra="forbid", strict=True):
     """How often the networks of Table 4 are timed (paper, section 4.3: 1,000 runs), and those of all pages."""
 
     runs: int = Field(1000, ge=10, le=100_000)
@@ -87,23 +81,19 @@ class Latencies(_Part):
     models: int | None = Field(None, ge=12, description="so many of those at most, Table 3 and the sample first")
 
 
-class Closeup(BaseModel):
+class Closeup(BaseModel, frozen=True, extra="forbid"):
     """Base, data and recipe of the pages that look at the two smallest networks (Figures 4 and 5).
 
     Their last feature map needs more than one pixel, which a small base does not leave them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: Base
     dataset: Dataset
     recipe: Recipe | None = Field(None, description="the preset's own where left out")
 
 
-class Preset(BaseModel):
+class Preset(BaseModel, frozen=True, extra="forbid"):
     """One way to run the whole study."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern="^[a-z0-9_-]+$")
     about: str
@@ -143,6 +133,8 @@ class Preset(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Preset":
         sample, second = self.random_sample, self.second_world
+        if self.sampled_on and (sample or self.equal_cost_sample):
+            raise ValueError("give either sampled_on or random_sample and equal_cost_sample, not both")
         if not set(self.budgets) & set(INVERSE_SHARES):
             raise ValueError(f"budgets must hold one of {list(INVERSE_SHARES)}, got {list(self.budgets)}")
         if sample and not sample.low < sample.high:
@@ -177,20 +169,14 @@ class Preset(BaseModel):
 
     @property
     def evidence(self) -> Literal["trained", "proxy"]:
-        """What an accuracy under this preset is worth.
-
-        ``trained`` is the paper's scale: photographs of 100 classes or more, its baseline, at least 90 epochs.
-        """
+        """``trained``: on photographs of 100 classes or more, the paper's baseline, at least 90 epochs."""
         photographs = isinstance(self.dataset, ImageNetDataset) and self.dataset.classes >= FEWEST_CLASSES
         whole = photographs and self.base == PAPER_BASE and self.recipe.epochs >= FEWEST_EPOCHS
         return "trained" if whole else "proxy"
 
     @property
     def detection_evidence(self) -> Literal["trained", "proxy"]:
-        """What an average precision under this preset is worth.
-
-        ``trained`` is on COCO, at the paper's 512 pixels.
-        """
+        """``trained``: on COCO, at the paper's 512 pixels."""
         plan = self.detection
         whole = plan is not None and isinstance(plan.dataset, CocoDataset) and plan.resolution == DETECTOR_PIXELS
         return "trained" if whole and self.evidence == "trained" else "proxy"
@@ -319,19 +305,11 @@ def load_preset(name: str) -> Preset:
         raise PresetError(f"preset {path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise PresetError(f"preset {path}: must be a mapping of keys, got {type(content).__name__}")
-    for part in (content, content.get("closeup")):
-        dataset = part.get("dataset") if isinstance(part, dict) else None
-        if isinstance(dataset, dict) and str(dataset.get("wnids")).endswith(".txt"):
-            dataset["wnids"] = str(path.parent / dataset["wnids"])
-    other = content.get("sampled_on")
-    if isinstance(other, str) and other.endswith((".yaml", ".yml")):
-        content["sampled_on"] = str(path.parent / other)
+    _from_its_folder(content, path.parent)
     try:
         preset = Preset.model_validate(content)
     except ValidationError as error:
         raise PresetError("\n".join(_explain(path, e) for e in error.errors())) from None
-    if preset.sampled_on and (preset.random_sample or preset.equal_cost_sample):
-        raise PresetError(f"preset {path}: give either sampled_on or random_sample and equal_cost_sample, not both")
     if preset.sampled_on:
         try:
             sampled = load_preset(preset.sampled_on)
@@ -341,6 +319,17 @@ def load_preset(name: str) -> Preset:
             lack = f"preset {sampled.name} has no random_sample and equal_cost_sample"
             raise PresetError(f"preset {path}: sampled_on: {lack}")
     return preset
+
+
+def _from_its_folder(content: dict, folder: Path) -> None:
+    """Files that a preset names lie beside it."""
+    for part in (content, content.get("closeup")):
+        dataset = part.get("dataset") if isinstance(part, dict) else None
+        if isinstance(dataset, dict) and str(dataset.get("wnids")).endswith(".txt"):
+            dataset["wnids"] = str(folder / dataset["wnids"])
+    other = content.get("sampled_on")
+    if isinstance(other, str) and other.endswith((".yaml", ".yml")):
+        content["sampled_on"] = str(folder / other)
 
 
 def _explain(path: Path, error) -> str:

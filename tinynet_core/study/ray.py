@@ -13,7 +13,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 from tinynet_core.machine import Resources, folder_for_sockets
@@ -22,13 +21,6 @@ from tinynet_core.study.worker import ExecutorError, NoRecord, WorkerDied, notin
 _BEHIND = 70
 """Bytes that Ray puts behind its folder in the path of a socket."""
 _PASSED_ON = ("TINYNET_CACHE", "TINYNET_IMAGENET", "TINYNET_COCO")
-
-
-def _environment() -> dict[str, Any]:
-    """What the workers are given. Ray leaves a space in the path of Python to the shell, which takes it for an end."""
-    found: dict[str, Any] = {"env_vars": {name: os.environ[name] for name in _PASSED_ON if name in os.environ}}
-    quoted = shlex.quote(sys.executable)
-    return found if quoted == sys.executable else found | {"py_executable": quoted}
 
 
 class RayExecutor:
@@ -48,52 +40,54 @@ class RayExecutor:
         self._owned = not ray.is_initialized()
         if self._owned:
             _connect(address)
-        share = resources.gpu_share(int(ray.cluster_resources().get("GPU", 0)))
-        _warn_of_lack(ray.cluster_resources(), CPU=resources.cpus, GPU=share)
+        there = ray.cluster_resources()
+        share = resources.gpu_share(int(there.get("GPU", 0)))
+        for name, amount in (("CPU", resources.cpus), ("GPU", share)):
+            if amount > there.get(name, 0):
+                has = f"the Ray cluster has {there.get(name, 0):g}: waiting for nodes to join"
+                warnings.warn(f"a run holds {amount:g} {name}, {has}", stacklevel=4)
         self._device = "cpu" if device == "auto" and not share else device
         self._threads = resources.cpus
-        self._task = ray.remote(
-            num_cpus=resources.cpus,
-            num_gpus=share,
-            max_retries=0,
-            runtime_env=_environment(),
-        )(_on_node)
-        self._refs: dict[Future, Any] = {}
+        environment: dict[str, Any] = {"env_vars": {x: os.environ[x] for x in _PASSED_ON if x in os.environ}}
+        if shlex.quote(sys.executable) != sys.executable:  # Ray leaves a space in the path of Python to the shell
+            environment["py_executable"] = shlex.quote(sys.executable)
+        held: Any = {"num_cpus": resources.cpus, "num_gpus": share, "max_retries": 0}
+        self._task = ray.remote(**held, runtime_env=environment)(_on_node)
+        self._refs: list[Any] = []
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Future:
+    def start(self, function: Callable[..., Any], *args: Any) -> Any:
         ref = self._task.remote(function, args, self._device, self._threads)
-        future: Future = Future()
-        self._refs[future] = ref
-        ref.future().add_done_callback(lambda ended: self._translate(ended, future))
-        return future
+        self._refs.append(ref)
+        return ref
 
-    def _translate(self, ended: Future, future: Future) -> None:
+    def ended(self, timeout: float) -> list[Any]:
+        return self._ray.wait(self._refs, timeout=timeout)[0] if self._refs else []
+
+    def result(self, ref: Any) -> Any:
         errors = self._ray.exceptions
-        del self._refs[future]
+        self._refs.remove(ref)
         try:
-            future.set_result(ended.result())
+            return self._ray.get(ref)
         except errors.TaskCancelledError:
-            future.set_result(NoRecord.STOPPED)
-        except errors.NodeDiedError:
-            future.set_exception(WorkerDied("its node was lost", asked=True))
-        except errors.OutOfMemoryError:
-            future.set_exception(WorkerDied("Ray ended the worker process, since the memory of its node ran out"))
-        except errors.WorkerCrashedError:
-            future.set_exception(WorkerDied("the worker process died"))
+            return NoRecord.STOPPED
+        except errors.NodeDiedError as error:
+            raise WorkerDied("its node was lost", asked=True) from error
+        except errors.OutOfMemoryError as error:
+            raise WorkerDied("Ray ended the worker process, since the memory of its node ran out") from error
+        except errors.WorkerCrashedError as error:
+            raise WorkerDied("the worker process died") from error
         except errors.RayTaskError as error:
-            future.set_exception(error.cause if isinstance(error.cause, Exception) else error)
-        except Exception as error:
-            future.set_exception(error)
+            raise (error.cause if isinstance(error.cause, Exception) else error) from error
 
-    def steps(self, future: Future) -> int:
+    def steps(self, ref: Any) -> int:
         return 0
 
     def stop(self) -> None:
-        for ref in list(self._refs.values()):
+        for ref in self._refs:
             self._ray.cancel(ref, force=False)
 
     def close(self) -> None:
-        for ref in list(self._refs.values()):
+        for ref in self._refs:
             self._ray.cancel(ref, force=True)
         if self._owned:
             self._ray.shutdown()
@@ -123,15 +117,6 @@ def _knock(address: str) -> None:
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
-
-
-def _warn_of_lack(there: dict[str, float], **wanted: float) -> None:
-    for name, amount in wanted.items():
-        if amount > there.get(name, 0):
-            warnings.warn(
-                f"a run holds {amount:g} {name}, the Ray cluster has {there.get(name, 0):g}: waiting for nodes to join",
-                stacklevel=4,
-            )
 
 
 def _on_node(function: Callable[..., Any], args: tuple, device: str, threads: int) -> Any:

@@ -23,8 +23,6 @@ from tinynet_core.study.task import Task
 KINDS: dict[str, type[Task]] = {"training": Experiment, "detection": Detection}
 """Every kind of task that has a record; those of other packages register under ``tinynet_core.tasks``."""
 KINDS |= {entry.name: entry.load() for entry in entry_points(group="tinynet_core.tasks")}
-_DATA = ("data", "data of the pretraining")
-"""What the members of a task's ``data`` are called, in their order."""
 
 COST = ("resolution", "macs", "params", "activations")
 PROVENANCE = ("commit", "clean", "device", "training_version", "dataset_sha256")
@@ -94,12 +92,19 @@ def execute(
     ``root`` is the folder of the store, where checkpoints and weights are kept. ``should_stop``, asked before every
     step, ends it with ``Interrupted`` after its checkpoint is written.
     """
-    from tinynet_core.training.loop import TrainingFailed
+    import torch
+
+    from tinynet_core.training.loop import TrainingFailed, pick_device
 
     try:
         result = task.perform(device, root, should_stop, compiled)
     except TrainingFailed as failure:
         return failed(task, str(failure), device)
+    except (MemoryError, RuntimeError) as error:
+        on_cpu = "can't allocate memory" in str(error)  # how its allocator says it
+        if on_cpu or isinstance(error, MemoryError | torch.OutOfMemoryError):
+            return failed(task, f"out of memory on {pick_device(device)}", device)
+        raise
     return Record(
         experiment=task,
         status="done",
@@ -155,12 +160,10 @@ def outdated(record: Record) -> str:
         return f"training version was {version}, is {TRAINING_VERSION}"
     if not record.done:
         return ""  # a failed run does not name its data
-    recorded = about.get("probe_sha256") or record.migrated.get("probe_sha256") or []
-    missing = [""] * (len(task.data) - len(recorded))
-    for dataset, was, what in zip(task.data, [*recorded, *missing], _DATA, strict=False):
-        if was != (now := probe_hash(dataset)):
-            return f"hash of the probe images of the {what} was {was[:12] or 'not recorded'}, is {now[:12]}"
-    return ""
+    here = [probe_hash(dataset) for dataset in task.data]
+    recorded = about.get("probe_sha256") or record.migrated.get("probe_sha256") or [""] * len(here)
+    was, now = (", ".join(x[:12] or "not recorded" for x in hashes) for hashes in (recorded, here))
+    return f"hash of the probe images was {was}, is {now}" if recorded != here else ""
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:

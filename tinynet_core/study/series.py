@@ -1,7 +1,6 @@
 """The networks that each figure and table compares, as experiments under a preset: pure data, nothing is trained."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,12 +17,9 @@ from tinynet_core.scaling.solve import UnreachableBudget, solve_width
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.detect import Detection
 from tinynet_core.study.presets import BASELINE, Preset, PresetError
-from tinynet_core.training.recipe import Recipe
 
 TINY_OF_PHI = {1: "tinynet_b", 2: "tinynet_c", 3: "tinynet_d", 4: "tinynet_e"}
 """The TinyNet that the paper compares with EfficientNet-B^-phi: about 2^-phi of the baseline's FLOPs."""
-
-
 WINDOW = 0.2
 """Relative distance in MACs from a budget within which a sampled model is a candidate for it.
 
@@ -32,6 +28,12 @@ may change; a fifth is well inside, and still leaves several candidates of a sam
 """
 FEWEST = 3
 """Candidates at least: the models nearest in the ratio of costs, where fewer lie within ``WINDOW``."""
+_WAYS: dict[str, Method] = {
+    "resolution only": "r",
+    "depth only": "d",
+    "width only": "w",
+    "formula fitted here": "formula",
+}
 
 
 class Sample(NamedTuple):
@@ -61,19 +63,17 @@ class Series(dict[str, list[Experiment]]):
             raise UnreachableBudget(f"{name} cannot be had: {self.unreachable[name]}")
         raise KeyError(name)
 
-    def add(self, name: str, make: Callable[[], Experiment], seeds: int) -> None:
-        """The row ``name``: the experiment that ``make`` gives, with so many seeds."""
+    def add(self, name: str, seeds: int, make: Callable[..., Experiment], *args) -> None:
+        """The row ``name``: the experiment that ``make(*args)`` gives, with so many seeds."""
         try:
-            experiment = make()
+            self[name] = seeded(make(*args), seeds)
         except UnreachableBudget as error:
             self.unreachable[name] = str(error)
-            return
-        self[name] = seeded(experiment, seeds)
 
-    def add_way(self, way: str, c: float, make: Callable[[], Experiment], seeds: int) -> None:
+    def add_way(self, way: str, c: float, seeds: int, make: Callable[..., Experiment], *args) -> None:
         """The row of one ``way`` at a share ``c`` of the cost."""
         self.ways[way, c] = f"{way}, c = {c:g}"
-        self.add(self.ways[way, c], make, seeds)
+        self.add(self.ways[way, c], seeds, make, *args)
 
     def all(self) -> list[Experiment]:
         """Every experiment, in the order of the rows."""
@@ -83,11 +83,6 @@ class Series(dict[str, list[Experiment]]):
 def seeded(experiment: Experiment, seeds: int) -> list[Experiment]:
     """The experiment with seeds 0, 1, ..."""
     return [experiment.model_copy(update={"seed": seed}) for seed in range(seeds)]
-
-
-def rand_augmented(recipe: Recipe) -> Recipe:
-    """The recipe with RandAugment of magnitude 9 and standard deviation 0.5 (paper, section 4.3) for its jitter."""
-    return recipe.model_copy(update={"rand_augment": 9.0, "rand_augment_std": 0.5, "jitter": 0.0})
 
 
 def shrunk(
@@ -125,9 +120,9 @@ def tinynet(preset: Preset, name: str, c: float | None = None, head: Head | None
 def giants(preset: Preset) -> Series:
     """The baseline and EfficientNet-B^-1 ... B^-4 (Figures 1 and 2)."""
     series, seeds = Series(), preset.compared_seeds
-    series.add("EfficientNet-B0", lambda: preset.experiment(Scale()), seeds)
+    series.add("EfficientNet-B0", seeds, preset.experiment, Scale())
     for phi in TINY_OF_PHI:
-        series.add(f"EfficientNet-B^-{phi}", partial(giant, preset, phi), seeds)
+        series.add(f"EfficientNet-B^-{phi}", seeds, giant, preset, phi)
     return series
 
 
@@ -137,19 +132,18 @@ def table1(preset: Preset, sample: Sample) -> Series:
     TinyNet-B and -C keep the released r and d, with the width solved for this preset's baseline; the last but one of
     each group takes r and d from the formula of ``sample``.
     """
-    series = Series()
+    series, seeds = Series(), preset.compared_seeds
     for c, phi in ((0.5, 1), (0.25, 2)):
-        series.add(f"EfficientNet-B^-{phi}", partial(giant, preset, phi), preset.compared_seeds)
+        series.add(f"EfficientNet-B^-{phi}", seeds, giant, preset, phi)
         _ways(series, preset, sample.formula, c)
-        name = TINY_OF_PHI[phi]
-        series.add(tiny_label(name), partial(tinynet, preset, name, c), preset.compared_seeds)
+        series.add(tiny_label(TINY_OF_PHI[phi]), seeds, tinynet, preset, TINY_OF_PHI[phi], c)
     return series
 
 
 def fig6(preset: Preset, sample: Sample) -> Series:
     """The baseline, and shrinking by one dimension alone and by the formula at every budget (Figure 6)."""
     series = Series()
-    series["EfficientNet-B0"] = seeded(preset.experiment(Scale()), preset.compared_seeds)
+    series.add("EfficientNet-B0", preset.compared_seeds, preset.experiment, Scale())
     for c in preset.budgets:
         _ways(series, preset, sample.formula, c)
     return series
@@ -164,24 +158,26 @@ def duel(preset: Preset, sample: Sample) -> Series:
     budget, and trained anew, so that the luck of its first training does not count.
     """
     series, seeds = Series(), preset.compared_seeds
+
+    def random_search(c: float) -> Experiment:
+        best = candidates(sample.models, c).iloc[0]
+        return with_width(preset, c, float(best.r), float(best.d), "fixed")
+
     for c in preset.budgets:
         _ways(series, preset, sample.formula, c)
-        series.add_way("inverse giant formula", c, partial(shrunk, preset, c, "giant", head="scaled"), seeds)
-        series.add_way("random search", c, partial(_random_search, preset, sample.models, c), seeds)
+        series.add_way("inverse giant formula", c, seeds, shrunk, preset, c, "giant", None, "scaled")
+        series.add_way("random search", c, seeds, random_search, c)
     for phi, name in TINY_OF_PHI.items():
         if (c := 2.0**-phi) in preset.budgets:
-            series.add_way("TinyNet as released", c, partial(tinynet, preset, name, c), seeds)
+            series.add_way("TinyNet as released", c, seeds, tinynet, preset, name, c)
     return series
 
 
 def longer(preset: Preset, sample: Sample) -> Series:
-    """The ways of the duel at one budget, trained as many times longer as the preset says; none where it says nothing.
-
-    The rows have the names that they have in the duel.
-    """
-    series, plan = Series(), preset.longer
+    """The duel at one budget, under the same names, trained as many times longer as the preset says; else nothing."""
+    plan = preset.longer
     if plan is None:
-        return series
+        return Series()
     recipe = preset.recipe.scaled(epochs=plan.times * preset.recipe.epochs)
     changed = preset.model_copy(update={"recipe": recipe, "compared_seeds": plan.seeds, "budgets": (plan.c,)})
     return duel(changed, sample)
@@ -201,26 +197,10 @@ def candidates(models: pd.DataFrame, c: float) -> pd.DataFrame:
     return near.sort_values("top1", ascending=False, kind="stable")
 
 
-def best_near(models: pd.DataFrame, c: float) -> pd.Series:
-    """The most accurate of the ``candidates``."""
-    return candidates(models, c).iloc[0]
-
-
-def _random_search(preset: Preset, models: pd.DataFrame, c: float) -> Experiment:
-    best = best_near(models, c)
-    return with_width(preset, c, float(best.r), float(best.d), "fixed")
-
-
 def _ways(series: Series, preset: Preset, formula: TinyFormula, c: float) -> None:
     """One dimension alone, and the formula, at ``c`` times the baseline's MACs."""
-    ways: dict[str, Method] = {
-        "resolution only": "r",
-        "depth only": "d",
-        "width only": "w",
-        "formula fitted here": "formula",
-    }
-    for name, method in ways.items():
-        series.add_way(name, c, partial(shrunk, preset, c, method, formula, "fixed"), preset.compared_seeds)
+    for name, method in _WAYS.items():
+        series.add_way(name, c, preset.compared_seeds, shrunk, preset, c, method, formula, "fixed")
 
 
 def published(preset: Preset, name: str, whole: str, rival: str | None = None) -> Experiment:
@@ -243,7 +223,7 @@ def published(preset: Preset, name: str, whole: str, rival: str | None = None) -
 
 def table2(preset: Preset) -> Series:
     """ResNet-50, -34 and -18, and ResNet-50 shrunk by the giant and by the tiny formula (Table 2)."""
-    series, seeds = Series(), preset.seeds_aside
+    series = Series()
     preset = preset.model_copy(update={"recipe": preset.resnet_recipe or preset.recipe})
     for label, name in (
         ("Baseline ResNet-50", "resnet50"),
@@ -254,33 +234,31 @@ def table2(preset: Preset) -> Series:
         ("Shrunken by EfficientNet rule, 1.8B", "resnet50_giant_b"),
         ("ResNet-50-B", "resnet50_b"),
     ):
-        series.add(label, partial(published, preset, name, "resnet50"), seeds)
+        series.add(label, preset.seeds_aside, published, preset, name, "resnet50")
     return series
 
 
 def table3(preset: Preset) -> Series:
     """The networks of Table 3 that are the paper's own, under their names there, and the preset's further networks."""
     series, seeds = Series(), preset.compared_seeds
-    whole = preset.experiment(Scale())
-    series["Baseline EfficientNet-B0"] = seeded(whole, seeds)
-    series.add("TinyNet-A", partial(tinynet, preset, "tinynet_a"), seeds)
+    series.add("Baseline EfficientNet-B0", seeds, preset.experiment, Scale())
+    series.add("TinyNet-A", seeds, tinynet, preset, "tinynet_a")
     for label, plain in (("EfficientNet-B0 + RA", "Baseline EfficientNet-B0"), ("TinyNet-A + RA", "TinyNet-A")):
         series[label] = _augmented(series.get(plain, [])[: preset.seeds_aside])
     for phi, name in TINY_OF_PHI.items():
         label, c = f"EfficientNet-B^-{phi}", 2.0**-phi
         if preset.base == PAPER_BASE:
-            series[label] = seeded(preset.named(f"efficientnet_b-{phi}"), seeds)
-            series[tiny_label(name)] = seeded(preset.named(name), seeds)
+            series.add(label, seeds, preset.named, f"efficientnet_b-{phi}")
+            series.add(tiny_label(name), seeds, preset.named, name)
         else:
-            series.add(label, partial(giant, preset, phi), seeds)
-            series.add(tiny_label(name), partial(tinynet, preset, name, c), seeds)
+            series.add(label, seeds, giant, preset, phi)
+            series.add(tiny_label(name), seeds, tinynet, preset, name, c)
     return series
 
 
 def two_smallest(preset: Preset) -> Series:
     """EfficientNet-B^-4 and TinyNet-E (Figures 4 and 5), as close up as the preset says."""
-    close, series = preset.close, Series()
-    everything = table3(close)
+    series, everything = Series(), table3(preset.close)
     for name in ("EfficientNet-B^-4", "TinyNet-E"):
         series[name] = everything[name]
     return series
@@ -293,15 +271,15 @@ def table6(preset: Preset) -> Series:
     times the ratio of the two networks themselves.
     """
     series, seeds = Series(), preset.seeds_aside
-    series["EfficientNet-B1"] = seeded(preset.named("efficientnet_b1"), seeds)
+    series.add("EfficientNet-B1", seeds, preset.named, "efficientnet_b1")
     _ghosts(series, "GhostNet-A", seeded(preset.named("ghostnet_a"), seeds))
-    series["EfficientNet-B0"] = seeded(preset.experiment(Scale()), seeds)
+    series.add("EfficientNet-B0", seeds, preset.experiment, Scale())
     for label, name, rival, rival_label in (
         ("GhostNet-B", "ghostnet_b", "ghostnet_150", "GhostNet-1.5x"),
         ("GhostNet-C", "ghostnet_c", "ghostnet_100", "GhostNet-1.0x"),
         ("GhostNet-D", "ghostnet_d", "ghostnet_050", "GhostNet-0.5x"),
     ):
-        series[rival_label] = seeded(preset.named(rival), seeds)
+        series.add(rival_label, seeds, preset.named, rival)
         _ghosts(series, label, seeded(published(preset, name, "ghostnet_a", rival), seeds))
     return series
 
@@ -314,7 +292,9 @@ def _ghosts(series: Series, label: str, plain: Sequence[Experiment]) -> None:
 
 
 def _augmented(experiments: Sequence[Experiment]) -> list[Experiment]:
-    return [e.model_copy(update={"recipe": rand_augmented(e.recipe)}) for e in experiments]
+    """With RandAugment of magnitude 9 and standard deviation 0.5 (paper, section 4.3) instead of the colour jitter."""
+    augmented = {"rand_augment": 9.0, "rand_augment_std": 0.5, "jitter": 0.0}
+    return [e.model_copy(update={"recipe": e.recipe.model_copy(update=augmented)}) for e in experiments]
 
 
 def heads(preset: Preset) -> Series:
@@ -324,25 +304,20 @@ def heads(preset: Preset) -> Series:
     the giant formula is solved for the parameters of the TinyNet with the same head.
     """
     series, seeds = Series(), preset.seeds_aside
+
+    def equal_parameters(tiny: Experiment, head: Head) -> Experiment:
+        params = tiny.spec().complexity().params
+        return preset.experiment(shrink(preset.family(head), params=params, method="giant").scale, head=head)
+
     kinds: tuple[Head, ...] = ("fixed", "scaled")
     for phi in (phi for phi in TINY_OF_PHI if 2.0**-phi in preset.budgets):
-        name = TINY_OF_PHI[phi]
         for head in kinds:
-            tiny = tinynet(preset, name, 2.0**-phi, head)
-            series[f"{tiny_label(name)}, {head} head"] = seeded(tiny, seeds)
-            series.add(f"EfficientNet-B^-{phi}, {head} head", partial(giant, preset, phi, head), seeds)
-            series.add(
-                f"EfficientNet-B^-{phi}, {head} head, equal parameters",
-                partial(_equal_parameters, preset, tiny, head),
-                seeds,
-            )
+            tiny = tinynet(preset, TINY_OF_PHI[phi], 2.0**-phi, head)
+            rival = f"EfficientNet-B^-{phi}, {head} head"
+            series[f"{tiny_label(TINY_OF_PHI[phi])}, {head} head"] = seeded(tiny, seeds)
+            series.add(rival, seeds, giant, preset, phi, head)
+            series.add(f"{rival}, equal parameters", seeds, equal_parameters, tiny, head)
     return series
-
-
-def _equal_parameters(preset: Preset, tiny: Experiment, head: Head) -> Experiment:
-    params = tiny.spec().complexity().params
-    scale = shrink(preset.family(head), params=params, method="giant").scale
-    return preset.experiment(scale, head=head)
 
 
 def tiny_label(name: str) -> str:

@@ -10,7 +10,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,22 +33,6 @@ class StoreError(UserError):
     """A store that cannot be read or written; says which and why."""
 
 
-@dataclass
-class Inspection:
-    """What ``Store.check`` found: usable records by status, and what cannot be used."""
-
-    done: int = 0
-    failed: int = 0
-    doubled: int = 0
-    damaged: list[str] = field(default_factory=list)
-    tail: int = 0
-    set_aside: int = 0
-
-    @property
-    def sound(self) -> bool:
-        return not (self.damaged or self.tail)
-
-
 class Store:
     """Records under ``root``, created on the first ``put``. Several processes may read and write it at once.
 
@@ -70,8 +53,8 @@ class Store:
         self.root = Path(root).expanduser().resolve()
         self._file = self.root / FILE
         self._lines: dict[str, bytes] = {}
+        self._tail = b""  # a last line without a newline
         self._seen: tuple[int, ...] | None = None
-        self._tail = b""
         self._ignored: set[bytes] = set()
 
     def __repr__(self) -> str:
@@ -79,9 +62,6 @@ class Store:
 
     def __reduce__(self):
         return _opened, (self.root,)
-
-    def __contains__(self, experiment: Task) -> bool:
-        return not self.missing([experiment])
 
     def get(self, experiment: Task) -> Record | None:
         """The record of ``experiment``, under the names and the scale that ``experiment`` has; or None."""
@@ -96,8 +76,9 @@ class Store:
         with self._writing():
             if self._parsed(record.key, _row) is None:
                 line = seal(record.key, record.to_json().encode())
-                self._append(line)
-                self._lines[record.key] = line
+                self._end_last_line()
+                _append(self._file, line)
+                self._lines[record.key], self._tail, self._seen = line, b"", look_of(self._file)
 
     def check_writable(self) -> None:
         """Raise ``StoreError`` now rather than after hours of training."""
@@ -110,16 +91,16 @@ class Store:
 
     def records(self) -> list[Record]:
         """All records, by key."""
-        return [record for key in self._known() if (record := self._parsed(key, _record)) is not None]
+        self._refresh()
+        return [record for key in sorted(self._lines) if (record := self._parsed(key, _record)) is not None]
 
     def frame(self, experiments: Sequence[Task] | None = None) -> pd.DataFrame:
         """One row per record of ``experiments``, in their order and with their labels, or of the whole store by key."""
         if experiments is None:
-            rows = [row for key in self._known() if (row := self._parsed(key, _row)) is not None]
-        else:
-            pairs = [(e, row) for e in experiments if (row := self._parsed(e.key, _row)) is not None]
-            rows = [{**row, **labels(e.model_dump())} for e, row in pairs]
-        return table(rows)
+            self._refresh()
+            return table([row for key in sorted(self._lines) if (row := self._parsed(key, _row)) is not None])
+        pairs = [(e, row) for e in experiments if (row := self._parsed(e.key, _row)) is not None]
+        return table([{**row, **labels(e.model_dump())} for e, row in pairs])
 
     def checkpoint(self, experiment: Task) -> Path:
         """Where a run of ``experiment`` keeps its state between epochs."""
@@ -129,31 +110,20 @@ class Store:
         """Where a finished training keeps its averaged weights, a safetensors file."""
         return weights_file(self.root, experiment.key)
 
-    def check(self) -> Inspection:
-        """Validate every record in full and change nothing."""
-        found, keys = Inspection(), set()
-        with self._failing_as("read"):
-            for number, line in enumerate(_lines(self._file), 1):
-                if fault := _fault(line):
-                    if line.endswith(b"\n"):
-                        found.damaged.append(f"line {number}: {fault}")
-                    else:
-                        found.tail = len(line)
-                    continue
-                record = _record(*unseal(line))
-                found.done += record.key not in keys and record.done
-                found.failed += record.key not in keys and not record.done
-                found.doubled += record.key in keys
-                keys.add(record.key)
-            found.set_aside = sum(1 for _ in _lines(self.root / ASIDE))
-        return found
-
     def repair(self) -> int:
         """Move every line that cannot be used, and a torn last one, to ``records.damaged.jsonl``; how many there were.
 
         Their experiments count as missing. A kill at any moment loses no record.
         """
-        return self._set_aside(lambda line: bool(_fault(line)))
+
+        def unusable(line: bytes) -> bool:
+            try:
+                _record(*unseal(line))
+            except ValueError:
+                return True
+            return False
+
+        return self._set_aside(unusable)
 
     def set_aside(self, keys: Iterable[str]) -> None:
         """Move the records with these ``keys`` to ``records.damaged.jsonl``: they count as missing again."""
@@ -171,11 +141,6 @@ class Store:
                     file.writelines(line for line in lines if not unwanted(line))
         return len(out)
 
-    def _known(self) -> list[str]:
-        """Every key in the file, sorted."""
-        self._refresh()
-        return sorted(self._lines)
-
     def _parsed(self, key: str, parse: Callable[[str, bytes], Any]) -> Any:
         """What ``parse`` makes of the line of ``key``; None where there is none. One that it refuses is ignored."""
         self._refresh()
@@ -183,54 +148,48 @@ class Store:
             try:
                 return parse(key, body_of(line))
             except ValueError as error:
-                number = next((n for n, x in enumerate(_lines(self._file), 1) if x.startswith(line[:-1])), 0)
-                self._ignore(line, number, _reason(error))
-                self._lines, self._seen = {}, None
+                self._ignore(line, _reason(error))
+                self._seen = None
                 self._refresh()  # a further line of the same key counts now
         return None
 
     def _refresh(self) -> None:
-        """Read the file again when it has changed."""
+        """Read the file again when it has changed. A torn last line is left, for somebody may be writing it."""
         with self._failing_as("read"):
-            if (seen := look_of(self._file)) != self._seen:
-                self._lines, self._tail = {}, b""
-                for number, line in enumerate(_lines(self._file), 1):
-                    self._take(line, number)
-                self._seen = seen
+            if (seen := look_of(self._file)) == self._seen:
+                return
+            self._lines, self._tail = {}, b""
+            for line in _lines(self._file):
+                self._tail = b"" if line.endswith(b"\n") else line
+                if line.rstrip(b"\n") in self._ignored:
+                    continue
+                try:
+                    self._lines.setdefault(unseal(line)[0], line)
+                except ValueError as error:
+                    if not self._tail:
+                        self._ignore(line, str(error))
+            self._seen = seen
 
-    def _take(self, line: bytes, number: int) -> None:
-        """Take in a line of the file; a torn last one is left, for somebody may be writing it."""
-        self._tail = b"" if line.endswith(b"\n") else line
-        if line in self._ignored:
-            return
-        try:
-            key, _ = unseal(line)
-        except ValueError as error:
-            if not self._tail:
-                self._ignore(line, number, str(error))
-            return
-        self._lines.setdefault(key, line if not self._tail else line + b"\n")
-
-    def _ignore(self, line: bytes, number: int, reason: str) -> None:
-        self._ignored.add(line)
+    def _ignore(self, line: bytes, reason: str) -> None:
+        self._ignored.add(line.rstrip(b"\n"))
+        number = next((n for n, x in enumerate(_lines(self._file), 1) if x == line), 0)
         warnings.warn(
             f"line {number} of {self._file} is ignored: {reason}; its experiment will be trained again, "
             f"and `tinynet store repair {self.root}` moves the line aside",
             stacklevel=5,
         )
 
-    def _append(self, line: bytes) -> None:
-        """Add a line. The lock is held, and the file was just read."""
-        if self._tail:
-            try:
-                unseal(self._tail)
-                line = b"\n" + line
-            except ValueError:
-                cut = len(self._tail)
-                warnings.warn(f"{self._file} ended in {cut} bytes of an unfinished line: they are cut", stacklevel=4)
-                os.truncate(self._file, self._file.stat().st_size - cut)
-        _append(self._file, line)
-        self._tail, self._seen = b"", look_of(self._file)
+    def _end_last_line(self) -> None:
+        """End a last record that lacks its newline, and cut off an unfinished one. The lock is held."""
+        if not self._tail:
+            return
+        with suppress(ValueError):
+            unseal(self._tail)
+            _append(self._file, b"\n")
+            return
+        cut = len(self._tail)
+        warnings.warn(f"{self._file} ended in {cut} bytes of an unfinished line: they are cut", stacklevel=3)
+        os.truncate(self._file, self._file.stat().st_size - cut)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -304,15 +263,6 @@ def _record(key: str, body: bytes) -> Record:
     if record.key != key:
         raise ValueError(f"its key {key[:12]} is not the key of its experiment, {record.key[:12]}")
     return record
-
-
-def _fault(line: bytes) -> str:
-    """Why a line cannot be used, or nothing."""
-    try:
-        _record(*unseal(line))
-    except ValueError as error:
-        return _reason(error)
-    return ""
 
 
 def _row(key: str, body: bytes) -> dict[str, Any]:

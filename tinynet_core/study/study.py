@@ -64,13 +64,10 @@ class Study:
         """Records in the order of ``tasks``, made now where missing, or ``MissingRecords``."""
         missing = self.store.missing(tasks)
         if missing and not self.train:
-            lines = [f"  {task.label}: {task.key[:12]}" for task in missing]
-            more = [f"  and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
-            raise MissingRecords(
-                f"{len(lines)} of {len(tasks)} records are not in {self.store.root} and train is false:\n"
-                + "\n".join([*lines[:NAMED], *more])
-                + f"\nmake them with: {self.command}"
-            )
+            lines = [f"{len(missing)} of {len(tasks)} records are not in {self.store.root} and train is false:"]
+            lines += [f"  {task.label}: {task.key[:12]}" for task in missing[:NAMED]]
+            lines += [f"  and {len(missing) - NAMED} more"] * (len(missing) > NAMED)
+            raise MissingRecords("\n".join([*lines, f"make them with: {self.command}"]))
         if missing:
             from tinynet_core.study.sweep import sweep
 
@@ -89,19 +86,17 @@ class Study:
 
     def named_frame(self, series: Mapping[str, Sequence[Experiment]]) -> pd.DataFrame:
         """Like ``frame`` for several named networks, with their name in the column ``model``."""
-        pairs = [(name, e) for name, experiments in series.items() for e in experiments]
-        return self.frame([e for _, e in pairs]).assign(model=[name for name, _ in pairs])
+        names = [name for name, experiments in series.items() for _ in experiments]
+        return self.frame([e for experiments in series.values() for e in experiments]).assign(model=names)
 
     def curves(self, series: Mapping[str, Sequence[Experiment]]) -> pd.DataFrame:
         """One row per epoch of every finished training in ``series``, with columns model, seed and the curve's own."""
-        pairs = [(name, e) for name, experiments in series.items() for e in experiments]
-        records = self.records([e for _, e in pairs])
-        rows = [
+        return pd.DataFrame(
             {"model": name, "seed": experiment.seed, **row}
-            for (name, experiment), record in zip(pairs, records, strict=True)
+            for name, experiments in series.items()
+            for experiment, record in zip(experiments, self.records(experiments), strict=True)
             for row in record.curve
-        ]
-        return pd.DataFrame(rows)
+        )
 
     def random_sample(self) -> pd.DataFrame:
         """The random sample of Figure 1, with a column ``frontier`` that marks the models kept by NSGA-III."""

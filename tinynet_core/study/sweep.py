@@ -3,13 +3,10 @@
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from math import inf
 from signal import SIGINT, SIGTERM, Signals
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -25,11 +22,10 @@ if TYPE_CHECKING:
     from tinynet_core.study.local import LocalExecutor
     from tinynet_core.study.ray import RayExecutor
 
-EXECUTORS = ("local", "ray")
 _TICK_S = 0.5
 """How often signals are heeded."""
-_LOOK_S = 2.0
-"""How often the store is looked into for records that another sweep is making."""
+_AGAIN_S = 2.0
+"""How often a task is tried again that another sweep has claimed."""
 
 
 class SweepError(UserError):
@@ -80,58 +76,42 @@ def run(experiment: Task, store: Store, device: str = "auto", compiled: bool = F
     SweepStopped
         SIGINT or SIGTERM; the state is in the checkpoint.
     """
+    from tinynet_core.training.loop import Interrupted
     from tinynet_core.training.team import team
 
     if (record := store.get(experiment)) is not None:
         return record
-    leads = team().leads
+    leads, total = team().leads, experiment.steps
     if leads:
         store.check_writable()
-    with noting(SIGINT, SIGTERM) as received, _counting(experiment, store, progress and leads) as count:
-        result = _run_here(experiment, store, device, compiled, lambda: count() or bool(received))
-    if result is NoRecord.STOPPED:
-        raise SweepStopped(received[0] if received else SIGTERM, 0, 1)  # else another of the processes had it
-    if not isinstance(result, Record):
+    shown = progress and leads
+    with (
+        noting(SIGINT, SIGTERM) as received,
+        tqdm(total=total, unit="step", desc=experiment.label, disable=not shown) as bar,
+    ):
+
+        def should_stop() -> bool:
+            bar.update(bar.n < total)  # batches of the evaluation are asked for as well
+            return bool(received)
+
+        if not leads:
+            try:
+                return execute(experiment, device, store.root, should_stop, compiled)
+            except Interrupted:
+                raise SweepStopped(received[0] if received else SIGTERM, 0, 1) from None
+        while (
+            (result := attempt(execute, experiment, store, compiled, device, should_stop)) is NoRecord.BUSY
+            and team().size == 1
+            and not received
+        ):
+            time.sleep(_TICK_S)
+    if result is NoRecord.BUSY and not received:
         raise UserError(f"{experiment.key[:12]} is being trained by another process, which several cannot wait for")
-    if leads:
-        store.put(result)
-        tidy(store, [experiment])
+    if isinstance(result, NoRecord):
+        raise SweepStopped(received[0] if received else SIGTERM, 0, 1)  # else another of the processes had it
+    store.put(result)
+    tidy(store, [experiment])
     return result
-
-
-def _run_here(
-    task: Task, store: Store, device: str, compiled: bool, should_stop: Callable[[], bool]
-) -> Record | NoRecord:
-    from tinynet_core.training.loop import Interrupted
-    from tinynet_core.training.team import team
-
-    if not team().leads:
-        try:
-            return execute(task, device, store.root, should_stop, compiled)
-        except Interrupted:
-            return NoRecord.STOPPED
-    while True:
-        result = attempt(execute, task, store, compiled, device, should_stop)
-        if result is not NoRecord.BUSY or team().size > 1 or should_stop():
-            return result
-        time.sleep(_TICK_S)
-
-
-@contextmanager
-def _counting(task: Task, store: Store, progress: bool) -> Iterator[Callable[[], bool]]:
-    """A bar over the steps of one run, from where its checkpoint is, and what counts one; never a reason to stop."""
-    from tinynet_core.training import checkpoint
-    from tinynet_core.training.loop import TRAINING_VERSION
-
-    state = checkpoint.load(store.checkpoint(task), TRAINING_VERSION) if progress else None
-    done = state["steps"] if state else 0
-    with tqdm(total=task.steps, initial=done, unit="step", desc=task.label, disable=not progress) as bar:
-
-        def count() -> bool:
-            bar.update(bar.n < task.steps)  # batches of the evaluation are asked for as well
-            return False
-
-        yield count
 
 
 def sweep(
@@ -187,7 +167,7 @@ def sweep(
     """
     if launched():
         raise UserError("a launcher started several processes, which a sweep is not for: it starts its own workers")
-    if executor not in EXECUTORS:
+    if executor not in ("local", "ray"):
         raise UserError(f"executor must be 'local' or 'ray', got {executor!r}")
     if address is not None and executor != "ray":
         raise UserError(f"address {address!r} is of a Ray cluster, but executor is {executor!r}")
@@ -199,10 +179,9 @@ def sweep(
         store.check_writable()
         for dataset in dict.fromkeys(dataset for e in todo for dataset in e.data):
             prepare(dataset, min(resources.workers or cores(), cores()), progress)
-        _Sweep(todo, store, resources, progress).train(_executor(executor, resources, len(todo), device, address))
+        _Sweep(todo, store, resources).train(_executor(executor, resources, len(todo), device, address), progress)
     tidy(store, wanted)
-    records = [store.get(e) for e in wanted]
-    return [r for r in records if r is not None]
+    return [record for e in wanted if (record := store.get(e)) is not None]
 
 
 def _executor(
@@ -218,8 +197,7 @@ def _executor(
     return LocalExecutor.on_this_machine(resources, most, device)
 
 
-@dataclass
-class _Try:
+class _Try(NamedTuple):
     """One run under way. ``checkpoint`` is what the file of its checkpoint looked like before."""
 
     task: Task
@@ -229,30 +207,33 @@ class _Try:
 class _Sweep:
     """The driver's loop over tasks that are waiting, claimed by other sweeps, under way, broken or recorded."""
 
-    def __init__(self, todo: Sequence[Task], store: Store, resources: Resources, progress: bool) -> None:
-        self.store, self.resources, self.progress = store, resources, progress
+    def __init__(self, todo: Sequence[Task], store: Store, resources: Resources) -> None:
+        self.store, self.resources = store, resources
         self.work = {task: task.work for task in todo}
         self.waiting = deque(sorted(todo, key=lambda task: -self.work[task]))  # no long run is alone at the end
         self.claimed: list[Task] = []
-        self.look_again = 0.0
-        self.running: dict[Future, _Try] = {}
+        self.again = 0.0
+        self.running: dict[Any, _Try] = {}
         self.deaths: Counter[Task] = Counter()
         self.broken: dict[Task, Exception] = {}
         self.recorded: dict[Task, bool] = {}
         self.signals: list[Signals] = []
         self.fatal: Exception | None = None
 
-    def train(self, executor: "LocalExecutor | RayExecutor") -> None:
+    def train(self, executor: "LocalExecutor | RayExecutor", progress: bool) -> None:
         """Bring every task to its end, or raise why that cannot be."""
+        often = 0.5 if sys.stderr.isatty() else 5.0  # seldom where it is written to a file
+        total = sum(self.work.values())
+        bar = tqdm(total=total, unit="MAC", unit_scale=True, mininterval=often, disable=not progress)
         try:
-            with noting(SIGINT, SIGTERM) as self.signals, self._bar() as bar:
+            with noting(SIGINT, SIGTERM) as self.signals, bar:
                 while not self._stopping() and (self.running or self.waiting or self.claimed):
-                    self._submit(executor)
-                    self._collect()
+                    self._start(executor)
+                    self._collect(executor)
                     self._draw(bar, executor)
                 executor.stop()
                 while self.running:
-                    self._collect()
+                    self._collect(executor)
         finally:
             executor.close()
         self._report()
@@ -260,27 +241,24 @@ class _Sweep:
     def _stopping(self) -> bool:
         return bool(self.signals) or self.fatal is not None
 
-    def _submit(self, executor: "LocalExecutor | RayExecutor") -> None:
-        if self.claimed and time.monotonic() >= self.look_again:
-            missing = self.store.missing(self.claimed)
-            for task in set(self.claimed).difference(missing):
-                self._note(task)
-            self.waiting.extend(missing)
-            self.claimed, self.look_again = [], time.monotonic() + _LOOK_S
+    def _start(self, executor: "LocalExecutor | RayExecutor") -> None:
+        if self.claimed and time.monotonic() >= self.again:
+            self.waiting.extend(self.claimed)
+            self.claimed, self.again = [], time.monotonic() + _AGAIN_S
         while self.waiting and (executor.capacity is None or len(self.running) < executor.capacity):
             task = self.waiting.popleft()
             before = look_of(self.store.checkpoint(task))
-            future = executor.submit(attempt, execute, task, self.store, self.resources.compiled)
-            self.running[future] = _Try(task, before)
+            handle = executor.start(attempt, execute, task, self.store, self.resources.compiled)
+            self.running[handle] = _Try(task, before)
 
-    def _collect(self) -> None:
+    def _collect(self, executor: "LocalExecutor | RayExecutor") -> None:
         """Wait for runs to end, for a tick at most."""
         if not self.running:
             time.sleep(_TICK_S)
-        for future in wait(self.running, timeout=_TICK_S, return_when=FIRST_COMPLETED).done:
-            run = self.running.pop(future)
+        for handle in executor.ended(_TICK_S):
+            run = self.running.pop(handle)
             try:
-                result = future.result()
+                result = executor.result(handle)
             except WorkerDied as death:
                 self._after_death(run, death)
             except ExecutorError as error:
@@ -308,28 +286,20 @@ class _Sweep:
             self.waiting.appendleft(run.task)
 
     def _keep(self, record: Record) -> None:
+        task = record.experiment
         try:
             self.store.put(record)
-            self._note(record.experiment)
+            kept = self.store.get(task)  # another sweep's where that one was first
+            self.recorded[task] = kept is not None and kept.done
+            tidy(self.store, [task])
         except StoreError as error:
-            self.waiting.append(record.experiment)
+            self.waiting.append(task)
             self.fatal = self.fatal or error
-
-    def _note(self, task: Task) -> None:
-        record = self.store.get(task)  # another sweep's where that one was first
-        self.recorded[task] = record is not None and record.done
-        tidy(self.store, [task])
-
-    def _bar(self) -> tqdm:
-        """A bar over the multiply-adds of all tasks, drawn seldom where it is written to a file."""
-        often = 0.5 if sys.stderr.isatty() else 5.0
-        total = sum(self.work.values())
-        return tqdm(total=total, unit="MAC", unit_scale=True, mininterval=often, disable=not self.progress)
 
     def _draw(self, bar: tqdm, executor: "LocalExecutor | RayExecutor") -> None:
         done = sum(self.work[task] for task in (*self.recorded, *self.broken))
-        for future, run in self.running.items():
-            done += round(self.work[run.task] * min(1.0, executor.steps(future) / (run.task.steps or inf)))
+        for handle, run in self.running.items():
+            done += round(self.work[run.task] * min(1.0, executor.steps(handle) / (run.task.steps or inf)))
         failures = len(self.recorded) - sum(self.recorded.values())
         bar.set_description(f"trained {len(self.recorded)}/{len(self.work)} models, {failures} failed", refresh=False)
         bar.update(done - bar.n)

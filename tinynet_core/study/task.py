@@ -1,16 +1,14 @@
-"""What all tasks have in common: a key, a cost, and a way to be performed."""
+"""What all tasks have in common: a key, a cost, a way to be performed, and files in the store while they run."""
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
@@ -114,7 +112,7 @@ class Task(BaseModel, ABC):
 
 
 def _rounded(content: Any) -> Any:
-    """The same JSON data with nine significant digits of each number: processors differ beyond in ``pow``."""
+    """The same JSON data with nine significant digits of each number: processors differ beyond those."""
     if isinstance(content, float):
         return float(f"{content:.9g}")
     if isinstance(content, dict):
@@ -125,20 +123,17 @@ def _rounded(content: Any) -> Any:
 def cost_of(spec: "Network") -> dict[str, int]:
     """Resolution in pixels and exact MACs, parameters and activations of a network for one image."""
     cost = spec.complexity()
-    return {
-        "resolution": spec.resolution,
-        "macs": cost.macs,
-        "params": cost.params,
-        "activations": cost.activations,
-    }
+    counts = {"macs": cost.macs, "params": cost.params, "activations": cost.activations}
+    return {"resolution": spec.resolution, **counts}
 
 
 def weights_source(root: Path | None, training: Task) -> dict[str, str]:
     """For a record: the key of the ``training`` that a task started with, and the SHA-256 of its weights."""
-    from tinynet_core.training.trained_weights import digest
-
     found = {"training": training.key}
-    return found if root is None else found | {"weights_sha256": digest(weights_file(root, training.key))}
+    if root is not None:
+        with weights_file(root, training.key).open("rb") as file:
+            found["weights_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def checkpoint_file(root: Path, key: str) -> Path:
@@ -149,24 +144,3 @@ def checkpoint_file(root: Path, key: str) -> Path:
 def weights_file(root: Path, key: str) -> Path:
     """Where the training with this key leaves its averaged weights."""
     return root / "weights" / f"{key}.safetensors"
-
-
-@contextmanager
-def claim(checkpoint: Path) -> Iterator[bool]:
-    """Whether the claim on the run behind ``checkpoint`` was free; it is then held until the end of the block."""
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(lock_file(checkpoint), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-def lock_file(checkpoint: Path) -> Path:
-    """The file that is locked."""
-    return checkpoint.with_name(checkpoint.name + ".lock")

@@ -15,7 +15,6 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 from scipy.special import expit
@@ -24,7 +23,6 @@ from scipy.stats import t
 from tinynet_core.data import check_source, load_images
 from tinynet_core.files import UserError
 from tinynet_core.machine import Resources
-from tinynet_core.study.classify import Experiment
 from tinynet_core.study.record import Record, outdated
 from tinynet_core.study.spread import Spread, log_odds, seed_spread
 from tinynet_core.study.store import FILE, Store
@@ -39,7 +37,7 @@ TOP1_TOLERANCE = 1e-3
 PARTING = 20
 """How many times as far as trainings with other last bits a record may lie in the epoch in which it parts."""
 
-Verdict = Literal["same bits", "agrees, with other bits", "agrees", "differs", "stale"]
+Curve = Sequence[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,13 @@ class Check:
 
     record: Record
     now: Record | None
-    verdict: Verdict
+    verdict: Literal["same bits", "agrees", "differs", "stale"]
     detail: str = ""
     held: list[Held] = field(default_factory=list)
 
     @property
     def agrees(self) -> bool:
-        return self.verdict not in ("differs", "stale")
+        return self.verdict in ("same bits", "agrees")
 
     def __str__(self) -> str:
         return f"{self.verdict}: {self.detail}" if self.detail else self.verdict
@@ -90,7 +88,9 @@ def verify(
 
     The store is only read. Raises ``UserError`` for too few records, before any training, and when a signal ends it.
     """
-    finished = finished_trainings(store)
+    if not (store.root / FILE).is_file():
+        raise UserError(f"{store.root} is no store: it has no {FILE}")
+    finished = [record for record in store.records() if record.done and record.experiment.kind == "training"]
     chosen = choose(finished, records, seed)
     checks: dict[str, Check] = {}
     for record in chosen:
@@ -104,34 +104,25 @@ def verify(
     return [checks[record.key] for record in chosen]
 
 
-def finished_trainings(store: Store) -> list[Record]:
-    """The records of classifiers that were trained to their end, by key."""
-    if not (store.root / FILE).is_file():
-        raise UserError(f"{store.root} is no store: it has no {FILE}")
-    return [record for record in store.records() if record.done and record.experiment.kind == "training"]
-
-
 def choose(records: Sequence[Record], n: int, seed: int) -> list[Record]:
-    """``n`` of the ``cheapest``; which ones depends on ``seed`` and on the set of keys alone."""
-    drawn = sorted(cheapest(records, n), key=lambda record: hashlib.sha256(f"{seed} {record.key}".encode()).digest())
-    return drawn[:n]
+    """``n`` of the tenth of the records that takes the fewest multiply-adds to train, and of ``n`` at least.
 
-
-def cheapest(records: Sequence[Record], n: int) -> list[Record]:
-    """The tenth of the records that takes the fewest multiply-adds to train, and ``n`` at least."""
+    Which ones depends on ``seed`` and on the set of keys alone.
+    """
     if n < 1 or len(records) < n:
         raise UserError(f"records must be at least 1 and at most the {len(records)} finished trainings, got {n}")
     by_work = sorted(records, key=lambda record: (record.experiment.work, record.key))
-    return by_work[: max(n, math.ceil(len(records) / 10))]
+    cheapest = by_work[: max(n, math.ceil(len(records) / 10))]
+    return sorted(cheapest, key=lambda record: hashlib.sha256(f"{seed} {record.key}".encode()).digest())[:n]
 
 
 def _repeated(records: Sequence[Record], workers: int | None, progress: bool) -> dict[str, Record]:
     """The same trainings once more, by key: a sweep for each way in which records were made."""
-    groups: dict[tuple[str, int, bool], list[Experiment]] = defaultdict(list)
+    groups: dict[tuple[str, int, bool], list[Any]] = defaultdict(list)
     for record in records:
         check_source(_training(record).dataset)
         made = record.provenance
-        groups[_device(record), made.get("threads", 1), made.get("compiled", False)].append(_training(record))
+        groups[_device(record), made.get("threads", 1), made.get("compiled", False)].append(record.experiment)
     found: list[Record] = []
     with tempfile.TemporaryDirectory(prefix="tinynet-verify-") as folder:
         for (device, threads, compiled), experiments in groups.items():
@@ -158,11 +149,8 @@ def compare(record: Record, now: Record, finished: Sequence[Record]) -> Check:
     if record.cost != now.cost or len(record.curve) != len(now.curve):
         return Check(record, now, "differs", difference)
     held = held_to(record, now, finished)
-    if failing := next((x for x in held if not x.holds), None):
-        return Check(record, now, "differs", str(failing), held)
-    if _kind(record) == _kind(now):
-        return Check(record, now, "agrees, with other bits", difference, held)
-    return Check(record, now, "agrees", "", held)
+    failing = next((x for x in held if not x.holds), None)
+    return Check(record, now, "differs" if failing else "agrees", str(failing or difference), held)
 
 
 def first_difference(record: Record, now: Record) -> str:
@@ -214,12 +202,11 @@ def _start(record: Record, now: Record) -> list[Held]:
     for epoch, (row, here) in enumerate(zip(record.curve, now.curve, strict=True), 1):
         before, held = held, _close(epoch, row, [here], _images(record))
         if not all(x.holds for x in held):
-            others = _with_other_last_bits(record, epoch)
-            return [*before, *_close(epoch, row, [here, *others], _images(record))]
+            return [*before, *_close(epoch, row, [here, *_with_other_last_bits(record, epoch)], _images(record))]
     return held
 
 
-def _close(epoch: int, row: dict[str, float], here: Sequence[dict[str, float]], images: int) -> list[Held]:
+def _close(epoch: int, row: dict[str, float], here: Curve, images: int) -> list[Held]:
     """Numbers of an epoch, held to those of trainings ``here``, the first of which is the repetition."""
     held = []
     for what, name, form in (("training loss", "train_loss", ".5f"), ("top-1", "ema_top1", ".2%")):
@@ -232,29 +219,28 @@ def _close(epoch: int, row: dict[str, float], here: Sequence[dict[str, float]], 
     return held
 
 
-def _with_other_last_bits(record: Record, epochs: int) -> list[dict[str, float]]:
+def _with_other_last_bits(record: Record, epochs: int) -> Curve:
     """The row of epoch number ``epochs`` of two trainings from initial weights whose last bit is another one."""
     import torch
 
     from tinynet_core.training.classifier import Run
-    from tinynet_core.training.loop import pick_device
 
     experiment, made, threads = _training(record), record.provenance, torch.get_num_threads()
     spec, recipe, images = experiment.spec(), experiment.recipe, load_images(experiment.dataset)
-
-    @torch.no_grad()
-    def build(factor: float) -> torch.nn.Module:
-        module = spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier)
-        for parameter in module.parameters():
-            parameter.mul_(factor)
-        return module
-
+    device, compiled = _device(record), made.get("compiled", False)
     rows = []
     torch.set_num_threads(made.get("threads", 1))
     try:
         for step in (torch.finfo().eps, -torch.finfo().eps):
-            device, compiled = pick_device(_device(record)), made.get("compiled", False)
-            run = Run(partial(build, 1 + step), spec.resolution, images, recipe, experiment.seed, device, compiled)
+
+            @torch.no_grad()
+            def build(factor: float = 1 + step) -> torch.nn.Module:
+                module = spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier)
+                for parameter in module.parameters():
+                    parameter.mul_(factor)
+                return module
+
+            run = Run(build, spec.resolution, images, recipe, experiment.seed, device, compiled)
             while run.epoch < epochs:
                 run.train_epoch()
             rows.append(run.outcome.curve[-1])
@@ -296,15 +282,11 @@ def _angle(share: float) -> float:
 
 
 def _level(record: Record, now: Record, spread: Spread) -> Held:
-    """Top-1, held to that of ``now`` by the spread between the seeds of the store."""
-    low, high = (float(expit(_log_odds(now) + x)) for x in (-reach(spread), reach(spread)))
+    """Top-1, held to that of ``now``: to what 99.9% of pairs of seeds stay within, as far as the store knows seeds."""
+    reach = float(t.ppf(LEVEL, spread.freedom)) * math.sqrt(2) * spread.sd if spread.known else math.inf
+    low, high = (float(expit(_log_odds(now) + x)) for x in (-reach, reach))
     why = "as two seeds differ" if spread.known else "but no two records differ only in their seed"
     return Held("top-1", record.metrics["top1"], low, high, f"{now.metrics['top1']:.2%} now, {why}")
-
-
-def reach(spread: Spread) -> float:
-    """The difference of the log odds of top-1 that 99.9% of pairs of seeds stay within; infinite if unknown."""
-    return float(t.ppf(LEVEL, spread.freedom)) * math.sqrt(2) * spread.sd if spread.known else math.inf
 
 
 def pooled_spread(records: Sequence[Record]) -> Spread:
@@ -321,8 +303,8 @@ def _log_odds(record: Record) -> float:
     return float(log_odds(record.metrics["top1"], _images(record)))
 
 
-def _training(record: Record) -> Experiment:
-    assert isinstance(record.experiment, Experiment)
+def _training(record: Record) -> Any:
+    """The experiment, which is a classifier's."""
     return record.experiment
 
 
@@ -337,10 +319,3 @@ def _images(record: Record) -> int:
 def _device(record: Record) -> str:
     """The device to repeat it on: what was made on a processor never goes to a GPU."""
     return "cpu" if str(record.provenance.get("device")).startswith("cpu") else "auto"
-
-
-def _kind(record: Record) -> tuple[Any, ...]:
-    """The kind of machine that made it: another patch of Python's version is the same kind."""
-    made = record.provenance
-    python = str(made.get("python")).split(".")[:2]
-    return python, *(made.get(name) for name in ("device", "packages", "threads", "processes"))

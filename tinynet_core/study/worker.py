@@ -9,20 +9,21 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
+
 from tinynet_core.files import UserError
-from tinynet_core.study.task import Task, checkpoint_file, claim, lock_file
+from tinynet_core.study.task import Task, checkpoint_file
 
 if TYPE_CHECKING:
     from tinynet_core.study.record import Record
     from tinynet_core.study.store import Store
 
-_LEFT = {".pt", ".tmp", ".lock"}
 Perform = Callable[[Task, str, Path, Callable[[], bool], bool], "Record"]
 
 
@@ -74,12 +75,29 @@ def attempt(
         return record
 
 
+@contextmanager
+def claim(checkpoint: Path) -> Iterator[bool]:
+    """Whether the claim on the run behind ``checkpoint`` was free; it is then held until the end of the block."""
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        free = True
+        try:
+            held.enter_context(FileLock(_lock_of(checkpoint)).acquire(timeout=0))
+        except Timeout:
+            free = False
+        yield free
+
+
+def _lock_of(checkpoint: Path) -> Path:
+    return checkpoint.with_name(checkpoint.name + ".lock")
+
+
 def tidy(store: "Store", tasks: Iterable[Task]) -> None:
     """Remove what the runs of recorded tasks left in a store that can be written, except where one goes on."""
     folder = store.root / "checkpoints"
     if not os.access(folder, os.W_OK):
         return
-    left = {path.name.partition(".")[0] for path in folder.iterdir() if path.suffix in _LEFT}
+    left = {path.name.partition(".")[0] for path in folder.iterdir() if path.suffix in (".pt", ".tmp", ".lock")}
     mine = [task for task in tasks if task.key in left]
     for task in set(mine).difference(store.missing(mine)):
         checkpoint = store.checkpoint(task)
@@ -92,7 +110,7 @@ def _clear(checkpoint: Path) -> None:
     from tinynet_core.training.checkpoint import remove
 
     remove(checkpoint)
-    lock_file(checkpoint).unlink(missing_ok=True)
+    _lock_of(checkpoint).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -105,10 +123,8 @@ def noting(*numbers: signal.Signals) -> Iterator[list[signal.Signals]]:
     received: list[signal.Signals] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
         if received:
-            raise SystemExit(128 + number)
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         received.append(signal.Signals(number))
 
     main = threading.current_thread() is threading.main_thread()

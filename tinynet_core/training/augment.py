@@ -1,4 +1,4 @@
-"""Cropping, resizing and augmenting a whole batch at once, on whatever device it lies.
+"""Batches from memory or from files, cropped, resized and augmented at once on whatever device they lie.
 
 A crop box and a flip differ from image to image; one pair of small matrices per image resamples them all in two
 batched products, with the filters that ``F.interpolate(antialias=True)`` uses.
@@ -8,23 +8,32 @@ a rectangle of the original image, as torchvision's ``RandomResizedCrop`` and ``
 """
 
 import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
+from tinynet_core.data import JpegImages
+from tinynet_core.machine import ahead, cores
 from tinynet_core.training import randaugment
-from tinynet_core.training.colour import jitter, normalise
 from tinynet_core.training.recipe import Recipe
 
-_TRIES = 10
-"""As torchvision's ``RandomResizedCrop``."""
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Of ImageNet's colours."""
+_GREY = (0.299, 0.587, 0.114)
+_TRIES = 10  # as torchvision's RandomResizedCrop
 
 
 @dataclass(frozen=True)
 class Draws:
     """The random numbers of one batch: for the crops (n, 10, 2) and (n, 2), flips (n,), jitter (n, 3), RandAugment.
 
-    They are drawn on the CPU, so a seed means the same augmentation on every device.
+    They lie on the CPU, so a seed means the same augmentation on every device.
     """
 
     tries: torch.Tensor
@@ -141,3 +150,85 @@ def evaluation_batch(
     boxes = centre_boxes(len(images), images.shape[2], recipe.eval_crop, aspects).to(images.device)
     batch = resample(images.float().div_(255), boxes, side, None, recipe.interpolation)
     return normalise(batch.clamp_(0, 1) if recipe.interpolation == "bicubic" else batch)
+
+
+def jitter(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Brightness, contrast and saturation of float images in [0, 1] by ``factors`` (n, 3), in this order."""
+    brightness, contrast, saturation = (factors[:, i, None, None, None] for i in range(3))
+    grey = torch.tensor(_GREY, device=images.device)[None, :, None, None]
+    images = (images * brightness).clamp_(0, 1)
+    mean = (images * grey).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    images = torch.lerp(mean, images, contrast).clamp_(0, 1)
+    return torch.lerp((images * grey).sum(1, keepdim=True), images, saturation).clamp_(0, 1)
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """Subtract ImageNet's mean, divide by its standard deviation, and lay out channels last."""
+    mean = torch.tensor(MEAN, device=images.device)[None, :, None, None]
+    std = torch.tensor(STD, device=images.device)[None, :, None, None]
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+AHEAD = 2
+"""Batches that are decoded before they are asked for."""
+
+
+class Batch(NamedTuple):
+    """uint8 (n, 3, S, S) images and int64 labels on the device; aspects (n,) on the CPU, None where all are square."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    aspects: torch.Tensor | None
+
+
+class Source:
+    """Images with their labels and aspects.
+
+    An array goes to the device where half of its free memory holds it. Files are decoded in threads, since decoders let
+    other threads run.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray | JpegImages,
+        labels: np.ndarray,
+        aspects: np.ndarray | None,
+        device: torch.device,
+    ) -> None:
+        self.device = device
+        self.labels = torch.from_numpy(np.array(labels)).to(device)
+        self.aspects = None if aspects is None else torch.from_numpy(np.array(aspects))
+        self.files = None if isinstance(images, np.ndarray) else images
+        self.pixels = _pixels(images, device) if isinstance(images, np.ndarray) else torch.empty(0)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[Batch]:
+        """One batch for each of ``indices``, int64 tensors on the CPU."""
+        images = self._stored(indices) if self.files is None else self._decoded(indices, self.files)
+        for index, part in zip(indices, images, strict=True):
+            aspects = None if self.aspects is None else self.aspects[index]
+            yield Batch(part.to(self.device, non_blocking=True), self.labels[index.to(self.device)], aspects)
+
+    def _stored(self, indices: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        for index in indices:
+            yield self.pixels[index.to(self.pixels.device)]
+
+    def _decoded(self, indices: Sequence[torch.Tensor], files: JpegImages) -> Iterator[torch.Tensor]:
+        wanted = [i for index in indices for i in index.tolist()]
+        most = AHEAD * max(map(len, indices), default=1)
+        with ThreadPoolExecutor(cores()) as pool:
+            try:
+                images = ahead(pool, files.__getitem__, wanted, most)
+                for index in indices:
+                    yield torch.from_numpy(np.stack([*islice(images, len(index))])).permute(0, 3, 1, 2)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _pixels(images: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The images as (n, 3, S, S), on the device or, where they are too many, where they lie."""
+    if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)

@@ -1,13 +1,17 @@
-"""The state of a run between two steps, on disk whole or not at all."""
+"""What a training leaves on disk, whole or not at all: its state between two steps, and the weights it ended with."""
 
 import hashlib
 import io
-import itertools
+import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized
+from torch import nn
 
 from tinynet_core.files import UserError, whole
 
@@ -15,24 +19,15 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be written; says which and why."""
+    """A file of a training that cannot be written, or weights that cannot be read; says which and why."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` to ``path`` through a temporary file, synced and renamed; one process at a time for each path.
-
-    Raises ``CheckpointError`` when it cannot be written; the one before then stays.
-    """
+    """Write ``state`` to ``path``; ``CheckpointError`` when that fails, and the one before then stays."""
     memory = io.BytesIO()  # torch's own writer hides a full disk behind an internal error
     torch.save(state, memory)
     body = memory.getbuffer()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as file:
-            file.write(hashlib.sha256(body).digest())  # torch does not notice a changed byte
-            file.write(body)
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {path} cannot be written: {error.strerror or error}") from error
+    _write(path, hashlib.sha256(body).digest(), body)  # torch does not notice a changed byte
 
 
 def load(path: Path, training_version: int, identity: str | None = None) -> dict[str, Any] | None:
@@ -41,25 +36,27 @@ def load(path: Path, training_version: int, identity: str | None = None) -> dict
     A damaged file, one of another ``training_version`` and, where ``identity`` is given, one of another run is set
     aside by name with a warning.
     """
-    try:
-        content = memoryview(path.read_bytes())
-    except FileNotFoundError:
+    if not path.exists():
         return None
+    content = memoryview(path.read_bytes())
+    try:
+        return _state(content, training_version, identity)
+    except Exception as error:  # torch.load raises many types for what it refuses
+        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+    aside = path.replace(path.with_suffix(".damaged"))
+    warnings.warn(f"checkpoint set aside as {aside} ({reason}): training restarts", stacklevel=2)
+    return None
+
+
+def _state(content: memoryview, training_version: int, identity: str | None) -> dict[str, Any]:
     digest, body = content[:_DIGEST], content[_DIGEST:]
     if hashlib.sha256(body).digest() != digest:
-        _set_aside(path, "its checksum does not match its content")
-        return None
-    try:
-        state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many types for what it refuses
-        _set_aside(path, type(error).__name__)
-        return None
-    if not isinstance(state, dict) or state.get("training_version") != training_version:
-        _set_aside(path, f"not of training version {training_version}")
-        return None
-    if identity is not None and state.get("identity") != identity:
-        _set_aside(path, "of another network, recipe, seed or data set")
-        return None
+        raise ValueError("its checksum does not match its content")
+    state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    if state["training_version"] != training_version:
+        raise ValueError(f"not of training version {training_version}")
+    if identity is not None and state["identity"] != identity:
+        raise ValueError("of another network, recipe, seed or data set")
     return state
 
 
@@ -69,8 +66,35 @@ def remove(path: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def _set_aside(path: Path, reason: str) -> None:
-    names = (path.with_suffix(f".damaged{n}") for n in itertools.chain([""], itertools.count(2)))
-    aside = next(name for name in names if not name.exists())
-    path.rename(aside)
-    warnings.warn(f"checkpoint set aside as {aside} ({reason}): training restarts", stacklevel=3)
+def save_weights(path: Path, module: nn.Module, about: dict[str, str]) -> None:
+    """Write the state of ``module`` to ``path`` as safetensors; ``about`` says where it comes from."""
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    text = json.dumps(about, sort_keys=True)  # in one entry: safetensors writes several in no fixed order
+    _write(path, serialized(state, {"about": text}))
+
+
+def load_weights(path: Path, module: nn.Module, about: dict[str, str]) -> None:
+    """Read the file at ``path`` into ``module``.
+
+    Raises ``CheckpointError`` unless it holds exactly its tensors and says the same ``about`` where they come from.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            found = json.loads((file.metadata() or {}).get("about", "{}"))
+        if other := [name for name, value in about.items() if found.get(name) != value]:
+            raise ValueError(f"{other[0]} is {found.get(other[0])}, wanted is {about[other[0]]}")
+        module.load_state_dict(load_file(path))
+    except Exception as error:  # safetensors has a type of its own, and torch one for tensors that do not fit
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"weights {path} cannot be used ({reason}): delete the file to train them anew"
+        ) from error
+
+
+def _write(path: Path, *parts: bytes | memoryview) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as file:
+            file.writelines(parts)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,49 +1,24 @@
 """Training a classifier: images stay in memory, every batch is cut, resized and augmented on the device."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from tinynet_core.data import ImageSet
-from tinynet_core.training.augment import Draws, draw, evaluation_batch, training_batch
-from tinynet_core.training.batches import Batch, Source
-from tinynet_core.training.loop import Loop, finish, pick_device
+from tinynet_core.training.augment import Batch, Draws, Source, evaluation_batch, training_batch
+from tinynet_core.training.loop import Loop
 from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.team import team
 
 
-def trained(
-    build: Callable[[], nn.Module],
-    resolution: int,
-    images: ImageSet,
-    recipe: Recipe,
-    seed: int,
-    device: str = "auto",
-    checkpoint_path: Path | None = None,
-    should_stop: Callable[[], bool] | None = None,
-    compiled: bool = False,
-) -> "Run":
-    """The finished run of the module that ``build`` makes on ``images`` resized to ``resolution`` pixels.
-
-    All randomness of a step follows from (seed, step), so a run resumed from ``checkpoint_path`` ends with the same
-    bits as one that was never stopped, on the same machine with the same number of threads and processes.
-    ``compiled`` sends the network through ``torch.compile``. Where a launcher started several processes, each trains
-    on its share of every batch. ``loop.finish`` says how it is stopped and what it raises.
-    """
-    target = pick_device(device)
-    return finish(
-        lambda: Run(build, resolution, images, recipe, seed, target, compiled),
-        f"on {target} at batch {recipe.batch_size}, {resolution} px",
-        checkpoint_path,
-        should_stop,
-    )
-
-
 class Run(Loop):
-    """One training of a classifier between two steps."""
+    """A training of the module that ``build`` makes on ``images`` resized to ``resolution`` pixels.
+
+    ``compiled`` sends the network through ``torch.compile``. Where a launcher started several processes, each trains
+    on its share of every batch.
+    """
 
     train_sums = ("loss", "top1")
 
@@ -54,27 +29,19 @@ class Run(Loop):
         images: ImageSet,
         recipe: Recipe,
         seed: int,
-        device: torch.device,
+        device: str | torch.device = "auto",
         compiled: bool = False,
     ) -> None:
         n = len(images.train_labels)
         super().__init__(build, recipe, n, seed, device, compiled, (str(resolution), images.content_hash))
         self.resolution = resolution
-        self.train_set = Source(images.train_images, images.train_labels, images.train_aspects, device)
-        self.val_set = Source(images.val_images, images.val_labels, images.val_aspects, device)
+        self.train_set = Source(images.train_images, images.train_labels, images.train_aspects, self.device)
+        self.val_set = Source(images.val_images, images.val_labels, images.val_aspects, self.device)
 
     def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[Batch]:
-        """One batch of training images for each of ``indices``."""
         return self.train_set.batches(indices)
 
-    def train_step(self, batch: Batch) -> torch.Tensor:
-        """One step of the optimiser on this process's share of a batch; returns its summed loss and its hits."""
-        share = team().share(self.recipe.batch_size)
-        draws = draw(self.recipe.batch_size, self.recipe, self.augmentation()).take(share)
-        return self.step_in_parts(len(batch.labels), lambda part: self._train_part(batch, draws, part))
-
-    def _train_part(self, batch: Batch, draws: Draws, part: slice) -> torch.Tensor:
-        """Gradients of the images ``part`` of a share."""
+    def backward(self, batch: Batch, draws: Draws, part: slice) -> torch.Tensor:
         labels = batch.labels[part]
         aspects = None if batch.aspects is None else batch.aspects[part]
         inputs = training_batch(batch.images[part], self.resolution, self.recipe, draws.take(part), aspects)
@@ -89,9 +56,8 @@ class Run(Loop):
     def evaluate(self, should_stop: Callable[[], bool], batch_size: int = 128) -> dict[str, float] | None:
         """Mean cross-entropy without smoothing, top-1 and top-5 of raw and of averaged weights over the validation set.
 
-        After every epoch but the last it is over the first ``recipe.curve_images`` of that set.
-
-        None when ``should_stop`` ended it; of several processes none asks the others here.
+        After every epoch but the last it is over the first ``recipe.curve_images`` of that set. None when
+        ``should_stop`` ended it; of several processes none asks the others here.
         """
         models = {"raw": self.model.eval(), "ema": self.ema.module.eval()}
         sums = torch.zeros(2, 3, dtype=torch.float64, device=self.device)

@@ -1,5 +1,6 @@
 """The loop over epochs and steps that every training shares: randomness, averaging, checkpoints, stopping."""
 
+import copy
 import hashlib
 import math
 import time
@@ -8,23 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tinynet_core.files import UserError
 from tinynet_core.training import checkpoint
+from tinynet_core.training.augment import Draws, draw
 from tinynet_core.training.depthwise import with_fast_gradients
-from tinynet_core.training.ema import EMA
 from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.team import team
 
 TRAINING_VERSION = 2
 """Raise when the same experiment would give other numbers than before."""
-
 
 _ASK_EVERY = {False: 1, True: 16}
 """Steps after which a process alone, or several together, heed a request to stop."""
@@ -47,7 +48,7 @@ class Outcome:
     wall_s: float = 0.0
 
 
-def pick_device(device: str = "auto") -> torch.device:
+def pick_device(device: str | torch.device = "auto") -> torch.device:
     """``"auto"`` is the GPU where there is one, the CPU elsewhere; of several processes each has its own."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -57,7 +58,8 @@ def pick_device(device: str = "auto") -> torch.device:
 class Loop(ABC):
     """One training run between two steps. What is learnt, and how it is judged, is the subclass's.
 
-    A subclass sets ``train_sums``, the names of what its steps add up for each image, the loss first.
+    ``train_sums`` names what the steps add up for each image, the loss first. All randomness of a step follows from
+    (seed, epoch, step), so a resumed run ends with the same bits as one that was never stopped.
     """
 
     train_sums: tuple[str, ...] = ("loss",)
@@ -68,10 +70,11 @@ class Loop(ABC):
         recipe: Recipe,
         train_images: int,
         seed: int,
-        device: torch.device,
+        device: str | torch.device,
         compiled: bool,
         describe: Sequence[str],
     ) -> None:
+        device = pick_device(device)
         if device.type == "cuda":
             torch.backends.cudnn.deterministic = True
         torch.manual_seed(_mix(seed, _INITIAL))
@@ -83,7 +86,7 @@ class Loop(ABC):
         self.ema = EMA(self.model, recipe.ema_decay, recipe.ema_warmup)
         self.optimizer = _optimizer(self.model, recipe)
         self.steps_per_epoch = train_images // recipe.batch_size
-        self.part = _part(recipe, train_images)
+        self.part = _part(recipe)
         parts = recipe.batch_size // team().size // self.part
         for module in self.model.modules():
             if isinstance(module, _BatchNorm):
@@ -100,34 +103,53 @@ class Loop(ABC):
         """One batch of training images for each of ``indices``, int64 tensors on the CPU."""
 
     @abstractmethod
-    def train_step(self, batch: Any) -> torch.Tensor:
-        """One step of the optimiser on this process's share of a batch; returns what it adds to ``train_sums``."""
+    def backward(self, batch: Any, draws: Draws, part: slice) -> torch.Tensor:
+        """Gradients of the images ``part`` of this process's share of a batch; returns what they add to the sums."""
 
     @abstractmethod
     def evaluate(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         """Metrics of raw (``raw_*``) and averaged weights (``ema_*``), a loss among them; None when told to stop."""
 
-    def train_epoch(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
-        """The rest of one pass over the training images, then the metrics of the raw and of the averaged weights.
+    def train(self, path: Path | None = None, should_stop: Callable[[], bool] | None = None) -> Self:
+        """Go on to the end, from the checkpoint at ``path`` on where there is one; returns the run itself.
 
-        Returns true when ``should_stop`` ended it before.
+        ``should_stop`` is asked before every step and every batch of the evaluation (of several processes together,
+        every sixteenth step); when it answers true the state is written and ``Interrupted`` raised. Raises
+        ``TrainingFailed`` when the loss is no longer finite, ``CheckpointError`` when the state cannot be written.
         """
-        start = time.monotonic()
-        stopped = self._train_steps(should_stop) or self._close_epoch(should_stop)
-        self.outcome.wall_s += time.monotonic() - start
-        return stopped
+        for turn in (True, False):  # the first process sets a damaged checkpoint aside, the others then find none
+            if path is not None and team().leads == turn:
+                state = checkpoint.load(path, TRAINING_VERSION, self.identity)
+                if state is not None:
+                    self.restore(state)
+            team().wait()
+        while self.epoch < self.recipe.epochs:
+            stopped = self.train_epoch(should_stop or (lambda: False))
+            if path is not None:
+                state = self.state()
+                if team().leads:
+                    checkpoint.save(path, state)
+            if stopped:
+                raise Interrupted
+        return self
 
-    def _train_steps(self, should_stop: Callable[[], bool]) -> bool:
+    def train_epoch(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
+        """The rest of one pass over the training images, then the metrics; true when ``should_stop`` ended it."""
+        begin = time.monotonic()
         self.forward.train()
         order = torch.randperm(self.train_images, generator=self.generator(_ORDER, self.epoch))
         batches = order[: self.steps_per_epoch * self.recipe.batch_size].view(self.steps_per_epoch, -1)
         mine = [batch[team().share(self.recipe.batch_size)] for batch in batches[self.step :]]
+        stopped = False
         for batch in self.batches(mine):
-            if self.step % _ASK_EVERY[team().size > 1] == 0 and self._agreed(should_stop):
-                return True
+            stopped = self.step % _ASK_EVERY[team().size > 1] == 0 and self._agreed(should_stop)
+            if stopped:
+                break
             self.sums += self.train_step(batch)
             self.step += 1
-        return False
+        stopped = stopped or self._close_epoch(should_stop)
+        self.outcome.wall_s += time.monotonic() - begin
+        return stopped
 
     def _agreed(self, should_stop: Callable[[], bool]) -> bool:
         """Whether any of the processes was asked to stop."""
@@ -135,21 +157,23 @@ class Loop(ABC):
             return should_stop()
         return bool(team().total(torch.tensor(float(should_stop()), device=self.device)))
 
-    def step_in_parts(self, images: int, backward: Callable[[slice], torch.Tensor]) -> torch.Tensor:
-        """One step of the optimiser; ``images`` go through ``backward`` in parts of ``norm_batch``, gradients add up.
+    def train_step(self, batch: Any) -> torch.Tensor:
+        """One step of the optimiser on this process's share of a batch; returns what it adds to ``sums``.
 
-        ``backward`` is given the part of this process's share of the batch, and returns what it adds to ``train_sums``.
+        Images go through the network in parts of ``norm_batch``, whose gradients add up.
         """
-        first = team().share(self.recipe.batch_size).start
+        share = team().share(self.recipe.batch_size)
+        random = self.generator(_AUGMENTATION, self.epoch, self.step)
+        draws = draw(self.recipe.batch_size, self.recipe, random).take(share)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate(self.epoch + (self.step + 1) / self.steps_per_epoch)
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros_like(self.sums)
-        starts = range(0, images, self.part)
+        starts = range(0, share.stop - share.start, self.part)
         for start in starts:
-            torch.manual_seed(_mix(self.seed, _DROPOUT, self.epoch, self.step, first + start))
+            torch.manual_seed(_mix(self.seed, _DROPOUT, self.epoch, self.step, share.start + start))
             with nullcontext() if start == starts[-1] else team().holding_back(self.forward):
-                sums += backward(slice(start, start + self.part))
+                sums += self.backward(batch, draws, slice(start, start + self.part))
         self.optimizer.step()
         self.ema.update()
         return sums
@@ -179,10 +203,6 @@ class Loop(ABC):
     def generator(self, *part: int) -> torch.Generator:
         """Random numbers for one part of the run, the same whenever they are asked for."""
         return torch.Generator().manual_seed(_mix(self.seed, *part))
-
-    def augmentation(self) -> torch.Generator:
-        """Random numbers for the augmentation of the present step."""
-        return self.generator(_AUGMENTATION, self.epoch, self.step)
 
     def _statistics(self) -> list[torch.Tensor]:
         """What differs from process to process between two steps: running statistics of batch-norm."""
@@ -220,62 +240,47 @@ class Loop(ABC):
         self.outcome = Outcome(state["curve"], state["wall_s"])
 
 
-L = TypeVar("L", bound=Loop)
+class EMA:
+    """A copy of ``module`` whose floating-point state follows it: shadow = decay * shadow + (1 - decay) * state.
 
-
-def finish(make: Callable[[], L], where: str, path: Path | None, should_stop: Callable[[], bool] | None) -> L:
-    """The run that ``make`` gives, trained to its end from the checkpoint at ``path`` on, where there is one.
-
-    ``should_stop`` is asked before every step and every batch of the evaluation (of several processes together, every
-    sixteenth step); when it answers true the state is written and ``Interrupted`` raised. ``where`` ends the sentence
-    that memory ran out.
-
-    Raises ``TrainingFailed`` when the loss is no longer finite or memory runs out, ``UserError`` when the batch cannot
-    be cut as asked or the checkpoint not be written.
+    With ``warmup`` the decay of step t is min(decay, (1 + t) / (10 + t)), so that a short run forgets its start.
     """
-    try:
-        run = make()
-        _train_to_the_end(run, path, should_stop or (lambda: False))
-    except (MemoryError, RuntimeError) as error:
-        on_cpu = "can't allocate memory" in str(error)  # how its allocator says it
-        if on_cpu or isinstance(error, MemoryError | torch.OutOfMemoryError):
-            raise TrainingFailed(f"out of memory {where}") from error
-        raise
-    return run
+
+    def __init__(self, module: nn.Module, decay: float, warmup: bool) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.decay, self.warmup, self.steps = decay, warmup, 0
+        theirs, mine = module.state_dict(), self.module.state_dict()
+        floating = [name for name, value in mine.items() if value.is_floating_point()]
+        self.statistics = [b for b in self.module.buffers() if b.is_floating_point()]
+        self._source = [theirs[name] for name in floating]
+        self._shadow = [mine[name] for name in floating]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take one step towards the module's present state."""
+        torch._foreach_lerp_(self._shadow, self._source, 1 - float(_decays(self.steps, self.decay, self.warmup)))
+        self.steps += 1
 
 
-def _train_to_the_end(run: Loop, path: Path | None, should_stop: Callable[[], bool]) -> None:
-    def save() -> None:
-        if path is not None:
-            state = run.state()
-            if team().leads:
-                checkpoint.save(path, state)
-
-    for turn in (True, False):  # the first sets a damaged checkpoint aside, the others then find none
-        if path is not None and team().leads == turn:
-            state = checkpoint.load(path, TRAINING_VERSION, run.identity)
-            if state is not None:
-                run.restore(state)
-        team().wait()
-    while run.epoch < run.recipe.epochs:
-        stopped = run.train_epoch(should_stop)
-        save()
-        if stopped:
-            raise Interrupted
+def initial_share(steps: int, decay: float, warmup: bool) -> np.ndarray:
+    """(steps + 1,): how much of the average is still the initial weights after 0, 1, ... ``steps`` updates."""
+    return np.concatenate([[1.0], np.cumprod(_decays(np.arange(steps), decay, warmup))])
 
 
-def _part(recipe: Recipe, train_images: int) -> int:
+def _decays(step: ArrayLike, decay: float, warmup: bool) -> np.ndarray:
+    """The decay of update number ``step``, counted from 0."""
+    step = np.asarray(step)
+    return np.minimum(decay, (1 + step) / (10 + step)) if warmup else np.full(step.shape, decay)
+
+
+def _part(recipe: Recipe) -> int:
     """Images that go through the network at once; ``UserError`` where the batch cannot be cut into such parts."""
     batch, processes = recipe.batch_size, team().size
-    if batch > train_images:
-        raise UserError(f"recipe.batch_size {batch} is above the {train_images} training images")
-    if batch % processes:
-        raise UserError(f"recipe.batch_size {batch} must be a multiple of the {processes} processes that share it")
     part = recipe.norm_batch or batch // processes
-    if batch // processes % part:
+    if batch % (processes * part):
         raise UserError(
-            f"recipe.batch_size {batch} over {processes} processes must be a multiple of "
-            f"recipe.norm_batch {recipe.norm_batch}"
+            f"recipe.batch_size {batch} over {processes} processes must be a multiple of the {part} images that share "
+            "batch-norm statistics"
         )
     return part
 

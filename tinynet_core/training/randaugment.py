@@ -15,14 +15,13 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from tinynet_core.training.colour import MEAN
-
 Operation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Images of m as whole levels 0 to 255, which it may overwrite, and its arguments for each, to the new levels."""
 
 LAYERS, MAX_MAGNITUDE = 2, 10.0
 UNTOUCHED = -1
-FILL = tuple(round(255 * mean) for mean in MEAN)
+FILL = (124, 116, 104)
+"""ImageNet's mean colour."""
 
 
 class Draw(NamedTuple):
@@ -106,15 +105,9 @@ def _auto_contrast(levels: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
 
 
 def _equalise(levels: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-    """Flatten the histogram of each channel of each image, unless fewer than 255 pixels lie below its last level."""
-    index = levels.flatten(2).long()
-    channel = torch.arange(index.shape[0] * 3, device=levels.device).view(-1, 3, 1)
-    counts = torch.bincount((index + 256 * channel).flatten(), minlength=channel.numel() * 256).view(-1, 3, 256)
-    below = counts.cumsum(2) - counts
-    step = below.gather(2, index.amax(2, keepdim=True)) // 255
-    every = torch.arange(256, device=levels.device)
-    table = torch.where(step > 0, ((below + step // 2) // step.clamp(min=1)).clamp_(max=255), every)
-    return table.to(levels.dtype).gather(2, index).view(levels.shape)
+    from torchvision.transforms.v2.functional import equalize  # which takes a second
+
+    return equalize(levels.byte()).to(levels.dtype)
 
 
 def _invert(levels: torch.Tensor, _: torch.Tensor) -> torch.Tensor:

@@ -2,18 +2,24 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from tinynet_core.machine import launched
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 
 class Team:
-    """One process alone. ``rank`` counts from 0, ``size`` is the number of processes."""
+    """``size`` processes, of which this one has number ``rank``, counted from 0; one alone without ``accelerator``."""
 
-    rank, size = 0, 1
+    def __init__(self, accelerator: "Accelerator | None" = None) -> None:
+        self._shared: Any = accelerator
+        self.rank = accelerator.process_index if accelerator else 0
+        self.size = accelerator.num_processes if accelerator else 1
 
     @property
     def leads(self) -> bool:
@@ -27,71 +33,43 @@ class Team:
 
     def device(self, wanted: torch.device) -> torch.device:
         """The device that this process trains on."""
-        return wanted
+        return self._shared.device if self._shared else wanted
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The module to call in training, whose gradients are the mean over all processes."""
-        return model
+        return self._shared.prepare_model(model, device_placement=False) if self._shared else model
 
     def holding_back(self, model: nn.Module) -> AbstractContextManager:
         """While entered, backward passes through what ``wrap`` gave add up gradients without sharing them."""
-        return nullcontext()
+        return self._shared.no_sync(model) if self._shared else nullcontext()
 
     def total(self, value: torch.Tensor) -> torch.Tensor:
         """The sum of ``value`` over all processes."""
-        return value
+        return self._shared.reduce(value, reduction="sum") if self._shared else value
 
     def gather(self, value: torch.Tensor) -> torch.Tensor:
         """The ``value`` of every process, (size, ...)."""
-        return value[None]
+        return self._shared.gather(value[None].contiguous()) if self._shared else value[None]
 
     def average_(self, tensors: list[torch.Tensor]) -> None:
         """Replace each tensor by its mean over all processes."""
+        if self._shared:
+            for tensor in tensors:
+                tensor.copy_(self.total(tensor.clone()) / self.size)
 
     def wait(self) -> None:
         """Return when every process has come here."""
-
-
-class Launched(Team):
-    """Processes started by ``accelerate launch`` or ``torchrun``, joined by accelerate."""
-
-    def __init__(self) -> None:
-        from accelerate import Accelerator, DistributedDataParallelKwargs
-
-        # Nothing of the user's configuration of accelerate may change a result: the recipe alone says the precision.
-        self.accelerator = Accelerator(
-            mixed_precision="no",
-            dynamo_backend="no",
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
-        self.rank, self.size = self.accelerator.process_index, self.accelerator.num_processes
-
-    def device(self, wanted: torch.device) -> torch.device:
-        return self.accelerator.device
-
-    def wrap(self, model: nn.Module) -> nn.Module:
-        return self.accelerator.prepare_model(model, device_placement=False)
-
-    def holding_back(self, model: nn.Module) -> AbstractContextManager:
-        return self.accelerator.no_sync(model)
-
-    def gather(self, value: torch.Tensor) -> torch.Tensor:
-        gathered: Any = self.accelerator.gather(value[None].contiguous())
-        return gathered
-
-    def total(self, value: torch.Tensor) -> torch.Tensor:
-        reduced: Any = self.accelerator.reduce(value, reduction="sum")
-        return reduced
-
-    def average_(self, tensors: list[torch.Tensor]) -> None:
-        for tensor in tensors:
-            tensor.copy_(self.total(tensor.clone()) / self.size)
-
-    def wait(self) -> None:
-        self.accelerator.wait_for_everyone()
+        if self._shared:
+            self._shared.wait_for_everyone()
 
 
 @cache
 def team() -> Team:
     """The processes that were started together with this one."""
-    return Launched() if launched() else Team()
+    if not launched():
+        return Team()
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    # Nothing of the user's configuration of accelerate may change a result: the recipe alone says the precision.
+    apart = DistributedDataParallelKwargs(broadcast_buffers=False)
+    return Team(Accelerator(mixed_precision="no", dynamo_backend="no", kwargs_handlers=[apart]))

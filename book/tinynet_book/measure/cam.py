@@ -13,8 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from tinynet_core.training.augment import centre_boxes, evaluation_batch, resample
-from tinynet_core.training.batches import Source
+from tinynet_core.training.augment import Source, centre_boxes, evaluation_batch, resample
 from tinynet_core.training.recipe import Recipe
 
 Placement = Literal["stretched", "centred"]

@@ -89,7 +89,7 @@ class ActivationMaps(Experiment):
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Draw them with the weights in the store, or train the network now; one that is stopped draws them anew."""
         from tinynet_book.measure.cam import see
-        from tinynet_core.training.batches import Source
+        from tinynet_core.training.augment import Source
         from tinynet_core.training.loop import Interrupted, pick_device
 
         module = self.training.module(device, root, should_stop, compiled)
