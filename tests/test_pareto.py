@@ -98,16 +98,12 @@ def test_a_lead_is_of_the_same_models():
         n_resamples=2000, paired=True, vectorized=False, method="percentile", rng=np.random.default_rng(0),
     ).confidence_interval  # fmt: skip
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.04)
-    with pytest.raises(ValueError, match="of one length"):
-        correlation_lead(x, z[:-1], macs)
 
 
 def test_degenerate_correlations():
     assert rank_correlation([1, 2, 3, 4], [2, 4, 6, 8]).value == pytest.approx(1)
     constant = rank_correlation([1, 1, 1], [1, 2, 3])
     assert np.isnan(constant.value)
-    with pytest.raises(ValueError, match="at least 3"):
-        rank_correlation([1, 2], [1, 2])
 
 
 def test_the_null_of_the_papers_setting():

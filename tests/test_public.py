@@ -8,6 +8,7 @@ import torch
 
 from tinynet_book.paper import public, rows
 from tinynet_core import network
+from tinynet_core.networks.fixed import MNASNET_A1, MOBILENET_V1, stacked
 from tinynet_core.networks.own import trace
 
 PRINTED = {row["model"].removeprefix("Baseline ") for name in ("table3", "table6") for row in rows(name)}
@@ -37,8 +38,26 @@ def test_the_form_of_every_accuracy():
     assert frame.groupby("test").size()["val"] > 150
 
 
+MOBILENET_V2 = (
+    ("ds", 1, 3, 1, 1, 16, False),
+    ("ir", 2, 3, 2, 6, 24, False),
+    ("ir", 3, 3, 2, 6, 32, False),
+    ("ir", 4, 3, 2, 6, 64, False),
+    ("ir", 3, 3, 1, 6, 96, False),
+    ("ir", 3, 3, 2, 6, 160, False),
+    ("ir", 1, 3, 1, 6, 320, False),
+)
+"""Sandler et al. 2018, Table 2."""
+LAYOUTS = {"MobileNetV1": (MOBILENET_V1, 0), "MobileNetV2": (MOBILENET_V2, 1280), "MnasNet-A1": (MNASNET_A1, 1280)}
+
+
 def test_the_form_of_the_grid_and_of_the_times():
     grid = public.grid()
+    for x in grid.itertuples():
+        layout, head = LAYOUTS[x.base]
+        wide = round(head * max(x.width, 1)) if x.base == "MobileNetV2" else head
+        assert x.macs == stacked(x.base, layout, x.width, x.input, 32, wide, "relu6").complexity().macs
+    assert [*LAYOUTS] == [*public.GRIDS]
     assert grid.base.value_counts().to_dict() == {"MnasNet-A1": 25, "MobileNetV2": 22, "MobileNetV1": 16}
     assert grid[grid.top1.isna()][["base", "width", "input"]].values.tolist() == [["MnasNet-A1", 0.35, 160]]
     frame = public.times()

@@ -22,11 +22,7 @@ DRAWS = 1 << 18
 
 
 def sign_flip(values: ArrayLike, weights: ArrayLike | float = 1.0) -> float:
-    """Two-sided p-value of the permutation test that flips the signs of ``values`` (n,), of their (weighted) sum.
-
-    Null hypothesis: each value is as likely to be itself as its negative. The smallest p-value that n values allow is
-    2^(1 - n).
-    """
+    """Two-sided p-value of the permutation test that flips the signs of ``values`` (n,), of their (weighted) sum."""
     x = np.asarray(values, dtype=float)
     if len(x) == 1:
         return 1.0
@@ -43,24 +39,14 @@ def signed_rank(values: ArrayLike) -> float:
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """Holm's adjusted p-values: below 5% for those that are significant together at 5%, whatever they share.
-
-    Holm, S. (1979), A simple sequentially rejective multiple test procedure. The k-th smallest of m is multiplied by
-    m - k + 1, and is no smaller than the ones before it.
-    """
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    found = np.empty(len(p))
-    found[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
-    return found
+    """Holm's adjusted p-values (1979): the k-th smallest of m times m - k + 1, and no smaller than those before it."""
+    p = pd.Series(np.asarray(p_values, dtype=float)).sort_values(kind="stable")
+    return (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1).sort_index().to_numpy()
 
 
 @dataclass(frozen=True)
 class Duels:
-    """``names`` holds the network of ours at each budget c, ``rivals`` those of each rival, all names in ``compared``.
-
-    A budget counts in a duel where both networks have a finished run and cost what they should.
-    """
+    """``names``: the network of ours at each budget c; ``rivals``: those of each rival. All are in ``compared``."""
 
     compared: Comparison
     names: Mapping[float, str]
@@ -95,8 +81,7 @@ class Duels:
         """For each rival with a budget that counts, the mean difference over its budgets with either interval.
 
         ``SEEDS_RANDOM``: the budgets are fixed and the variances of all networks are added. ``BUDGETS_RANDOM``:
-        Student's t over the budgets, as if they were drawn at random, independent and normal. They are set, and one
-        formula is used at all of them: read it as what the scatter between budgets allows.
+        Student's t over the budgets, as if they were drawn at random.
         """
         found = {}
         for rival in self.rivals:
@@ -128,11 +113,9 @@ class Duels:
     def tests(self) -> pd.DataFrame:
         """A row for each rival: p-values over whole budgets, over pairs of budget and seed, and Holm's of the latter.
 
-        *Whole budgets* flips the sign of a budget's mean difference: the seeds at a budget may share their luck, and
-        the null is that at a budget drawn anew either rule is as likely to be ahead. *Pairs* flips each budget and seed
-        by itself, each budget with the same weight: the null is that at every one of these budgets the two networks are
-        equally accurate. Wilcoxon's is over the same pairs. ``smallest`` is the least p-value that so many budgets
-        allow.
+        *Whole budgets* flips the sign of a budget's mean difference, since the seeds at a budget may share their luck.
+        *Pairs* flips each budget and seed by itself, each budget with the same weight; Wilcoxon's is over the same
+        pairs. ``smallest`` is the least p-value that so many budgets allow.
         """
         rows = []
         for rival in self.rivals:

@@ -36,25 +36,22 @@ def study_spread(study: Study) -> Spread:
     return seed_spread(groups)
 
 
-def network_spreads(groups: Mapping[str, ArrayLike]) -> pd.DataFrame:
+def network_spreads(groups: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """A row for each network with two runs or more: its ``mean`` accuracy, ``sd`` between seeds, and ``seeds``."""
-    several = {name: np.asarray(x, dtype=float) for name, x in groups.items() if np.size(x) >= 2}
-    rows = [(name, x.mean(), x.std(ddof=1), x.size) for name, x in several.items()]
+    rows = [(name, np.mean(x), np.std(x, ddof=1), np.size(x)) for name, x in groups.items() if np.size(x) >= 2]
     return pd.DataFrame(rows, columns=["model", "mean", "sd", "seeds"]).set_index("model")
 
 
-def spread_trend(groups: Mapping[str, ArrayLike], resamples: int = 5000, seed: int = 0) -> tuple[float, float]:
-    """Whether networks of higher accuracy differ more between seeds: Spearman's rho, and its permutation p-value.
+def spread_trend(groups: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """Whether networks of higher accuracy differ more between seeds: Spearman's rho of one point a network, with p.
 
-    One point a network: the deviations of one network are not independent. NaN below four networks.
+    NaN below four networks.
     """
     each = network_spreads(groups)
-    if len(each) < 4 or each.sd.nunique() < 2 or each["mean"].nunique() < 2:
+    if len(each) < 4:
         return nan, nan
-    mean, sd = (stats.zscore(stats.rankdata(x)) for x in (each["mean"], each.sd))
-    rho = float(mean @ sd / len(sd))
-    drawn = np.random.default_rng(seed).permuted(np.tile(sd, (resamples, 1)), axis=1) @ mean / len(mean)
-    return rho, float((np.sum(np.abs(drawn) >= abs(rho) - 1e-12) + 1) / (resamples + 1))
+    found = stats.spearmanr(each["mean"], each.sd)
+    return float(found.statistic), float(found.pvalue)
 
 
 def power(difference: float, sd: float, seeds: int, freedom: int | None = None) -> float:
@@ -97,10 +94,9 @@ def ranked_right(difference: ArrayLike, sd: float, seeds: int = 1) -> np.ndarray
 
 
 def reliability(top1: ArrayLike, sd: float, fitted: int = 1) -> float:
-    """Share of the variance of ``top1`` (n,), one seed each, that lies between the models and is not seed noise.
+    """Share of the variance of ``top1`` (n,), one seed each, that lies between the models and is not seed noise ``sd``.
 
-    ``sd`` is the spread between seeds; ``fitted`` the number of coefficients already taken out of ``top1``, 1 for its
-    mean. Zero where noise alone explains the variance.
+    ``fitted``: the number of coefficients already taken out of ``top1``, 1 for its mean.
     """
     x = np.asarray(top1, dtype=float)
     variance = float(((x - x.mean()) ** 2).sum()) / (len(x) - fitted)
@@ -122,8 +118,7 @@ def without_noise(top1: ArrayLike, sd: float) -> np.ndarray:
 def regressed(best: ArrayLike, top1: ArrayLike, sd: float) -> np.ndarray:
     """What a model chosen out of ``top1`` (n,) for its accuracy ``best`` is worth on average when trained anew.
 
-    Regression to the mean by the ``reliability``. It takes models and seeds to be normal, and luck to be as large for
-    every model.
+    Regression to the mean by the ``reliability``, for normal models and seeds.
     """
     values = np.asarray(top1, dtype=float)
     share = reliability(values, sd) if len(values) > 1 else 0.0
@@ -153,10 +148,9 @@ def kept_share(kept: ArrayLike, others: list[np.ndarray]) -> np.ndarray:
 
 
 def winners_curse(true: ArrayLike, sd: float, draws: int = 20_000, seed: int = 0) -> tuple[float, float, float]:
-    """Pick the best of models of ``true`` log odds (n,) by one run each, with normal spread ``sd``, simulated.
+    """Picking the best of models of ``true`` log odds (n,) by one run each with spread ``sd``, simulated.
 
-    By how much its run exceeds its true accuracy on average, by how much the best true accuracy exceeds its own, and
-    how often the best model is picked.
+    By how much its run exceeds its true accuracy on average, by how much the best one does, and how often it is picked.
     """
     truth = np.asarray(true, dtype=float)
     seen = truth + np.random.default_rng(seed).normal(0, sd, (draws, len(truth)))
@@ -198,9 +192,8 @@ def passing(runs: ArrayLike, rival: ArrayLike, spread: Spread) -> Passing:
     """Which of many models, one run each (n,), are better than a ``rival`` with its runs (k,), all in log odds.
 
     One passes clearly where it leads the rival's mean by more than the 95% interval of such a difference, Student's t
-    with the freedom of ``spread``. Each of n equal models does with probability 2.5%, and many at once where the rival
-    was unlucky or the spread came out too small: ``luck`` is the 95% quantile of their number, by numerical integration
-    over both.
+    with the freedom of ``spread``. Of equal models many do at once where the rival was unlucky or the spread came out
+    too small: ``luck`` is the 95% quantile of their number, integrated over both.
     """
     x, other = np.asarray(runs, dtype=float), np.asarray(rival, dtype=float)
     lead = x - other.mean()
@@ -241,11 +234,10 @@ def search_choices(models: pd.DataFrame, budgets: ArrayLike) -> pd.DataFrame:
     rows = []
     for c in np.asarray(budgets, dtype=float):
         near = candidates(models, c)
-        best = near.iloc[0]
-        found = {"c": c, "within": int(((near.c / c - 1).abs() <= WINDOW).sum()), "candidates": len(near)}
-        found |= {"low": near.c.min(), "high": near.c.max(), "c_chosen": best.c}
-        rows.append(found | {x: best[x] for x in ("r", "d", "top1")})
-    return pd.DataFrame(rows).set_index("c")
+        best, within = near.iloc[0], int(((near.c / c - 1).abs() <= WINDOW).sum())
+        rows.append((c, within, len(near), near.c.min(), near.c.max(), best.c, best.r, best.d, best.top1))
+    columns = ["c", "within", "candidates", "low", "high", "c_chosen", "r", "d", "top1"]
+    return pd.DataFrame(rows, columns=columns).set_index("c")
 
 
 def best_of(top1: ArrayLike) -> pd.DataFrame:
@@ -255,12 +247,11 @@ def best_of(top1: ArrayLike) -> pd.DataFrame:
     distribution of the maximum, exactly and without simulation; ``low`` ... ``high`` holds its central 95%.
     """
     ordered = np.sort(np.asarray(top1, dtype=float))
-    size = len(ordered)
-    rows = []
-    for n in range(1, size + 1):
-        k = np.arange(n, size + 1)
-        shares = np.exp(gammaln(k + 1) - gammaln(k - n + 1) - gammaln(size + 1) + gammaln(size - n + 1))
-        below = np.concatenate([np.zeros(n - 1), shares[:-1], [1.0]])
-        low, high = (ordered[np.searchsorted(below, q - 1e-12)] for q in (0.025, 0.975))
+    size, rows = len(ordered), []
+    k = np.arange(1, size + 1)
+    for n in k:
+        sets = gammaln(k + 1) - gammaln(np.maximum(k - n, 0) + 1)
+        below = np.where(k < n, 0, np.exp(sets - sets[-1]))
+        low, high = (ordered[np.searchsorted(below, q - 1e-9)] for q in (0.025, 0.975))
         rows.append((n, ordered @ np.diff(below, prepend=0.0), low, high))
     return pd.DataFrame(rows, columns=["n", "expected", "low", "high"])
