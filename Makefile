@@ -55,7 +55,7 @@ soak: $(READY)
 	$(BIN)/python tests/soak.py
 
 bench: $(READY)
-	@for script in complexity solve store latency scaling training; do \
+	@for script in complexity solve store latency scaling training page; do \
 	  echo "== $$script"; $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 # The environment is rebuilt only when the lock or the project's metadata changes.

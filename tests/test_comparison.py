@@ -6,11 +6,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import permutation_test, ttest_1samp, ttest_ind
+from notebook_code import run_cell
+from scipy.stats import permutation_test, ttest_1samp, ttest_ind, wilcoxon
 
 from tinynet_book import figures
-from tinynet_book.analysis.comparison import Comparison, absences, over_line, troubled_runs
-from tinynet_book.analysis.duels import BUDGETS_RANDOM, SEEDS_RANDOM, Duels, holm, sign_flip, signed_rank
+from tinynet_book.analysis.comparison import Comparison, absences, troubled_runs
+from tinynet_book.analysis.duels import BUDGETS_RANDOM, SEEDS_RANDOM, Duels
 from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper.cells import cells
 from tinynet_book.paper.claims import claims, decided
@@ -231,37 +232,13 @@ def test_a_lead_over_a_line_by_hand():
 
 def test_distances_from_a_line_and_their_interval():
     """The line has 20% at 1, 40% at 2 and 60% at 4; two models at 2 are 10 and 30 points above, one at 4 is on it."""
+    over_line = run_cell("01", "def over_line", np=np, Interval=Interval)["over_line"]
     each, mean = over_line([2, 2, 4], [0.5, 0.7, 0.6], [1, 4], [0.2, 0.6], [0.01, 0.02])
     assert each == pytest.approx([10, 30, 0])
     between = np.var([10, 30, 0], ddof=1) / 3
     rivals = (1 / 3 * 1) ** 2 + (2 / 3 * 2) ** 2  # the mean shares of the two ends, times their errors in points
     assert (mean.value, mean.half) == (pytest.approx(40 / 3), pytest.approx(1.96 * np.sqrt(between + rivals)))
     assert np.isnan(over_line([2], [0.5], [1, 4], [0.2, 0.6], [0.01, 0.02])[1].half)
-
-
-VALUES = [2.1, -0.4, 1.3, 0.8, 3.0, -1.1]
-
-
-def test_sign_flips_against_scipy_and_by_hand():
-    theirs = permutation_test((VALUES,), np.mean, permutation_type="samples", n_resamples=np.inf)
-    assert sign_flip(VALUES) == pytest.approx(theirs.pvalue)
-    weights = np.array([1, 1, 1, 2, 2, 3]) / 10
-    sums = [abs(np.array(signs) * VALUES @ weights) for signs in product((1, -1), repeat=len(VALUES))]
-    assert sign_flip(VALUES, weights) == pytest.approx(np.mean([x >= abs(weights @ VALUES) - 1e-12 for x in sums]))
-    many = np.random.default_rng(1).normal(0.3, 1, 40)
-    assert sign_flip(many) == pytest.approx(ttest_1samp(many, 0).pvalue, abs=0.01)
-
-
-@pytest.mark.parametrize(("values", "p"), [([1.0], 1.0), ([1, 2], 0.5), ([1, 2, 3, 4, 5], 0.0625), ([0, 0], 1.0)])
-def test_few_values_have_a_smallest_p(values, p):
-    assert sign_flip(values) == p
-
-
-def test_holm_by_hand():
-    """0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1 no smaller than the one before (a textbook's four hypotheses)."""
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.6]).tolist() == [1, 1]
-    assert holm([]).tolist() == []
 
 
 def duels(ours, theirs, macs=None):
@@ -292,14 +269,21 @@ def test_duels_pair_the_seeds_and_average_in_two_ways():
     assert (drawn.low, drawn.high) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
 
 
-def test_tests_of_budgets_and_of_pairs():
+def test_paired_tests_of_budgets_and_of_pairs():
     """Budgets weigh the same, though one has a failed run: its two pairs weigh 1/6 each, those of the others 1/9."""
-    (row,) = duels(OURS, THEIRS).tests().to_dict("records")
-    pairs = [2, 3, 3.5, 1, 0, 1, -1, 3]
-    assert (row["budgets"], row["pairs"], row["smallest"]) == (3, 8, 0.25)
-    assert row["whole budgets"] == sign_flip([8.5 / 3, 2 / 3, 1]) == 0.25
-    assert row["all pairs"] == row["Holm"] == sign_flip(pairs, np.array([1 / 9] * 6 + [1 / 6] * 2))
-    assert row["Wilcoxon"] == pytest.approx(signed_rank(pairs), abs=0.03)  # ties of rounded sums
+    how = {"permutation_type": "samples", "vectorized": True, "n_resamples": 1 << 18, "rng": 0}
+    names = {"np": np, "pd": pd, "permutation_test": permutation_test, "wilcoxon": wilcoxon, "FLIPS": how}
+    code = run_cell("24", "def paired_tests", **names)
+    found, pairs = code["paired_tests"](duels(OURS, THEIRS).gaps("rival")), [2, 3, 3.5, 1, 0, 1, -1, 3]
+    assert (found["budgets"], found["pairs"], found["smallest"]) == (3, 8, 0.25)
+    assert found["whole budgets"] == code["sign_flip"]([8.5 / 3, 2 / 3, 1]) == 0.25
+    weights = np.array([1 / 9] * 6 + [1 / 6] * 2)
+    sums = [abs(np.array(signs) * pairs @ weights) for signs in product((1, -1), repeat=len(pairs))]
+    assert found["all pairs"] == pytest.approx(np.mean([x >= abs(weights @ pairs) - 1e-12 for x in sums]))
+    assert found["Wilcoxon"] == pytest.approx(wilcoxon([x for x in pairs if x]).pvalue, abs=0.03)
+    many = np.random.default_rng(1).normal(0.3, 1, 40)
+    assert code["sign_flip"](many) == pytest.approx(ttest_1samp(many, 0).pvalue, abs=0.01)
+    assert code["sign_flip"]([1.0]) == 1
 
 
 def test_what_is_off_its_budget_or_missing_is_left_out_and_named():
@@ -314,7 +298,6 @@ def test_what_is_off_its_budget_or_missing_is_left_out_and_named():
     each = found.at_budgets()
     assert (each.c.tolist(), each.counts.tolist()) == ([0.5, 0.25], [True, False])
     nothing = duels(OURS, {0.0625: [1, 2, 3]})
-    assert nothing.tests().empty
     assert nothing.table().empty
     assert nothing.averages() == {}
 

@@ -3,13 +3,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from notebook_code import run_cell
 from pydantic import TypeAdapter, ValidationError
 from torch.nn import functional as F
 
-from tinynet_book.measure.cam import activation_maps
-from tinynet_book.measure.maps import SIDE, ActivationMaps, class_name, drawn_maps, pictures
+from tinynet_book.measure.cam import activation_maps, seen_part
+from tinynet_book.measure.maps import ActivationMaps
 from tinynet_core import Experiment, GlyphDataset, Record, Scale, Store, run
-from tinynet_core.data import load_images
+from tinynet_core.data import glyphs, load_images
 from tinynet_core.data.glyphs import glyph_region
 from tinynet_core.study.record import AnyTask, execute, to_frame
 from tinynet_core.study.task import weights_file
@@ -144,12 +145,11 @@ def test_images_without_outlines_have_maps_only(stored, experiment, monkeypatch)
     assert plain.arrays["map"] == maps.arrays["map"]
 
 
-def test_the_pictures_are_those_of_the_maps(stored):
+def test_the_pictures_of_the_page_are_those_of_the_maps(stored, experiment):
     _, kept, _ = stored
-    shown, outlines = pictures(kept)
-    assert (shown.shape, outlines.shape) == ((5, SIDE, SIDE, 3), (5, SIDE, SIDE))
+    names = {"np": np, "glyphs": glyphs, "seen_part": seen_part, "from_numpy": torch.from_numpy, "SIDE": 160}
+    code = run_cell("14", "def pictures", data=experiment.dataset, close=experiment, load_images=load_images, **names)
+    shown, outlines = code["pictures"](kept.arrays["index"])
+    assert (shown.shape, outlines.shape) == ((5, 160, 160, 3), (5, 160, 160))
     assert 0 < outlines.mean() < 0.5
-    drawn = drawn_maps(kept)
-    assert drawn.shape == (5, SIDE, SIDE)
-    assert drawn.min() >= 0
-    assert [class_name(kept.experiment.dataset, i) for i in range(4)] == ["e", "a", "o", "u"]
+    assert [code["class_name"](i) for i in range(4)] == ["e", "a", "o", "u"]

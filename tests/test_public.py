@@ -3,14 +3,18 @@
 import re
 import warnings
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from notebook_code import run_cell
 
 from tinynet_book.paper import public, rows
 from tinynet_core import network
 from tinynet_core.networks.fixed import MNASNET_A1, MOBILENET_V1, stacked
 from tinynet_core.networks.own import trace
 
+CODE = run_cell("26", "def disagreements", np=np, pd=pd, public=public)
 PRINTED = {row["model"].removeprefix("Baseline ") for name in ("table3", "table6") for row in rows(name)}
 
 
@@ -81,7 +85,7 @@ def test_networks_are_those_of_this_package_or_of_timm_with_our_counts():
 
 
 def test_printed_costs_are_ours_or_are_listed_with_a_reason():
-    off = public.disagreements()
+    off = CODE["disagreements"]()
     assert off.reason.str.len().min() > 5
     assert (off.off.abs() < 0.24).all()
     unexplained = off[(off.reason == public.UNEXPLAINED) & (off.off.abs() > 0.03)]
@@ -103,7 +107,7 @@ def test_printed_costs_are_ours_or_are_listed_with_a_reason():
     ],
 )
 def test_a_printed_number_is_ours_rounded_or_cut_off(told, ours, same):
-    assert public.agrees(told, ours) is same
+    assert CODE["agrees"](told, ours) is same
 
 
 def test_the_list_of_its_authors_decides_then_their_weights_and_no_other_training():

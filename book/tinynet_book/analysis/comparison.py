@@ -5,12 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from math import isnan, log, nan, sqrt
+from math import isnan, log, nan
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from tinynet_book.analysis.intervals import Interval, contrast
 from tinynet_book.paper import rows
@@ -230,24 +229,6 @@ class Comparison:
         (low, left), (high, right) = next(ends for ends in pairwise(known) if ends[0][0] <= at <= ends[1][0])
         part = log(at / low) / log(high / low) if high > low else 0.5
         return self.weighted({k: w for k, w in {ours: 1.0, left: part - 1, right: -part}.items() if w})
-
-
-def over_line(
-    macs: ArrayLike, top1: ArrayLike, line_macs: ArrayLike, line_top1: ArrayLike, line_errors: ArrayLike
-) -> tuple[np.ndarray, Interval]:
-    """How far models lie above a line of rivals at their own cost, in points: each of them (n,), and their mean.
-
-    The line is straight between neighbours over the logarithm of the cost; ``line_macs`` (k,) grow. The interval has
-    the variance of a mean of n models and that of the rivals' mean accuracies, by their standard errors ``line_errors``
-    (k,): an error in one rival moves many models together.
-    """
-    x, line = np.log(np.asarray(macs, dtype=float)), np.log(np.asarray(line_macs, dtype=float))
-    shares = np.column_stack([np.interp(x, line, part) for part in np.eye(len(line))])
-    each = np.asarray(top1, dtype=float) - shares @ np.asarray(line_top1, dtype=float)
-    between = each.var(ddof=1) / len(each) if len(each) > 1 else nan
-    rivals = (shares.mean(axis=0) * np.asarray(line_errors, dtype=float)) ** 2
-    half = 100 * 1.96 * sqrt(between + rivals.sum())
-    return 100 * each, Interval.around(100 * float(each.mean()), half, len(each))
 
 
 def absences(series: Series, frame: pd.DataFrame) -> str:

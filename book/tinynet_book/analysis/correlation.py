@@ -1,6 +1,5 @@
 """What goes with cost on a frontier, and what does so by chance (paper, section 3.2 and Figure 3)."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -73,22 +72,3 @@ def null_p_value(rho: float, null: ArrayLike) -> float:
     drawn = np.asarray(null, dtype=float)
     tail = min(np.sum(drawn >= rho), np.sum(drawn <= rho))
     return float("nan") if np.isnan(rho) else float(min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
-
-
-def explained_share(costs: Sequence[ArrayLike], times: ArrayLike, resamples: int = 2000, seed: int = 0) -> Interval:
-    """R squared of log ``times`` regressed on log ``costs``, all (n,) and above zero, with its bootstrap interval.
-
-    NaN where the times do not vary.
-    """
-    x, y = np.column_stack([np.asarray(cost, dtype=float) for cost in costs]), np.asarray(times, dtype=float)
-    design, target = np.column_stack([np.ones(len(y)), np.log(x)]), np.log(y)
-
-    def share(at: np.ndarray) -> np.ndarray:
-        if at.ndim > 1:
-            return np.array([share(one) for one in at])
-        total = ((target[at] - target[at].mean()) ** 2).sum()
-        solved, *_ = np.linalg.lstsq(design[at], target[at], rcond=None)
-        left = ((target[at] - design[at] @ solved) ** 2).sum()
-        return 1 - left / total if total else np.array(np.nan)
-
-    return bootstrapped(share, len(y), resamples, seed)

@@ -7,41 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy.stats import permutation_test, wilcoxon
 
 from tinynet_book.analysis.comparison import Comparison
 from tinynet_book.analysis.intervals import Interval, mean_interval
 from tinynet_core.study.series import Series
 
 SEEDS_RANDOM, BUDGETS_RANDOM = "these budgets (seeds random)", "any budget (budgets random)"
-DRAWS = 1 << 18
-"""Patterns of signs that a test counts at most; up to 18 values it counts every one."""
-
-
-def sign_flip(values: ArrayLike, weights: ArrayLike | float = 1.0) -> float:
-    """Two-sided p-value of the permutation test that flips the signs of ``values`` (n,), of their (weighted) sum."""
-    x = np.asarray(values, dtype=float)
-    if len(x) == 1:
-        return 1.0
-    flipped = permutation_test(
-        (x * weights,), np.sum, permutation_type="samples", vectorized=True, n_resamples=DRAWS, rng=0, batch=1 << 12
-    )
-    return float(flipped.pvalue)
-
-
-def signed_rank(values: ArrayLike) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test without the zeros; 1 where every value is zero."""
-    x = np.asarray(values, dtype=float)
-    return float(wilcoxon(x[x != 0]).pvalue) if x.any() else 1.0
-
-
-def holm(p_values: ArrayLike) -> np.ndarray:
-    """Holm's adjusted p-values (1979): the k-th smallest of m times m - k + 1, and no smaller than those before it."""
-    p = pd.Series(np.asarray(p_values, dtype=float)).sort_values(kind="stable")
-    return (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1).sort_index().to_numpy()
 
 
 @dataclass(frozen=True)
@@ -109,28 +81,6 @@ class Duels:
                 }
             )
         return pd.DataFrame(rows)
-
-    def tests(self) -> pd.DataFrame:
-        """A row for each rival: p-values over whole budgets, over pairs of budget and seed, and Holm's of the latter.
-
-        *Whole budgets* flips the sign of a budget's mean difference, since the seeds at a budget may share their luck.
-        *Pairs* flips each budget and seed by itself, each budget with the same weight; Wilcoxon's is over the same
-        pairs. ``smallest`` is the least p-value that so many budgets allow.
-        """
-        rows = []
-        for rival in self.rivals:
-            gaps = self.gaps(rival).dropna(how="all")
-            if gaps.empty:
-                continue
-            present = gaps.notna().to_numpy()
-            shares = (present / present.sum(axis=1, keepdims=True) / len(gaps))[present]
-            values = gaps.to_numpy()[present]
-            whole, smallest = sign_flip(gaps.mean(axis=1)), 2.0 ** (1 - len(gaps))
-            pairs = (sign_flip(values, shares), signed_rank(values))
-            rows.append((rival, len(gaps), len(values), whole, smallest, *pairs))
-        columns = ["rival", "budgets", "pairs", "whole budgets", "smallest", "all pairs", "Wilcoxon"]
-        table = pd.DataFrame(rows, columns=columns)
-        return table.assign(Holm=holm(table["all pairs"]))
 
     def left_out(self, series: Series) -> str:
         """Every network that keeps a budget from counting, with the reason, as a Markdown list or one sentence."""

@@ -3,26 +3,20 @@
 The functions take accuracies or log odds where they name neither, see ``tinynet_core.study.spread``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan, nan, sqrt
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
-from scipy.optimize import brentq
-from scipy.special import expit, gammaln, logit
+from scipy.special import expit
 
 from tinynet_core.scaling.frontier import frontier
 from tinynet_core.study.pages import PAGES, REPEATED, repeated
-from tinynet_core.study.series import WINDOW, candidates
 from tinynet_core.study.spread import Spread, log_odds, seed_spread
 from tinynet_core.study.study import Study
-
-COST_TERMS = 3
-"""Coefficients of the parabola in log MACs that ``beyond_cost`` takes out."""
 
 
 def study_spread(study: Study) -> Spread:
@@ -36,63 +30,6 @@ def study_spread(study: Study) -> Spread:
     return seed_spread(groups)
 
 
-def network_spreads(groups: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """A row for each network with two runs or more: its ``mean`` accuracy, ``sd`` between seeds, and ``seeds``."""
-    rows = [(name, np.mean(x), np.std(x, ddof=1), np.size(x)) for name, x in groups.items() if np.size(x) >= 2]
-    return pd.DataFrame(rows, columns=["model", "mean", "sd", "seeds"]).set_index("model")
-
-
-def spread_trend(groups: Mapping[str, np.ndarray]) -> tuple[float, float]:
-    """Whether networks of higher accuracy differ more between seeds: Spearman's rho of one point a network, with p.
-
-    NaN below four networks.
-    """
-    each = network_spreads(groups)
-    if len(each) < 4:
-        return nan, nan
-    found = stats.spearmanr(each["mean"], each.sd)
-    return float(found.statistic), float(found.pvalue)
-
-
-def power(difference: float, sd: float, seeds: int, freedom: int | None = None) -> float:
-    """Probability that a two-sided t test at 5% finds a true ``difference`` between networks of ``seeds`` runs each.
-
-    Exact, by the noncentral t distribution. ``freedom``: that of ``sd`` where it is pooled over many networks; left
-    out, the two samples alone estimate it, with 2 (seeds - 1).
-    """
-    freedom = 2 * (seeds - 1) if freedom is None else freedom
-    shift = abs(difference) / (sd * sqrt(2 / seeds))
-    reach = stats.t.ppf(0.975, freedom)
-    return float(stats.nct.sf(reach, freedom, shift) + stats.nct.cdf(-reach, freedom, shift))
-
-
-def resolvable(sd: float, seeds: int, freedom: int | None = None) -> float:
-    """The smallest difference that two networks with ``seeds`` runs each show with a power of 80%, see ``power``.
-
-    In the unit of ``sd``; NaN where ``sd`` is unknown, and zero where no seed differs from another.
-    """
-    if isnan(sd) or sd == 0:
-        return sd
-    step, high = sd * sqrt(2 / max(seeds, 1)), 4.0
-    while power(high * step, sd, seeds, freedom) < 0.8:
-        high *= 2
-    return float(brentq(lambda x: power(x * step, sd, seeds, freedom) - 0.8, 0, high, xtol=1e-10)) * step
-
-
-def told_apart(top1: float, sd: float, seeds: int, freedom: int | None = None) -> tuple[float, float]:
-    """The accuracies below and above which a network is told from one of accuracy ``top1``, see ``resolvable``.
-
-    ``sd`` is in log odds: in points a gap of this size is wider towards 50% than towards the ends.
-    """
-    gap = resolvable(sd, seeds, freedom)
-    return float(expit(logit(top1) - gap)), float(expit(logit(top1) + gap))
-
-
-def ranked_right(difference: ArrayLike, sd: float, seeds: int = 1) -> np.ndarray:
-    """Probability that the better of two networks ``difference`` apart has the higher mean over ``seeds`` runs each."""
-    return stats.norm.cdf(np.abs(np.asarray(difference, dtype=float)) / (sd * sqrt(2 / seeds)))
-
-
 def reliability(top1: ArrayLike, sd: float, fitted: int = 1) -> float:
     """Share of the variance of ``top1`` (n,), one seed each, that lies between the models and is not seed noise ``sd``.
 
@@ -101,12 +38,6 @@ def reliability(top1: ArrayLike, sd: float, fitted: int = 1) -> float:
     x = np.asarray(top1, dtype=float)
     variance = float(((x - x.mean()) ** 2).sum()) / (len(x) - fitted)
     return nan if isnan(sd) else max(0.0, 1 - sd**2 / variance) if variance else 0.0
-
-
-def beyond_cost(top1: ArrayLike, macs: ArrayLike) -> np.ndarray:
-    """What a parabola in log MACs leaves of ``top1`` (n,): the part not owed to cost."""
-    x, y = np.log(np.asarray(macs, dtype=float)), np.asarray(top1, dtype=float)
-    return y - np.polynomial.Polynomial.fit(x, y, COST_TERMS - 1)(x)
 
 
 def without_noise(top1: ArrayLike, sd: float) -> np.ndarray:
@@ -145,19 +76,6 @@ def retrained_frontiers(
 def kept_share(kept: ArrayLike, others: list[np.ndarray]) -> np.ndarray:
     """The share of the models ``kept`` (k,) that each selection of ``others`` keeps as well."""
     return np.array([np.isin(kept, other).mean() for other in others])
-
-
-def winners_curse(true: ArrayLike, sd: float, draws: int = 20_000, seed: int = 0) -> tuple[float, float, float]:
-    """Picking the best of models of ``true`` log odds (n,) by one run each with spread ``sd``, simulated.
-
-    By how much its run exceeds its true accuracy on average, by how much the best one does, and how often it is picked.
-    """
-    truth = np.asarray(true, dtype=float)
-    seen = truth + np.random.default_rng(seed).normal(0, sd, (draws, len(truth)))
-    picked = truth[seen.argmax(axis=1)]
-    overestimate = (expit(seen.max(axis=1)) - expit(picked)).mean()
-    regret = (expit(truth.max()) - expit(picked)).mean()
-    return float(overestimate), float(regret), float((picked == truth.max()).mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,34 +142,3 @@ def _luck(n: int, k: int, freedom: int) -> int:
     numbers = np.arange(n + 1)[:, None, None]
     share = stats.binom.cdf(numbers, n, each).mean(axis=1) @ (weights / weights.sum())
     return int(np.argmax(share >= 0.95))
-
-
-def search_choices(models: pd.DataFrame, budgets: ArrayLike) -> pd.DataFrame:
-    """What random search takes at each budget c: columns within, candidates, low, high, c_chosen, r, d, top1.
-
-    ``within`` counts the finished models inside the window; ``low`` and ``high`` are the ends of c of the candidates.
-    """
-    rows = []
-    for c in np.asarray(budgets, dtype=float):
-        near = candidates(models, c)
-        best, within = near.iloc[0], int(((near.c / c - 1).abs() <= WINDOW).sum())
-        rows.append((c, within, len(near), near.c.min(), near.c.max(), best.c, best.r, best.d, best.top1))
-    columns = ["c", "within", "candidates", "low", "high", "c_chosen", "r", "d", "top1"]
-    return pd.DataFrame(rows, columns=columns).set_index("c")
-
-
-def best_of(top1: ArrayLike) -> pd.DataFrame:
-    """The best of n models drawn from a sample without replacement, for n = 1 ... N: columns n, expected, low, high.
-
-    Of all sets of n, a share C(k, n) / C(N, n) lies among the k least accurate models, so that this is the
-    distribution of the maximum, exactly and without simulation; ``low`` ... ``high`` holds its central 95%.
-    """
-    ordered = np.sort(np.asarray(top1, dtype=float))
-    size, rows = len(ordered), []
-    k = np.arange(1, size + 1)
-    for n in k:
-        sets = gammaln(k + 1) - gammaln(np.maximum(k - n, 0) + 1)
-        below = np.where(k < n, 0, np.exp(sets - sets[-1]))
-        low, high = (ordered[np.searchsorted(below, q - 1e-9)] for q in (0.025, 0.975))
-        rows.append((n, ordered @ np.diff(below, prepend=0.0), low, high))
-    return pd.DataFrame(rows, columns=["n", "expected", "low", "high"])

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from tinynet_core.data import Dataset, GlyphDataset, load_images
-from tinynet_core.data.glyphs import CLASSES
+from tinynet_core.data import GlyphDataset, load_images
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.networks.resnet import ResNet
 from tinynet_core.study.classify import Experiment
@@ -22,11 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tinynet_book.measure.cam import Seen
-    from tinynet_core.study.record import Record
     from tinynet_core.study.study import Study
 
-SIDE = 160
-"""Pixels of a drawn image."""
 DRAW_SEED = 0
 """Draws the validation images that are shown: the same for every network, since it is no part of the task."""
 
@@ -146,45 +142,6 @@ def maps(preset: Preset) -> dict[str, list[ActivationMaps]]:
         label: [ActivationMaps(**{name: getattr(e, name) for name in names}) for e in experiments]
         for label, experiments in two_smallest(preset).items()
     }
-
-
-def pictures(record: "Record") -> tuple[np.ndarray, np.ndarray]:
-    """What evaluation sees of the images that a record of maps shows, (n, SIDE, SIDE, 3) from 0 to 1.
-
-    With them the share of each pixel that the object covers, (n, SIDE, SIDE), none where that is not known.
-    """
-    import torch
-
-    from tinynet_book.measure.cam import seen_part
-    from tinynet_core.data.glyphs import glyph_region, render_image
-
-    task, index = record.experiment, record.arrays["index"]
-    assert isinstance(task, ActivationMaps)
-    aspects, regions = None, np.empty((0, SIDE, SIDE))
-    if isinstance(task.dataset, GlyphDataset):
-        shown = [render_image(task.dataset, "val", i) for i in index]
-        covered = torch.from_numpy(np.stack([glyph_region(task.dataset, "val", i) for i in index]))
-        regions = seen_part(covered[:, None].float(), SIDE, task.recipe)[:, 0].numpy()
-    else:
-        stored = load_images(task.dataset)
-        shown = [stored.val_images[i] for i in index]
-        aspects = None if stored.val_aspects is None else torch.from_numpy(stored.val_aspects[index])
-    pixels = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2)
-    return seen_part(pixels / 255, SIDE, task.recipe, aspects).permute(0, 2, 3, 1).numpy(), regions
-
-
-def drawn_maps(record: "Record") -> np.ndarray:
-    """The positive part of the maps that a record shows, (n, SIDE, SIDE)."""
-    import torch
-    from torch.nn.functional import interpolate
-
-    maps = torch.tensor(record.arrays["map"]).clamp(min=0)
-    return interpolate(maps[:, None], (SIDE, SIDE), mode="bilinear")[:, 0].numpy()
-
-
-def class_name(dataset: Dataset, label: int) -> str:
-    """The letter of a glyph; the number of any other class."""
-    return CLASSES[label] if isinstance(dataset, GlyphDataset) else f"class {label}"
 
 
 def _rounded(values: "Tensor", largest: float = 1.0) -> list[Any]:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from tinynet_book.analysis.intervals import Interval
@@ -131,33 +130,10 @@ def printed(row: str, column: str) -> Estimate:
     return Estimate(float(getattr(line, column)), "third party", f"{KINDS[line.kind]}: {where}; {spread}", links)
 
 
-def disagreements() -> pd.DataFrame:
-    """Weights and MACs that a source prints and we count otherwise, with the ``reason`` as far as it is known.
-
-    A row each network, source and column; ``off`` is our distance from the printed number as a fraction.
-    """
-    counted = results().merge(networks()[["params"]].rename(columns={"params": "exact_params"}), on="architecture")
-    counted["source"] = counted.source.replace(r"^timm-.*", "timm", regex=True)
-    lines = []
-    for column, exact, unit in (("params", "exact_params", 1e6), ("gmacs", "macs", 1e9)):
-        for x in counted[counted[column] != ""].drop_duplicates(["architecture", "source", column]).itertuples():
-            told, ours = getattr(x, column), getattr(x, exact) / unit
-            if not agrees(told, ours):
-                reason = _reason(x.source, column, x.architecture)
-                lines.append((x.architecture, x.source, column, told, ours, ours / float(told) - 1, reason))
-    return pd.DataFrame(lines, columns=["architecture", "source", "column", "printed", "ours", "off", "reason"])
-
-
-def _reason(*what: str) -> str:
+def reason(*what: str) -> str:
     """Why a source prints another cost, by the beginnings of its name, the column and the network; the first holds."""
     lines = _read("reasons").itertuples(index=False)
     return next(line[-1] for line in lines if all(x.startswith(y) for x, y in zip(what, line, strict=False)))
-
-
-def agrees(told: str, ours: float) -> bool:
-    """Whether ``ours`` is the printed number at its decimals, rounded or cut off."""
-    digits = len(told.partition(".")[2])
-    return float(told) in (round(ours, digits), np.floor(ours * 10**digits) / 10**digits)
 
 
 def cited(names: Iterable[str]) -> str:

@@ -1,17 +1,15 @@
-"""The generated parts of the reference: the keys of a preset and the public names.
+"""The table of public names for the reference.
 
 As a Sphinx extension, signatures and docstrings as the pages of the API show them: the fields of a pydantic model are
 listed as parameters, and array-likes and data sets are called so, in place of the union of types that they stand for.
 """
 
-import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from numpy.typing import ArrayLike
@@ -22,7 +20,6 @@ from sphinx.util.typing import stringify_annotation
 import tinynet_core
 from tinynet_book.site import markdown_table
 from tinynet_core.data import Dataset, DetectionDataset
-from tinynet_core.study.presets import Preset
 
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 _NAMED = {
@@ -36,59 +33,6 @@ _NAMED = {
 def meanings() -> dict[str, dict[str, str]]:
     """What the keys mean that have no description where they are declared, by class and key."""
     return yaml.safe_load(Path(__file__).with_name("meanings.yaml").read_text(encoding="utf-8"))
-
-
-def preset_schema() -> str:
-    """A section with a table of its keys for a preset and each of its parts, in Markdown."""
-    places: dict[type, list[str]] = {Preset: []}
-    _find(Preset, "", places)
-    return "\n\n".join(_section(part, paths) for part, paths in places.items())
-
-
-def _find(part: type, path: str, places: dict[type, list[str]]) -> None:
-    """Add to ``places`` the parts below ``part``, which stands at ``path``, each with all its paths."""
-    for key, field in _fields(part).items():
-        for below in _parts(field.annotation):
-            places.setdefault(below, []).append(f"{path}{key}")
-            _find(below, f"{path}{key}.", places)
-
-
-def _fields(part: Any) -> dict[str, FieldInfo]:
-    """The fields of a model, or of a dataclass that pydantic validates, by name."""
-    if issubclass(part, BaseModel):
-        return part.model_fields
-    hints = get_type_hints(part, include_extras=True)
-    return {x.name: FieldInfo.from_annotated_attribute(hints[x.name], x.default) for x in dataclasses.fields(part)}
-
-
-def _parts(annotation: Any) -> Iterator[type]:
-    """The models and dataclasses that a field may hold."""
-    if inspect.isclass(annotation) and (issubclass(annotation, BaseModel) or dataclasses.is_dataclass(annotation)):
-        yield annotation
-    for inside in get_args(annotation):
-        yield from _parts(inside)
-
-
-def _section(part: type, paths: list[str]) -> str:
-    title, fields = ", ".join(f"`{path}`" for path in paths) or "The file", _fields(part)
-    title += f" of kind `{fields['kind'].default}`" if "kind" in fields else ""
-    about = inspect.cleandoc(part.__doc__ or "").partition("\n\n")[0].replace("\n", " ").replace("``", "`")
-    lines = []
-    for key, field in fields.items():
-        models = [f"[{x.__name__}](#schema-{x.__name__.lower()})" for x in _parts(field.annotation)]
-        words = " or ".join(models) or f"`{_type(field.annotation)}`".replace("|", "or")
-        default = "required" if field.is_required() else _default(field)
-        lines.append((f"`{key}`", words, default, ", ".join(_bounds(field)), _meaning(part, key, field)))
-    table = markdown_table(["key", "type", "default", "allowed", "meaning"], lines)
-    return f"(schema-{part.__name__.lower()})=\n## {title}\n\n{about}\n\n{table}"
-
-
-def _default(field: FieldInfo) -> str:
-    """A default value as it is written in a preset."""
-    if field.default_factory or isinstance(field.default, BaseModel):
-        return "its own defaults"
-    value = [*field.default] if isinstance(field.default, tuple) else field.default
-    return f"`{yaml.safe_dump(value, default_flow_style=True).removesuffix(chr(10)).removesuffix('...').strip()}`"
 
 
 def _bounds(field: FieldInfo) -> list[str]:

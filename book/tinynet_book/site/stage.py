@@ -18,7 +18,6 @@ from tinynet_book.paper.claims import Verdict, ledger, strongest
 from tinynet_book.site import conclusions, provenance, reference
 from tinynet_book.site.execute import INPUTS
 from tinynet_book.site.ledger_page import ledger_html
-from tinynet_book.site.performance import fill_performance
 from tinynet_book.site.status import last_run, status
 from tinynet_core.data import CocoDataset, GlyphDataset
 from tinynet_core.data.probe import probe_hash
@@ -64,7 +63,6 @@ def stage(
     table, mark = ledger(study.store), _stale_mark(stale.get("", []))
     found, verdicts = conclusions.answered(table), mark + _verdict_picture(table, folder, preset)
     write_explorer(study, folder / EXTRA / "explorer")
-    fill_performance(folder / "performance.md", root / "book" / "benchmarks.json")
     _fill(
         folder / "intro.md",
         standing=conclusions.standing(preset, table, found),
@@ -77,7 +75,6 @@ def stage(
         "data": _glyphs(preset, folder),
         "dataset": NO_TABLES if stale or failed else _tables(study, folder / "dataset"),
         "api": reference.public_names(),
-        "preset_schema": reference.preset_schema(),
         "explorer": mark,
         "runs": mark + status(executed, study, stale, failed),
     }

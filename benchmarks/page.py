@@ -1,8 +1,10 @@
-"""The page on performance: its tables and its figure from what the scripts in benchmarks/ wrote."""
+"""Fill the page on performance with the tables and the figure of what the scripts here wrote.
+
+python benchmarks/page.py
+"""
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,29 +14,24 @@ from matplotlib.figure import Figure
 
 from tinynet_book.figures import BLUE, RED
 from tinynet_book.site import markdown_table
+from tinynet_core.study.presets import project_root
 
 Section = dict[str, Any]
 Row = dict[str, Any]
 
-_PLACE = re.compile(r"<!-- results: (.+?) -->")
+BOOK = project_root() / "book"
+GROWTH = ("growth", "exponents")
+_PLACE = re.compile(r"(<!-- results: (.+?) -->\n).*?(<!-- end -->)", re.S)
 _SIGNS = {"at_least": "≥", "at_most": "≤"}
 
 
-def fill_performance(page: Path, results: Path) -> None:
-    """Put tables where ``page`` says ``<!-- results: GROUP -->`` and draw ``growth.png`` beside it.
+def filled(page: str, sections: dict[str, Section]) -> str:
+    """A page with the tables of now between its marks ``<!-- results: GROUP -->`` and ``<!-- end -->``.
 
-    ``<!-- results: targets -->`` is every row that has a target, ``history`` those of earlier runs too. A group without
-    rows says that it was not measured.
+    The group ``targets`` is every row that has a target, ``history`` those of earlier runs too. A group without rows
+    says that it was not measured.
     """
-    sections: dict[str, Section] = json.loads(results.read_text(encoding="utf-8"))
-    rows = {group: [x for s in sections.values() for x in s["rows"] if x["group"] == group] for group in GROWTH}
-    if rows["growth"]:
-        growth_figure(*rows.values()).savefig(page.with_name("growth.png"), metadata={"Software": None})
-    text = page.read_text(encoding="utf-8")
-    page.write_text(_PLACE.sub(lambda place: performance_table(sections, place.group(1)), text), encoding="utf-8")
-
-
-GROWTH = ("growth", "exponents")
+    return _PLACE.sub(lambda place: f"{place[1]}\n{performance_table(sections, place[2])}\n\n{place[3]}", page)
 
 
 def performance_table(sections: dict[str, Section], group: str) -> str:
@@ -137,3 +134,15 @@ def growth_figure(points: list[Row], exponents: list[Row]) -> Figure:
         axes.set_xticks(x, [_number(each) for each in x], fontsize="small")
         axes.minorticks_off()
     return figure
+
+
+def main() -> None:
+    sections = json.loads((BOOK / "benchmarks.json").read_text(encoding="utf-8"))
+    page = BOOK / "performance.md"
+    page.write_text(filled(page.read_text(encoding="utf-8"), sections), encoding="utf-8")
+    rows = {group: [x for s in sections.values() for x in s["rows"] if x["group"] == group] for group in GROWTH}
+    growth_figure(*rows.values()).savefig(BOOK / "growth.png", metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
