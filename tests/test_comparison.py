@@ -1,6 +1,6 @@
 """Networks compared by name: what counts, what is told of a sentence, and paired tests, by hand and against scipy."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -218,16 +218,17 @@ def test_a_lead_over_a_line_by_hand():
     costs = {"tiny": 20.0, "small": 10.0, "large": 40.0, "huge": 80.0}
     compared = compare({"tiny": [0.7], "small": [0.5], "large": [0.7], "huge": [0.9]})
     rivals = ["huge", "small", "large"]
-    found = compared.lead("tiny", rivals, costs)
+    lead = run_cell("25", "def lead(", np=np, pairwise=pairwise, compared=compared)["lead"]
+    found = lead("tiny", rivals, costs)
     assert (found.value, found.n) == (pytest.approx(10), 1)
     variance = 0.7 * 0.3 + 0.25 * 0.5 * 0.5 + 0.25 * 0.7 * 0.3
     assert found.half == pytest.approx(196 * np.sqrt(variance / 500))
     alone = compared.difference("tiny", "small")
-    assert compared.lead("tiny", rivals, costs | {"tiny": 10.0}) == alone
-    assert compared.lead("tiny", rivals, costs | {"tiny": 9.6}) == alone  # within 5% of the end of the line
+    assert lead("tiny", rivals, costs | {"tiny": 10.0}) == alone
+    assert lead("tiny", rivals, costs | {"tiny": 9.6}) == alone  # within 5% of the end of the line
     for changed in ({"tiny": 9.4}, {"tiny": 90.0}, {"tiny": float("nan")}, {"small": float("nan"), "huge": 0.0}):
-        assert compared.lead("tiny", rivals, costs | changed) is None
-    assert compared.lead("absent", rivals, costs) is None
+        assert lead("tiny", rivals, costs | changed) is None
+    assert lead("absent", rivals, costs) is None
 
 
 def test_distances_from_a_line_and_their_interval():

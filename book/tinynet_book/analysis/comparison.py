@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
-from math import isnan, log, nan
+from math import isnan, nan
 from typing import Literal
 
 import numpy as np
@@ -23,8 +22,6 @@ LEARNED = 3
 """Times chance below which a run has hardly learned anything."""
 ENOUGH_SEEDS = 3
 """Seeds of each network below which no claim is decided."""
-EDGE = 0.05
-"""Relative distance beyond an end of a line within which the rival there still counts as of the same cost."""
 
 Pairs = Sequence[tuple[str, str]]
 """Names of two networks each, ours first."""
@@ -212,23 +209,6 @@ class Comparison:
         if self.evidence != "trained":
             return Estimate(None, self.evidence, f"no number of ImageNet: here {note}", tuple(runs.key))
         return Estimate(mean, self.evidence, note, tuple(runs.key))
-
-    def lead(self, ours: str, rivals: Sequence[str], costs: Mapping[str, float]) -> Interval | None:
-        """Top-1 of ``ours`` less that of the line through ``rivals``, in points, at the cost of ours.
-
-        The line is straight between neighbours over the logarithm of the cost. None where the cost lies outside of it
-        by more than ``EDGE``. Costs count as known; ``n`` is the fewest seeds of the networks used.
-        """
-        cost = float(costs.get(ours, nan))
-        known = sorted((costs[name], name) for name in rivals if name in self.top1 and costs.get(name, nan) > 0)
-        if ours not in self.top1 or len(known) < 2:
-            return None
-        if not known[0][0] * (1 - EDGE) <= cost <= known[-1][0] * (1 + EDGE):
-            return None
-        at = min(max(cost, known[0][0]), known[-1][0])
-        (low, left), (high, right) = next(ends for ends in pairwise(known) if ends[0][0] <= at <= ends[1][0])
-        part = log(at / low) / log(high / low) if high > low else 0.5
-        return self.weighted({k: w for k, w in {ours: 1.0, left: part - 1, right: -part}.items() if w})
 
 
 def absences(series: Series, frame: pd.DataFrame) -> str:

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.scaling.formula import ExtrapolationWarning, KernelName, Mean, TinyFormula
 from tinynet_core.scaling.frontier import frontier, pareto_front
 from tinynet_core.scaling.scale import FITTED_DECIMALS, PAPER_BASE, Base, eq5_width
-from tinynet_core.scaling.shrink import released_formula, solve_width
+from tinynet_core.scaling.shrink import solve_width
 
 Sorting = Literal["NSGA-III", "plain Pareto"]
 FEWEST = 3
@@ -56,32 +56,6 @@ def formula_tinynets(
     return pd.DataFrame(rows)
 
 
-def leave_one_out(kept: pd.DataFrame, formula: TinyFormula) -> pd.DataFrame:
-    """Each model of ``kept`` (columns c, r, d) predicted by a formula fitted on all others, hyper-parameters too.
-
-    ``formula`` is the unfitted formula. For ``x`` in r and d: ``x``, the prediction
-    ``x_formula`` with its standard deviation ``x_std`` of a new model, the standardised error ``x_z``, and the
-    baselines ``x_mean``, the mean of the others, and ``x_released``, the formula fitted on the released TinyNets.
-    ``extrapolated`` marks the models at either end. Raises ``ValueError`` below ``FEWEST`` + 1 models.
-    """
-    if len(kept) <= FEWEST:
-        raise ValueError(f"leaving one out needs at least {FEWEST + 1} models, got {len(kept)}")
-    c = kept.c.to_numpy(dtype=float)
-    found = kept[["c", "r", "d"]].astype(float).reset_index(drop=True)
-    means, stds = np.empty((2, len(c), 2))
-    for i in range(len(c)):
-        others = np.arange(len(c)) != i
-        means[i], stds[i] = predicted(fitted(formula, kept[others]), c[[i]])
-    released, _ = predicted(released_formula(), c)
-    for j, x in enumerate("rd"):
-        found[f"{x}_formula"], found[f"{x}_std"] = means[:, j], stds[:, j]
-        found[f"{x}_z"] = (found[x] - means[:, j]) / stds[:, j]
-        found[f"{x}_mean"] = (found[x].sum() - found[x]) / (len(c) - 1)
-        found[f"{x}_released"] = released[:, j]
-    found["extrapolated"] = (c == c.min()) | (c == c.max())
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class Variant:
     """One way from the random sample to a formula: what is selected, and how it is fitted.
@@ -99,21 +73,6 @@ class Variant:
         if self.sorting == "plain Pareto":
             return sample.iloc[pareto_front(sample.macs, sample.top1)]
         return sample.iloc[frontier(sample.macs, sample.top1, self.fraction)]
-
-
-def variants(fraction: float) -> dict[str, Variant]:
-    """The paper's way with ``fraction`` of the sample kept, called ``default``, and those that change one choice."""
-    default = Variant(fraction)
-    shares = [share for share in (0.1, 0.2, 0.3, 0.4) if share != fraction]
-    kernels: tuple[KernelName, ...] = ("matern32", "matern52", "rational_quadratic")
-    means: tuple[Mean, ...] = ("constant", "linear")
-    return {
-        "default": default,
-        **{f"{share:.0%} kept": replace(default, fraction=share) for share in shares},
-        "plain Pareto front": replace(default, sorting="plain Pareto"),
-        **{f"kernel {kernel}": replace(default, kernel=kernel) for kernel in kernels},
-        **{f"mean {mean}": replace(default, mean=mean) for mean in means},
-    }
 
 
 def sensitivity(
