@@ -15,7 +15,6 @@ from tinynet_book.analysis.duels import BUDGETS_RANDOM, SEEDS_RANDOM, Duels
 from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper.cells import cells
 from tinynet_book.paper.claims import claims, decided
-from tinynet_book.plotted import plotted
 from tinynet_core.study.series import Series
 
 A, B, C = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75], [0.60, 0.62, 0.61]
@@ -91,16 +90,6 @@ def test_runs_that_failed_or_hardly_learned_are_named(make_experiment):
     assert absences(series, frame).splitlines() == troubled_runs(series, frame)
 
 
-def test_what_is_absent_is_named():
-    series = Series()
-    assert absences(series, runs({"a": A})).startswith("Every network could be built, every run finished")
-    series.unreachable["depth only"] = "below the smallest"
-    assert absences(series, runs({"a": [0.5, None]})).splitlines() == [
-        "- *depth only* cannot be had: below the smallest",
-        "- *a*, seed 1, failed: diverged",
-    ]
-
-
 def test_effects_of_a_factorial_comparison():
     """(8, 6, 5, 1) of ten: the rule gives 3 with one head and 5 with the other, the head 2 and 4; 7 together."""
     spread = np.array([-0.01, 0.0, 0.01])
@@ -167,16 +156,6 @@ def test_a_sentence_is_left_open(compared, why):
 def test_an_average_is_decided_by_its_interval(theirs, value, note):
     found = compare({"a": [0.80, 0.81, 0.82], "b": theirs}).better([("a", "b")])
     assert (told("duel-formula-beats-giant", found)[0], found.note) == (value, note)
-
-
-def test_an_average_over_budgets_is_not_decided_by_one_of_them():
-    tops = {"a": A, "b": C, "a2": C, "b2": A, "a3": A, "b3": C}
-    pairs = [("a", "b"), ("a2", "b2"), ("a3", "b3")]
-    one = compare(tops, {"b2": 2e6, "b3": 2e6}).better(pairs)
-    assert (one.open, one.found.value) == ("too few of its pairs count", pytest.approx(20.333, abs=1e-3))
-    stretched = Comparison(runs(tops), 1000, "proxy", extrapolated=["a2"]).better(pairs)
-    assert stretched.note.endswith("; left out, outside the range of the fit: a2")
-    assert told("duel-formula-beats-giant", stretched)[0] is True
 
 
 def test_a_gain_is_the_difference_where_the_rival_leaves_room():
@@ -301,28 +280,3 @@ def test_what_is_off_its_budget_or_missing_is_left_out_and_named():
     nothing = duels(OURS, {0.0625: [1, 2, 3]})
     assert nothing.table().empty
     assert nothing.averages() == {}
-
-
-def test_a_table_puts_words_only_on_enough_seeds():
-    table = duels({0.5: [80, 81, 82], 0.25: [70, 71, 72]}, {0.5: [60, 61, 62], 0.25: [55, 56, 57]}).table()
-    assert table["at these budgets"].tolist() == ["better"]
-    assert table["at any budget"].tolist() == ["cannot be told"]
-    assert table["mean difference (points, proxy)"].tolist() == ["+17.5"]
-    one = duels({0.5: [80]}, {0.5: [60]}).table()
-    assert one["at these budgets"].tolist() == one["at any budget"].tolist() == ["too few seeds"]
-    assert one["95%, budgets random (proxy)"].tolist() == [""]
-
-
-def test_drawn_intervals_end_at_0_and_100_and_levels_of_evidence_share_no_panel():
-    drawn = plotted(figures.compared_models(runs({"a": [0.99, 0.4, 0.98], "b": [0.02, 0.4]}), 500))
-    bars = drawn[drawn.drawn_as == "interval"]
-    assert (bars.x.min(), bars.x_end.max()) == (0, 100)
-    gaps = [Interval.around(9.0, 1.0), Interval.around(-4.0, 2.0)]
-    frame = pd.DataFrame({"label": ["B", "C"], "paper": [0.6, 0.3], "gap": gaps})
-    left, right = figures.effects_beside_paper(frame, "proxy", 3).axes
-    assert [x.get_lines()[0].get_xdata().tolist() for x in (left, right)] == [[0.6, 0.3], [9.0, -4.0]]
-    assert [x.get_title() for x in (left, right)] == [
-        "paper (quoted), 1 training each",
-        "here (proxy), 3 trainings each",
-    ]
-    plt.close("all")

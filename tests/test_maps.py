@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -9,10 +7,10 @@ from torch.nn import functional as F
 
 from tinynet_book.measure.cam import activation_maps, seen_part
 from tinynet_book.measure.maps import ActivationMaps
-from tinynet_core import Experiment, GlyphDataset, Record, Scale, Store, run
+from tinynet_core import Experiment, GlyphDataset, Scale, Store, run
 from tinynet_core.data import glyphs, load_images
 from tinynet_core.data.glyphs import glyph_region
-from tinynet_core.study.record import AnyTask, execute, to_frame
+from tinynet_core.study.record import AnyTask, execute
 from tinynet_core.study.task import weights_file
 from tinynet_core.training.augment import evaluation_batch
 from tinynet_core.training.loop import Interrupted
@@ -123,16 +121,6 @@ def test_a_stop_is_heeded(stored, experiment):
     _, _, store = stored
     with pytest.raises(Interrupted):
         maps_of(experiment, shown=2).perform("cpu", store.root, lambda: True, False)
-
-
-def test_the_record_is_read_back_and_stands_in_tables(stored):
-    trained, maps, store = stored
-    assert store.get(maps.experiment) == maps
-    assert Record.from_json(maps.to_json()) == maps
-    assert json.loads(maps.to_json())["experiment"]["kind"] == "maps"
-    frame = to_frame([trained, maps])
-    assert frame.kind.tolist() == ["training", "maps"]
-    assert frame.top1.nunique() == 1
 
 
 def test_images_without_outlines_have_maps_only(stored, experiment, monkeypatch):

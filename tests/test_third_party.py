@@ -116,14 +116,6 @@ def test_the_best_split_takes_from_both_and_its_top_is_flat():
             assert 0 < fitted.top1(macs, top) - fitted.top1(macs, tenth) < 0.2, (base, macs)
 
 
-def test_the_cells_gain_with_every_step():
-    for base in public.GRIDS:
-        cells = published.trained_cells(base)
-        for fixed, moved in (("width", "input"), ("input", "width")):
-            for _, some in cells.groupby(fixed):
-                assert (some.sort_values(moved).top1.diff().dropna() > 0).all()
-
-
 def test_the_ratios_of_times_by_kind_of_device():
     ratios = TIMES["ratios"]("tinynet_a", "efficientnet_b0")
     large = ratios[(ratios.device_class == "GPU") & (ratios.batch > 1)].ratio
@@ -143,25 +135,3 @@ def test_activations_predict_the_time_on_every_gpu_better_than_macs():
     assert (gpu.activations > 0.9).all()
     assert found[found.device_class == "CPU"][["macs", "activations"]].max().max() < 0.8
     assert len(found) == 20
-
-
-def test_what_is_left_of_outperforming_other_networks():
-    tiny = public.tinynets().query("test == 'val'").sort_values("macs")
-    macs = public.networks().macs
-
-    def lead(name):
-        """Lowest and highest lead of the TinyNets over the trainings of a network, at its MACs."""
-        at = np.interp(np.log(macs[name]), np.log(tiny.macs), tiny.top1)
-        top1 = public.trainings(name).top1
-        return at - top1.max(), at - top1.min()
-
-    assert lead("GhostNet-0.5x")[1] < 0
-    ghost = public.trainings("GhostNet-1.0x").top1
-    assert (ghost > np.interp(np.log(macs["GhostNet-1.0x"]), np.log(tiny.macs), tiny.top1)).mean() > 0.5
-    for name in ("GhostNet-1.0x", "MobileNetV3 Large 1.0x", "MobileNetV3 Small 1.0x", "MobileNetV3 Small 0.75x"):
-        assert lead(name)[0] < 0 < lead(name)[1]
-    ahead = ("MobileNetV3 Small 0.5x", "ShuffleNetV2 0.5x", "MobileNetV2 0.5x", "ShuffleNetV2 1.5x", "MnasNet-A1")
-    assert all(lead(name)[0] > 0 for name in ahead)
-    val = tiny.set_index("architecture").top1["TinyNet-E"]
-    small = public.trainings("MobileNetV3 Small 0.5x").top1
-    assert [round(x, 1) for x in sorted(val - small)] == [0.7, 2.0]
