@@ -12,20 +12,19 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: book pdf archive test lint smoke sweep soak bench clean lock newest
+.PHONY: book archive test lint smoke sweep soak bench clean lock newest
 
 # A preset without published records is trained first.
 book: $(READY)
 	test -f results/$(PRESET)/records.jsonl || $(BIN)/tinynet sweep $(PRESET)
 	$(BIN)/tinynet book $(PRESET)
 
-# The book with its PDF; needs Chromium.
-pdf: $(READY)
-	$(BIN)/tinynet book $(PRESET) --pdf
-
-# The same from records alone, as one file with its checksum in _build/release.
-archive: $(READY)
-	$(BIN)/tinynet book $(PRESET) --pdf --archive _build/release
+# The same as one file with its checksum in _build/release; the same site gives the same bytes.
+archive: book
+	mkdir -p _build/release
+	tar --directory _build/html --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+	  --transform 's,^\.,site,' --create . | gzip --no-name > _build/release/site.tar.gz
+	cd _build/release && sha256sum site.tar.gz > SHA256SUMS
 
 # The preset smoke from nothing: trained, built, and some of it trained again.
 smoke: $(READY)
@@ -56,7 +55,7 @@ soak: $(READY)
 	$(BIN)/python tests/soak.py
 
 bench: $(READY)
-	@for script in complexity solve store latency scaling training; do \
+	@for script in complexity solve store latency scaling training page; do \
 	  echo "== $$script"; $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 # The environment is rebuilt only when the lock or the project's metadata changes.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinynet_book.dataset import classifiers, latencies_run
+from tinynet_book.analysis.models import classifiers, latencies_run
 from tinynet_core import Record, Study
 from tinynet_core.study.record import failed, provenance
 from tinynet_core.study.store import FILE

@@ -13,7 +13,7 @@ import tinynet_core as tn
 from tinynet_core.study.presets import project_root
 
 FOLDER = project_root() / "benchmarks"
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "frame")
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("frame", "page"))
 sys.path.insert(0, str(FOLDER))  # as Python does for a script
 frame, scaling, training = map(importlib.import_module, ("frame", "scaling", "training"))
 

@@ -1,7 +1,6 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from tinynet_book.measure.cam import (
     activation_maps,
@@ -10,7 +9,6 @@ from tinynet_book.measure.cam import (
     see,
     seen_part,
     stride,
-    upsampled,
 )
 from tinynet_core import Scale, network
 from tinynet_core.networks.family import base_of
@@ -26,25 +24,6 @@ def small(name="efficientnet_b0"):
     base = base_of(name)
     spec = network(name, Scale(0.5, 0.5, 0.2), 5, base=base)
     return spec.build().double().eval(), torch.randn(3, 3, 106, 106, dtype=torch.float64)
-
-
-class Bright(nn.Module):
-    """A network whose feature map is known: the mean brightness of each of 4x4 blocks, minus one half."""
-
-    def __init__(self, weight=((1.0,), (-1.0,))):
-        super().__init__()
-        self.classifier = nn.Linear(1, len(weight))
-        self.classifier.weight.data = torch.tensor(weight)
-        self.classifier.bias.data.fill_(0.25)
-
-    def get_classifier(self):
-        return self.classifier
-
-    def forward_features(self, x):
-        return F.avg_pool2d(x.mean(1, keepdim=True), x.shape[2] // 4) - 0.5
-
-    def forward(self, x):
-        return self.classifier(self.forward_features(x).mean((2, 3)))
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "resnet18"])
@@ -69,13 +48,6 @@ def test_maps_are_those_of_grad_cam():
     assert torch.allclose(activation_maps(features, module.classifier, labels), grad_cam, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize(("side", "cells"), [(106, 4), (32, 4), (7, 7), (5, 1), (33, 2)])
-def test_stretched_maps_are_torchs(side, cells):
-    maps = torch.randn(2, cells, cells, dtype=torch.float64)
-    expected = F.interpolate(maps[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0]
-    assert torch.allclose(upsampled(maps, side), expected)
-
-
 @pytest.mark.parametrize("side", [224, 192, 106, 99, 33, 17])
 def test_the_stride_is_that_of_five_halvings(side):
     cells = side
@@ -83,11 +55,6 @@ def test_the_stride_is_that_of_five_halvings(side):
         cells = -(-cells // 2)
     assert cells == 1 or stride(side, cells) == 32
     assert stride(side, side) == 1
-
-
-def test_a_map_of_other_strides_is_refused():
-    with pytest.raises(ValueError, match="no layers of stride 2 bring 100 pixels down to 3"):
-        stride(100, 3)
 
 
 def test_cells_look_at_multiples_of_the_stride():
@@ -124,15 +91,6 @@ def test_a_uniform_map_has_a_lift_of_one(placement):
     assert not found.blind.any()
 
 
-def test_a_map_without_positive_values_is_blind():
-    regions = torch.zeros(1, 8, 8)
-    regions[0, :2, :2] = 1
-    found = scores(-torch.rand(1, 4, 4), regions)
-    assert found.blind.item()
-    assert found.lift.item() == pytest.approx(1)
-    assert found.hit.item() == found.chance.item() == 1 / 16
-
-
 def test_energy_by_hand():
     """Two cells over four pixels: weights (1, 3/4, 1/4, 0) and their mirror image; the object is the left column."""
     region = torch.zeros(1, 4, 4)
@@ -148,30 +106,6 @@ def test_energy_by_hand():
     assert found.best.item() == pytest.approx(0.5)  # all in the left cells: 1 of 1 + 3/4 + 1/4
     assert found.hit.item() == 1
     assert found.chance.item() == 0.5
-
-
-def bright_squares():
-    """Two images of 32 pixels, black but for a white block of 8: in the corner, and over cells (1, 2)."""
-    images = torch.zeros(2, 3, 32, 32)
-    images[0, :, :8, :8] = images[1, :, 8:16, 16:24] = 1
-    return images
-
-
-def test_a_detector_of_bright_squares_finds_them():
-    images = bright_squares()
-    module = Bright()
-    labels = torch.tensor([0, 0])
-    maps = activation_maps(module.forward_features(images), module.classifier, labels)
-    assert torch.equal(maps[0].argmax(), torch.tensor(0))
-    found = scores(maps, images[:, 0])
-    assert found.hit.tolist() == [1, 1]
-    assert found.chance.tolist() == [1 / 16] * 2
-    expected = F.interpolate(maps.clamp(min=0)[:, None], (32, 32), mode="bilinear", align_corners=False)[:, 0]
-    share = (expected * images[:, 0]).sum((1, 2)) / expected.sum((1, 2))
-    assert found.energy.tolist() == pytest.approx(share.tolist())
-    assert found.energy.tolist() == pytest.approx(found.best.tolist())
-    opposite = activation_maps(module.forward_features(images), module.classifier, torch.tensor([1, 1]))
-    assert (scores(opposite, images[:, 0]).energy < found.energy).all()
 
 
 def test_what_is_seen_is_what_the_network_says():

@@ -3,7 +3,6 @@ import pytest
 from tinynet_book import Estimate
 from tinynet_book import claim as hand_over
 from tinynet_book.analysis.intervals import Interval
-from tinynet_book.paper import costs
 from tinynet_book.paper.claims import (
     THIRD_PARTY,
     Claim,
@@ -185,14 +184,6 @@ def test_third_parties_are_asked_of_every_printed_accuracy_on_imagenet_and_of_no
     accuracies = {key for key in claims() if key.endswith(("top1", "top5"))}
     assert accuracies - asked == {key for key in accuracies if key.startswith(("table1", "table2"))}
     assert not any(c.notebook == c.public for c in claims().values())
-
-
-def test_costs_of_table_1():
-    """Every row is what the paper prints to within 0.65M, but TinyNet-C: 97M here, 100M in Table 3."""
-    rows = costs("table1").set_index("model")
-    off = (rows.macs / 1e6 - rows.paper_macs).abs()
-    assert (off.drop("TinyNet-C") < 0.65).all(), off
-    assert off["TinyNet-C"] == pytest.approx(2.5, abs=0.1)
 
 
 def test_a_printed_zero_counts():

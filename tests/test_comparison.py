@@ -1,20 +1,20 @@
 """Networks compared by name: what counts, what is told of a sentence, and paired tests, by hand and against scipy."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import permutation_test, ttest_1samp, ttest_ind
+from notebook_code import run_cell
+from scipy.stats import permutation_test, ttest_1samp, ttest_ind, wilcoxon
 
 from tinynet_book import figures
-from tinynet_book.analysis.comparison import Comparison, absences, over_line, troubled_runs
-from tinynet_book.analysis.duels import BUDGETS_RANDOM, SEEDS_RANDOM, Duels, holm, sign_flip, signed_rank
+from tinynet_book.analysis.comparison import Comparison, absences, troubled_runs
+from tinynet_book.analysis.duels import BUDGETS_RANDOM, SEEDS_RANDOM, Duels
 from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper.cells import cells
 from tinynet_book.paper.claims import claims, decided
-from tinynet_book.plotted import plotted
 from tinynet_core.study.series import Series
 
 A, B, C = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75], [0.60, 0.62, 0.61]
@@ -90,16 +90,6 @@ def test_runs_that_failed_or_hardly_learned_are_named(make_experiment):
     assert absences(series, frame).splitlines() == troubled_runs(series, frame)
 
 
-def test_what_is_absent_is_named():
-    series = Series()
-    assert absences(series, runs({"a": A})).startswith("Every network could be built, every run finished")
-    series.unreachable["depth only"] = "below the smallest"
-    assert absences(series, runs({"a": [0.5, None]})).splitlines() == [
-        "- *depth only* cannot be had: below the smallest",
-        "- *a*, seed 1, failed: diverged",
-    ]
-
-
 def test_effects_of_a_factorial_comparison():
     """(8, 6, 5, 1) of ten: the rule gives 3 with one head and 5 with the other, the head 2 and 4; 7 together."""
     spread = np.array([-0.01, 0.0, 0.01])
@@ -168,16 +158,6 @@ def test_an_average_is_decided_by_its_interval(theirs, value, note):
     assert (told("duel-formula-beats-giant", found)[0], found.note) == (value, note)
 
 
-def test_an_average_over_budgets_is_not_decided_by_one_of_them():
-    tops = {"a": A, "b": C, "a2": C, "b2": A, "a3": A, "b3": C}
-    pairs = [("a", "b"), ("a2", "b2"), ("a3", "b3")]
-    one = compare(tops, {"b2": 2e6, "b3": 2e6}).better(pairs)
-    assert (one.open, one.found.value) == ("too few of its pairs count", pytest.approx(20.333, abs=1e-3))
-    stretched = Comparison(runs(tops), 1000, "proxy", extrapolated=["a2"]).better(pairs)
-    assert stretched.note.endswith("; left out, outside the range of the fit: a2")
-    assert told("duel-formula-beats-giant", stretched)[0] is True
-
-
 def test_a_gain_is_the_difference_where_the_rival_leaves_room():
     found = compare({"a": A, "b": C}).gain("a", "b")
     low, high = ttest_ind(A, C, equal_var=False).confidence_interval()
@@ -217,51 +197,28 @@ def test_a_lead_over_a_line_by_hand():
     costs = {"tiny": 20.0, "small": 10.0, "large": 40.0, "huge": 80.0}
     compared = compare({"tiny": [0.7], "small": [0.5], "large": [0.7], "huge": [0.9]})
     rivals = ["huge", "small", "large"]
-    found = compared.lead("tiny", rivals, costs)
+    lead = run_cell("25", "def lead(", np=np, pairwise=pairwise, compared=compared)["lead"]
+    found = lead("tiny", rivals, costs)
     assert (found.value, found.n) == (pytest.approx(10), 1)
     variance = 0.7 * 0.3 + 0.25 * 0.5 * 0.5 + 0.25 * 0.7 * 0.3
     assert found.half == pytest.approx(196 * np.sqrt(variance / 500))
     alone = compared.difference("tiny", "small")
-    assert compared.lead("tiny", rivals, costs | {"tiny": 10.0}) == alone
-    assert compared.lead("tiny", rivals, costs | {"tiny": 9.6}) == alone  # within 5% of the end of the line
+    assert lead("tiny", rivals, costs | {"tiny": 10.0}) == alone
+    assert lead("tiny", rivals, costs | {"tiny": 9.6}) == alone  # within 5% of the end of the line
     for changed in ({"tiny": 9.4}, {"tiny": 90.0}, {"tiny": float("nan")}, {"small": float("nan"), "huge": 0.0}):
-        assert compared.lead("tiny", rivals, costs | changed) is None
-    assert compared.lead("absent", rivals, costs) is None
+        assert lead("tiny", rivals, costs | changed) is None
+    assert lead("absent", rivals, costs) is None
 
 
 def test_distances_from_a_line_and_their_interval():
     """The line has 20% at 1, 40% at 2 and 60% at 4; two models at 2 are 10 and 30 points above, one at 4 is on it."""
+    over_line = run_cell("01", "def over_line", np=np, Interval=Interval)["over_line"]
     each, mean = over_line([2, 2, 4], [0.5, 0.7, 0.6], [1, 4], [0.2, 0.6], [0.01, 0.02])
     assert each == pytest.approx([10, 30, 0])
     between = np.var([10, 30, 0], ddof=1) / 3
     rivals = (1 / 3 * 1) ** 2 + (2 / 3 * 2) ** 2  # the mean shares of the two ends, times their errors in points
     assert (mean.value, mean.half) == (pytest.approx(40 / 3), pytest.approx(1.96 * np.sqrt(between + rivals)))
     assert np.isnan(over_line([2], [0.5], [1, 4], [0.2, 0.6], [0.01, 0.02])[1].half)
-
-
-VALUES = [2.1, -0.4, 1.3, 0.8, 3.0, -1.1]
-
-
-def test_sign_flips_against_scipy_and_by_hand():
-    theirs = permutation_test((VALUES,), np.mean, permutation_type="samples", n_resamples=np.inf)
-    assert sign_flip(VALUES) == pytest.approx(theirs.pvalue)
-    weights = np.array([1, 1, 1, 2, 2, 3]) / 10
-    sums = [abs(np.array(signs) * VALUES @ weights) for signs in product((1, -1), repeat=len(VALUES))]
-    assert sign_flip(VALUES, weights) == pytest.approx(np.mean([x >= abs(weights @ VALUES) - 1e-12 for x in sums]))
-    many = np.random.default_rng(1).normal(0.3, 1, 40)
-    assert sign_flip(many) == pytest.approx(ttest_1samp(many, 0).pvalue, abs=0.01)
-
-
-@pytest.mark.parametrize(("values", "p"), [([1.0], 1.0), ([1, 2], 0.5), ([1, 2, 3, 4, 5], 0.0625), ([0, 0], 1.0)])
-def test_few_values_have_a_smallest_p(values, p):
-    assert sign_flip(values) == p
-
-
-def test_holm_by_hand():
-    """0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1 no smaller than the one before (a textbook's four hypotheses)."""
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.6]).tolist() == [1, 1]
-    assert holm([]).tolist() == []
 
 
 def duels(ours, theirs, macs=None):
@@ -292,14 +249,21 @@ def test_duels_pair_the_seeds_and_average_in_two_ways():
     assert (drawn.low, drawn.high) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
 
 
-def test_tests_of_budgets_and_of_pairs():
+def test_paired_tests_of_budgets_and_of_pairs():
     """Budgets weigh the same, though one has a failed run: its two pairs weigh 1/6 each, those of the others 1/9."""
-    (row,) = duels(OURS, THEIRS).tests().to_dict("records")
-    pairs = [2, 3, 3.5, 1, 0, 1, -1, 3]
-    assert (row["budgets"], row["pairs"], row["smallest"]) == (3, 8, 0.25)
-    assert row["whole budgets"] == sign_flip([8.5 / 3, 2 / 3, 1]) == 0.25
-    assert row["all pairs"] == row["Holm"] == sign_flip(pairs, np.array([1 / 9] * 6 + [1 / 6] * 2))
-    assert row["Wilcoxon"] == pytest.approx(signed_rank(pairs), abs=0.03)  # ties of rounded sums
+    how = {"permutation_type": "samples", "vectorized": True, "n_resamples": 1 << 18, "rng": 0}
+    names = {"np": np, "pd": pd, "permutation_test": permutation_test, "wilcoxon": wilcoxon, "FLIPS": how}
+    code = run_cell("24", "def paired_tests", **names)
+    found, pairs = code["paired_tests"](duels(OURS, THEIRS).gaps("rival")), [2, 3, 3.5, 1, 0, 1, -1, 3]
+    assert (found["budgets"], found["pairs"], found["smallest"]) == (3, 8, 0.25)
+    assert found["whole budgets"] == code["sign_flip"]([8.5 / 3, 2 / 3, 1]) == 0.25
+    weights = np.array([1 / 9] * 6 + [1 / 6] * 2)
+    sums = [abs(np.array(signs) * pairs @ weights) for signs in product((1, -1), repeat=len(pairs))]
+    assert found["all pairs"] == pytest.approx(np.mean([x >= abs(weights @ pairs) - 1e-12 for x in sums]))
+    assert found["Wilcoxon"] == pytest.approx(wilcoxon([x for x in pairs if x]).pvalue, abs=0.03)
+    many = np.random.default_rng(1).normal(0.3, 1, 40)
+    assert code["sign_flip"](many) == pytest.approx(ttest_1samp(many, 0).pvalue, abs=0.01)
+    assert code["sign_flip"]([1.0]) == 1
 
 
 def test_what_is_off_its_budget_or_missing_is_left_out_and_named():
@@ -314,31 +278,5 @@ def test_what_is_off_its_budget_or_missing_is_left_out_and_named():
     each = found.at_budgets()
     assert (each.c.tolist(), each.counts.tolist()) == ([0.5, 0.25], [True, False])
     nothing = duels(OURS, {0.0625: [1, 2, 3]})
-    assert nothing.tests().empty
     assert nothing.table().empty
     assert nothing.averages() == {}
-
-
-def test_a_table_puts_words_only_on_enough_seeds():
-    table = duels({0.5: [80, 81, 82], 0.25: [70, 71, 72]}, {0.5: [60, 61, 62], 0.25: [55, 56, 57]}).table()
-    assert table["at these budgets"].tolist() == ["better"]
-    assert table["at any budget"].tolist() == ["cannot be told"]
-    assert table["mean difference (points, proxy)"].tolist() == ["+17.5"]
-    one = duels({0.5: [80]}, {0.5: [60]}).table()
-    assert one["at these budgets"].tolist() == one["at any budget"].tolist() == ["too few seeds"]
-    assert one["95%, budgets random (proxy)"].tolist() == [""]
-
-
-def test_drawn_intervals_end_at_0_and_100_and_levels_of_evidence_share_no_panel():
-    drawn = plotted(figures.compared_models(runs({"a": [0.99, 0.4, 0.98], "b": [0.02, 0.4]}), 500))
-    bars = drawn[drawn.drawn_as == "interval"]
-    assert (bars.x.min(), bars.x_end.max()) == (0, 100)
-    gaps = [Interval.around(9.0, 1.0), Interval.around(-4.0, 2.0)]
-    frame = pd.DataFrame({"label": ["B", "C"], "paper": [0.6, 0.3], "gap": gaps})
-    left, right = figures.effects_beside_paper(frame, "proxy", 3).axes
-    assert [x.get_lines()[0].get_xdata().tolist() for x in (left, right)] == [[0.6, 0.3], [9.0, -4.0]]
-    assert [x.get_title() for x in (left, right)] == [
-        "paper (quoted), 1 training each",
-        "here (proxy), 3 trainings each",
-    ]
-    plt.close("all")

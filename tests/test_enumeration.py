@@ -2,9 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tinynet_book.analysis.enumeration import base_repeats, enumerate_scales, nearest, off_giant_curve
+from tinynet_book.analysis.enumeration import enumerate_scales, nearest, off_giant_curve
 from tinynet_core import Scale, TinyFormula, giant, network, shrink, solve_width
-from tinynet_core.networks import base_of
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS
 from tinynet_core.networks.resnet import SHRUNK as RESNETS
@@ -79,12 +78,6 @@ def test_b_minus_4_cannot_have_a_fixed_head():
     assert enumerate_scales("efficientnet_b0", (23.5e6, 24.5e6), (1.25e6, 1.35e6)).empty
 
 
-def test_repeats_at_depth_one():
-    assert base_repeats("efficientnet_b0") == (1, 2, 2, 3, 3, 4, 1)
-    assert base_repeats("resnet50") == (3, 4, 6, 3)
-    assert base_repeats("ghostnet_a_hswish") == (1, 2, 3, 4, 3, 6)
-
-
 def test_distance_from_the_giant_curve():
     phi = -2.2
     on = giant(phi)
@@ -144,11 +137,3 @@ def test_resnets_follow_the_giant_formula(name, macs):
     scale = shrink("resnet50", macs, "giant").scale
     assert network(name).complexity() == network("resnet50", scale).complexity()
     assert [getattr(RESNETS[name], x) for x in "rdw"] == pytest.approx([scale.r, scale.d, scale.w], rel=0.005)
-
-
-@pytest.mark.parametrize("name", [*GHOSTNETS, "ghostnet_b_hswish", *RESNETS])
-def test_they_have_a_scale_of_their_own(name):
-    assert network(name).scale == {**GHOSTNETS, **RESNETS}[name.removesuffix("_hswish")]
-    assert base_of(name) == base_of("ghostnet_a" if name.startswith("g") else "resnet50")
-    with pytest.raises(ValueError, match="has its own scale"):
-        network(name, Scale())

@@ -15,11 +15,10 @@ from fake_study import trained
 from plotly.offline import get_plotlyjs
 
 import tinynet_core as tn
-from tinynet_book.dataset import classifiers
+from tinynet_book.analysis.models import classifiers
 from tinynet_book.explorer import MARKERS, TEMPLATES, trained_models, write_explorer
-from tinynet_book.explorer import budgets as explorer_budgets
-from tinynet_book.explorer.data import Size, command, sizes
-from tinynet_core import Base, Scale, Study, TinyFormula
+from tinynet_book.explorer.data import sizes
+from tinynet_core import Base, Study, TinyFormula
 from tinynet_core.cli import tinynet
 from tinynet_core.study.pages import PAGES, series
 from tinynet_core.study.presets import PRESETS
@@ -129,21 +128,6 @@ def test_the_commands_give_the_networks_shown(data, capsys):
         assert re.search(rf"^parameters +{params:,}$", done.output, re.M)
 
 
-def test_the_command_of_a_full_size_study_names_its_classes():
-    size, scale = Size("full", Base(), 100), Scale(0.8612345, 1.04321, 0.7123456)
-    line = command(size, scale)
-    done = CliRunner().invoke(tinynet, line.split()[1:], catch_exceptions=False)
-    net = tn.network("efficientnet_b0", scale, 100)
-    assert f"{net.complexity().params:,}" in done.output
-    assert len(line) < 90  # multipliers with few digits
-
-
-def test_a_study_at_the_papers_size_shows_one_network(made_up_study):
-    preset = made_up_study.preset
-    assert [s.base for s in sizes(preset)] == [preset.base, Base()]
-    assert [s.base for s in sizes(preset.model_copy(update={"base": Base()}))] == [Base()]
-
-
 def test_the_slider_covers_the_fitted_range_in_log_steps_with_the_budgets_of_the_preset(made_up_study, page, data):
     c = pd.read_csv(page.with_name("budgets.csv")).c.unique()
     fitted = made_up_study.formula().c_
@@ -158,16 +142,6 @@ def test_the_slider_covers_the_fitted_range_in_log_steps_with_the_budgets_of_the
     assert data["steps"][data["start"]]["c"] == "50%"
 
 
-def test_budgets_that_no_width_meets_are_left_out(made_up_study, monkeypatch):
-    monkeypatch.setattr("tinynet_book.explorer.data.BUDGETS", 7)
-    formula = TinyFormula(restarts=0).fit([0.001, 0.3, 0.6, 1.0], [0.8, 0.9, 0.95, 1.0], [0.7, 0.8, 0.9, 1.0])
-    rows = explorer_budgets(made_up_study.preset, formula)
-    own, full = (rows[rows.size_label == s.label] for s in sizes(made_up_study.preset))
-    assert 0.001 < rows.c.min() < 0.5
-    assert len(own) == len(full)
-    assert own.w.notna().all()
-
-
 def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monkeypatch):
     formula = TinyFormula(restarts=0).fit([0.12, 0.6, 1.0], [0.9, 0.95, 1.0], [0.9, 0.95, 1.0])
     models = replace(trained_models(made_up_study), formula=formula)
@@ -180,7 +154,6 @@ def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monk
     assert "rows" in smallest[0]
     assert "below the smallest reachable cost" in smallest[1]["reason"]
     assert "command" in largest[1]
-    assert "below the smallest reachable cost" in table(page, "budgets")[2][4]
 
 
 def test_all_models_are_in_the_table_and_in_the_cube(made_up_study, page, data):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from notebook_code import run_cell
 from scipy import stats
 
-from tinynet_book.analysis.correlation import explained_share
-from tinynet_book.analysis.intervals import Interval, agreed, contrast, mean_interval
+from tinynet_book.analysis.intervals import Interval, agreed, bootstrapped, contrast, mean_interval
 from tinynet_book.figures import error_bars, intervals
 
 A, B = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75]
@@ -75,6 +75,8 @@ def test_intervals_as_they_are_drawn():
 
 
 def test_the_share_that_a_power_law_explains():
+    names = {"np": np, "bootstrapped": bootstrapped}
+    explained_share = run_cell("25", "def explained_share", **names)["explained_share"]
     rng = np.random.default_rng(0)
     cost = rng.uniform(1, 100, 40)
     time = cost**0.7 * np.exp(rng.normal(0, 0.3, 40))

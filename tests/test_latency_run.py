@@ -1,141 +1,230 @@
-import re
+"""Timing networks: rounds, intervals, records of either kind, and what their keys rest on."""
+
+import subprocess
+import sys
+from pathlib import Path
 from statistics import median
+from time import sleep
 
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from scipy.stats import binom, norm
 
-from tinynet_book.measure.clock import median_ratio
+from tinynet_book.analysis.models import classifiers, latencies, latencies_run
+from tinynet_book.measure import clock
+from tinynet_book.measure.latencies import ModelLatencies, TimedNetwork, distinct
 from tinynet_book.measure.latency_run import LatencyRun, pair, ratio, times
-from tinynet_core import Record, Store, run
-from tinynet_core.study.record import failed
+from tinynet_core import Base, Record, Scale, Store, network, run
+from tinynet_core.export import build_module
+from tinynet_core.study.pages import series, stages
+from tinynet_core.study.presets import load_preset
 from tinynet_core.training.loop import Interrupted
 
-SMALL = {"networks": ("tinynet_e",), "runs": 5, "warmup": 1}
+PROXY = {"network": "efficientnet_b0", "base": Base(32, 0.35, 4), "classes": 8}
+SMALL = (
+    TimedNetwork(**PROXY, scale=Scale(0.5, 0.3, 0.3)),
+    TimedNetwork(**PROXY, scale=Scale(1.5, 1.0, 1.0), head="scaled"),
+)
+NAMES = ("tinynet_e", "efficientnet_b-4")
+TASKS = {
+    "latency": LatencyRun(networks=NAMES, runs=5, warmup=1),
+    "latencies": ModelLatencies(networks=SMALL, runs=12, warmup=1),
+}
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    store = Store(tmp_path_factory.mktemp("store"))
-    before = torch.get_num_threads()
-    record = run(LatencyRun(networks=("tinynet_e", "efficientnet_b-4"), runs=5, warmup=1), store)
+def records(tmp_path_factory):
+    """A store with one of each, and the two by kind."""
+    store, before = Store(tmp_path_factory.mktemp("store")), torch.get_num_threads()
+    found = {kind: run(task, store) for kind, task in TASKS.items()}
     assert torch.get_num_threads() == before
-    return store, record
+    return store, found
 
 
-def test_the_record_has_the_runs_and_their_medians(measured):
-    store, record = measured
-    names = [pair(b, n) for n in ("tinynet_e", "efficientnet_b-4") for b in ("onnxruntime", "torch")]
-    assert list(record.arrays) == list(record.metrics) == names
-    for name, ms in record.arrays.items():
+def test_every_round_has_each_run_once_in_an_order_of_its_own():
+    def log(seed):
+        calls: list[int] = []
+        runs = [lambda i=i: calls.append(i) or float(i) for i in range(4)]
+        times = clock.interleaved(runs, rounds=50, warmup=3, seed=seed)
+        assert (times == np.arange(4.0)).all()
+        assert times.shape == (50, 4)
+        return calls
+
+    rounds = np.array(log(0)).reshape(53, 4)
+    assert (np.sort(rounds, axis=1) == np.arange(4)).all()
+    assert len({tuple(row) for row in rounds.tolist()}) > 15
+    assert log(0) == log(0) != log(1)
+
+
+def test_the_interval_of_a_mean_is_the_normal_one():
+    sample = np.random.default_rng(3).normal(10, 2, 1000)
+    found = clock.estimate(np.mean, sample)
+    half = norm.ppf(0.975) * sample.std() / np.sqrt(1000)
+    assert found.value == pytest.approx(sample.mean())
+    assert (found.low, found.high) == pytest.approx((sample.mean() - half, sample.mean() + half), abs=0.1 * half)
+
+
+@pytest.fixture(scope="module")
+def drifting():
+    """A record of two networks in the ratio 0.8, on a machine whose speed varies from round to round."""
+    rng = np.random.default_rng(0)
+    task = LatencyRun(networks=("tinynet_a", "efficientnet_b0"), backends=("torch", "onnxruntime"), runs=200)
+    size = {"tinynet_a": 8.0, "efficientnet_b0": 10.0, "onnxruntime": 1.0, "torch": 2.0}
+    machine = np.exp(rng.normal(0, 0.3, 200))
+    arrays = {
+        pair(b, n): (size[b] * size[n] * machine * rng.normal(1, 0.02, 200)).round(3).tolist()
+        for b in task.backends
+        for n in task.networks
+    }
+    parts = {"metrics": {}, "arrays": arrays, "cost": task.cost(), "wall_s": 1.0, "provenance": {}}
+    return Record(experiment=task, status="done", **parts)
+
+
+@pytest.mark.parametrize("middle", [np.median, np.mean])
+def test_a_ratio_is_paired_by_rounds_which_narrows_its_interval(drifting, middle):
+    found = ratio(drifting, "torch", "tinynet_a", "efficientnet_b0", middle)
+    top, bottom = (np.array(drifting.arrays[pair("torch", name)]) for name in ("tinynet_a", "efficientnet_b0"))
+    assert found.value == pytest.approx(middle(top) / middle(bottom))
+    assert 0.77 < found.low < 0.8 < found.high < 0.83
+    shuffled = np.random.default_rng(0).permutation(bottom)
+    apart = clock.estimate(lambda a, b, axis: middle(a, axis=axis) / middle(b, axis=axis), top, shuffled)
+    assert found.high - found.low < 0.6 * (apart.high - apart.low)
+
+
+def test_times_are_those_of_the_record(drifting):
+    found = times(drifting)
+    assert [*found.backend.unique()] == ["onnxruntime", "torch"]
+    for (backend, name), group in found.groupby(["backend", "network"]):
+        assert group.ms.tolist() == drifting.arrays[pair(backend, name)]
+        assert group["round"].tolist() == list(range(200))
+
+
+@pytest.mark.parametrize("n", range(6, 60, 9))
+def test_the_interval_of_a_median_is_the_narrowest_that_covers_95_percent(n):
+    low, high = clock.median_interval(range(n)[::-1])
+    assert low + high == n - 1
+    assert 1 - 2 * binom.cdf(low, n, 0.5) >= 0.95
+    assert 1 - 2 * binom.cdf(low + 1, n, 0.5) < 0.95
+    assert clock.median_interval([5.0, 1.0, 2.0]) == (1.0, 5.0)
+
+
+def test_other_programs_are_noticed():
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        sleep(0.2)
+        before = clock.other_programs()
+        sleep(0.6)
+        busy = clock.conditions(1, before)["others_busy"]
+        other.kill()
+    assert (busy is None) == (not Path("/proc/stat").exists())
+    assert busy is None or busy > 0.2
+
+
+def test_torch_eager_runs_the_same_network_and_threads_are_restored():
+    module, images = build_module(network("efficientnet_b0", Scale(0.15, 0.2, 0.2), num_classes=10))
+    expected, before = module(images[:1]), torch.get_num_threads()
+    assert clock.torch_run(module, images[:1])() > 0
+    torch.testing.assert_close(module(images[:1]), expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ZeroDivisionError), clock.torch_threads(before + 1):
+        1 / (torch.get_num_threads() - before - 1)
+    assert torch.get_num_threads() == before
+
+
+def test_the_records_have_times_machine_and_cost(records):
+    store, found = records
+    runs, models = found["latency"], found["latencies"]
+    names = [pair(b, n) for n in NAMES for b in ("onnxruntime", "torch")]
+    assert list(runs.arrays) == list(runs.metrics) == names
+    for name, ms in runs.arrays.items():
         assert len(ms) == 5
         assert all(x > 0 and x == round(x, 3) for x in ms)
-        assert record.metrics[name] == pytest.approx(median(ms), abs=1e-4)
-    assert record.cost == {"macs tinynet_e": 24_356_848, "macs efficientnet_b-4": 23_223_504}
-    assert store.get(record.experiment) == record
-    assert Record.from_json(record.to_json()) == record
-
-
-def test_the_record_names_the_machine(measured):
-    made = measured[1].provenance
-    assert made["device"].startswith("cpu (")
-    assert (made["threads"], made["torch_layout"]) == (1, "channels_last")
-    assert re.match(r"\d+\.\d+", made["onnxruntime"])
-    assert made["processors"] >= 1
-    assert made["others_busy"] is None or made["others_busy"] >= 0
-
-
-def test_a_store_shows_it_beside_trainings(measured, make_experiment, tmp_path):
-    store = Store(tmp_path)
-    store.put(measured[1])
-    store.put(failed(make_experiment(), "no reason"))
+        assert runs.metrics[name] == pytest.approx(median(ms), abs=1e-4)
+    assert runs.cost == {"macs tinynet_e": 24_356_848, "macs efficientnet_b-4": 23_223_504}
+    middle, low, high = (np.array(models.arrays[name]) for name in ("median_ms", "low_ms", "high_ms"))
+    assert (low > 0).all()
+    assert (low <= middle).all()
+    assert (middle <= high).all()
+    assert middle[0] < middle[1]  # a fiftieth of the multiply-adds
+    assert models.metrics == {"round_ms": pytest.approx(middle.sum(), abs=1e-4)}
+    assert models.cost == {"networks": 2, "total_macs": sum(x.spec().complexity().macs for x in SMALL)}
+    for record in found.values():
+        made = record.provenance
+        assert made["device"].startswith("cpu (")
+        assert made["threads"] == 1
+        assert made["processors"] >= 1
+        assert store.get(record.experiment) == Record.from_json(record.to_json()) == record
+    assert runs.provenance["torch_layout"] == "channels_last"
     frame = store.frame().set_index("kind")
-    assert frame.network["latency"] == ""
-    assert frame["onnxruntime tinynet_e"]["latency"] == measured[1].metrics["onnxruntime tinynet_e"]
-    assert frame.macs.notna().to_dict() == {"latency": False, "training": True}
+    assert frame.network.tolist() == ["", ""]
+    assert frame.macs.isna().all()
+    assert frame["onnxruntime tinynet_e"]["latency"] == runs.metrics["onnxruntime tinynet_e"]
 
 
-def test_one_backend(measured):
-    task = LatencyRun(**SMALL, backends=("torch",))
-    result = task.perform("cpu", None, None, False)
-    assert list(result.metrics) == ["torch tinynet_e"]
-
-
-def test_a_stop_keeps_nothing(tmp_path):
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_stop_is_heeded_and_keeps_nothing(task, tmp_path):
     asked = iter([False, False, True])
     with pytest.raises(Interrupted):
-        LatencyRun(**SMALL).perform("cpu", tmp_path, lambda: next(asked), False)
+        task.perform("cpu", tmp_path, lambda: next(asked), False)
     assert not list(tmp_path.iterdir())
 
 
 def test_it_asks_as_often_as_it_says():
     asked = []
-    task = LatencyRun(**SMALL, backends=("onnxruntime",))
+    task = TASKS["latency"].model_copy(update={"backends": ("onnxruntime",), "networks": ("tinynet_e",)})
     task.perform("cpu", None, lambda: asked.append(1) is not None, False)
     assert len(asked) == task.steps == 6
     assert task.work == 6 * 24_356_848
 
 
-def test_key_does_not_change_unnoticed():
-    assert LatencyRun(**SMALL).key == LatencyRun(**SMALL, backends=["onnxruntime", "torch"], threads=1, seed=0).key
-    assert LatencyRun(**SMALL).key[:12] == "d67c3af6b8fa"
-    assert LatencyRun(**SMALL, seed=1).key != LatencyRun(**SMALL).key
+def test_keys_do_not_change_unnoticed():
+    few = {"networks": ("tinynet_e",), "runs": 5, "warmup": 1}
+    assert LatencyRun(**few).key == LatencyRun(**few, backends=["onnxruntime", "torch"], threads=1, seed=0).key
+    assert LatencyRun(**few).key[:12] == "d67c3af6b8fa"
+    assert LatencyRun(**few, seed=1).key != LatencyRun(**few).key
+    task = ModelLatencies(networks=SMALL)
+    assert task.key == ModelLatencies(networks=[x.model_dump() for x in SMALL], runs=200, warmup=20, seed=0).key
+    assert task.key != ModelLatencies(networks=SMALL[::-1]).key
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("kind", "change", "message"),
     [
-        ({"networks": ()}, "at least 1 item"),
-        ({"networks": ("tinynet_z",)}, "unknown network 'tinynet_z', nearest: tinynet_"),
-        ({"networks": ("tinynet_e", "tinynet_e")}, "tinynet_e is listed twice"),
-        ({"backends": ("tflite",)}, "'onnxruntime' or 'torch'"),
-        ({"backends": ("torch", "torch")}, "torch is listed twice"),
-        ({"backends": ()}, "at least 1 item"),
-        ({"runs": 1}, "greater than or equal to 2"),
-        ({"runs": 5.0}, "valid integer"),
-        ({"warmup": -1}, "greater than or equal to 0"),
-        ({"threads": 0}, "greater than or equal to 1"),
-        ({"rounds": 5}, "rounds"),
+        ("latency", {"networks": ()}, "at least 1 item"),
+        ("latency", {"networks": ("tinynet_z",)}, "unknown network 'tinynet_z', nearest: tinynet_"),
+        ("latency", {"networks": ("tinynet_e", "tinynet_e")}, "tinynet_e is listed twice"),
+        ("latency", {"backends": ("tflite",)}, "'onnxruntime' or 'torch'"),
+        ("latency", {"backends": ("torch", "torch")}, "torch is listed twice"),
+        ("latency", {"runs": 1}, "greater than or equal to 2"),
+        ("latency", {"threads": 0}, "greater than or equal to 1"),
+        ("latency", {"rounds": 5}, "rounds"),
+        ("latencies", {"networks": ({"network": "tinynet_e", "scale": Scale()},)}, "tinynet_e has its own scale"),
+        ("latencies", {"networks": ({"network": "tinynet_e", "recipe": 1},)}, "recipe"),
+        ("latencies", {"networks": (SMALL[0], SMALL[0].model_copy(update={"head": "fixed"}))}, "is listed twice"),
+        ("latencies", {"warmup": -1}, "greater than or equal to 0"),
     ],
 )
-def test_bad_runs(change, message):
+def test_bad_tasks(kind, change, message):
     with pytest.raises(ValidationError, match=message):
-        LatencyRun(**{**SMALL, **change})
+        type(TASKS[kind]).model_validate({**TASKS[kind].model_dump(), **change})
 
 
-NAMES = ("tinynet_a", "efficientnet_b0")
+def test_a_network_is_timed_once_whatever_its_seed_and_recipe(make_experiment):
+    first, other = make_experiment(), make_experiment(Scale(0.12, 0.5, 0.3))
+    fixed = first.model_copy(update={"head": "fixed"})  # what this network has anyway
+    found = distinct([first, make_experiment(seed=1), other, make_experiment(epochs=3), fixed])
+    assert [timed.spec() for timed in found] == [first.spec(), other.spec()]
+    assert distinct([first, other], most=1) == found[:1]
 
 
-@pytest.fixture(scope="module")
-def record():
-    """Times drawn at random: TinyNet-A needs 0.8 of what B0 does, torch twice as long as ONNX Runtime."""
-    rng = np.random.default_rng(0)
-    task = LatencyRun(networks=NAMES, backends=("torch", "onnxruntime"), runs=200)
-    size = {"tinynet_a": 8.0, "efficientnet_b0": 10.0, "onnxruntime": 1.0, "torch": 2.0}
-    arrays = {
-        pair(b, n): (size[b] * size[n] * rng.lognormal(0, 0.05, 200)).round(3).tolist()
-        for b in task.backends
-        for n in NAMES
-    }
-    metrics = {name: float(np.median(x)) for name, x in arrays.items()}
-    return Record(
-        experiment=task, status="done", metrics=metrics, arrays=arrays, cost=task.cost(), wall_s=1.0, provenance={}
-    )
-
-
-def test_times_are_those_of_the_record(record):
-    found = times(record)
-    assert len(found) == 800
-    assert [*found.backend.unique()] == ["onnxruntime", "torch"]
-    for (backend, name), group in found.groupby(["backend", "network"]):
-        assert group.ms.tolist() == record.arrays[pair(backend, name)]
-        assert group["round"].tolist() == list(range(200))
-
-
-@pytest.mark.parametrize("mean", [False, True])
-def test_a_ratio_has_the_interval_of_whole_rounds(record, mean):
-    found = ratio(record, "torch", "tinynet_a", "efficientnet_b0", mean=mean)
-    top, bottom = (np.array(record.arrays[pair("torch", name)]) for name in NAMES)
-    assert found.value == pytest.approx(top.mean() / bottom.mean() if mean else median_ratio(top, bottom))
-    assert 0.77 < found.low < found.value < found.high < 0.83
+def test_the_page_of_all_models_wants_all_classifiers_and_ends_with_its_timing(made_up_study):
+    study, everything = made_up_study, {e for x in classifiers(made_up_study).values() for e in x.all()}
+    found = list(stages(study, ["cost"]))
+    timings = [task for stage in found for task in stage if isinstance(task, ModelLatencies)]
+    assert timings == [latencies_run(study)] == [latencies(study).experiment]
+    assert [timings] == [stage for stage in found if timings[0] in stage]  # alone on the machine
+    assert {task for stage in found for task in stage} - set(timings) == everything
+    assert not any(isinstance(task, ModelLatencies) for stage in stages(study, ["table4"]) for task in stage)
+    table3 = distinct(series(study, "table3").all())
+    assert latencies_run(study).networks[: len(table3)] == table3
+    assert load_preset("reduced").latency.models is None

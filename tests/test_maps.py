@@ -1,17 +1,16 @@
-import json
-
 import numpy as np
 import pytest
 import torch
+from notebook_code import run_cell
 from pydantic import TypeAdapter, ValidationError
 from torch.nn import functional as F
 
-from tinynet_book.measure.cam import activation_maps
-from tinynet_book.measure.maps import SIDE, ActivationMaps, class_name, drawn_maps, pictures
-from tinynet_core import Experiment, GlyphDataset, Record, Scale, Store, run
-from tinynet_core.data import load_images
+from tinynet_book.measure.cam import activation_maps, seen_part
+from tinynet_book.measure.maps import ActivationMaps
+from tinynet_core import Experiment, GlyphDataset, Scale, Store, run
+from tinynet_core.data import glyphs, load_images
 from tinynet_core.data.glyphs import glyph_region
-from tinynet_core.study.record import AnyTask, execute, to_frame
+from tinynet_core.study.record import AnyTask, execute
 from tinynet_core.study.task import weights_file
 from tinynet_core.training.augment import evaluation_batch
 from tinynet_core.training.loop import Interrupted
@@ -124,16 +123,6 @@ def test_a_stop_is_heeded(stored, experiment):
         maps_of(experiment, shown=2).perform("cpu", store.root, lambda: True, False)
 
 
-def test_the_record_is_read_back_and_stands_in_tables(stored):
-    trained, maps, store = stored
-    assert store.get(maps.experiment) == maps
-    assert Record.from_json(maps.to_json()) == maps
-    assert json.loads(maps.to_json())["experiment"]["kind"] == "maps"
-    frame = to_frame([trained, maps])
-    assert frame.kind.tolist() == ["training", "maps"]
-    assert frame.top1.nunique() == 1
-
-
 def test_images_without_outlines_have_maps_only(stored, experiment, monkeypatch):
     """As ImageNet's: the same images, under a data set that does not say where its objects are."""
     _, maps, store = stored
@@ -144,12 +133,11 @@ def test_images_without_outlines_have_maps_only(stored, experiment, monkeypatch)
     assert plain.arrays["map"] == maps.arrays["map"]
 
 
-def test_the_pictures_are_those_of_the_maps(stored):
+def test_the_pictures_of_the_page_are_those_of_the_maps(stored, experiment):
     _, kept, _ = stored
-    shown, outlines = pictures(kept)
-    assert (shown.shape, outlines.shape) == ((5, SIDE, SIDE, 3), (5, SIDE, SIDE))
+    names = {"np": np, "glyphs": glyphs, "seen_part": seen_part, "from_numpy": torch.from_numpy, "SIDE": 160}
+    code = run_cell("14", "def pictures", data=experiment.dataset, close=experiment, load_images=load_images, **names)
+    shown, outlines = code["pictures"](kept.arrays["index"])
+    assert (shown.shape, outlines.shape) == ((5, 160, 160, 3), (5, 160, 160))
     assert 0 < outlines.mean() < 0.5
-    drawn = drawn_maps(kept)
-    assert drawn.shape == (5, SIDE, SIDE)
-    assert drawn.min() >= 0
-    assert [class_name(kept.experiment.dataset, i) for i in range(4)] == ["e", "a", "o", "u"]
+    assert [code["class_name"](i) for i in range(4)] == ["e", "a", "o", "u"]

@@ -138,7 +138,7 @@ def without_kernels(todo, parameters, failed):
         except ZeroDivisionError as error:
             failed.mkdir(exist_ok=True)
             shown, target = "", failed / path.name
-            failure = NotebookFailed(path.name, str(error), target)
+            failure = NotebookFailed(str(error), target)
         notebook.cells[-1].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": shown})]
         nbformat.write(notebook, target)
         yield path, failure

@@ -73,7 +73,3 @@ def test_the_numbers_of_a_page(notebook):
     text = said(notebook)
     known = of_the_ledger(notebook, text) | protocol() | DERIVED.get(notebook.stem[:2], set()) | {1.0, 2.0}
     assert not numbers(text) - known
-
-
-def test_most_pages_have_numbers():
-    assert sum(bool(numbers(said(notebook))) for notebook in NOTEBOOKS) >= 15

@@ -2,15 +2,20 @@
 
 import math
 from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import pandas as pd
 import pytest
 import timm
 import torch
+import yaml
 from timm.models import mobilenetv3
 
+from tinynet_book import paper
 from tinynet_book.paper import costs, recount, rows, table
+from tinynet_book.paper.cells import TABLES, cells
+from tinynet_book.paper.claims import claims, verdict
 from tinynet_core import Scale, giant, network
 from tinynet_core.networks import NAMES
 from tinynet_core.networks.fixed import FBNET_B, stacked
@@ -31,11 +36,6 @@ DIFFERENT = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=COSTED)
-def frame(request):
-    return costs(request.param)
-
-
 def note(name, model):
     return next(x["note"] for x in rows(name) if x["model"] == model)
 
@@ -49,6 +49,10 @@ def test_every_network_is_known():
 @pytest.mark.parametrize("name", COSTED)
 def test_the_rows_that_differ(name):
     frame = costs(name)
+    for i, row in frame.iterrows():
+        mine = [cell for cell in cells(name) if cell.row == i and cell.column in ("params", "macs")]
+        judged = [verdict(claims()[cell.id], row[cell.column] / 1e6) for cell in mine]
+        assert row["match"] == ("differs" not in judged), row.model
     assert frame.model[~frame["match"]].tolist() == DIFFERENT[name]
     assert (frame.note[~frame["match"]].str.len() > 40).all()
 
@@ -194,3 +198,28 @@ def test_table_7_is_ghostnet_a():
         assert pd.isna(want.out) or got.row.channels == want.out
         assert pd.isna(want.stride) or got.row.stride == want.stride
         assert pd.isna(want.se) or got.row.squeeze
+
+
+PRINTED = yaml.safe_load((Path(paper.__file__).parent / "tables.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_number_of_a_table_is_a_claim(name):
+    """Read from the file without the package: what is a number there has a claim of that number."""
+    by_place = {(cell.row, cell.column): cell for cell in cells(name)}
+    count = 0
+    for i, row in enumerate(PRINTED[name]):
+        for column, number in row.items():
+            if isinstance(number, (bool, int, float)):
+                claim = claims()[by_place[i, column].id]
+                assert claim.paper == number
+                assert claim.source == f"Table {name[-1]}"
+                assert claim.statement.endswith(".")
+                count += 1
+    assert count == len(by_place) > 10
+
+
+def test_a_printed_expansion_holds_to_half_a_step_of_the_inner_channels():
+    claim = claims()["table7-row_3-exp"]  # from 28 channels, of which three times is 84, between 80 and 88
+    assert verdict(claim, 88 / 28) == "within tolerance"
+    assert verdict(claim, 96 / 28) == "differs"

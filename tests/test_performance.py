@@ -2,14 +2,17 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
 
-from tinynet_book.site.performance import fill_performance, growth_figure, performance_table
 from tinynet_core.study.presets import project_root
 
-RESULTS = project_root() / "book" / "benchmarks.json"
+sys.path.insert(0, str(project_root() / "benchmarks"))  # as Python does for a script
+import page
+
+RESULTS = (page.BOOK / "benchmarks.json").read_text(encoding="utf-8")
 
 
 def section(rows, **about):
@@ -42,13 +45,13 @@ def row(what="sweep", value=3.14159, **more):
 )
 def test_the_page_says_which_targets_are_met(target, shown, verdict):
     sections = {"training": section([row(**target, peer="timm"), row("free", 1.0)])}
-    head, _, *lines = performance_table(sections, "targets").splitlines()
+    head, _, *lines = page.performance_table(sections, "targets").splitlines()
     assert head == "| what | against | target | measured | spread | verdict |"
     assert lines == [f"| sweep | timm | {shown} | 3.14× | 3 to 3.5, range of 3 | {verdict} |"]
 
 
 def test_a_table_names_command_machine_and_load():
-    table = performance_table({"training": section([row(n=1, low=3.1, high=3.1)])}, "throughput")
+    table = page.performance_table({"training": section([row(n=1, low=3.1, high=3.1)])}, "throughput")
     assert table.splitlines()[0] == "| what | measured | spread |"
     assert "| sweep | 3.14× | one run |" in table
     assert "`python benchmarks/training.py` on 2026-01-02: Abacus 9, 3 cores, 7.5 GiB; Python 3.11.2, torch" in table
@@ -56,36 +59,29 @@ def test_a_table_names_command_machine_and_load():
 
 
 def test_a_group_without_rows_was_not_measured():
-    assert performance_table({}, "gpu") == "*Not measured: `book/benchmarks.json` holds no rows of gpu.*"
+    assert page.performance_table({}, "gpu") == "*Not measured: `book/benchmarks.json` holds no rows of gpu.*"
 
 
-def test_the_page_is_filled_from_the_results_and_holds_no_figure_of_its_own(tmp_path):
-    page, results = tmp_path / "performance.md", RESULTS
-    prose = RESULTS.with_name("performance.md").read_text(encoding="utf-8")
+def test_the_page_is_filled_from_the_results_and_holds_no_figure_of_its_own():
+    text, sections = (page.BOOK / "performance.md").read_text(encoding="utf-8"), json.loads(RESULTS)
+    assert page.filled(text, sections) == text, "python benchmarks/page.py"
+    prose = re.sub("<!-- results.*?<!-- end -->", "", text, flags=re.S)
     assert not re.search(r"\d[\d.,]*\s*(×|x\b|times|ms|µs|s\b|MiB|GiB|images/s|seconds)", prose)
-    page.write_text(prose, encoding="utf-8")
-    fill_performance(page, results)
-    text = page.read_text(encoding="utf-8")
-    assert "<!-- results" not in text
-    groups = re.findall("<!-- results: (.+?) -->", prose)
-    for name, part in json.loads(results.read_text(encoding="utf-8")).items():
+    groups = re.findall("<!-- results: (.+?) -->", text)
+    for name, part in sections.items():
         assert part["command"] in text
         assert {one["group"] for one in part["rows"]} <= {*groups, "growth"}, name
         for one in part["rows"]:
             assert one["what"] in text or one["group"] == "growth"
-    assert text.count("met |") + text.count("**missed** |") == sum(
-        "at_least" in one or "at_most" in one
-        for part in json.loads(results.read_text(encoding="utf-8")).values()
-        for one in part["rows"]
-    )
-    assert (tmp_path / "growth.png").stat().st_size > 10_000
+    targets = sum("at_least" in one or "at_most" in one for part in sections.values() for one in part["rows"])
+    assert text.count("met |") + text.count("**missed** |") == targets
 
 
 def test_the_figure_draws_every_point_and_the_fitted_power():
     x = [1.0, 10.0, 100.0]
     points = [row("step", 2 * at**0.5, group="growth", x=at, x_label="MACs", low=at**0.5, high=3 * at**0.5) for at in x]
     power = row("step against MACs", 0.5, group="exponents", low=0.4, high=0.6)
-    (axes,) = growth_figure(points, [power]).axes
+    (axes,) = page.growth_figure(points, [power]).axes
     dots, line = axes.lines[0], axes.lines[-1]
     np.testing.assert_allclose(dots.get_xydata(), [(at, 2 * at**0.5) for at in x])
     np.testing.assert_allclose(line.get_xydata(), [(at, 2 * at**0.5) for at in x])

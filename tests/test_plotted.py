@@ -70,12 +70,6 @@ def test_a_figure_of_the_book_gives_back_its_data():
     assert all(np.isclose(shown, 100 * value).any() for value in frame.top1)
 
 
-def test_a_figure_without_numbers_gives_an_empty_table(axes):
-    axes.imshow(np.zeros((2, 2)))
-    axes.text(0.1, 0.2, "text")
-    assert plotted(axes.figure).empty
-
-
 def test_a_notebook_keeps_the_numbers_of_its_figures(axes, monkeypatch):
     shell = InteractiveShell()
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)

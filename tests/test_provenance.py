@@ -7,7 +7,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from tinynet_book.notebook import FIGURE_DATA
-from tinynet_book.site.provenance import Origin, about, attach, outside_note
+from tinynet_book.site.provenance import Origin, about, attach
 from tinynet_core.study.record import Record, failed
 
 PNG = base64.b64decode(
@@ -137,10 +137,3 @@ def test_the_numbers_of_a_figure_are_a_file_and_leave_the_page(page):
     attach(notebook, path, template, origin())
     assert (path.parent / "files" / "24_fig" / "figure-24-1.csv").read_text(encoding="utf-8") == "x,y\n1,2\n"
     assert FIGURE_DATA not in notebook.cells[0].outputs[0].data
-
-
-def test_a_picture_that_no_notebook_drew_says_where_it_is_from():
-    note = outside_note(["a.png", "a.csv"], "that of each claim", "tinynet claims")
-    assert "- files: {download}`a.png <a.png>`, {download}`a.csv <a.csv>`" in note
-    assert "- evidence: that of each claim\n- page made at commit `" in note
-    assert note.endswith("- command: `tinynet claims`\n:::")

@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import re
+from dataclasses import is_dataclass
+from typing import get_args
 
 import pytest
 import yaml
@@ -18,16 +20,13 @@ from tinynet_core.study.presets import PRESETS, Preset, load_preset, preset_name
 from tinynet_core.training.recipe import Recipe
 
 BOOK = project_root() / "book"
-API = sorted((BOOK / "api").glob("*.md"))
 DIRECTIVE = re.compile(r"^\.\. auto(\w+):: ([\w.]+)\n(?:   :members: (.*)\n)?", re.M)
 FUNCTIONS = [name for name in tn.__all__ if inspect.isfunction(getattr(tn, name))]
-PROSE = {"open_notebook", "write_claims"}
-"""Functions of notebooks, whose docstrings are a sentence or two."""
 
 
 def documented():
     """Full names of what the pages of the API describe."""
-    for page in API:
+    for page in sorted((BOOK / "api").glob("*.md")):
         for kind, target, members in DIRECTIVE.findall(page.read_text(encoding="utf-8")):
             if kind != "module":
                 yield target
@@ -40,72 +39,47 @@ def named(full):
     return getattr(importlib.import_module(module), name)
 
 
-@pytest.fixture(scope="module")
-def tables():
-    """The rows of each table by the name of its part: key to type, default, allowed and meaning."""
-    found = {}
-    for section in re.split(r"^\(schema-", reference.preset_schema(), flags=re.M)[1:]:
-        rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| (.+) \|$", section, re.M)
-        found[section.partition(")")[0]] = {key: cells for key, *cells in rows}
-    return found
+def parts(annotation):
+    """The models and dataclasses below a type, itself included."""
+    if inspect.isclass(annotation) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
+        yield annotation
+        for field in getattr(annotation, "model_fields", {}).values():
+            yield from parts(field.annotation)
+    for inside in get_args(annotation):
+        yield from parts(inside)
 
 
-def test_every_key_of_every_preset_has_a_row(tables):
-    known = {key for rows in tables.values() for key in rows}
+def test_every_part_of_a_preset_is_on_its_page_by_the_keys_that_hold_it():
+    page = (BOOK / "preset_schema.md").read_text(encoding="utf-8")
+    shown = [named(full) for _, full, _ in DIRECTIVE.findall(page)]
+    assert {x.__name__: x for x in shown} == {x.__name__: x for x in parts(Preset)}
+    titles = " ".join(re.findall(r"^## (.*)$", page, re.M))
     for name in preset_names():
         content = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
-        assert set(keys(content)) <= known
-    assert len(tables) == 17
-
-
-def keys(content):
-    for key, value in content.items():
-        yield key
-        if isinstance(value, dict):
-            yield from keys(value)
-
-
-def test_titles_are_places_and_links_go_to_tables():
-    text = reference.preset_schema()
-    titles = re.findall(r"^## (.*)$", text, re.M)
-    assert titles[0] == "The file"
-    assert "`recipe`, `resnet_recipe`, `closeup.recipe`, `detection.recipe`" in titles
-    assert "`detection.dataset` of kind `coco`" in titles
-    assert set(re.findall(r"\(#([\w-]+)\)", text)) <= set(re.findall(r"^\(([\w-]+)\)=$", text, re.M))
+        assert all(f"`{key}`" in titles for key, value in content.items() if isinstance(value, dict))
 
 
 @pytest.mark.parametrize("part", [Preset, Recipe, DetectionPlan], ids=lambda p: p.__name__)
-def test_bounds_are_those_that_pydantic_enforces(tables, part):
+def test_bounds_are_those_that_pydantic_enforces(part):
     """A value just outside is refused, and the message is about that key; one just inside is not."""
-    for key, (words, _, allowed, _) in tables[part.__name__.lower()].items():
-        for sign, number in re.findall(r"([≥>≤<]) ([\d.,]+)", allowed):
-            end = float(number.replace(",", ""))
-            step = 1 if words.startswith("whole") else 1e-6
+
+    def refused(key, value):
+        try:
+            part.model_validate({key: value})
+        except ValidationError as error:
+            return key in {e["loc"][0] for e in error.errors() if e["loc"]}
+        return False
+
+    lines = []
+    reference.list_fields(None, "class", part.__name__, part, None, lines)
+    for key, about in re.findall(r":param (\w+): .*\((``.*)\)", "\n".join(lines)):
+        for sign, number in re.findall(r"([≥>≤<]) ([\d.,]+\d)", about):
+            kind = int if about.startswith("``int") else float
+            end, step = kind(number.replace(",", "")), 1 if kind is int else 1e-6
             down, up = (end - step, end), (end, end + step)
             outside, inside = {"≥": down, ">": up, "≤": up[::-1], "<": down[::-1]}[sign]
-            kind = int if words.startswith("whole") else float
-            assert key in refused(part, key, kind(outside))
-            assert key not in refused(part, key, kind(inside))
-
-
-def refused(part, key, value):
-    """Keys that a mapping of this one ``value`` is refused for."""
-    try:
-        part.model_validate({key: value})
-    except ValidationError as error:
-        return {e["loc"][0] for e in error.errors() if e["loc"]}
-    return set()
-
-
-def test_hand_read_rows(tables):
-    recipe = tables["recipe"]
-    assert recipe["epochs"][1:3] == ["required", "≥ 1"]
-    assert recipe["norm_batch"][:2] == ["whole number or null", "`null`"]
-    assert recipe["optimizer"][2] == "`adamw`, `sgd`, `rmsprop`"
-    assert recipe["crop_area"][:2] == ["list of 2 numbers", "`[0.6, 1.0]`"]
-    assert recipe["label_smoothing"][2] == "≥ 0, < 1"
-    assert tables["base"]["resolution"][1] == "`224`"
-    assert tables["preset"]["latency"][1] == "its own defaults"
+            assert refused(key, outside)
+            assert not refused(key, inside)
 
 
 def test_meanings_are_of_fields_without_a_description():
@@ -119,56 +93,44 @@ def test_meanings_are_of_fields_without_a_description():
 def test_public_names_are_all_described_and_linked():
     rows = re.findall(r"^\| \{py:obj\}`tn\.(\w+) <([\w.]+)>` \| (.+) \|$", reference.public_names(), re.M)
     assert [name for name, _, _ in rows] == tn.__all__
-    described = set(documented())
+    described = list(documented())
+    assert len(described) == len(set(described)) > 70
     for name, target, text in rows:
         assert named(target) is getattr(tn, name)
         assert target in described, f"no page of the API describes {target}"
         assert text.endswith((".", ")")), text
-
-
-def test_what_the_pages_describe_exists_and_has_a_docstring():
-    names = list(documented())
-    assert len(names) == len(set(names)) > 70
-    for full in names:
-        assert named(full).__doc__, full
+    for full in described:
+        found = named(full)
+        assert found.__doc__, full
+        for name, member in vars(found).items() if inspect.isclass(found) else ():
+            if isinstance(member, property) and not name.startswith("_") and member.__doc__:
+                first = re.sub(r"``[^`]*``", "", member.__doc__.strip().splitlines()[0])
+                assert ":" not in first, f"{full}.{name}: Sphinx takes what stands before the colon for a type"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_docstrings_name_the_parameters(name):
     """In NumPy's style: each parameter once, in order, and no other."""
     function = getattr(tn, name)
-    found = reference.parameters(function)
-    expected = set(inspect.signature(function).parameters)
-    assert set(found) == (set() if name in PROSE else expected)
-    assert all(found.values())
-    if name not in PROSE:
-        assert re.search(r"^Returns\n-{7}\n\S.*\n    \S", inspect.getdoc(function), re.M)
-
-
-def test_properties_have_no_colon_in_their_first_line():
-    """Sphinx's reader of NumPy's style takes what stands before it for a type."""
-    for full in documented():
-        found = named(full)
-        if inspect.isclass(found):
-            for name, member in vars(found).items():
-                if isinstance(member, property) and not name.startswith("_") and member.__doc__:
-                    first = member.__doc__.strip().splitlines()[0]
-                    assert ":" not in re.sub(r"``[^`]*``", "", first), f"{full}.{name}"
+    text = inspect.getdoc(function)
+    section = re.search(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-+\n|\Z)", text, re.M | re.S)
+    found = re.findall(r"^(\w[^\n]*)\n(?:[ ]+\S[^\n]*\n?|\n)+", section[1] if section else "", re.M)
+    assert {x for names in found for x in names.split(", ")} == set(inspect.signature(function).parameters)
+    assert re.search(r"^Returns\n-{7}\n\S.*\n    \S", text, re.M)
 
 
 def test_citation_is_the_same_everywhere():
-    text = reference.citation(project_root())
-    assert "version 0.1.0" in text
-    assert "doi" not in text.lower()
-    assert field("author", text, "han2020model") == field(
-        "author", (BOOK / "references.bib").read_text(encoding="utf-8"), "han2020model"
-    )
-    assert field("year", text, "han2020model") == "2020"
+    def field(key, bibtex):
+        body = re.search(r"@\w+\{han2020model,\n(.*?)\n\}", bibtex, re.S)[1]
+        return re.search(rf"^\s*{key} = \{{(.*?)\}},?$", body, re.M)[1]
 
-
-def field(key, bibtex, entry):
-    body = re.search(rf"@\w+\{{{entry},\n(.*?)\n\}}", bibtex, re.S)[1]
-    return re.search(rf"^\s*{key} = \{{(.*?)\}},?$", body, re.M)[1]
+    page, cited = (BOOK / "citing.md").read_text(encoding="utf-8"), project_root() / "CITATION.cff"
+    cited = yaml.safe_load(cited.read_text(encoding="utf-8"))
+    assert page.count(f"ersion {cited['version']}, {cited['license']}") == 2
+    assert cited["references"][0]["title"] in page
+    bibliography = (BOOK / "references.bib").read_text(encoding="utf-8")
+    for key in ("author", "year"):
+        assert field(key, page) == field(key, bibliography)
 
 
 def test_the_page_on_gpus_has_the_numbers_of_the_presets():

@@ -1,24 +1,22 @@
 """The formula without one of its models, and by other choices, against the same done by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from notebook_code import run_cell
+from scipy.stats import binomtest, norm
 
-from tinynet_book.analysis.robustness import (
-    Variant,
-    coverage,
-    half_samples,
-    leave_one_out,
-    prediction_errors,
-    sensitivity,
-    variants,
-)
+import tinynet_core as tn
+from tinynet_book.analysis import robustness
+from tinynet_book.analysis.robustness import Variant, sensitivity
 from tinynet_core import Base, Scale, TinyFormula, frontier, network, released_formula
 from tinynet_core.scaling.frontier import pareto_front
-from tinynet_core.study.pages import plan, repeated
-from tinynet_core.study.study import Study
 
 BASE = Base(56, 0.25, 2)
+CODE = run_cell("23", "def prediction_errors", np=np, pd=pd, norm=norm, binomtest=binomtest)
+leave_one_out = run_cell("23", "def leave_one_out", np=np, tn=tn, robustness=robustness)["leave_one_out"]
 pytestmark = [
     pytest.mark.filterwarnings("ignore::tinynet_core.scaling.formula.ExtrapolationWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -56,13 +54,8 @@ def test_each_model_is_predicted_by_the_others(kept, left):
     assert left.extrapolated.tolist() == [True, False, False, False, False, False, True]
 
 
-def test_leaving_one_out_needs_models(kept):
-    with pytest.raises(ValueError, match="needs at least 4 models, got 3"):
-        leave_one_out(kept[:3], TinyFormula())
-
-
 def test_errors_of_the_predictors(kept, left):
-    errors = prediction_errors(left)
+    errors = CODE["prediction_errors"](left)
     assert list(errors.index) == ["formula", "mean of the others", "released formula"]
     by_hand = np.sqrt(np.mean([(kept.r[i] - kept.r.drop(index=i).mean()) ** 2 for i in range(7)]))
     assert errors.r["mean of the others"] == pytest.approx(by_hand)
@@ -72,7 +65,7 @@ def test_errors_of_the_predictors(kept, left):
 def test_coverage_with_wilsons_interval():
     """Bands of 1 and 2 standard deviations, about; Wilson's interval written out."""
     z = np.array([0.0, 0.5, -0.9, 1.5, -1.5, 1.9, 2.5, -3.0, 0.1, 0.2])
-    table = coverage(pd.DataFrame({"r_z": z, "d_z": z * 0})).set_index(["dimension", "level"])
+    table = CODE["coverage"](pd.DataFrame({"r_z": z, "d_z": z * 0})).set_index(["dimension", "level"])
     assert table.inside.tolist() == [5, 8, 10, 10]
     row, z95 = table.loc[("r", 0.95)], 1.959963985
     centre = (0.8 + z95**2 / 20) / (1 + z95**2 / 10)
@@ -82,6 +75,7 @@ def test_coverage_with_wilsons_interval():
 
 
 def test_ways_change_one_choice_each():
+    variants = run_cell("23", "def variants", robustness=robustness, replace=replace)["variants"]
     ways = variants(0.2)
     assert next(iter(ways)) == "default"
     assert ways["default"] == Variant(0.2)
@@ -135,15 +129,13 @@ def test_predictions_that_are_no_network_are_named():
 
 def test_half_samples():
     sample = models(60)
-    table = half_samples(sample, 0.4, (0.25, 0.5), draws=8)
-    assert table.equals(half_samples(sample, 0.4, (0.25, 0.5), draws=8))
+    half_samples = run_cell("23", "def half_samples", np=np, pd=pd, tn=tn, robustness=robustness, sample=sample)
+    table = half_samples["half_samples"](0.4, (0.25, 0.5), draws=8)
     assert table.c.tolist() == [0.25, 0.5]
     assert (table[["r_low", "d_low"]].to_numpy() < table[["r_high", "d_high"]].to_numpy()).all()
     kept = sample.iloc[frontier(sample.macs, sample.top1, 0.4)]
     whole = TinyFormula(restarts=0).fit(kept.c, kept.r, kept.d).predict([0.25, 0.5])
     assert np.abs(table[["r_low", "d_low"]].to_numpy() - whole).max() < 0.3
-    with pytest.raises(ValueError, match="half of 6 models leaves fewer than 2"):
-        half_samples(sample[:6], 0.2, (0.5,))
 
 
 def test_halves_spread_as_whole_samples_do():
@@ -152,18 +144,3 @@ def test_halves_spread_as_whole_samples_do():
     rng = np.random.default_rng(1)
     halves = [x[rng.choice(100, 50, replace=False)].mean() for _ in range(4000)]
     assert np.std(halves) == pytest.approx(x.std(ddof=1) / 10, rel=0.05)
-
-
-def test_networks_with_seeds_are_taken_once(tmp_path):
-    found = repeated(Study("reduced", tmp_path), ("table3", "heads"))
-    assert len({e.key for e in found.all()}) == len(found.all()) == 3 * len(found)
-    assert {e.recipe for e in found.all()} == {Study("reduced", tmp_path).preset.recipe}
-    assert not any("+ RA" in name for name in found)
-    assert not repeated(Study("smoke", tmp_path))
-
-
-def test_what_the_pages_of_seeds_need(tmp_path):
-    smoke, reduced = (plan(Study(name, tmp_path), ["spread"])[0] for name in ("smoke", "reduced"))
-    assert smoke == Study("smoke", tmp_path).preset.random_experiments()
-    assert reduced[:100] == Study("reduced", tmp_path).preset.random_experiments()
-    assert set(repeated(Study("reduced", tmp_path), ("table3", "heads")).all()) == set(reduced[100:])

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from tiny_preset import TINY
 
 from tinynet_book.measure.latency_run import latency_run
-from tinynet_book.measure.maps import maps, pictures
+from tinynet_book.measure.maps import maps
 from tinynet_book.site.build import stale_pages
 from tinynet_core import Store, Study
 from tinynet_core.cli import tinynet
@@ -87,7 +87,7 @@ def test_reading_renders_no_data_set(monkeypatch):
     study = Study("reduced", train=False)
     assert stale_of(study) == []
     mapped = next(iter(maps(study.preset).values()))
-    assert len(pictures(study.records(mapped)[0])[0]) == 8
+    assert len(study.records(mapped)[0].arrays["map"]) == 8
 
 
 def test_the_hash_of_the_images_is_that_of_a_real_record():

@@ -37,20 +37,12 @@ def test_every_notebook_has_its_last_run(executed, tiny, tmp_path):
     assert "Records:" not in text
 
 
-def test_what_is_stale_is_in_plain_sight(executed, tiny, tmp_path):
+def test_what_is_stale_or_failed_is_in_plain_sight(executed, tiny, tmp_path):
     stale = {"": ["3 records: old"], "fig1": ["2 records: old"], "table3": ["1 record: old"]}
-    lines = status(executed, Study(tiny, tmp_path / "store"), stale, {}).splitlines()
+    failed = {"06_table3_costs.ipynb": "ValueError: no\nfurther lines"}
+    lines = status(executed, Study(tiny, tmp_path / "store"), stale, failed).splitlines()
     assert [line.split(" | ")[-1] for line in lines if "ipynb" in line] == [
         "**stale**: 2 records: old |",
-        "up to date |",
-    ]
-
-
-def test_what_failed_is_in_plain_sight(executed, tiny, tmp_path):
-    failed = {"06_table3_costs.ipynb": "ValueError: no\nfurther lines"}
-    lines = status(executed, Study(tiny, tmp_path / "store"), {"fig1": ["1 record: old"]}, failed).splitlines()
-    assert [line.split(" | ")[-1] for line in lines if "ipynb" in line] == [
-        "**stale**: 1 record: old |",
         "**failed**: `ValueError: no` |",
     ]
 

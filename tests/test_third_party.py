@@ -3,10 +3,24 @@
 import numpy as np
 import pandas as pd
 import pytest
+from notebook_code import run_cell
+from scipy.stats import spearmanr
 
 from tinynet_book.analysis import published
 from tinynet_book.paper import public, table
 
+NAMES = {"np": np, "pd": pd, "public": public, "spearmanr": spearmanr, "percentiles": published.percentiles}
+TIMES = run_cell("28", "def ratios", **NAMES)
+
+
+def cells(base):
+    """Found anew in each call, so that a test may put others in its place."""
+    return published.trained_cells(base)
+
+
+GRID = NAMES | {"BASES": public.GRIDS, "BUDGETS": [], "cost": published.cost, "trained_cells": cells}
+one_way = run_cell("27", "def one_way", fits=published.fits, **GRID)["one_way"]
+CODE = run_cell("27", "def best_splits", fits=published.fits, **GRID)
 PRINT = {"TinyNet-A": 77.7, "TinyNet-B": 75.0, "TinyNet-C": 71.2, "TinyNet-D": 67.0, "TinyNet-E": 59.9}
 
 
@@ -44,11 +58,6 @@ def test_a_distance_is_that_of_numpy_and_its_interval_holds_it(far):
         assert published.curve("val", x.macs) == pytest.approx(np.polyval(curve, np.log(x.macs)))
 
 
-def test_the_order_of_networks_is_nearly_the_same_on_every_set():
-    ranks = {test: round(x.value, 2) for test, x in published.rank_correlations().items()}
-    assert ranks == {"ReaL": 0.98, "V2": 0.99, "A": 0.93, "R": 0.88, "Sketch": 0.88}
-
-
 def made_up(base="made up"):
     """Cells whose accuracy has its top at r = w, and whose cost is r² w² of 400M."""
     cells = [(r, w) for r in (0.4, 0.6, 0.8, 1.0) for w in (0.4, 0.6, 0.8, 1.0)]
@@ -64,13 +73,14 @@ def test_the_surface_finds_the_split_that_made_the_cells(monkeypatch):
     assert found.whole.best(100e6) == pytest.approx(0, abs=1e-6)
     assert found.whole.multipliers(100e6, 0.0) == pytest.approx([0.5**0.5] * 2)
     assert found.whole.top1(100e6, 0.1) == pytest.approx(70 + 5 * np.log(0.25) - 0.02)
-    (row,) = published.best_splits("made up", [100e6]).itertuples()
+    CODE["BUDGETS"] = [100e6]
+    (row,) = CODE["best_splits"]("made up").itertuples()
     assert (row.width.low, row.width.high) == pytest.approx((0.5**0.5, 0.5**0.5))
-    assert published.one_way_gap("made up").value == pytest.approx(0, abs=0.1)
+    assert one_way("made up")[1].value == pytest.approx(0, abs=0.1)
 
 
 def test_one_dimension_alone_on_imagenet_is_nowhere_clearly_better_by_width():
-    gaps = {base: published.one_way_gap(base) for base in public.GRIDS}
+    gaps = {base: one_way(base)[1] for base in public.GRIDS}
     assert {base: round(x.value, 1) for base, x in gaps.items()} == {
         "MobileNetV1": -0.2,
         "MobileNetV2": -0.2,
@@ -86,7 +96,8 @@ def test_one_dimension_alone_on_imagenet_is_nowhere_clearly_better_by_width():
 
 
 def test_the_best_split_takes_from_both_and_its_top_is_flat():
-    splits = {base: published.best_splits(base, [200e6, 50e6]) for base in public.GRIDS}
+    CODE["BUDGETS"] = [200e6, 50e6]
+    splits = {base: CODE["best_splits"](base) for base in public.GRIDS}
     found = {
         base: [(round(x.width.value, 2), round(x.r.value, 2)) for x in y.itertuples()] for base, y in splits.items()
     }
@@ -105,52 +116,22 @@ def test_the_best_split_takes_from_both_and_its_top_is_flat():
             assert 0 < fitted.top1(macs, top) - fitted.top1(macs, tenth) < 0.2, (base, macs)
 
 
-def test_the_cells_gain_with_every_step():
-    for base in public.GRIDS:
-        cells = published.trained_cells(base)
-        for fixed, moved in (("width", "input"), ("input", "width")):
-            for _, some in cells.groupby(fixed):
-                assert (some.sort_values(moved).top1.diff().dropna() > 0).all()
-
-
 def test_the_ratios_of_times_by_kind_of_device():
-    ratios = published.ratios("tinynet_a", "efficientnet_b0")
+    ratios = TIMES["ratios"]("tinynet_a", "efficientnet_b0")
     large = ratios[(ratios.device_class == "GPU") & (ratios.batch > 1)].ratio
     assert (len(large), large.min().round(2), large.median().round(3), large.max().round(2)) == (19, 0.75, 0.815, 0.91)
     cpu = ratios[ratios.device_class == "CPU"].ratio
     assert (len(cpu), cpu.min().round(2), cpu.max().round(2)) == (3, 0.94, 1.34)
     assert ratios.ratio["keras-cv-t4"] == pytest.approx(1129.93 / 981.976, rel=1e-4)
     assert ratios.ratio["authors-p40"] == pytest.approx(81.30 / 99.85, rel=1e-4)
-    ncnn = published.ratios("efficientnet_b0", "mobilenetv2_100").query("software == 'ncnn'").ratio
+    ncnn = TIMES["ratios"]("efficientnet_b0", "mobilenetv2_100").query("software == 'ncnn'").ratio
     assert ncnn.median().round(1) == 1.8
 
 
 def test_activations_predict_the_time_on_every_gpu_better_than_macs():
-    found = published.predictors()
+    found = TIMES["predictors"]()
     gpu = found[found.device_class == "GPU"]
     assert (gpu.activations > gpu.macs).all()
     assert (gpu.activations > 0.9).all()
     assert found[found.device_class == "CPU"][["macs", "activations"]].max().max() < 0.8
     assert len(found) == 20
-
-
-def test_what_is_left_of_outperforming_other_networks():
-    tiny = public.tinynets().query("test == 'val'").sort_values("macs")
-    macs = public.networks().macs
-
-    def lead(name):
-        """Lowest and highest lead of the TinyNets over the trainings of a network, at its MACs."""
-        at = np.interp(np.log(macs[name]), np.log(tiny.macs), tiny.top1)
-        top1 = public.trainings(name).top1
-        return at - top1.max(), at - top1.min()
-
-    assert lead("GhostNet-0.5x")[1] < 0
-    ghost = public.trainings("GhostNet-1.0x").top1
-    assert (ghost > np.interp(np.log(macs["GhostNet-1.0x"]), np.log(tiny.macs), tiny.top1)).mean() > 0.5
-    for name in ("GhostNet-1.0x", "MobileNetV3 Large 1.0x", "MobileNetV3 Small 1.0x", "MobileNetV3 Small 0.75x"):
-        assert lead(name)[0] < 0 < lead(name)[1]
-    ahead = ("MobileNetV3 Small 0.5x", "ShuffleNetV2 0.5x", "MobileNetV2 0.5x", "ShuffleNetV2 1.5x", "MnasNet-A1")
-    assert all(lead(name)[0] > 0 for name in ahead)
-    val = tiny.set_index("architecture").top1["TinyNet-E"]
-    small = public.trainings("MobileNetV3 Small 0.5x").top1
-    assert [round(x, 1) for x in sorted(val - small)] == [0.7, 2.0]

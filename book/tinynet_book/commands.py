@@ -13,9 +13,7 @@ from tinynet_core.study.commands import store_option
 @click.argument("preset")
 @store_option
 @click.option("--build", type=click.Path(path_type=Path), help="Folder to build in; _build by default.")
-@click.option("--pdf", is_flag=True, help="Print the book as one PDF too, into the site; needs Chromium.")
-@click.option("--archive", type=click.Path(path_type=Path), help="Pack the site into this folder, with its checksum.")
-def book(preset: str, store: str, build: Path | None, pdf: bool, archive: Path | None) -> None:
+def book(preset: str, store: str, build: Path | None) -> None:
     """Execute the notebooks under PRESET and build the website from its records; only what changed is done again.
 
     Nothing is trained: tinynet sweep makes records. Stale records and notebooks that fail, as those whose records are
@@ -23,7 +21,7 @@ def book(preset: str, store: str, build: Path | None, pdf: bool, archive: Path |
     """
     from tinynet_book.site.build import make_book
 
-    built = make_book(preset, store, build, pdf)
+    built = make_book(preset, store, build)
     click.echo(built.index)
     for what, lines in (("stale records", built.stale), ("failed notebooks", built.failed)):
         if lines:
@@ -32,10 +30,6 @@ def book(preset: str, store: str, build: Path | None, pdf: bool, archive: Path |
         click.echo(built.remedy, err=True)
     if built.stale or built.failed:
         sys.exit(1)
-    if archive:
-        from tinynet_book.site.publish import bundle
-
-        click.echo(bundle(built.index.parent, archive))
 
 
 @click.command()
@@ -60,26 +54,6 @@ def claims(preset: str, store: str, form: str) -> None:
         click.echo(table[["id", "paper", "ours", "evidence", "verdict"]].to_string(index=False))
 
 
-@click.command("dataset")
-@click.argument("preset")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@store_option
-def dataset(preset: str, folder: Path, store: str) -> None:
-    """Write the models, trainings and epochs of PRESET to DIR as CSV and Parquet, with a README.
-
-    Trains nothing: it stops with a list where records are missing.
-    """
-    from tinynet_book.dataset import release
-    from tinynet_core.study.study import Study
-
-    found = release(Study(preset, store, train=False), folder)
-    failed = int((found.runs.status == "failed").sum())
-    click.echo(
-        f"{len(found.models)} models, {len(found.runs)} trainings ({failed} failed) and {len(found.epochs)} epochs "
-        f"written to {folder}"
-    )
-
-
 @click.command("released")
 @click.argument("preset", default="imagenet1k")
 @store_option
@@ -91,8 +65,7 @@ def released(preset: str, store: str) -> None:
     from tinynet_core.study.study import Study
 
     imagenet_root()
-    study = Study(preset, store)
-    records, reasons = evaluated(study, evaluate=True)
+    records, reasons = evaluated(Study(preset, store), evaluate=True)
     for row, offered in offers().items():
         if row in records:
             top1, top5 = records[row].metrics["top1"], records[row].metrics["top5"]

@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import ArrayLike
 
 from tinynet_book.analysis.intervals import Interval, contrast
@@ -66,13 +65,6 @@ def points(axes: Axes, x, top1, images: int, linestyle: str = "none", marker: st
     """Accuracies, fractions, as points in percent with their binomial intervals."""
     error = 100 * binomial_half_width(top1, images)
     axes.errorbar(x, 100 * top1, error, linestyle=linestyle, marker=marker, elinewidth=0.8, markersize=5, **style)
-
-
-def plain_ticks(axis: Axis) -> None:
-    """Numbers such as 0.05 on a logarithmic axis, few enough not to overlap."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def seeds_each(seeds: int) -> str:

@@ -23,13 +23,11 @@ def plotted(figure: Figure) -> pd.DataFrame:
     Guide lines over a whole panel, pictures and text are left out. A position with a name, such as a bar of a network,
     is given by that name.
     """
-    rows = [
-        {"panel": axes.get_title() or str(i), "x_label": axes.get_xlabel(), "y_label": axes.get_ylabel(), **row}
-        for i, axes in enumerate(figure.axes, 1)
-        for row in _rows(axes)
-    ]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.dropna(axis="columns", how="all")
+    rows = []
+    for i, axes in enumerate(figure.axes, 1):
+        about = {"panel": axes.get_title() or str(i), "x_label": axes.get_xlabel(), "y_label": axes.get_ylabel()}
+        rows += [about | row for row in _rows(axes)]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).dropna(axis="columns", how="all")
 
 
 def _rows(axes: Axes) -> Iterator[dict[str, Any]]:
@@ -56,10 +54,11 @@ def _rows(axes: Axes) -> Iterator[dict[str, Any]]:
         elif isinstance(found, PolyCollection):
             for path in found.get_paths():
                 yield from (row("outline of a band", found, x, y) for x, y in np.asarray(path.vertices))
-    for bars in axes.containers:
-        if isinstance(bars, BarContainer):
-            for bar in bars.patches:
-                yield row("bar", bars, *_corner(bar, name_x, name_y), **_far(bar))
+    for bars in (bars for bars in axes.containers if isinstance(bars, BarContainer)):
+        for bar in bars.patches:  # a bar begins, along a named axis, at its middle, which is where the name stands
+            x, width, y, height = bar.get_x(), bar.get_width(), bar.get_y(), bar.get_height()
+            start = x + (width / 2 if name_x.named else 0), y + (height / 2 if name_y.named else 0)
+            yield row("bar", bars, *start, x_end=_short(x + width), y_end=_short(y + height))
 
 
 def _intervals(lines: LineCollection) -> Iterator[np.ndarray]:
@@ -71,17 +70,6 @@ def _intervals(lines: LineCollection) -> Iterator[np.ndarray]:
             ends = part[~np.isnan(part).any(axis=1)]
             if len(ends) == 2:
                 yield ends
-
-
-def _corner(bar: Any, name_x: "_Names", name_y: "_Names") -> tuple[float, float]:
-    """Where a bar begins, along a named axis at its middle, which is where the name stands."""
-    x = bar.get_x() + (bar.get_width() / 2 if name_x.named else 0)
-    y = bar.get_y() + (bar.get_height() / 2 if name_y.named else 0)
-    return x, y
-
-
-def _far(bar: Any) -> dict[str, float]:
-    return {"x_end": _short(bar.get_x() + bar.get_width()), "y_end": _short(bar.get_y() + bar.get_height())}
 
 
 class _Names:

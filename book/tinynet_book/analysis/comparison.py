@@ -4,13 +4,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
-from math import isnan, log, nan, sqrt
+from math import isnan, nan
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from tinynet_book.analysis.intervals import Interval, contrast
 from tinynet_book.paper import rows
@@ -24,8 +22,6 @@ LEARNED = 3
 """Times chance below which a run has hardly learned anything."""
 ENOUGH_SEEDS = 3
 """Seeds of each network below which no claim is decided."""
-EDGE = 0.05
-"""Relative distance beyond an end of a line within which the rival there still counts as of the same cost."""
 
 Pairs = Sequence[tuple[str, str]]
 """Names of two networks each, ours first."""
@@ -35,9 +31,8 @@ Pairs = Sequence[tuple[str, str]]
 class Comparison:
     """The networks of one page: a ``frame`` of ``Study.named_frame`` with one row for each run, failed ones included.
 
-    ``images``: validation images. ``evidence``: what its accuracies are worth. ``budgets``: the ``cost`` that each
-    network was to have; one that is further than ``NEAR`` from it is shown, and decides nothing, and so are the
-    ``extrapolated``: those of a formula outside the range that it was fitted on.
+    ``budgets``: the ``cost`` that each network was to have; one that is further than ``NEAR`` from it is shown, and
+    decides nothing, and so are the ``extrapolated``: those of a formula outside the range that it was fitted on.
     """
 
     frame: pd.DataFrame
@@ -97,50 +92,39 @@ class Comparison:
 
     def table(self, paper: Mapping[str, float] | None = None) -> pd.DataFrame:
         """A row for each network with its exact cost, its accuracy here, and that of the ``paper`` in percent."""
-        lines = []
-        for name, macs, params in self.networks.itertuples():
-            mean = self.mean(name) if name in self.top1 else Interval(nan)
-            line = {
-                "network": name,
-                "MACs (millions, recomputed)": f"{macs / 1e6:.4g}",
-                "parameters (millions, recomputed)": f"{params / 1e6:.3g}",
-                "off budget (recomputed)": _text(self.off(name), "+.1%"),
-                f"top-1 here (%, {self.evidence})": _text(mean.value, ".1f"),
-                f"95% half-width ({self.evidence})": _text(mean.half, ".1f"),
-                "seeds": len(self.top1.get(name, ())),
-            }
-            lines.append(line | ({"top-1 printed (%, quoted)": _text(paper.get(name, nan), ".1f")} if paper else {}))
-        return pd.DataFrame(lines).set_index("network")
+        names = self.networks.index.rename("network")
+        means = [self.mean(name) if name in self.top1 else Interval(nan) for name in names]
+        columns: dict[str, list] = {
+            "MACs (millions, recomputed)": [f"{macs / 1e6:.4g}" for macs in self.networks.macs],
+            "parameters (millions, recomputed)": [f"{params / 1e6:.3g}" for params in self.networks.params],
+            "off budget (recomputed)": [_text(self.off(name), "+.1%") for name in names],
+            f"top-1 here (%, {self.evidence})": [_text(mean.value, ".1f") for mean in means],
+            f"95% half-width ({self.evidence})": [_text(mean.half, ".1f") for mean in means],
+            "seeds": [len(self.top1.get(name, ())) for name in names],
+        }
+        if paper:
+            columns["top-1 printed (%, quoted)"] = [_text(paper.get(name, nan), ".1f") for name in names]
+        return pd.DataFrame(columns, index=names)
 
     def differences(self, rivals: Mapping[str, Pairs]) -> pd.DataFrame:
         """A row for each pair that was run, and one for the average of those that count where there are several."""
         lines = []
         for label, pairs in rivals.items():
-            for ours, rival in pairs:
-                if {ours, rival} <= set(self.top1):
-                    counts = "yes" if self.counts(ours) and self.counts(rival) else "no"
-                    off = _text(self.off(rival), "+.1%")
-                    lines.append(self._line(ours, rival, off, self.difference(ours, rival), counts))
             kept = self.kept(pairs)
+            for pair in (pair for pair in pairs if set(pair) <= set(self.top1)):
+                gap, counts = self.difference(*pair), "yes" if pair in kept else "no"
+                lines.append((*pair, _text(self.off(pair[1]), "+.1%"), f"{gap.value:+.1f}", gap.limits(), counts))
             if len(kept) > 1:
-                lines.append(self._line("average", f"{label} (n = {len(kept)})", "", self.average(kept), "yes"))
-        return pd.DataFrame(lines)
-
-    def _line(self, ours: str, rival: str, off: str, gap: Interval, counts: str) -> dict[str, str]:
-        return {
-            "ours": ours,
-            "rival": rival,
-            "rival off budget (recomputed)": off,
-            f"difference (points, {self.evidence})": f"{gap.value:+.1f}",
-            f"95% interval ({self.evidence})": gap.limits(),
-            "counts": counts,
-        }
+                gap = self.average(kept)
+                lines.append(("average", f"{label} (n = {len(kept)})", "", f"{gap.value:+.1f}", gap.limits(), "yes"))
+        measured = [f"difference (points, {self.evidence})", f"95% interval ({self.evidence})"]
+        return pd.DataFrame(lines, columns=["ours", "rival", "rival off budget (recomputed)", *measured, "counts"])
 
     def effects(self, cells: Mapping[str, Sequence[str]], weights: Mapping[str, Sequence[float]]) -> pd.DataFrame:
         """Effects of a factorial comparison: columns effect, group and its interval ``gap`` in points.
 
-        ``cells`` holds the networks of each group in one order, ``weights`` those of each effect in the same order. A
-        group decides an effect only where all its networks that have a weight in it count; ``average`` is over those.
+        ``cells`` holds the networks of each group, ``weights`` those of each effect in the same order. A group is left
+        out of an effect in which one of its networks does not count; ``average`` is over the others.
         """
         lines = []
         for effect, row in weights.items():
@@ -154,8 +138,7 @@ class Comparison:
     def beats(self, rivals: Mapping[str, Pairs]) -> Estimate:
         """The leads over each of ``rivals``, averaged over its pairs that count; the sentence is about all together.
 
-        Open where fewer than half of a rival's trained pairs count, where a network has fewer than ``ENOUGH_SEEDS``
-        finished seeds, and where one of ours was trained and never finished: leaving it out would flatter ours.
+        Open where fewer than half of a rival's trained pairs count, and as ``_estimate`` says.
         """
         pairs = [pair for some in rivals.values() for pair in some]
         kept = {label: self.kept(some) for label, some in rivals.items()}
@@ -188,28 +171,28 @@ class Comparison:
     def _estimate(
         self, found: Interval | Sequence[Interval] | None, note: str, pairs: Pairs, why: str = "", most: float = np.inf
     ) -> Estimate:
-        """What was found of the ``pairs``, with what of them is missing; open for ``why`` or by too few trainings."""
+        """What was found of the ``pairs``, with what of them is missing; open for ``why`` or by too few trainings.
+
+        Too few: fewer than ``ENOUGH_SEEDS`` of a network, or none that finished of one of ours, which would flatter us.
+        """
         wanted = dict.fromkeys(name for pair in pairs for name in pair)
         used = {name for pair in self.kept(pairs) for name in pair}
         beyond = [name for name in wanted if name in self.extrapolated]
         absent = [name for name in wanted if not self.counts(name) and name not in beyond]
-        left = [f"left out, not at this cost: {', '.join(absent)}"] if absent else []
-        left += [f"left out, outside the range of the fit: {', '.join(beyond)}"] if beyond else []
-        failed = [ours for ours in dict.fromkeys(x for x, _ in pairs) if ours in self.networks.index]
-        failed = [ours for ours in failed if ours not in self.top1]
-        if failed:
+        for what, names in (("not at this cost", absent), ("outside the range of the fit", beyond)):
+            note += f"; left out, {what}: {', '.join(names)}" if names else ""
+        ours = dict.fromkeys(x for x, _ in pairs if x in self.networks.index)
+        if failed := [name for name in ours if name not in self.top1]:
             why = f"no run finished of {', '.join(failed)}"
         elif used and not self.told(used):
             why = "too few seeds to tell"
-        note = "; ".join(filter(None, [note, *left]))
-        return Estimate(found, self.evidence, note, tuple(self.frame.key), why, most)
+        return Estimate(found, self.evidence, note.removeprefix("; "), tuple(self.frame.key), why, most)
 
     def printed(self, table: str, names: Sequence[str] | None = None) -> dict[str, Estimate]:
         """An estimate for each top-1 and top-5 that a ``table`` of the paper prints, by the id of its claim.
 
-        ``names`` are those of the networks here in the order of the printed rows, the printed ones where left out.
-        Networks of a proxy leave the number open, as do those that were not trained; one trained at full scale answers
-        it.
+        ``names`` are those of the networks here in the order of the printed rows, the printed ones where left out. Only
+        a network that was trained at full scale answers a number.
         """
         names = [row["model"] for row in rows(table)] if names is None else names
         wanted = [cell for cell in cells(table) if cell.column in ("top1", "top5")]
@@ -227,42 +210,6 @@ class Comparison:
             return Estimate(None, self.evidence, f"no number of ImageNet: here {note}", tuple(runs.key))
         return Estimate(mean, self.evidence, note, tuple(runs.key))
 
-    def lead(self, ours: str, rivals: Sequence[str], costs: Mapping[str, float]) -> Interval | None:
-        """Top-1 of ``ours`` less that of the line through ``rivals``, in points, at the cost of ours.
-
-        The line is straight between neighbours over the logarithm of the cost; rivals without a cost or a finished run
-        are no part of it. None where the cost lies outside of it by more than ``EDGE``. Costs count as known; ``n`` is
-        the fewest seeds of the networks used.
-        """
-        cost = float(costs.get(ours, nan))
-        known = sorted((costs[name], name) for name in rivals if name in self.top1 and costs.get(name, nan) > 0)
-        if ours not in self.top1 or len(known) < 2:
-            return None
-        if not known[0][0] * (1 - EDGE) <= cost <= known[-1][0] * (1 + EDGE):
-            return None
-        at = min(max(cost, known[0][0]), known[-1][0])
-        (low, left), (high, right) = next(ends for ends in pairwise(known) if ends[0][0] <= at <= ends[1][0])
-        part = log(at / low) / log(high / low) if high > low else 0.5
-        return self.weighted({k: w for k, w in {ours: 1.0, left: part - 1, right: -part}.items() if w})
-
-
-def over_line(
-    macs: ArrayLike, top1: ArrayLike, line_macs: ArrayLike, line_top1: ArrayLike, line_errors: ArrayLike
-) -> tuple[np.ndarray, Interval]:
-    """How far models lie above a line of rivals at their own cost, in points: each of them (n,), and their mean.
-
-    The line is straight between neighbours over the logarithm of the cost; ``line_macs`` (k,) grow. The interval has
-    the variance of a mean of n models and that of the rivals' mean accuracies, by their standard errors ``line_errors``
-    (k,): an error in one rival moves many models together.
-    """
-    x, line = np.log(np.asarray(macs, dtype=float)), np.log(np.asarray(line_macs, dtype=float))
-    shares = np.column_stack([np.interp(x, line, part) for part in np.eye(len(line))])
-    each = np.asarray(top1, dtype=float) - shares @ np.asarray(line_top1, dtype=float)
-    between = each.var(ddof=1) / len(each) if len(each) > 1 else nan
-    rivals = (shares.mean(axis=0) * np.asarray(line_errors, dtype=float)) ** 2
-    half = 100 * 1.96 * sqrt(between + rivals.sum())
-    return 100 * each, Interval.around(100 * float(each.mean()), half, len(each))
-
 
 def absences(series: Series, frame: pd.DataFrame) -> str:
     """What cannot be had, failed or hardly learned, each with its reason, as a Markdown list or one sentence."""
@@ -275,10 +222,11 @@ def troubled_runs(series: Series, frame: pd.DataFrame) -> list[str]:
     """Failed runs, and finished ones below ``LEARNED`` times chance, which count, as lines of a Markdown list."""
     chance = {name: 1 / experiments[0].dataset.classes for name, experiments in series.items()}
     failed, done = frame[frame.status == "failed"], frame[frame.status == "done"]
-    return [f"- *{x.model}*, seed {x.seed}, failed: {x.reason}" for x in failed.itertuples()] + [
-        f"- *{x.model}*, seed {x.seed}, counts, but hardly learned: {x.top1:.1%}, guessing {chance[x.model]:.1%}"
-        for x in done[done.top1 < LEARNED * done.model.map(chance)].itertuples()
-    ]
+    lines = [f"- *{x.model}*, seed {x.seed}, failed: {x.reason}" for x in failed.itertuples()]
+    for x in done[done.top1 < LEARNED * done.model.map(chance)].itertuples():
+        told = f"{x.top1:.1%}, guessing {chance[x.model]:.1%}"
+        lines.append(f"- *{x.model}*, seed {x.seed}, counts, but hardly learned: {told}")
+    return lines
 
 
 def _text(value: float, form: str) -> str:

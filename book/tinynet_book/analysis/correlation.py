@@ -1,6 +1,5 @@
 """What goes with cost on a frontier, and what does so by chance (paper, section 3.2 and Figure 3)."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,25 +13,15 @@ from tinynet_core.scaling.scale import PAPER_BASE, Base
 
 
 def rank_correlation(x: ArrayLike, macs: ArrayLike, resamples: int = 5000, seed: int = 0) -> Interval:
-    """Spearman's rank correlation of n models, (n,) each, with its bootstrap interval; NaN where one does not vary.
-
-    Raises ``ValueError`` for fewer than three models and for different lengths.
-    """
-    a, b = _paired(x, macs)
+    """Spearman's rank correlation of n models, (n,) each, with its bootstrap interval; NaN where one does not vary."""
+    a, b = np.asarray(x, dtype=float), np.asarray(macs, dtype=float)
     return bootstrapped(lambda at: _spearman(a[at], b[at]), len(a), resamples, seed)
 
 
 def correlation_lead(x: ArrayLike, other: ArrayLike, macs: ArrayLike, resamples: int = 5000, seed: int = 0) -> Interval:
     """Spearman's rho of ``x`` with ``macs`` less that of ``other``, all (n,), the models resampled whole."""
-    (a, b), (z, _) = _paired(x, macs), _paired(other, macs)
+    a, z, b = (np.asarray(values, dtype=float) for values in (x, other, macs))
     return bootstrapped(lambda at: _spearman(a[at], b[at]) - _spearman(z[at], b[at]), len(a), resamples, seed)
-
-
-def _paired(x: ArrayLike, macs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    a, b = np.asarray(x, dtype=float), np.asarray(macs, dtype=float)
-    if a.ndim != 1 or a.shape != b.shape or len(a) < 3:
-        raise ValueError(f"x and macs must be one-dimensional, of one length, at least 3, got {a.shape}, {b.shape}")
-    return a, b
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -56,10 +45,8 @@ def null_correlations(
     """Spearman's rho of r, d and w with MACs over ``draws`` sets of ``k`` models drawn without regard to accuracy.
 
     The FLOPs window alone makes them correlate. A correlation on the frontier means something only beside this. The
-    models come from a ``pool`` of random ones, see ``sample_scales``. Raises ``ValueError`` for ``k`` below 3.
+    models come from a ``pool`` of random ones, see ``sample_scales``.
     """
-    if k < 3:
-        raise ValueError(f"k must be at least 3, got {k}")
     values, macs = _random_models(net_name, pool, window, seed, base, num_classes)
     rng = np.random.default_rng(seed)
     subsets = rng.permuted(np.tile(np.arange(pool), (draws, 1)), axis=1)[:, :k]
@@ -83,26 +70,5 @@ def null_p_value(rho: float, null: ArrayLike) -> float:
     NaN where ``rho`` is.
     """
     drawn = np.asarray(null, dtype=float)
-    if np.isnan(rho):
-        return float("nan")
     tail = min(np.sum(drawn >= rho), np.sum(drawn <= rho))
-    return float(min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
-
-
-def explained_share(costs: Sequence[ArrayLike], times: ArrayLike, resamples: int = 2000, seed: int = 0) -> Interval:
-    """R squared of log ``times`` regressed on log ``costs``, all (n,) and above zero, with its bootstrap interval.
-
-    NaN where the times do not vary.
-    """
-    x, y = np.column_stack([np.asarray(cost, dtype=float) for cost in costs]), np.asarray(times, dtype=float)
-    design, target = np.column_stack([np.ones(len(y)), np.log(x)]), np.log(y)
-
-    def share(at: np.ndarray) -> np.ndarray:
-        if at.ndim > 1:
-            return np.array([share(one) for one in at])
-        total = ((target[at] - target[at].mean()) ** 2).sum()
-        solved, *_ = np.linalg.lstsq(design[at], target[at], rcond=None)
-        left = ((target[at] - design[at] @ solved) ** 2).sum()
-        return 1 - left / total if total else np.array(np.nan)
-
-    return bootstrapped(share, len(y), resamples, seed)
+    return float("nan") if np.isnan(rho) else float(min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))

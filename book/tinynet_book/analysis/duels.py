@@ -7,60 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy.stats import permutation_test, wilcoxon
 
 from tinynet_book.analysis.comparison import Comparison
 from tinynet_book.analysis.intervals import Interval, mean_interval
 from tinynet_core.study.series import Series
 
 SEEDS_RANDOM, BUDGETS_RANDOM = "these budgets (seeds random)", "any budget (budgets random)"
-DRAWS = 1 << 18
-"""Patterns of signs that a test counts at most; up to 18 values it counts every one."""
-
-
-def sign_flip(values: ArrayLike, weights: ArrayLike | float = 1.0) -> float:
-    """Two-sided p-value of the permutation test that flips the signs of ``values`` (n,), of their (weighted) sum.
-
-    Null hypothesis: each value is as likely to be itself as its negative. The smallest p-value that n values allow is
-    2^(1 - n).
-    """
-    x = np.asarray(values, dtype=float)
-    if len(x) == 1:
-        return 1.0
-    flipped = permutation_test(
-        (x * weights,), np.sum, permutation_type="samples", vectorized=True, n_resamples=DRAWS, rng=0, batch=1 << 12
-    )
-    return float(flipped.pvalue)
-
-
-def signed_rank(values: ArrayLike) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test without the zeros; 1 where every value is zero."""
-    x = np.asarray(values, dtype=float)
-    return float(wilcoxon(x[x != 0]).pvalue) if x.any() else 1.0
-
-
-def holm(p_values: ArrayLike) -> np.ndarray:
-    """Holm's adjusted p-values: below 5% for those that are significant together at 5%, whatever they share.
-
-    Holm, S. (1979), A simple sequentially rejective multiple test procedure. The k-th smallest of m is multiplied by
-    m - k + 1, and is no smaller than the ones before it.
-    """
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    found = np.empty(len(p))
-    found[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
-    return found
 
 
 @dataclass(frozen=True)
 class Duels:
-    """``names`` holds the network of ours at each budget c, ``rivals`` those of each rival, all names in ``compared``.
-
-    A budget counts in a duel where both networks have a finished run and cost what they should.
-    """
+    """``names``: the network of ours at each budget c; ``rivals``: those of each rival. All are in ``compared``."""
 
     compared: Comparison
     names: Mapping[float, str]
@@ -95,8 +53,7 @@ class Duels:
         """For each rival with a budget that counts, the mean difference over its budgets with either interval.
 
         ``SEEDS_RANDOM``: the budgets are fixed and the variances of all networks are added. ``BUDGETS_RANDOM``:
-        Student's t over the budgets, as if they were drawn at random, independent and normal. They are set, and one
-        formula is used at all of them: read it as what the scatter between budgets allows.
+        Student's t over the budgets, as if they were drawn at random.
         """
         found = {}
         for rival in self.rivals:
@@ -124,30 +81,6 @@ class Duels:
                 }
             )
         return pd.DataFrame(rows)
-
-    def tests(self) -> pd.DataFrame:
-        """A row for each rival: p-values over whole budgets, over pairs of budget and seed, and Holm's of the latter.
-
-        *Whole budgets* flips the sign of a budget's mean difference: the seeds at a budget may share their luck, and
-        the null is that at a budget drawn anew either rule is as likely to be ahead. *Pairs* flips each budget and seed
-        by itself, each budget with the same weight: the null is that at every one of these budgets the two networks are
-        equally accurate. Wilcoxon's is over the same pairs. ``smallest`` is the least p-value that so many budgets
-        allow.
-        """
-        rows = []
-        for rival in self.rivals:
-            gaps = self.gaps(rival).dropna(how="all")
-            if gaps.empty:
-                continue
-            present = gaps.notna().to_numpy()
-            shares = (present / present.sum(axis=1, keepdims=True) / len(gaps))[present]
-            values = gaps.to_numpy()[present]
-            whole, smallest = sign_flip(gaps.mean(axis=1)), 2.0 ** (1 - len(gaps))
-            pairs = (sign_flip(values, shares), signed_rank(values))
-            rows.append((rival, len(gaps), len(values), whole, smallest, *pairs))
-        columns = ["rival", "budgets", "pairs", "whole budgets", "smallest", "all pairs", "Wilcoxon"]
-        table = pd.DataFrame(rows, columns=columns)
-        return table.assign(Holm=holm(table["all pairs"]))
 
     def left_out(self, series: Series) -> str:
         """Every network that keeps a budget from counting, with the reason, as a Markdown list or one sentence."""

@@ -1,13 +1,11 @@
 """What published measurements tell: the released TinyNets beside their rivals, width against resolution, and times."""
 
-from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import spearmanr
 
 from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper import public
@@ -22,7 +20,7 @@ def percentiles(value: float, draws: ArrayLike, n: int) -> Interval:
     return Interval(float(value), float(low), float(high), n)
 
 
-def _draws(n: int) -> np.ndarray:
+def anew(n: int) -> np.ndarray:
     """How often each of ``n`` things is drawn when n are drawn anew, (DRAWS, n)."""
     return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=DRAWS)
 
@@ -42,10 +40,10 @@ def distances(test: str, rivals: pd.DataFrame | None = None) -> pd.DataFrame:
     """
     peers = (public.rivals() if rivals is None else rivals).query("test == @test")
     tiny = public.tinynets().query("test == @test").sort_values("macs", ascending=False)
-    here, there = (np.vander(_cost(x.macs), 3) for x in (tiny, peers))
+    here, there = (np.vander(cost(x.macs), 3) for x in (tiny, peers))
     top1, groups = peers.top1.to_numpy()[:, None], peers.groupby("architecture").ngroup().to_numpy()
     n = groups.max() + 1
-    times = np.vstack([np.ones(len(peers)), (1 - np.eye(n))[:, groups], _draws(n)[:, groups]])
+    times = np.vstack([np.ones(len(peers)), (1 - np.eye(n))[:, groups], anew(n)[:, groups]])
     curves = _least_squares(there, top1, times)  # of all, of all but one architecture, and of architectures drawn anew
     found = tiny.top1.to_numpy() - (here @ curves)[..., 0]
     scatter = float(np.sqrt(np.sum((top1 - there @ curves[0]) ** 2) / (len(peers) - 3)))
@@ -57,22 +55,12 @@ def distances(test: str, rivals: pd.DataFrame | None = None) -> pd.DataFrame:
 def curve(test: str, macs: ArrayLike) -> np.ndarray:
     """The curve of the rivals of ``distances`` at these MACs, in percent."""
     peers = public.rivals().query("test == @test")
-    return np.polyval(np.polyfit(_cost(peers.macs), peers.top1, 2), _cost(macs))
+    return np.polyval(np.polyfit(cost(peers.macs), peers.top1, 2), cost(macs))
 
 
-def _cost(macs: ArrayLike) -> np.ndarray:
+def cost(macs: ArrayLike) -> np.ndarray:
     """The logarithm of MACs over 100 million."""
     return np.log(np.asarray(macs, dtype=float) / 100e6)
-
-
-def rank_correlations() -> dict[str, Interval]:
-    """Spearman's correlation of each other test set with the validation set over TinyNets and rivals, 95% bootstrap."""
-    both = pd.concat([public.rivals(), public.tinynets()]).pivot(index="network", columns="test", values="top1")
-    both = both[[*public.TESTS]]  # the validation set first
-    values = both.to_numpy()
-    drawn = np.array([spearmanr(np.repeat(values, times, axis=0)).statistic[0] for times in _draws(len(both))])
-    found = spearmanr(values).statistic[0]
-    return {test: percentiles(found[i], drawn[:, i], len(both)) for i, test in enumerate(both) if i}
 
 
 class Surface(NamedTuple):
@@ -89,7 +77,7 @@ class Surface(NamedTuple):
     def best(self, macs: float) -> float:
         """The split with the highest fitted top-1 at a budget, within the splits that were trained."""
         _, _, b, _, curvature, mixed = self.accuracy
-        slope = b + mixed * float(_cost(macs))
+        slope = b + mixed * float(cost(macs))
         top = -slope / (2 * curvature) if curvature < 0 else np.inf * np.sign(slope)
         return float(np.clip(top, *self.splits))
 
@@ -100,7 +88,7 @@ class Surface(NamedTuple):
 
 
 def _terms(macs: ArrayLike, split: ArrayLike) -> np.ndarray:
-    x, s = np.broadcast_arrays(_cost(macs), np.asarray(split, dtype=float))
+    x, s = np.broadcast_arrays(cost(macs), np.asarray(split, dtype=float))
     return np.stack([np.ones_like(x), x, s, x * x, s * s, x * s], axis=-1)
 
 
@@ -125,79 +113,8 @@ def fits(base: str) -> Fits:
     split = np.log(cells.r / cells.width)
     terms, targets = _terms(cells.macs, split), np.stack([cells.top1, np.log(cells.r)], axis=1)
     once = np.ones((1, len(cells)))
-    found = _least_squares(terms, targets, np.vstack([once, once - np.eye(len(cells)), _draws(len(cells))]))
+    found = _least_squares(terms, targets, np.vstack([once, once - np.eye(len(cells)), anew(len(cells))]))
     surfaces = [Surface(x[:, 0], x[:, 1], (split.min(), split.max())) for x in found]
     left = cells.top1 - surfaces[0].top1(cells.macs, split)
     rmse = float(np.sqrt((left**2).sum() / (len(cells) - terms.shape[1])))
     return Fits(surfaces[0], surfaces[1 + len(cells) :], surfaces[1 : 1 + len(cells)], rmse)
-
-
-def best_splits(base: str, budgets: Sequence[float]) -> pd.DataFrame:
-    """Width and resolution with the highest fitted top-1 at each budget in MACs.
-
-    ``width``, ``r`` and ``split``, ln(r / width), carry 95% bootstrap intervals over the cells; ``width_without`` and
-    ``r_without`` are their lowest and highest values when one cell is left out.
-    """
-    found, lines = fits(base), []
-    for macs in budgets:
-        value, drawn, without = (
-            np.array([x.multipliers(macs, x.best(macs)) for x in some])
-            for some in ([found.whole], found.drawn, found.without)
-        )
-        both = [percentiles(value[0, i], drawn[:, i], len(without)) for i in range(2)]
-        ends = [(without[:, i].min(), without[:, i].max()) for i in range(2)]
-        split = percentiles(found.whole.best(macs), [x.best(macs) for x in found.drawn], len(without))
-        lines.append((base, macs, *both, split, *ends))
-    return pd.DataFrame(lines, columns=["base", "macs", "width", "r", "split", "width_without", "r_without"])
-
-
-def one_way(base: str) -> pd.DataFrame:
-    """Shrinking by width alone against by resolution alone, at the MACs of each narrower network at 224 pixels.
-
-    ``width`` is the published top-1, ``resolution`` that of the full width between its two nearest inputs, in ln MACs,
-    ``gap`` their difference and ``fitted`` that of the surface, at the splits ``by_width`` and ``by_resolution``.
-    """
-    cells = trained_cells(base)
-    full = cells[cells.width == 1].sort_values("macs")
-    narrow = cells[(cells.r == 1) & (cells.width < 1) & (cells.macs >= full.macs.min())]
-    by_resolution = np.interp(_cost(narrow.macs), _cost(full.macs), full.top1)
-    lines = {"base": base, "macs": narrow.macs, "width": narrow.top1, "resolution": by_resolution}
-    found = pd.DataFrame(lines).assign(gap=narrow.top1 - by_resolution).reset_index(drop=True)
-    found["by_width"] = -np.log(narrow.width).to_numpy()
-    found["by_resolution"] = np.interp(_cost(found.macs), _cost(full.macs), np.log(full.r))
-    return found.assign(fitted=_fitted_gap(found, fits(base).whole))
-
-
-def _fitted_gap(table: pd.DataFrame, fitted: Surface) -> np.ndarray:
-    return fitted.top1(table.macs, table.by_width) - fitted.top1(table.macs, table.by_resolution)
-
-
-def one_way_gap(base: str) -> Interval:
-    """By how many points width alone is ahead of resolution alone, averaged over the budgets of ``one_way``.
-
-    By the fitted surface, with the interval of surfaces of cells drawn anew.
-    """
-    table, found = one_way(base), fits(base)
-    return percentiles(table.fitted.mean(), [_fitted_gap(table, x).mean() for x in found.drawn], len(found.without))
-
-
-def ratios(top: str, bottom: str) -> pd.DataFrame:
-    """Time of one network over that of another in every public run that has both, with the run's device."""
-    frame = public.times()
-    speed = frame.pivot(index="run", columns="network", values="images_per_s")[[top, bottom]].dropna()
-    about = frame.drop_duplicates("run").set_index("run")
-    batch = frame[frame.network == top].set_index("run").batch
-    return speed.assign(ratio=speed[bottom] / speed[top], batch=batch).join(
-        about[["device", "device_class", "software", "threads", "mode", "address"]]
-    )
-
-
-def predictors() -> pd.DataFrame:
-    """Spearman's correlation of the time per image with MACs and with activations, over the networks of every run."""
-    frame = public.times().query("mode == 'inference'").merge(public.costs(), on=["network", "input"])
-    lines = []
-    for run, some in frame.groupby("run"):
-        if len(some) >= 20:
-            by = [spearmanr(1 / some.images_per_s, some[key]).statistic for key in ("gmacs", "macts")]
-            lines.append((run, some.device.iloc[0], some.device_class.iloc[0], some.software.iloc[0], len(some), *by))
-    return pd.DataFrame(lines, columns=["run", "device", "device_class", "software", "n", "macs", "activations"])

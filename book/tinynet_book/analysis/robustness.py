@@ -3,12 +3,11 @@
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, norm
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -17,7 +16,7 @@ from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.scaling.formula import ExtrapolationWarning, KernelName, Mean, TinyFormula
 from tinynet_core.scaling.frontier import frontier, pareto_front
 from tinynet_core.scaling.scale import FITTED_DECIMALS, PAPER_BASE, Base, eq5_width
-from tinynet_core.scaling.shrink import released_formula, solve_width
+from tinynet_core.scaling.shrink import solve_width
 
 Sorting = Literal["NSGA-III", "plain Pareto"]
 FEWEST = 3
@@ -44,7 +43,7 @@ def formula_tinynets(
     net = family("efficientnet_b0", base, classes=num_classes)
     c0 = net.at().complexity().macs
     low, high = formula.c_.min(), formula.c_.max()
-    mean, std = _predict(formula, fractions)
+    mean, std = predicted(formula, fractions)
     rows = []
     for c, (r, d), (r_std, d_std) in zip(fractions, np.round(mean, FITTED_DECIMALS), std, strict=True):
         row = {"c": c, "r": r, "r_std": r_std, "d": d, "d_std": d_std, "extrapolated": not low <= c <= high}
@@ -55,54 +54,6 @@ def formula_tinynets(
             row |= dict.fromkeys(("w_eq5", "w", "macs", "off"), math.nan)
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def leave_one_out(kept: pd.DataFrame, formula: TinyFormula) -> pd.DataFrame:
-    """Each model of ``kept`` (columns c, r, d) predicted by a formula fitted on all others, hyper-parameters too.
-
-    ``formula`` is the unfitted formula. For ``x`` in r and d: ``x``, the prediction
-    ``x_formula`` with its standard deviation ``x_std`` of a new model, the standardised error ``x_z``, and the
-    baselines ``x_mean``, the mean of the others, and ``x_released``, the formula fitted on the released TinyNets.
-    ``extrapolated`` marks the models at either end. Raises ``ValueError`` below ``FEWEST`` + 1 models.
-    """
-    if len(kept) <= FEWEST:
-        raise ValueError(f"leaving one out needs at least {FEWEST + 1} models, got {len(kept)}")
-    c = kept.c.to_numpy(dtype=float)
-    found = kept[["c", "r", "d"]].astype(float).reset_index(drop=True)
-    means, stds = np.empty((2, len(c), 2))
-    for i in range(len(c)):
-        others = np.arange(len(c)) != i
-        means[i], stds[i] = _predict(_fit(formula, kept[others]), c[[i]])
-    released, _ = _predict(released_formula(), c)
-    for j, x in enumerate("rd"):
-        found[f"{x}_formula"], found[f"{x}_std"] = means[:, j], stds[:, j]
-        found[f"{x}_z"] = (found[x] - means[:, j]) / stds[:, j]
-        found[f"{x}_mean"] = (found[x].sum() - found[x]) / (len(c) - 1)
-        found[f"{x}_released"] = released[:, j]
-    found["extrapolated"] = (c == c.min()) | (c == c.max())
-    return found
-
-
-def prediction_errors(left: pd.DataFrame) -> pd.DataFrame:
-    """Root mean square errors of ``leave_one_out``: a row for each predictor, columns r and d."""
-    names = {"formula": "formula", "mean": "mean of the others", "released": "released formula"}
-    errors = {x: [np.sqrt(((left[f"{x}_{key}"] - left[x]) ** 2).mean()) for key in names] for x in "rd"}
-    return pd.DataFrame(errors, index=[*names.values()])
-
-
-def coverage(left: pd.DataFrame, levels: Sequence[float] = (0.68, 0.95)) -> pd.DataFrame:
-    """How many of the models left out lie in the band of their prediction, for r and d and each of ``levels``.
-
-    Columns dimension, level, inside, n, share, low, high: Wilson's 95% interval of the share. It takes the models to be
-    independent; leave-one-out predictions share most of their data, so it is somewhat too narrow.
-    """
-    rows = []
-    for x in "rd":
-        for level in levels:
-            inside = int((left[f"{x}_z"].abs() <= norm.ppf((1 + level) / 2)).sum())
-            interval = binomtest(inside, len(left)).proportion_ci(0.95, "wilson")
-            rows.append((x, level, inside, len(left), inside / len(left), interval.low, interval.high))
-    return pd.DataFrame(rows, columns=["dimension", "level", "inside", "n", "share", "low", "high"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +73,6 @@ class Variant:
         if self.sorting == "plain Pareto":
             return sample.iloc[pareto_front(sample.macs, sample.top1)]
         return sample.iloc[frontier(sample.macs, sample.top1, self.fraction)]
-
-
-def variants(fraction: float) -> dict[str, Variant]:
-    """The paper's way with ``fraction`` of the sample kept, called ``default``, and those that change one choice."""
-    default = Variant(fraction)
-    shares = [share for share in (0.1, 0.2, 0.3, 0.4) if share != fraction]
-    kernels: tuple[KernelName, ...] = ("matern32", "matern52", "rational_quadratic")
-    means: tuple[Mean, ...] = ("constant", "linear")
-    return {
-        "default": default,
-        **{f"{share:.0%} kept": replace(default, fraction=share) for share in shares},
-        "plain Pareto front": replace(default, sorting="plain Pareto"),
-        **{f"kernel {kernel}": replace(default, kernel=kernel) for kernel in kernels},
-        **{f"mean {mean}": replace(default, mean=mean) for mean in means},
-    }
 
 
 def sensitivity(
@@ -170,7 +106,7 @@ def _proposed(name, way, sample, budgets, base, num_classes) -> pd.DataFrame:
             **dict.fromkeys(("r", "r_std", "d", "d_std", "w", "macs", "off", "pixels"), np.nan),
             note=f"too few models to fit: {len(kept)}",
         )
-    rows = formula_tinynets(_fit(TinyFormula(way.kernel, way.mean), kept), budgets, base, num_classes)
+    rows = formula_tinynets(fitted(TinyFormula(way.kernel, way.mean), kept), budgets, base, num_classes)
     rows["pixels"] = [base.pixels(r) if r * base.resolution >= 1 else 0 for r in rows.r]
     rows["note"] = [_note(row) for row in rows.itertuples()]
     return rows.assign(way=name, models=len(kept)).drop(columns=["w_eq5", "extrapolated"])
@@ -184,35 +120,14 @@ def _note(row) -> str:
     return ", ".join(part for part in (reach, "no width meets the budget" if np.isnan(row.w) else "") if part)
 
 
-def half_samples(
-    sample: pd.DataFrame, fraction: float, budgets: Sequence[float], draws: int = 200, seed: int = 0
-) -> pd.DataFrame:
-    """The middle 95% of r and d at ``budgets`` over formulas fitted on the frontiers of random halves of ``sample``.
-
-    Columns c, r_low, r_high, d_low, d_high. The spread over halves drawn without replacement estimates that of the
-    whole sample: to first order the two factors cancel, half the models and half of them held in common (the
-    delete-half jackknife, Shao and Wu 1989). Drawing with replacement would repeat models, and exact repeats drive the
-    noise of a Gaussian process to nothing. The fits take no random restarts.
-    """
-    rng, drawn = np.random.default_rng(seed), np.empty((draws, len(budgets), 2))
-    way, formula = Variant(fraction), TinyFormula(restarts=0)
-    if round(fraction * (len(sample) // 2)) < 2:
-        raise ValueError(f"half of {len(sample)} models leaves fewer than 2 at a fraction of {fraction:g}")
-    for i in range(draws):
-        half = sample.iloc[rng.choice(len(sample), len(sample) // 2, replace=False)]
-        drawn[i] = _predict(_fit(formula, way.select(half)), budgets)[0]
-    (r_low, d_low), (r_high, d_high) = (x.T for x in np.quantile(drawn, [0.025, 0.975], axis=0))
-    return pd.DataFrame({"c": budgets, "r_low": r_low, "r_high": r_high, "d_low": d_low, "d_high": d_high})
-
-
-def _fit(formula: TinyFormula, kept: pd.DataFrame) -> TinyFormula:
+def fitted(formula: TinyFormula, kept: pd.DataFrame) -> TinyFormula:
     """A fitted copy of ``formula``; a hyper-parameter at the edge of its range is as good as any here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return clone(formula).fit(kept.c, kept.r, kept.d)
 
 
-def _predict(formula: TinyFormula, c) -> tuple[np.ndarray, np.ndarray]:
+def predicted(formula: TinyFormula, c) -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations at ``c``; what lies outside the fitted range is named by the callers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExtrapolationWarning)

@@ -3,26 +3,20 @@
 The functions take accuracies or log odds where they name neither, see ``tinynet_core.study.spread``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan, nan, sqrt
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
-from scipy.optimize import brentq
-from scipy.special import expit, gammaln, logit
+from scipy.special import expit
 
 from tinynet_core.scaling.frontier import frontier
 from tinynet_core.study.pages import PAGES, REPEATED, repeated
-from tinynet_core.study.series import WINDOW, candidates
 from tinynet_core.study.spread import Spread, log_odds, seed_spread
 from tinynet_core.study.study import Study
-
-COST_TERMS = 3
-"""Coefficients of the parabola in log MACs that ``beyond_cost`` takes out."""
 
 
 def study_spread(study: Study) -> Spread:
@@ -36,81 +30,14 @@ def study_spread(study: Study) -> Spread:
     return seed_spread(groups)
 
 
-def network_spreads(groups: Mapping[str, ArrayLike]) -> pd.DataFrame:
-    """A row for each network with two runs or more: its ``mean`` accuracy, ``sd`` between seeds, and ``seeds``."""
-    several = {name: np.asarray(x, dtype=float) for name, x in groups.items() if np.size(x) >= 2}
-    rows = [(name, x.mean(), x.std(ddof=1), x.size) for name, x in several.items()]
-    return pd.DataFrame(rows, columns=["model", "mean", "sd", "seeds"]).set_index("model")
-
-
-def spread_trend(groups: Mapping[str, ArrayLike], resamples: int = 5000, seed: int = 0) -> tuple[float, float]:
-    """Whether networks of higher accuracy differ more between seeds: Spearman's rho, and its permutation p-value.
-
-    One point a network: the deviations of one network are not independent. NaN below four networks.
-    """
-    each = network_spreads(groups)
-    if len(each) < 4 or each.sd.nunique() < 2 or each["mean"].nunique() < 2:
-        return nan, nan
-    mean, sd = (stats.zscore(stats.rankdata(x)) for x in (each["mean"], each.sd))
-    rho = float(mean @ sd / len(sd))
-    drawn = np.random.default_rng(seed).permuted(np.tile(sd, (resamples, 1)), axis=1) @ mean / len(mean)
-    return rho, float((np.sum(np.abs(drawn) >= abs(rho) - 1e-12) + 1) / (resamples + 1))
-
-
-def power(difference: float, sd: float, seeds: int, freedom: int | None = None) -> float:
-    """Probability that a two-sided t test at 5% finds a true ``difference`` between networks of ``seeds`` runs each.
-
-    Exact, by the noncentral t distribution. ``freedom``: that of ``sd`` where it is pooled over many networks; left
-    out, the two samples alone estimate it, with 2 (seeds - 1).
-    """
-    freedom = 2 * (seeds - 1) if freedom is None else freedom
-    shift = abs(difference) / (sd * sqrt(2 / seeds))
-    reach = stats.t.ppf(0.975, freedom)
-    return float(stats.nct.sf(reach, freedom, shift) + stats.nct.cdf(-reach, freedom, shift))
-
-
-def resolvable(sd: float, seeds: int, freedom: int | None = None) -> float:
-    """The smallest difference that two networks with ``seeds`` runs each show with a power of 80%, see ``power``.
-
-    In the unit of ``sd``; NaN where ``sd`` is unknown, and zero where no seed differs from another.
-    """
-    if isnan(sd) or sd == 0:
-        return sd
-    step, high = sd * sqrt(2 / max(seeds, 1)), 4.0
-    while power(high * step, sd, seeds, freedom) < 0.8:
-        high *= 2
-    return float(brentq(lambda x: power(x * step, sd, seeds, freedom) - 0.8, 0, high, xtol=1e-10)) * step
-
-
-def told_apart(top1: float, sd: float, seeds: int, freedom: int | None = None) -> tuple[float, float]:
-    """The accuracies below and above which a network is told from one of accuracy ``top1``, see ``resolvable``.
-
-    ``sd`` is in log odds: in points a gap of this size is wider towards 50% than towards the ends.
-    """
-    gap = resolvable(sd, seeds, freedom)
-    return float(expit(logit(top1) - gap)), float(expit(logit(top1) + gap))
-
-
-def ranked_right(difference: ArrayLike, sd: float, seeds: int = 1) -> np.ndarray:
-    """Probability that the better of two networks ``difference`` apart has the higher mean over ``seeds`` runs each."""
-    return stats.norm.cdf(np.abs(np.asarray(difference, dtype=float)) / (sd * sqrt(2 / seeds)))
-
-
 def reliability(top1: ArrayLike, sd: float, fitted: int = 1) -> float:
-    """Share of the variance of ``top1`` (n,), one seed each, that lies between the models and is not seed noise.
+    """Share of the variance of ``top1`` (n,), one seed each, that lies between the models and is not seed noise ``sd``.
 
-    ``sd`` is the spread between seeds; ``fitted`` the number of coefficients already taken out of ``top1``, 1 for its
-    mean. Zero where noise alone explains the variance.
+    ``fitted``: the number of coefficients already taken out of ``top1``, 1 for its mean.
     """
     x = np.asarray(top1, dtype=float)
     variance = float(((x - x.mean()) ** 2).sum()) / (len(x) - fitted)
     return nan if isnan(sd) else max(0.0, 1 - sd**2 / variance) if variance else 0.0
-
-
-def beyond_cost(top1: ArrayLike, macs: ArrayLike) -> np.ndarray:
-    """What a parabola in log MACs leaves of ``top1`` (n,): the part not owed to cost."""
-    x, y = np.log(np.asarray(macs, dtype=float)), np.asarray(top1, dtype=float)
-    return y - np.polynomial.Polynomial.fit(x, y, COST_TERMS - 1)(x)
 
 
 def without_noise(top1: ArrayLike, sd: float) -> np.ndarray:
@@ -122,8 +49,7 @@ def without_noise(top1: ArrayLike, sd: float) -> np.ndarray:
 def regressed(best: ArrayLike, top1: ArrayLike, sd: float) -> np.ndarray:
     """What a model chosen out of ``top1`` (n,) for its accuracy ``best`` is worth on average when trained anew.
 
-    Regression to the mean by the ``reliability``. It takes models and seeds to be normal, and luck to be as large for
-    every model.
+    Regression to the mean by the ``reliability``, for normal models and seeds.
     """
     values = np.asarray(top1, dtype=float)
     share = reliability(values, sd) if len(values) > 1 else 0.0
@@ -150,20 +76,6 @@ def retrained_frontiers(
 def kept_share(kept: ArrayLike, others: list[np.ndarray]) -> np.ndarray:
     """The share of the models ``kept`` (k,) that each selection of ``others`` keeps as well."""
     return np.array([np.isin(kept, other).mean() for other in others])
-
-
-def winners_curse(true: ArrayLike, sd: float, draws: int = 20_000, seed: int = 0) -> tuple[float, float, float]:
-    """Pick the best of models of ``true`` log odds (n,) by one run each, with normal spread ``sd``, simulated.
-
-    By how much its run exceeds its true accuracy on average, by how much the best true accuracy exceeds its own, and
-    how often the best model is picked.
-    """
-    truth = np.asarray(true, dtype=float)
-    seen = truth + np.random.default_rng(seed).normal(0, sd, (draws, len(truth)))
-    picked = truth[seen.argmax(axis=1)]
-    overestimate = (expit(seen.max(axis=1)) - expit(picked)).mean()
-    regret = (expit(truth.max()) - expit(picked)).mean()
-    return float(overestimate), float(regret), float((picked == truth.max()).mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +110,8 @@ def passing(runs: ArrayLike, rival: ArrayLike, spread: Spread) -> Passing:
     """Which of many models, one run each (n,), are better than a ``rival`` with its runs (k,), all in log odds.
 
     One passes clearly where it leads the rival's mean by more than the 95% interval of such a difference, Student's t
-    with the freedom of ``spread``. Each of n equal models does with probability 2.5%, and many at once where the rival
-    was unlucky or the spread came out too small: ``luck`` is the 95% quantile of their number, by numerical integration
-    over both.
+    with the freedom of ``spread``. Of equal models many do at once where the rival was unlucky or the spread came out
+    too small: ``luck`` is the 95% quantile of their number, integrated over both.
     """
     x, other = np.asarray(runs, dtype=float), np.asarray(rival, dtype=float)
     lead = x - other.mean()
@@ -231,36 +142,3 @@ def _luck(n: int, k: int, freedom: int) -> int:
     numbers = np.arange(n + 1)[:, None, None]
     share = stats.binom.cdf(numbers, n, each).mean(axis=1) @ (weights / weights.sum())
     return int(np.argmax(share >= 0.95))
-
-
-def search_choices(models: pd.DataFrame, budgets: ArrayLike) -> pd.DataFrame:
-    """What random search takes at each budget c: columns within, candidates, low, high, c_chosen, r, d, top1.
-
-    ``within`` counts the finished models inside the window; ``low`` and ``high`` are the ends of c of the candidates.
-    """
-    rows = []
-    for c in np.asarray(budgets, dtype=float):
-        near = candidates(models, c)
-        best = near.iloc[0]
-        found = {"c": c, "within": int(((near.c / c - 1).abs() <= WINDOW).sum()), "candidates": len(near)}
-        found |= {"low": near.c.min(), "high": near.c.max(), "c_chosen": best.c}
-        rows.append(found | {x: best[x] for x in ("r", "d", "top1")})
-    return pd.DataFrame(rows).set_index("c")
-
-
-def best_of(top1: ArrayLike) -> pd.DataFrame:
-    """The best of n models drawn from a sample without replacement, for n = 1 ... N: columns n, expected, low, high.
-
-    Of all sets of n, a share C(k, n) / C(N, n) lies among the k least accurate models, so that this is the
-    distribution of the maximum, exactly and without simulation; ``low`` ... ``high`` holds its central 95%.
-    """
-    ordered = np.sort(np.asarray(top1, dtype=float))
-    size = len(ordered)
-    rows = []
-    for n in range(1, size + 1):
-        k = np.arange(n, size + 1)
-        shares = np.exp(gammaln(k + 1) - gammaln(k - n + 1) - gammaln(size + 1) + gammaln(size - n + 1))
-        below = np.concatenate([np.zeros(n - 1), shares[:-1], [1.0]])
-        low, high = (ordered[np.searchsorted(below, q - 1e-12)] for q in (0.025, 0.975))
-        rows.append((n, ordered @ np.diff(below, prepend=0.0), low, high))
-    return pd.DataFrame(rows, columns=["n", "expected", "low", "high"])

@@ -4,11 +4,11 @@ import json
 import shutil
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from tinynet_book.explorer.data import COMPARED, EQUAL_COST, FRONTIER, GIANTS, SAMPLE, Models, budgets, trained_models
@@ -24,8 +24,7 @@ MARKERS = {
     FRONTIER: ("diamond", 8),
 }
 """Symbol and size in pixels of each group of models, in the order of the legend."""
-COLUMNS = ("group", "r", "d", "w", "input (px)", "MACs", "parameters", "top-1 (%)", "± (points)", "seed", "key")
-BUDGET_COLUMNS = ("budget c (%)", "r", "d", "size", "w", "input (px)", "MACs", "parameters")
+HEAD = ("group", "r", "d", "w", "input (px)", "MACs", "parameters", "top-1 (%)", "± (points)", "seed", "key")
 
 
 def write_explorer(study: Study, folder: Path) -> Path:
@@ -50,48 +49,31 @@ def write_explorer(study: Study, folder: Path) -> Path:
 
 def _page(preset: Preset, models: Models, steps: pd.DataFrame) -> str:
     frame, positions = models.frame, _positions(steps)
-    failed = len(frame) - int(_plotted(frame).sum())
-    fields = {
-        "evidence": preset.evidence,
-        "preset": preset.name,
-        "about": preset.about,
-        "proxy": "" if preset.evidence == "trained" else "No accuracy here is an ImageNet number.",
-        "failed": f"{failed} of {len(frame)} models failed: they are in the table, not in the cube." if failed else "",
-        "missing": f"{models.missing} more are not trained yet." if models.missing else "",
-        "images": f"{preset.dataset.val_images:,}",
-        "baseline": f"{preset.c0:,}",
-        "unable": "" if positions else f"No budget can be chosen here: {models.reason or 'no width meets any'}.",
-        "slider": "" if positions else "hidden",
-        "last": str(max(0, len(positions) - 1)),
-    }
+    plotted = frame[np.isfinite(frame[["r", "d", "w", "top1"]].astype(float)).all(axis=1)]
     start = int(np.abs(np.log(2 * steps.c.unique())).argmin()) if positions else 0
-    data = {"models": _points(frame), "markers": MARKERS, "steps": positions, "start": start}
-    tables = {
-        "models": _table(COLUMNS, [_model_cells(row) for row in frame.itertuples()]),
-        "budgets": _table(BUDGET_COLUMNS, [_budget_cells(row) for row in steps.itertuples()]),
-        "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
-    }
-    escaped = {name: escape(text) for name, text in fields.items()}
-    return Template((TEMPLATES / "index.html").read_text(encoding="utf-8")).substitute(escaped | tables)
+    data = {"models": [_point(x) for x in plotted.itertuples()], "markers": MARKERS, "steps": positions, "start": start}
+    template = Environment(
+        loader=FileSystemLoader(TEMPLATES, encoding="utf-8"), autoescape=True, undefined=StrictUndefined
+    ).get_template("index.html")
+    return template.render(
+        preset=preset,
+        proxy="" if preset.evidence == "trained" else "No accuracy here is an ImageNet number.",
+        failed=len(frame) - len(plotted),
+        missing=models.missing,
+        unable="" if positions else f"No budget can be chosen here: {models.reason or 'no width meets any'}.",
+        positions=positions,
+        head=HEAD,
+        models=[_cells(row) for row in frame.itertuples()],
+        data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
+    )
 
 
-def _plotted(frame: pd.DataFrame) -> pd.Series:
-    """Which models have a place and a colour."""
-    return np.isfinite(frame[["r", "d", "w", "top1"]].astype(float)).all(axis=1)
-
-
-def _points(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the cube shows, by growing MACs: place, top-1 in percent, and the text beside the pointer."""
-    return [
-        {
-            **{"group": row.group, "key": row.key[:12], "at": [row.r, row.d, row.w], "top1": 100 * row.top1},
-            "cells": [text for _, text in _model_cells(row)],
-            "hover": "<br>".join(
-                f"{escape(name)}: {escape(text)}" for name, (_, text) in zip(COLUMNS, _model_cells(row), strict=True)
-            ),
-        }
-        for row in frame[_plotted(frame)].itertuples()
-    ]
+def _point(row: Any) -> dict[str, Any]:
+    """What the cube shows of a model: place, top-1 in percent, and the text beside the pointer."""
+    texts = [text for _, text in _cells(row)]
+    hover = "<br>".join(f"{escape(name)}: {escape(text)}" for name, text in zip(HEAD, texts, strict=True))
+    place = {"group": row.group, "key": row.key[:12], "at": [row.r, row.d, row.w], "top1": 100 * row.top1}
+    return {**place, "cells": texts, "hover": hover}
 
 
 def _positions(steps: pd.DataFrame) -> list[dict[str, Any]]:
@@ -105,13 +87,13 @@ def _positions(steps: pd.DataFrame) -> list[dict[str, Any]]:
                 "r_band": f"{own.r_low:.2f} to {own.r_high:.2f}",
                 "d_band": f"{own.d_low:.2f} to {own.d_high:.2f}",
                 **{"at": [own.r, own.d, own.w], "low": [own.r_low, own.d_low], "high": [own.r_high, own.d_high]},
-                "networks": [_network_cells(row) for row in rows.itertuples()],
+                "networks": [_network(row) for row in rows.itertuples()],
             }
         )
     return found
 
 
-def _network_cells(row: Any) -> dict[str, Any]:
+def _network(row: Any) -> dict[str, Any]:
     """A network as pairs of label and text, and the command that gives it, or the reason why there is none."""
     if not np.isfinite(row.w):
         return {"size": row.size_label, "reason": row.reason}
@@ -128,7 +110,7 @@ def _network_cells(row: Any) -> dict[str, Any]:
     return {"size": row.size_label, "rows": pairs, "command": row.command}
 
 
-def _model_cells(row: Any) -> list[tuple[Any, str]]:
+def _cells(row: Any) -> list[tuple[Any, str]]:
     """A model of the table: what each cell is sorted by, and its text."""
     done = row.status == "done" and np.isfinite(row.top1)
     accuracy = [(row.top1, f"{100 * row.top1:.1f}"), (row.top1_half, f"{100 * row.top1_half:.1f}")]
@@ -140,24 +122,3 @@ def _model_cells(row: Any) -> list[tuple[Any, str]]:
         (row.seed, str(row.seed)),
         (row.key, row.key[:12]),
     ]
-
-
-def _budget_cells(row: Any) -> list[tuple[Any, str]]:
-    """A budget of the table that shows them all."""
-    band = [(row.r, f"{row.r:.3f} ({row.r_low:.2f} to {row.r_high:.2f})")]
-    band += [(row.d, f"{row.d:.3f} ({row.d_low:.2f} to {row.d_high:.2f})")]
-    whole = [(x, f"{x:,.0f}") for x in (row.resolution, row.macs, row.params)]
-    solved = [(row.w, f"{row.w:.3f}"), *whole] if np.isfinite(row.w) else [(-1, row.reason), *[(-1, "")] * 3]
-    return [(row.c, f"{100 * row.c:.3g}"), *band, (row.size_label, row.size_label), *solved]
-
-
-def _table(columns: tuple[str, ...], rows: list[list[tuple[Any, str]]]) -> str:
-    """Head and body of a table in HTML, everything escaped; a cell's ``data-by`` is what it is sorted by."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
-    body = "".join(
-        f'<tr data-key="{escape(row[-1][1])}">'
-        + "".join(f'<td data-by="{escape(str(by))}">{escape(text)}</td>' for by, text in row)
-        + "</tr>\n"
-        for row in rows
-    )
-    return f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>"

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,11 @@ from tinynet_core.study.study import MissingRecords, Study
 SAMPLE, EQUAL_COST, GIANTS = "random sample", "sample at one cost", "inverse giant formula"
 FRONTIER = "frontier of the random sample"
 COMPARED = "compared networks"
+COLUMNS = ["group", "key", "r", "d", "w", "c", "resolution", "macs", "params", "top1", "seed", "status", "reason"]
+BUDGETS = 81
+"""Positions of the slider, evenly spaced in log c over the fractions that the formula was fitted on."""
+BAND = 1.96
+"""Standard deviations on either side of the mean: 95% of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,7 @@ class Models:
 def trained_models(study: Study) -> Models:
     """The models of the random samples, of the inverse giant formula and of the comparisons that have a record.
 
-    One row each, failed ones included: ``group``, ``key``, ``r``, ``d``, ``w``, ``c``, ``resolution``, ``macs``,
-    ``params``, ``top1`` and its 95% binomial half-width, both fractions, ``seed``, ``status`` and ``reason``.
+    One row each, failed ones included, with ``COLUMNS`` and ``top1_half``, the 95% binomial half-width, a fraction.
     """
     preset, formula, reason = study.preset, None, "the preset has no random sample"
     planned, frames = {GIANTS: series(study, "fig1").all()}, {}
@@ -53,12 +57,11 @@ def trained_models(study: Study) -> Models:
     planned[COMPARED] = [e for e in _baselines(study, pages) if e.key not in known]
     frames |= {group: _stored(study, planned[group]) for group in planned.keys() - frames.keys()}
     found = [frame.assign(group=group) for group, frame in frames.items() if len(frame)]
-    columns = ["group", "key", "r", "d", "w", "c", "resolution", "macs", "params", "top1", "seed", "status", "reason"]
-    models = pd.concat(found) if found else pd.DataFrame(columns=[*columns, "frontier"])
+    models = pd.concat(found) if found else pd.DataFrame(columns=COLUMNS)
     if "frontier" in models:
         models.loc[models.frontier.eq(True), "group"] = FRONTIER
     half = binomial_half_width(models.top1, preset.dataset.val_images)
-    models = models[columns].assign(top1_half=half).sort_values(["macs", "key"], kind="stable", ignore_index=True)
+    models = models[COLUMNS].assign(top1_half=half).sort_values(["macs", "key"], kind="stable", ignore_index=True)
     return Models(models, sum(map(len, planned.values())) - len(models), formula, reason)
 
 
@@ -89,12 +92,6 @@ def _stored(study: Study, experiments: list[Experiment]) -> pd.DataFrame:
     return frame.assign(c=frame.macs / study.preset.c0)
 
 
-BUDGETS = 81
-"""Positions of the slider, evenly spaced in log c over the fractions that the formula was fitted on."""
-BAND = 1.96
-"""Standard deviations on either side of the mean: 95% of a normal distribution."""
-
-
 @dataclass(frozen=True)
 class Size:
     """What r = d = w = 1 stands for, with the number of classes."""
@@ -107,6 +104,18 @@ class Size:
     def family(self) -> Family:
         """The baseline network under any scale."""
         return family(BASELINE, self.base, "fixed", self.classes)
+
+    def command(self, scale: Scale) -> str:
+        """What prints the network at ``scale``: a shell command, or Python for a size that the command has not."""
+        if self.base == PAPER_BASE:
+            classes = "" if self.classes == 1000 else f" --classes {self.classes}"
+            return f"tinynet cost {BASELINE} --r {scale.r} --d {scale.d} --w {scale.w} --head fixed{classes}"
+        base = f"tn.Base({self.base.resolution}, {self.base.width}, {self.base.divisor})"
+        return (
+            f"import tinynet_core as tn\nscale = tn.Scale(r={scale.r}, d={scale.d}, w={scale.w})\n"
+            f'net = tn.network("{BASELINE}", scale, {self.classes}, "fixed", {base})\n'
+            "print(net.resolution, net.complexity(), *net.rows(), sep='\\n')"
+        )
 
 
 def sizes(preset: Preset) -> list[Size]:
@@ -157,30 +166,5 @@ def _solved(size: Size, formula: TinyFormula, c: float) -> dict[str, Any]:
     return {
         **{"w": result.scale.w, "resolution": spec.resolution, "macs": cost.macs, "off": result.error},
         **{"params": cost.params, "stem": spec.stem, "stages": stages, "head": spec.head},
-        "command": command(size, result.scale),
+        "command": size.command(result.scale),
     }
-
-
-def command(size: Size, scale: Scale) -> str:
-    """What prints the network at ``scale``: a shell command, or Python for a size that the command does not know.
-
-    The multipliers have as few digits as still give this very network.
-    """
-    scale = next(short for digits in range(3, 18) if _same(size, short := _rounded(scale, digits), scale))
-    if size.base == PAPER_BASE:
-        classes = "" if size.classes == 1000 else f" --classes {size.classes}"
-        return f"tinynet cost {BASELINE} --r {scale.r} --d {scale.d} --w {scale.w} --head fixed{classes}"
-    base = f"tn.Base({size.base.resolution}, {size.base.width}, {size.base.divisor})"
-    return (
-        f"import tinynet_core as tn\nscale = tn.Scale(r={scale.r}, d={scale.d}, w={scale.w})\n"
-        f'net = tn.network("{BASELINE}", scale, {size.classes}, "fixed", {base})\n'
-        "print(net.resolution, net.complexity(), *net.rows(), sep='\\n')"
-    )
-
-
-def _rounded(scale: Scale, digits: int) -> Scale:
-    return Scale(*(float(f"{x:.{digits}g}") for x in (scale.r, scale.d, scale.w)))
-
-
-def _same(size: Size, a: Scale, b: Scale) -> bool:
-    return replace(size.family.at(a), scale=None) == replace(size.family.at(b), scale=None)

@@ -32,7 +32,7 @@ def activation_maps(features: torch.Tensor, classifier: nn.Linear, labels: torch
 
 
 class Seen(NamedTuple):
-    """Of every image, on the CPU: the map of its true class (n, h, w), the predicted class and its probability."""
+    """Of every image: the map of its true class (n, h, w), the predicted class and its probability."""
 
     maps: torch.Tensor
     predictions: torch.Tensor
@@ -45,8 +45,7 @@ def see(
 ) -> Seen | None:
     """Maps and predictions of ``module`` for all images of ``source``, cut and resized to ``side`` as in evaluation.
 
-    ``module`` moves to the device of ``source``, and its classifier reads the average of its last feature map, as in an
-    EfficientNet or a ResNet. None where ``should_stop``, asked before each batch, ended it.
+    None where ``should_stop``, asked before each batch, ended it.
     """
     device = source.device
     module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -75,10 +74,9 @@ def seen_part(
 def cell_centres(side: int, cells: int, placement: Placement) -> torch.Tensor:
     """Where along an image of ``side`` pixels the cells of a map have their centres, (cells,) float64.
 
-    ``stretched``: the map is stretched over the image, as ``F.interpolate`` with ``align_corners=False`` does and as
-    the maps of the literature are drawn. ``centred``: at the pixels in the middle of what the cells look at. With a
-    padding of half a kernel a layer of stride 2 puts its output i at its input 2 i, so cell i looks at pixel i times
-    ``stride``.
+    ``stretched``: over the whole image, as ``F.interpolate`` does and the literature draws maps. ``centred``: at the
+    pixels in the middle of what the cells look at, which is i times ``stride`` for cell i, with paddings of half a
+    kernel.
     """
     index = torch.arange(cells, dtype=torch.float64)
     step = side / cells if placement == "stretched" else stride(side, cells)
@@ -86,14 +84,9 @@ def cell_centres(side: int, cells: int, placement: Placement) -> torch.Tensor:
 
 
 def stride(side: int, cells: int) -> int:
-    """The power of two by which layers of stride 2 bring ``side`` pixels down to ``cells``, rounding up each time.
-
-    Any from ``side`` on gives one cell; it is then the first. Raises ``ValueError`` where there is none.
-    """
-    for power in range(math.ceil(math.log2(side)) + 1):
-        if math.ceil(side / 2**power) == cells:
-            return 2**power
-    raise ValueError(f"no layers of stride 2 bring {side} pixels down to {cells}")
+    """The power of two by which layers of stride 2 bring ``side`` pixels down to ``cells``, rounding up each time."""
+    powers = (2**power for power in range(math.ceil(math.log2(side)) + 1))
+    return next(power for power in powers if math.ceil(side / power) == cells)
 
 
 def interpolation(side: int, cells: int, placement: Placement) -> torch.Tensor:
@@ -102,12 +95,6 @@ def interpolation(side: int, cells: int, placement: Placement) -> torch.Tensor:
     step = centres[1] - centres[0] if cells > 1 else 1.0
     position = ((torch.arange(side, dtype=torch.float64) + 0.5 - centres[0]) / step).clamp(0, cells - 1)
     return (1 - (position[:, None] - torch.arange(cells)).abs()).clamp(min=0)
-
-
-def upsampled(maps: torch.Tensor, side: int, placement: Placement = "stretched") -> torch.Tensor:
-    """Maps (n, h, w) at every pixel of the image, (n, side, side) float64."""
-    rows, columns = (interpolation(side, cells, placement) for cells in maps.shape[1:])
-    return rows @ maps.double() @ columns.T
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,7 @@ RESAMPLES = 5000
 
 
 def torch_run(module: nn.Module, image: Tensor) -> Run:
-    """``module`` run eagerly by torch, which this changes to the layout channels_last, on as many threads as torch has.
-
-    That layout is the faster one for these networks on a CPU.
-    """
+    """``module`` run eagerly by torch, which this changes to the layout channels_last: the faster one on a CPU."""
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     image = image.contiguous(memory_format=torch.channels_last)
 
@@ -67,13 +64,10 @@ def interleaved(
 
 
 def estimate(statistic: Callable[..., np.ndarray], *samples: Sequence[float]) -> Interval:
-    """``statistic`` of ``samples`` with its bootstrap percentile interval from ``RESAMPLES`` resamples.
+    """``statistic`` of ``samples``, which takes them and ``axis``, with its bootstrap percentile interval.
 
-    ``statistic`` takes the samples and ``axis``. Several samples are paired: they come from the same rounds, and whole
-    rounds are drawn. Raises ``ValueError`` for samples of different or of fewer than two runs.
-
-    Rounds count as independent. Load that lasts many rounds makes the interval too narrow, of a ratio less so, because
-    it moves both of its medians.
+    Several samples are paired: they come from the same rounds, and whole rounds are drawn. Rounds count as independent:
+    load that lasts many rounds makes the interval too narrow, of a ratio less so, because it moves both of its medians.
     """
     low, high = bootstrap(
         samples,
@@ -89,16 +83,6 @@ def estimate(statistic: Callable[..., np.ndarray], *samples: Sequence[float]) ->
     return Interval(float(statistic(*arrays, axis=-1)), float(low), float(high), len(arrays[0]))
 
 
-def median_ratio(top: np.ndarray, bottom: np.ndarray, axis: int = -1) -> np.ndarray:
-    """The median of ``top`` over the median of ``bottom``."""
-    return np.median(top, axis=axis) / np.median(bottom, axis=axis)
-
-
-def mean_ratio(top: np.ndarray, bottom: np.ndarray, axis: int = -1) -> np.ndarray:
-    """The mean of ``top`` over the mean of ``bottom``."""
-    return np.mean(top, axis=axis) / np.mean(bottom, axis=axis)
-
-
 def median_interval(times: Sequence[float]) -> tuple[float, float]:
     """The order statistics between which the true median lies with at least 95%, for independent ``times``.
 
@@ -109,42 +93,27 @@ def median_interval(times: Sequence[float]) -> tuple[float, float]:
     return ordered[below], ordered[-1 - below]
 
 
-class OtherPrograms:
-    """How many processors the other programs of this machine keep busy, on average, while the block lasts.
+def other_programs() -> tuple[float, float | None]:
+    """Now, and the processor seconds that other programs have used since the machine started, where Linux tells them.
 
-    ``busy`` is None where the system does not tell (it does on Linux). A virtual machine sees what it is denied by
-    others as well, not whom they are.
+    A virtual machine sees what it is denied by others as well, not whom they are.
     """
-
-    busy: float | None = None
-
-    def __enter__(self) -> "OtherPrograms":
-        self._start = time.monotonic(), _processor_seconds()
-        return self
-
-    def __exit__(self, *_) -> None:
-        began, before = self._start
-        after = _processor_seconds()
-        if before is not None and after is not None:
-            self.busy = max(after - before, 0.0) / (time.monotonic() - began)
+    now, stat = time.monotonic(), Path("/proc/stat")
+    if not stat.exists():
+        return now, None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.read_text(encoding="utf-8").split()[1:9])
+    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return now, busy - time.process_time()
 
 
-def conditions(threads: int, others: OtherPrograms) -> dict[str, Any]:
-    """For a record: on what its times were measured, and how many processors other programs kept busy meanwhile."""
+def conditions(threads: int, before: tuple[float, float | None]) -> dict[str, Any]:
+    """For a record: on what its times were measured, and how many processors others kept busy since ``before``."""
+    (start, was), (end, now) = before, other_programs()
+    busy = None if was is None or now is None else round(max(now - was, 0.0) / (end - start), 3)
     return {
         "device": f"cpu ({processor()})",
         "threads": threads,
         "processors": os.cpu_count(),
         "onnxruntime": version("onnxruntime"),
-        "others_busy": None if others.busy is None else round(others.busy, 3),
+        "others_busy": busy,
     }
-
-
-def _processor_seconds() -> float | None:
-    """What all programs but this process have used of all processors since the machine started."""
-    try:
-        _, *ticks = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()
-        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, ticks[:8])
-    except (OSError, ValueError):
-        return None
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - time.process_time()

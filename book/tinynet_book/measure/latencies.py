@@ -1,5 +1,6 @@
 """Timing many small networks on this machine's CPU: what to time, and timing it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,12 +35,6 @@ class TimedNetwork(BaseModel):
         self.spec()
         return self
 
-    @classmethod
-    def of(cls, experiment: Experiment) -> "TimedNetwork":
-        """The network that ``experiment`` trains."""
-        e = experiment
-        return cls(network=e.network, scale=e.scale, head=e.head, base=e.base, classes=e.dataset.classes)
-
     def spec(self) -> Network:
         """Its specification."""
         return network(self.network, self.scale, self.classes, self.head, self.base)
@@ -62,19 +57,16 @@ class ModelLatencies(Timing):
     @classmethod
     def planned(cls, study: "Study") -> list[Task]:
         """Every classifier of the pages."""
-        from tinynet_book.dataset import latencies_run
+        from tinynet_book.analysis.models import latencies_run
 
         return [latencies_run(study)]
 
     @field_validator("networks")
     @classmethod
     def _each_once(cls, value: tuple[TimedNetwork, ...]) -> tuple[TimedNetwork, ...]:
-        seen: set[Network] = set()
-        for timed in value:
-            spec = timed.spec()
-            if spec in seen:
-                raise ValueError(f"{spec.name} {spec.scale or ''} is listed twice")
-            seen.add(spec)
+        ((spec, times),) = Counter(timed.spec() for timed in value).most_common(1)
+        if times > 1:
+            raise ValueError(f"{spec.name} {spec.scale or ''} is listed twice")
         return value
 
     @property
@@ -129,5 +121,6 @@ def distinct(experiments: Iterable[Experiment], most: int | None = None) -> tupl
     for experiment in experiments:
         if len(found) == most:
             break
-        found.setdefault(experiment.spec(), TimedNetwork.of(experiment))
+        asked = {name: getattr(experiment, name) for name in ("network", "scale", "head", "base")}
+        found.setdefault(experiment.spec(), TimedNetwork(**asked, classes=experiment.dataset.classes))
     return tuple(found.values())

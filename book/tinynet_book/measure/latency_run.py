@@ -42,18 +42,18 @@ class Timing(Task):
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Time it on the CPU, whatever ``device``; one that is stopped keeps nothing and starts anew."""
-        from tinynet_book.measure.clock import OtherPrograms, conditions, interleaved, torch_threads
+        from tinynet_book.measure import clock
         from tinynet_core.training.loop import Interrupted
 
         start, stop = time.monotonic(), should_stop or (lambda: False)
-        with torch_threads(self.threads):
+        with clock.torch_threads(self.threads):
             timed = self._timed(stop)
-            with OtherPrograms() as others:
-                times = interleaved(timed, self.runs, self.warmup, self.seed, stop)
+            before = clock.other_programs()
+            times = clock.interleaved(timed, self.runs, self.warmup, self.seed, stop)
+            sources = clock.conditions(self.threads, before)
         if times is None:
             raise Interrupted
         metrics, arrays = self._kept(times)
-        sources = conditions(self.threads, others)
         return Result(metrics=metrics, arrays=arrays, wall_s=time.monotonic() - start, sources=sources)
 
     @abstractmethod
@@ -122,11 +122,6 @@ class LatencyRun(Timing):
         result.sources["torch_layout"] = "channels_last"
         return result
 
-    def _pairs(self) -> list[str]:
-        """Under what the times are kept, in the order in which they are made."""
-        order: tuple[Backend, ...] = ("onnxruntime", "torch")
-        return [pair(backend, name) for name in self.networks for backend in order if backend in self.backends]
-
     def _timed(self, should_stop: Callable[[], bool]) -> "Sequence[Run]":
         """Both backends run one module with the same random weights."""
         from tinynet_book.measure.clock import torch_run
@@ -142,8 +137,9 @@ class LatencyRun(Timing):
         return found
 
     def _kept(self, times: np.ndarray) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        pairs = [pair(backend, name) for name in self.networks for backend in BACKENDS if backend in self.backends]
         columns = [[round(x, 3) for x in column] for column in times.T.tolist()]
-        arrays = dict(zip(self._pairs(), columns, strict=True))
+        arrays = dict(zip(pairs, columns, strict=True))
         return {name: round(median(column), 4) for name, column in arrays.items()}, arrays
 
 
@@ -168,20 +164,20 @@ def pair(backend: Backend, name: str) -> str:
 
 def times(record: "Record") -> pd.DataFrame:
     """Every timed run: ``backend``, ONNX Runtime first, ``network``, and its milliseconds ``ms``."""
-    task = record.experiment
-    assert isinstance(task, LatencyRun)
     parts = [
-        pd.DataFrame({"backend": backend, "network": name, "ms": record.arrays[pair(backend, name)]})
+        pd.DataFrame({"backend": backend, "network": key.removeprefix(f"{backend} "), "ms": ms})
         for backend in BACKENDS
-        for name in task.networks
-        if backend in task.backends
+        for key, ms in record.arrays.items()
+        if key.startswith(f"{backend} ")
     ]
     return pd.concat(parts).rename_axis("round").reset_index()
 
 
-def ratio(record: "Record", backend: Backend, top: str, bottom: str, mean: bool = False) -> Interval:
-    """The median (or mean) time of ``top`` over that of ``bottom``, with a 95% interval from whole rounds."""
-    from tinynet_book.measure.clock import estimate, mean_ratio, median_ratio
+def ratio(
+    record: "Record", backend: Backend, top: str, bottom: str, middle: Callable[..., np.ndarray] = np.median
+) -> Interval:
+    """The median (or another ``middle``) time of ``top`` over that of ``bottom``, with its interval by whole rounds."""
+    from tinynet_book.measure.clock import estimate
 
     columns = [record.arrays[pair(backend, name)] for name in (top, bottom)]
-    return estimate(mean_ratio if mean else median_ratio, *columns)
+    return estimate(lambda a, b, axis: middle(a, axis=axis) / middle(b, axis=axis), *columns)

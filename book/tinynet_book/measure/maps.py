@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from tinynet_core.data import Dataset, GlyphDataset, load_images
-from tinynet_core.data.glyphs import CLASSES
+from tinynet_core.data import GlyphDataset, load_images
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.networks.resnet import ResNet
 from tinynet_core.study.classify import Experiment
@@ -21,12 +20,9 @@ from tinynet_core.study.task import Result, Task, weights_source
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tinynet_book.measure.cam import Scores, Seen
-    from tinynet_core.study.record import Record
+    from tinynet_book.measure.cam import Seen
     from tinynet_core.study.study import Study
 
-SIDE = 160
-"""Pixels of a drawn image."""
 DRAW_SEED = 0
 """Draws the validation images that are shown: the same for every network, since it is no part of the task."""
 
@@ -34,14 +30,10 @@ DRAW_SEED = 0
 class ActivationMaps(Experiment):
     """The maps of the network that the ``Experiment`` of the same fields trains, for the true class of each image.
 
-    ``metrics`` of its record have ``top1``, a fraction. ``arrays`` have the maps of ``shown`` validation images that a
-    seed draws (of all where there are fewer): ``index``, ``label``, ``prediction``, its ``probability``, and ``map``,
-    rounded to a ten-thousandth of its largest value or finer.
-
-    Where the objects are known, as in glyphs, ``arrays`` have, image by image, ``correct`` and what is in ``Scores``:
-    ``energy``, ``area``, ``best``, ``hit``, ``chance``, ``blind``, rounded to four digits; and ``energy_centred``,
-    ``best_centred``, ``hit_centred`` and ``chance_centred`` for the other placement of the cells. ``metrics`` are their
-    means, with the mean ``lift`` and ``lift_centred`` and with ``pointing`` for hits.
+    ``metrics`` of its record have ``top1``, a fraction. ``arrays`` have the maps of ``shown`` validation images:
+    ``index``, ``label``, ``prediction``, its ``probability``, and ``map``. Where the objects are known, as in glyphs,
+    ``arrays`` have, image by image, ``correct`` and what is in ``Scores``, for either placement of the cells, and
+    ``metrics`` are their means, with ``pointing`` for hits.
     """
 
     kind: Literal["maps"] = "maps"  # type: ignore[assignment]
@@ -76,7 +68,7 @@ class ActivationMaps(Experiment):
 
     @property
     def work(self) -> int:
-        """Of the maps alone; a training whose weights are not in the store comes on top."""
+        """Of the maps alone."""
         return self.spec().complexity().macs * self.dataset.val_images
 
     @property
@@ -126,10 +118,7 @@ class ActivationMaps(Experiment):
         }
 
     def _measured(self, dataset: GlyphDataset, maps: "Tensor") -> tuple[dict[str, float], dict[str, list[Any]]]:
-        """Metrics and arrays of the maps on the regions of the glyphs, at the network's own resolution.
-
-        The regions go through the same cut and resizing as the images, so both networks are asked about what they see.
-        """
+        """Metrics and arrays of the maps on the regions of the glyphs, cut and resized as the images are."""
         import torch
 
         from tinynet_book.measure.cam import scores, seen_part
@@ -138,13 +127,12 @@ class ActivationMaps(Experiment):
         regions = np.stack([glyph_region(dataset, "val", i) for i in range(dataset.val_images)])
         seen = seen_part(torch.from_numpy(regions)[:, None].float(), self.spec().resolution, self.recipe)[:, 0]
         plain, centred = scores(maps, seen, "stretched"), scores(maps, seen, "centred")
-        metrics = _means(plain) | {f"{name}_centred": value for name, value in _means(centred).items()}
-        for same in ("area_centred", "blind_centred"):
-            del metrics[same]
-        names = ("energy", "area", "best", "hit", "chance", "blind")
-        arrays = {name: _rounded(getattr(plain, name).double()) for name in names}
-        arrays |= {f"{name}_centred": _rounded(getattr(centred, name)) for name in ("energy", "best", "hit", "chance")}
-        return metrics, arrays
+        moved = ("energy", "best", "hit", "chance")  # by the placement
+        arrays = {name: getattr(plain, name).double() for name in (*moved, "area", "blind")}
+        arrays |= {f"{name}_centred": getattr(centred, name) for name in moved}
+        measured = arrays | {"lift": plain.lift, "lift_centred": centred.lift}
+        metrics = {name.replace("hit", "pointing"): values.mean().item() for name, values in measured.items()}
+        return metrics, {name: _rounded(values) for name, values in arrays.items()}
 
 
 def maps(preset: Preset) -> dict[str, list[ActivationMaps]]:
@@ -154,58 +142,6 @@ def maps(preset: Preset) -> dict[str, list[ActivationMaps]]:
         label: [ActivationMaps(**{name: getattr(e, name) for name in names}) for e in experiments]
         for label, experiments in two_smallest(preset).items()
     }
-
-
-def pictures(record: "Record") -> tuple[np.ndarray, np.ndarray]:
-    """What evaluation sees of the images that a record of maps shows, (n, SIDE, SIDE, 3) from 0 to 1.
-
-    With them the share of each pixel that the object covers, (n, SIDE, SIDE), none where that is not known.
-    """
-    import torch
-
-    from tinynet_book.measure.cam import seen_part
-    from tinynet_core.data.glyphs import glyph_region, render_image
-
-    task, index = record.experiment, record.arrays["index"]
-    assert isinstance(task, ActivationMaps)
-    aspects, regions = None, np.empty((0, SIDE, SIDE))
-    if isinstance(task.dataset, GlyphDataset):
-        shown = [render_image(task.dataset, "val", i) for i in index]
-        covered = torch.from_numpy(np.stack([glyph_region(task.dataset, "val", i) for i in index]))
-        regions = seen_part(covered[:, None].float(), SIDE, task.recipe)[:, 0].numpy()
-    else:
-        stored = load_images(task.dataset)
-        shown = [stored.val_images[i] for i in index]
-        aspects = None if stored.val_aspects is None else torch.from_numpy(stored.val_aspects[index])
-    pixels = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2)
-    return seen_part(pixels / 255, SIDE, task.recipe, aspects).permute(0, 2, 3, 1).numpy(), regions
-
-
-def drawn_maps(record: "Record") -> np.ndarray:
-    """The positive part of the maps that a record shows, (n, SIDE, SIDE)."""
-    import torch
-
-    from tinynet_book.measure.cam import upsampled
-
-    return upsampled(torch.tensor(record.arrays["map"]).clamp(min=0), SIDE).numpy()
-
-
-def class_name(dataset: Dataset, label: int) -> str:
-    """The letter of a glyph; the number of any other class."""
-    return CLASSES[label] if isinstance(dataset, GlyphDataset) else f"class {label}"
-
-
-def _means(found: "Scores") -> dict[str, float]:
-    columns = {
-        "energy": found.energy,
-        "lift": found.lift,
-        "best": found.best,
-        "pointing": found.hit,
-        "chance": found.chance,
-        "area": found.area,
-        "blind": found.blind.double(),
-    }
-    return {name: column.mean().item() for name, column in columns.items()}
 
 
 def _rounded(values: "Tensor", largest: float = 1.0) -> list[Any]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import file_digest
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tinynet_core.study.record import Record
     from tinynet_core.study.study import Study
 
-IMAGENET_CLASSES = 1000
 IMAGENET_VALIDATION = 50_000
 """Validation images of the ILSVRC 2012 classification set."""
 
@@ -67,8 +66,7 @@ class ReleasedEvaluation(Task):
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Evaluate it; one that is stopped keeps nothing and starts anew.
 
-        Raises ``UserError`` before any image is read when there is no folder with ImageNet's 1000 classes, when the
-        weights cannot be had, and when they were released for another input size than the network has.
+        Raises ``UserError`` before any image is read where folder, weights or protocol do not fit.
         """
         from tinynet_book.measure import evaluation
         from tinynet_core.machine import cores
@@ -77,21 +75,19 @@ class ReleasedEvaluation(Task):
 
         folder = imagenet_root()
         protocol = evaluation.protocol(self.network, self.library)
-        evaluation.check_resolution(self.network, protocol)
         weights = released_file(self.network, self.library)
         module = network(self.network).build(weights=weights)
-        images = evaluation.validation_images(folder)
+        images = evaluation.validation_images(folder, protocol.transform)
         start = time.monotonic()
-        target, stop = pick_device(device), should_stop or (lambda: False)
-        metrics = evaluation.accuracy(module, protocol.transform(), images, target, cores(), stop)
+        metrics = evaluation.accuracy(module, images, pick_device(device), cores(), should_stop or (lambda: False))
         if metrics is None:
             raise Interrupted
         with weights.open("rb") as file:
             sha256 = file_digest(file, "sha256").hexdigest()
         sources = {
             "weights": {"file": weights.name, "sha256": sha256},
-            "protocol": asdict(protocol),
-            "images_sha256": images.listing_sha256,
+            "protocol": protocol.described(),
+            "images_sha256": evaluation.listing_sha256(images),
             self.library: version(self.library),
         }
         return Result(metrics=metrics, wall_s=time.monotonic() - start, sources=sources)
@@ -115,24 +111,21 @@ def released() -> dict[str, Released]:
     """The rows of Table 3 with released weights, by the name of the row, in the order of the table."""
     offered = {row["model"]: row for row in rows("released")}
     found = {}
-    for name, network_name in ((row["model"], row["network"]) for row in rows("table3")):
-        if name in offered:
-            task = ReleasedEvaluation(network=network_name, library=offered[name]["library"])
-            found[name] = Released(task, offered[name]["training"], offered[name]["note"])
+    for row in (row for row in rows("table3") if row["model"] in offered):
+        about = offered[row["model"]]
+        task = ReleasedEvaluation(network=row["network"], library=about["library"])
+        found[row["model"]] = Released(task, about["training"], about["note"])
     return found
 
 
 def evaluated(study: "Study", evaluate: bool = False) -> "tuple[dict[str, Record], dict[str, str]]":
     """Records of released weights on ImageNet by row of Table 3, and for every row without one the reason.
 
-    ``evaluate`` makes those that are not in the store, on the images of ``$TINYNET_IMAGENET``; so does a preset of all
-    1000 classes, where it may train.
+    ``evaluate`` makes those that are not in the store, on the images of ``$TINYNET_IMAGENET``.
     """
-    from tinynet_core.data import ImageNetDataset
     from tinynet_core.study.sweep import SweepStopped, run
 
-    dataset, offered = study.preset.dataset, released()
-    whole = isinstance(dataset, ImageNetDataset) and dataset.classes == IMAGENET_CLASSES
+    offered = released()
     found: dict[str, Record] = {}
     reasons: dict[str, str] = {}
     for row in (row["model"] for row in rows("table3")):
@@ -140,7 +133,7 @@ def evaluated(study: "Study", evaluate: bool = False) -> "tuple[dict[str, Record
             reasons[row] = "no released weights are known to be of this row"
         elif (record := study.store.get(offered[row].task)) is not None:
             found[row] = record
-        elif not (evaluate or (whole and study.train)):
+        elif not evaluate:
             reasons[row] = "not evaluated on ImageNet"
         else:
             try:

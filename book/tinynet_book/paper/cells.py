@@ -3,9 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinynet_book.paper import MACS_DIGITS, TOLERANCE, rows
+import yaml
+
+from tinynet_book.paper import MACS_DIGITS, rows
 
 TABLES = tuple(f"table{i}" for i in range(1, 8))
 COSTS = ("params", "macs")
@@ -27,18 +31,6 @@ PUBLIC = {
 }
 """The page that holds the ImageNet accuracies of a table against what third parties measured."""
 ACCURACIES = ("top1", "top5")
-
-
-class _Column(NamedTuple):
-    """How a column is printed and said; ``tolerance`` in its unit, relative to the number where ``relative``."""
-
-    statement: str
-    unit: str
-    digits: int
-    tolerance: float
-    relative: bool = False
-
-
 PRECISIONS = {
     "map": "mAP",
     "ap50": "AP50",
@@ -48,34 +40,13 @@ PRECISIONS = {
     "map_large": "AP large",
 }
 """The columns of Table 5 by their name in records and in ``tables.yaml``."""
-
-
-def _precision(what: str, unit: str) -> _Column:
-    return _Column(f"{{model}} as the backbone has {{number}}% {what} on COCO.", unit, 1, 0.5)
-
-
-_COLUMNS = {
-    "params": _Column("{model} has {number}M weights.", "M", 1, TOLERANCE, True),
-    "macs": _Column("{model} has {number}M FLOPs.", "M", 0, TOLERANCE, True),
-    "top1": _Column("{model} has {number}% top-1 on ImageNet.", "% top-1", 1, 0.2),
-    "top5": _Column("{model} has {number}% top-5 on ImageNet.", "% top-5", 1, 0.2),
-    "latency_ms": _Column("{model} takes {number} ms on a Huawei P40.", "ms", 2, 0.05, True),
-    "map": _precision("mAP", "% mAP"),
-    "ap50": _precision("AP50", "% AP50"),
-    "ap75": _precision("AP75", "% AP75"),
-    "map_small": _precision("AP of small objects", "% AP"),
-    "map_medium": _precision("AP of medium objects", "% AP"),
-    "map_large": _precision("AP of large objects", "% AP"),
-    "side": _Column("The input of {model} is {number} pixels wide.", "px", 0, 0),
-    "c_in": _Column("The input of {model} has {number} channels.", "channels", 0, 0),
-    "exp": _Column("The expansion of {model} is {number}.", "", 1, 0),
-    "out": _Column("The output of {model} has {number} channels.", "channels", 0, 0),
-    "se": _Column("{model} has squeeze-excite.", "", 0, 0),
-    "stride": _Column("The stride of {model} is {number}.", "", 0, 0),
-    "repeat": _Column("The number of repeats of {model} is {number}.", "", 0, 0),
-}
 _CHANNELS = 8
 """Inner channels of GhostNet-A come in multiples of this, so that a printed expansion holds to half of it."""
+
+
+@cache
+def _columns() -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(Path(__file__).with_name("columns.yaml").read_text(encoding="utf-8"))
 
 
 class Cell(NamedTuple):
@@ -94,7 +65,7 @@ def cells(name: str) -> list[Cell]:
     found = []
     for i, row in enumerate(rows(name)):
         printed = row.get("model", "")
-        for column in (key for key in _COLUMNS if key in row):
+        for column in (key for key in _columns() if key in row):
             shared = column in COSTS or own[_name(row)] == 1
             label = f"row_{i + 1}" if name == "table7" else _name(row) if shared else _slug(printed)
             found.append(Cell(name, i, column, float(row[column]), f"{name}-{label}-{column}"))
@@ -103,28 +74,26 @@ def cells(name: str) -> list[Cell]:
 
 def cell_claims() -> Iterator[dict[str, Any]]:
     """The fields of one ``claims.Claim`` for every cell; rows of one network have their costs once."""
-    seen: set[str] = set()
-    for name in TABLES:
-        for cell in cells(name):
-            if cell.id not in seen:
-                seen.add(cell.id)
-                yield _claim(cell)
+    every: dict[str, Cell] = {}
+    for cell in (cell for name in TABLES for cell in cells(name)):
+        every.setdefault(cell.id, cell)
+    return map(_claim, every.values())
 
 
 def _claim(cell: Cell) -> dict[str, Any]:
-    row, column = rows(cell.table)[cell.row], _COLUMNS[cell.column]
-    digits = MACS_DIGITS.get(cell.table, column.digits) if cell.column == "macs" else column.digits
-    tolerance = column.tolerance * (cell.number if column.relative else 1)
+    row, column = rows(cell.table)[cell.row], _columns()[cell.column]
+    digits = MACS_DIGITS.get(cell.table, column["digits"]) if cell.column == "macs" else column["digits"]
+    tolerance = column["tolerance"] * (cell.number if column.get("relative") else 1)
     if cell.column == "exp":
         tolerance = _CHANNELS / 2 / row["c_in"] + 1e-9
     model = row.get("model") or f"row {cell.row + 1} of Table 7, {row['operator']},"
-    statement = column.statement.format(model=model, number=f"{cell.number:.{max(column.digits, 0)}f}")
+    statement = column["statement"].format(model=model, number=f"{cell.number:.{max(column['digits'], 0)}f}")
     return {
         "id": cell.id,
         "source": f"Table {cell.table[-1]}",
         "statement": statement[0].upper() + statement[1:],
         "paper": cell.number,
-        "unit": column.unit,
+        "unit": column["unit"],
         "digits": digits,
         "tolerance": tolerance,
         "notebook": COST_NOTEBOOK if cell.column in COSTS else NOTEBOOKS[cell.table],

@@ -3,9 +3,7 @@
 A page hands over estimates; ``decided`` and ``verdict`` alone say what becomes of a claim.
 """
 
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,10 +12,11 @@ from typing import Literal, get_args
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper.cells import cell_claims
+from tinynet_core.files import write_text
 from tinynet_core.study.store import Store, StoreError
 
 Evidence = Literal["recomputed", "measured", "trained", "released weights", "third party", "proxy", "quoted"]
@@ -56,9 +55,9 @@ class Claim(BaseModel):
 class Estimate:
     """What a page found for a claim.
 
-    ``found``: for a number, a number or its ``Interval``; for a sentence, its truth, or the ``Interval`` of what it is
-    about, or several that it asks for together, which the ledger does not show; None for nothing, and ``note`` says
-    why. ``open``: why nothing may be decided by it. ``most``: the largest number that could be had here.
+    ``found``: a number or its ``Interval``; for a sentence, its truth, or the ``Interval`` of what it is about, or
+    several that it asks for together; None for nothing, and ``note`` says why. ``open``: why nothing may be decided by
+    it. ``most``: the largest number that could be had here.
     """
 
     found: bool | float | Interval | Sequence[Interval] | None
@@ -85,6 +84,9 @@ class Finding(BaseModel):
     low: float | None = None
     high: float | None = None
     estimate: float | None = None
+
+
+_FINDINGS = TypeAdapter(dict[str, Finding])
 
 
 @cache
@@ -177,10 +179,7 @@ def write_claims(store: Store, notebook: str, findings: Mapping[str, Finding]) -
         verdict(claims()[key], found.value)
     path = findings_path(store.root, notebook)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(f".{os.getpid()}.tmp")
-    content = {key: found.model_dump() for key, found in findings.items()}
-    scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    scratch.rename(path)
+    write_text(_FINDINGS.dump_json(dict(findings), indent=1).decode() + "\n", path)
     mine = [_row(claim, notebook, findings[claim.id]) for claim in claims().values() if claim.id in findings]
     return pd.DataFrame(mine).set_index("source")[
         ["statement", "verdict", "paper", "ours", "interval", "evidence", "note"]
@@ -197,12 +196,12 @@ def ledger(store: Store) -> pd.DataFrame:
     found: dict[str, list[tuple[str, Finding]]] = {}
     for path in sorted((store.root / "claims").glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            for key, value in content.items():
-                found.setdefault(key, []).append((path.stem, Finding.model_validate(value)))
-        except (ValueError, AttributeError) as error:
+            content = _FINDINGS.validate_json(path.read_bytes())
+        except ValueError as error:
             reason = str(error).splitlines()[0]
             raise StoreError(f"findings {path} are damaged ({reason}): delete the file and run its notebook") from error
+        for key, finding in content.items():
+            found.setdefault(key, []).append((path.stem, finding))
     unknown = Finding(value=None, evidence="", note="its notebook was not run")
     rows = []
     for claim in claims().values():

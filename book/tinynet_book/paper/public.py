@@ -9,12 +9,10 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper.claims import Estimate
-from tinynet_core.networks.fixed import MNASNET_A1, MOBILENET_V1, Layout, stacked
 
 TESTS = {"val": 50_000, "ReaL": 46_837, "V2": 10_000, "A": 7_500, "R": 30_000, "Sketch": 50_889}
 """Images of the test sets: ImageNet's validation set, its labels ReaL, ImageNetV2 (matched), -A, -R and -Sketch."""
@@ -29,46 +27,9 @@ KINDS = {
 """How a number came about; those of the paper's own authors and of their company are none of a third party."""
 LEFT_OUT = {"minimal": "no squeeze-excite", r"\.ap_": "adversarial examples", "ra4_e3600": "3600 epochs, of 2024"}
 """Trainings of 2018 to 2020's networks that are not among the rivals, by a part of their name."""
-HEAD = "its head has 1280 channels, ours 1024 as in timm's definition"
-OTHER_COUNT = "another counter, which adds more than convolutions and linear layers"
 UNEXPLAINED = "unexplained"
-REASONS = (
-    ("timm", "gmacs", "", OTHER_COUNT),
-    ("osmr", "gmacs", "", OTHER_COUNT + "; half of the FLOPs that are listed"),
-    ("keras-cv", "gmacs", "", OTHER_COUNT),
-    ("mmpretrain", "gmacs", "", OTHER_COUNT),
-    ("pistony", "gmacs", "", OTHER_COUNT),
-    ("google-mobilenet", "params", "MobileNetV3 Small", HEAD),
-    ("google-mobilenet", "gmacs", "MobileNetV3 Small", HEAD),
-    ("paddle", "params", "MobileNetV3 Small 1.0x", HEAD),
-    ("paddle", "params", "MobileNetV3 Small 0.75x", HEAD),
-    ("paddle", "params", "MobileNetV3 Small 0.5x", HEAD),
-    ("paddle", "params", "MobileNetV3 Large 1.25x", "its head has 1280 channels, ours 1600 as in torchvision's"),
-    ("authors", "gmacs", "", "0.6% above ours, as all costs that the paper's authors print"),
-    ("mindspore-zoo", "gmacs", "", "0.6% above ours, as all costs that the paper's authors print"),
-    ("mindcv", "params", "", "less than 1% above ours, perhaps with the running means of the norms"),
-    ("google-mobilenet-v1", "params", "", "less than 1% above ours"),
-    ("google-mobilenet", "params", "MobileNetV2", "1% below ours"),
-    ("google-mobilenet", "gmacs", "MobileNetV2", "1% below ours"),
-    ("", "", "", UNEXPLAINED),
-)
-"""Why a source prints another cost, by the beginnings of its name, the column and the network; the first holds."""
-MOBILENET_V2: Layout = (
-    ("ds", 1, 3, 1, 1, 16, False),
-    ("ir", 2, 3, 2, 6, 24, False),
-    ("ir", 3, 3, 2, 6, 32, False),
-    ("ir", 4, 3, 2, 6, 64, False),
-    ("ir", 3, 3, 1, 6, 96, False),
-    ("ir", 3, 3, 2, 6, 160, False),
-    ("ir", 1, 3, 1, 6, 320, False),
-)
-"""Sandler et al. 2018, Table 2."""
-GRIDS: dict[str, tuple[Layout, int]] = {
-    "MobileNetV1": (MOBILENET_V1, 0),
-    "MobileNetV2": (MOBILENET_V2, 1280),
-    "MnasNet-A1": (MNASNET_A1, 1280),
-}
-"""Layout and head of the networks whose width and resolution Google varied."""
+GRIDS = ("MobileNetV1", "MobileNetV2", "MnasNet-A1")
+"""Networks whose width and resolution Google varied."""
 
 
 @cache
@@ -111,15 +72,7 @@ def grid() -> pd.DataFrame:
     One line of the source contradicts itself; its ``note`` says so and its ``top1`` is missing.
     """
     frame = _read("grid")
-    macs = [_cell(x.base, x.width, x.input) for x in frame.itertuples()]
-    return frame.assign(macs=macs, r=frame.input / 224, top1=frame.top1.where(frame.note == ""))
-
-
-@cache
-def _cell(base: str, width: float, side: int) -> int:
-    layout, head = GRIDS[base]
-    wide = round(head * max(width, 1)) if base == "MobileNetV2" else head
-    return stacked(base, layout, width, side, 32, wide, "relu6").complexity().macs
+    return frame.assign(r=frame.input / 224, top1=frame.top1.where(frame.note == ""))
 
 
 def times() -> pd.DataFrame:
@@ -177,31 +130,10 @@ def printed(row: str, column: str) -> Estimate:
     return Estimate(float(getattr(line, column)), "third party", f"{KINDS[line.kind]}: {where}; {spread}", links)
 
 
-def disagreements() -> pd.DataFrame:
-    """Weights and MACs that a source prints and we count otherwise, with the ``reason`` as far as it is known.
-
-    A row each network, source and column; ``off`` is our distance from the printed number as a fraction.
-    """
-    counted = results().merge(networks()[["params"]].rename(columns={"params": "exact_params"}), on="architecture")
-    counted["source"] = counted.source.replace(r"^timm-.*", "timm", regex=True)
-    lines = []
-    for column, exact, unit in (("params", "exact_params", 1e6), ("gmacs", "macs", 1e9)):
-        for x in counted[counted[column] != ""].drop_duplicates(["architecture", "source", column]).itertuples():
-            told, ours = getattr(x, column), getattr(x, exact) / unit
-            if not agrees(told, ours):
-                reason = _reason(x.source, column, x.architecture)
-                lines.append((x.architecture, x.source, column, told, ours, ours / float(told) - 1, reason))
-    return pd.DataFrame(lines, columns=["architecture", "source", "column", "printed", "ours", "off", "reason"])
-
-
-def _reason(*what: str) -> str:
-    return next(line[-1] for line in REASONS if all(x.startswith(y) for x, y in zip(what, line, strict=False)))
-
-
-def agrees(told: str, ours: float) -> bool:
-    """Whether ``ours`` is the printed number at its decimals, rounded or cut off."""
-    digits = len(told.partition(".")[2])
-    return float(told) in (round(ours, digits), np.floor(ours * 10**digits) / 10**digits)
+def reason(*what: str) -> str:
+    """Why a source prints another cost, by the beginnings of its name, the column and the network; the first holds."""
+    lines = _read("reasons").itertuples(index=False)
+    return next(line[-1] for line in lines if all(x.startswith(y) for x, y in zip(what, line, strict=False)))
 
 
 def cited(names: Iterable[str]) -> str:

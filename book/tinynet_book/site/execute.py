@@ -45,14 +45,14 @@ class NotebookError(UserError):
 
 
 class NotebookFailed(NotebookError):
-    """A notebook with an error in one of its cells: its ``name``, the ``reason``, and where the run is ``kept``."""
+    """A notebook with an error in one of its cells: the ``reason``, and where the run is ``kept``."""
 
-    def __init__(self, name: str, reason: str, kept: Path) -> None:
-        super().__init__(name, reason, kept)
-        self.name, self.reason, self.kept = name, reason, kept
+    def __init__(self, reason: str, kept: Path) -> None:
+        super().__init__(reason, kept)
+        self.reason, self.kept = reason, kept
 
     def __str__(self) -> str:
-        return f"{self.name} failed: {self.reason}\nthe failed run is kept as {self.kept}"
+        return f"{self.kept.name} failed: {self.reason}\nthe failed run is kept as {self.kept}"
 
 
 def notebooks(root: Path) -> list[Path]:
@@ -152,7 +152,7 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
         kind, text = type(error).__name__, str(error)
         if isinstance(error, PapermillExecutionError):
             kind, text = error.ename, error.evalue
-        raise NotebookFailed(notebook.name, f"{kind}: {text}", failed / notebook.name) from None
+        raise NotebookFailed(f"{kind}: {text}", failed / notebook.name) from None
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
@@ -177,7 +177,4 @@ def environment() -> dict[str, Any]:
 def store_digest(store: Path) -> str:
     """SHA-256 of the file of records: changes with every one that comes or goes."""
     path = store / FILE
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""

@@ -3,7 +3,6 @@
 import re
 from html import escape
 from importlib.resources import files
-from itertools import islice
 
 import pandas as pd
 
@@ -29,12 +28,11 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 def ledger_html(ledger: pd.DataFrame, page_names: dict[str, str]) -> str:
     """Filters and table of ``claims.ledger``; ``page_names`` says how the page of each notebook is called."""
     rows = ledger.assign(place=ledger.source.str.partition(",")[0], evidence=ledger.evidence.replace("", "none"))
+    rows["anchor"] = rows.id.where(~rows.duplicated("id"), rows.id + "-" + rows.evidence.str.replace(" ", "-"))
     lists = "".join(_list(name, rows[name]) for name in FILTERS)
     head = "".join(
         f'<th scope="col" aria-sort="none"><button type="button">{name}</button></th>' for name in COLUMNS.values()
     )
-    again = rows.duplicated("id")
-    rows["anchor"] = rows.id.where(~again, rows.id + "-" + rows.evidence.str.replace(" ", "-"))
     body = "\n".join(_row(row, page_names) for row in rows.to_dict("records"))
     script = files("tinynet_book.site").joinpath("ledger.js").read_text(encoding="utf-8")
     return (
@@ -47,7 +45,7 @@ def ledger_html(ledger: pd.DataFrame, page_names: dict[str, str]) -> str:
 
 
 def _list(name: str, values: pd.Series) -> str:
-    options = "".join(f"<option>{escape(value)}</option>" for value in dict.fromkeys(sorted(values)))
+    options = "".join(f"<option>{escape(value)}</option>" for value in sorted(values.unique()))
     choice = f'<select data-filter="{name}"><option value="">all</option>{options}</select>'
     return f"<label>{name.capitalize()} {choice}</label>"
 
@@ -71,6 +69,6 @@ def _order(text: str) -> str:
 
 def _records(keys: list[str]) -> str:
     """The first keys, cut as everywhere on the site, or links to where it was published, and how many more."""
+    shown = [f'<a href="{escape(key)}">source</a>' if key.startswith("https:") else key[:12] for key in keys]
     more = len(keys) - _SHOWN_KEYS
-    shown = (f'<a href="{escape(key)}">source</a>' if key.startswith("https:") else key[:12] for key in keys)
-    return ", ".join(islice(shown, _SHOWN_KEYS)) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(shown[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")

@@ -2,43 +2,32 @@
 
 import shutil
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
 import matplotlib
 import nbformat
 import pandas as pd
+import yaml
 
-from tinynet_book.analysis import calibration
-from tinynet_book.dataset import README, release
+from tinynet_book.analysis.models import write_tables
 from tinynet_book.explorer import write_explorer
 from tinynet_book.figures import glyph_sheet, set_style, verdicts_by_evidence
 from tinynet_book.paper.claims import Verdict, ledger, strongest
-from tinynet_book.site import provenance
-from tinynet_book.site.conclusions import (
-    answered,
-    at_a_glance,
-    conclusions,
-    firmness,
-    how_to_check,
-    next_steps,
-    page_name,
-    standing,
-)
+from tinynet_book.site import conclusions, provenance, reference
 from tinynet_book.site.execute import INPUTS
 from tinynet_book.site.ledger_page import ledger_html
-from tinynet_book.site.performance import fill_performance
-from tinynet_book.site.reference import citation, preset_schema, public_names
 from tinynet_book.site.status import last_run, status
 from tinynet_core.data import CocoDataset, GlyphDataset
 from tinynet_core.data.drawn import probe_hash
-from tinynet_core.study.pages import behind, page_of
+from tinynet_core.study.pages import Page, behind, page_of
 from tinynet_core.study.presets import Preset, load_preset, project_root
-from tinynet_core.study.store import Store
 from tinynet_core.study.study import Study
 
 EXTRA = "_extra"
 """Folder of what the site holds beside its pages, as _config.yml names it."""
+NO_TABLES = "Some records are stale or missing, so these tables are not part of this site."
 
 
 def stage(
@@ -48,14 +37,12 @@ def stage(
     folder: Path,
     stale: Mapping[str, list[str]],
     failed: Mapping[str, str],
-    files: str = "",
     repository: str = "",
 ) -> None:
     """Write the sources of the site to ``folder``, which is emptied first.
 
     ``stale``: what is stale by page, as ``tinynet_book.site.build.stale_pages`` gives it. ``failed``: why a notebook
-    did, by its file's name. ``files``: what the first page says of the book in other forms. ``repository``: where the
-    sources are published, for the links that edit a page.
+    did, by its file's name. ``repository``: where the sources are published, for the links that edit a page.
     """
     preset = study.preset
     shutil.rmtree(folder, ignore_errors=True)
@@ -74,26 +61,25 @@ def stage(
     matplotlib.use("agg")
     set_style()
     table, mark = ledger(study.store), _stale_mark(stale.get("", []))
-    found, verdicts = answered(table), _verdict_picture(table, folder, preset)
-    behind = [name for name in failed if name.startswith(("22_", "23_"))]
-    firm = f"Not known: {' and '.join(behind)} failed." if behind else firmness(study)
-    check, said = how_to_check(preset), standing(preset, table, found)
-    intro = {"standing": said, "check": check, "verdicts": mark + verdicts}
-    _fill(folder / "intro.md", **intro, answers=at_a_glance(found), files=files)
-    generated = mark + conclusions(preset, study.store)
-    _fill(folder / "conclusions.md", generated=generated, firmness=firm, next_steps=next_steps())
-    _fill(folder / "claims.md", generated=mark + verdicts + "\n\n" + _claims(table, folder))
-    _fill(folder / "data.md", generated=_glyphs(preset, folder))
-    calibrated = Store(root / "results" / "calibration")
-    _fill(folder / "calibration.md", generated=calibration.page(load_preset("creatures"), calibrated))
-    _fill(folder / "dataset.md", generated=NO_RELEASE if stale or failed else _dataset(study, folder / "dataset"))
-    _fill(folder / "api.md", generated=public_names())
-    _fill(folder / "preset_schema.md", generated=preset_schema())
-    _fill(folder / "citing.md", generated=citation(root))
+    found, verdicts = conclusions.answered(table), mark + _verdict_picture(table, folder, preset)
     write_explorer(study, folder / EXTRA / "explorer")
-    _fill(folder / "explorer.md", generated=mark)
-    fill_performance(folder / "performance.md", root / "book" / "benchmarks.json")
-    _fill(folder / "runs.md", generated=mark + status(executed, study, stale, failed))
+    _fill(
+        folder / "intro.md",
+        standing=conclusions.standing(preset, table, found),
+        verdicts=verdicts,
+        answers=conclusions.at_a_glance(found),
+    )
+    generated = {
+        "conclusions": mark + conclusions.conclusions(preset, study.store),
+        "claims": f"{verdicts}\n\n{_claims(table, folder)}",
+        "data": _glyphs(preset, folder),
+        "dataset": NO_TABLES if stale or failed else _tables(study, folder / "dataset"),
+        "api": reference.public_names(),
+        "explorer": mark,
+        "runs": mark + status(executed, study, stale, failed),
+    }
+    for name, text in generated.items():
+        _fill(folder / f"{name}.md", generated=text)
 
 
 def _source(repository: str, path: str) -> str:
@@ -122,7 +108,7 @@ def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]], failure: s
         if cell.cell_type == "code":
             _fold(cell)
     about = page_of(path.stem)
-    worth = UNTRAINED[about.evidence] if about.evidence else _trained(preset, about.part)
+    worth = _untrained()[about.evidence] if about.evidence else _trained(preset, about)
     origin = f"{_failed_mark(failure)}{_stale_mark(stale.get(about.name, []))}{worth}"
     text = f"{origin}\n\nRun it yourself: `{_command(path, preset)}`\n:::"
     notebook.cells.insert(1, nbformat.v4.new_markdown_cell(text, id="origin"))
@@ -145,9 +131,8 @@ def _fold(cell: nbformat.NotebookNode) -> None:
 
 def _origin(path: Path, study: Study) -> provenance.Origin:
     """Where the figures and tables of a page come from, and the records that it rests on."""
-    notebook, preset = nbformat.read(path, as_version=4), study.preset
-    about = page_of(path.stem)
-    evidence = about.evidence or _evidence(preset, about.part)
+    notebook, preset, about = nbformat.read(path, as_version=4), study.preset, page_of(path.stem)
+    evidence = about.evidence or _evidence(preset, about)
     records = behind(study, about.name) if about.recorded else []
     return provenance.Origin(evidence, preset.name, _command(path, preset), last_run(notebook), records)
 
@@ -156,16 +141,11 @@ def _command(path: Path, preset: Preset) -> str:
     return f"papermill notebooks/{path.name} out.ipynb -p preset {preset.name}"
 
 
-NO_RELEASE = "Some records are stale or missing, so there is no release of these tables with this site."
-
-
-def _dataset(study: Study, folder: Path) -> str:
-    """The tables, written to ``folder`` beside the page, with links to them, and their README."""
-    release(study, folder)
+def _tables(study: Study, folder: Path) -> str:
+    """The tables, written to ``folder`` beside the page, with links to them."""
+    write_tables(study, folder)
     names = sorted(path.name for path in folder.iterdir())
-    links = ", ".join(f"{{download}}`{name} <{folder.name}/{name}>`" for name in names)
-    text = README.read_text(encoding="utf-8").partition("\n")[2].strip()
-    return f"**Files:** {links}.\n\n{text}"
+    return f"**Files:** {', '.join(f'{{download}}`{name} <{folder.name}/{name}>`' for name in names)}."
 
 
 def _stale_mark(reasons: list[str]) -> str:
@@ -184,45 +164,31 @@ def _warning(title: str, text: str) -> str:
     return f":::{{admonition}} {title}\n:class: danger\n{text}\n:::\n\n" if text else ""
 
 
-UNTRAINED = {
-    "recomputed": """:::{admonition} Evidence: recomputed
-:class: tip
-Nothing on this page was trained or timed: multiply-adds and parameters are counted exactly, and you will get the same
-digits. Accuracies, where shown, are quoted from the paper.""",
-    "quoted": """:::{admonition} Evidence: quoted, and simulated from it
-:class: warning
-The work is counted exactly. Every hour rests on a rate that the paper states, on assumptions listed on the page, and on
-a simulation; no GPU was timed for it.""",
-    "third party": """:::{admonition} Evidence: third party
-:class: tip
-Others measured and published these numbers, on ImageNet itself; each names its source. Nothing was trained or timed for
-this page; networks, tests and clocks are theirs.""",
-    "measured": """:::{admonition} Evidence: measured
-:class: tip
-Times are of the machine that the page names, networks with random weights. Another machine gives other times.""",
-}
-"""What a page that rests on no trained model says of its worth, by the evidence that its notebook names."""
+@cache
+def _untrained() -> dict[str, str]:
+    """What a page that rests on no trained model says of its worth, by its evidence."""
+    return yaml.safe_load(Path(__file__).with_name("evidence.yaml").read_text(encoding="utf-8"))
 
 
-def _trained(preset: Preset, part: str) -> str:
-    """What a page that rests on trained models of a ``part`` of the preset says of their worth."""
-    proxy = _evidence(preset, part) == "proxy"
-    if proxy:
+def _trained(preset: Preset, about: Page) -> str:
+    """What a page that rests on trained models says of their worth."""
+    evidence = _evidence(preset, about)
+    worth = "The prose of this page was written for the proxy, glyphs; the numbers are of this training."
+    if evidence == "proxy":
         worth = "No accuracy on this page is an ImageNet number unless it is marked as quoted."
-    else:
-        worth = "The prose of this page was written for the proxy, glyphs; the numbers are of this training."
-    made = _detectors(preset) if part == "detection" else _classifiers(_part(preset, part))
-    kind = "warning" if proxy else "tip"
-    return f":::{{admonition}} Evidence: {_evidence(preset, part)}\n:class: {kind}\n{made} {worth}"
+    made = _detectors(preset) if about.part == "detection" else _classifiers(_part(preset, about))
+    kind = "warning" if evidence == "proxy" else "tip"
+    return f":::{{admonition}} Evidence: {evidence}\n:class: {kind}\n{made} {worth}"
 
 
-def _part(preset: Preset, part: str) -> Preset:
-    about = load_preset(preset.sampled_on) if part == "sampled" and preset.sampled_on else preset
-    return preset.close if part == "closeup" else about
+def _part(preset: Preset, about: Page) -> Preset:
+    if about.part == "closeup":
+        return preset.close
+    return load_preset(preset.sampled_on) if about.part == "sampled" and preset.sampled_on else preset
 
 
-def _evidence(preset: Preset, part: str) -> str:
-    return preset.detection_evidence if part == "detection" else _part(preset, part).evidence
+def _evidence(preset: Preset, about: Page) -> str:
+    return preset.detection_evidence if about.part == "detection" else _part(preset, about).evidence
 
 
 def _classifiers(preset: Preset) -> str:
@@ -262,7 +228,7 @@ def _glyphs(preset: Preset, folder: Path) -> str:
 def _claims(table: pd.DataFrame, folder: Path) -> str:
     """What became of all claims, as a file and as a table with filters."""
     table.to_csv(folder / "claims.csv", index=False)
-    names = {notebook: page_name(notebook) for notebook in table.notebook.unique()}
+    names = {notebook: conclusions.page_name(notebook) for notebook in table.notebook.unique()}
     html = f"```{{raw}} html\n{ledger_html(table, names)}\n```"
     return f"The whole table as a file: {{download}}`claims.csv`.\n\n{html}"
 
@@ -273,9 +239,8 @@ def _verdict_picture(table: pd.DataFrame, folder: Path, preset: Preset) -> str:
     count = strongest(table).verdict.value_counts()
     summary = ", ".join(f"{count.get(v, 0)} {v}" for v in get_args(Verdict))
     command = f"tinynet claims --preset {preset.name} --format csv"
-    note = provenance.outside_note(
-        ["verdicts.png", "claims.csv"], f"that of each claim, preset `{preset.name}`", command
-    )
+    evidence = f"that of each claim, preset `{preset.name}`"
+    note = provenance.outside_note(["verdicts.png", "claims.csv"], evidence, command)
     alt = f"Bars of the findings by evidence and verdict. Of {count.sum()} claims: {summary}."
     said = (
         f"{count.sum()} claims, each by the strongest evidence that decides it: {summary}. The bars count the "

@@ -1,47 +1,52 @@
-"""The page on performance: its tables and its figure from what the scripts in benchmarks/ wrote."""
+"""Fill the page on performance with the tables and the figure of what the scripts here wrote.
+
+python benchmarks/page.py
+"""
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from tinynet_book.figures import BLUE, RED
+from tinynet_book.site import markdown_table
+from tinynet_core.study.presets import project_root
 
 Section = dict[str, Any]
 Row = dict[str, Any]
 
-_PLACE = re.compile(r"<!-- results: (.+?) -->")
+BOOK = project_root() / "book"
+GROWTH = ("growth", "exponents")
+_PLACE = re.compile(r"(<!-- results: (.+?) -->\n).*?(<!-- end -->)", re.S)
 _SIGNS = {"at_least": "≥", "at_most": "≤"}
 
 
-def fill_performance(page: Path, results: Path) -> None:
-    """Put tables where ``page`` says ``<!-- results: GROUP -->`` and draw ``growth.png`` beside it.
+def filled(page: str, sections: dict[str, Section]) -> str:
+    """A page with the tables of now between its marks ``<!-- results: GROUP -->`` and ``<!-- end -->``.
 
-    ``<!-- results: targets -->`` is every row that has a target. A group without rows says that it was not measured.
+    The group ``targets`` is every row that has a target, ``history`` those of earlier runs too. A group without rows
+    says that it was not measured.
     """
-    sections: dict[str, Section] = json.loads(results.read_text(encoding="utf-8"))
-    text = page.read_text(encoding="utf-8")
-    if rows := _rows(sections, "growth"):
-        growth_figure(rows, _rows(sections, "exponents")).savefig(
-            page.with_name("growth.png"), metadata={"Software": None}
-        )
-    page.write_text(_PLACE.sub(lambda place: performance_table(sections, place.group(1)), text), encoding="utf-8")
+    return _PLACE.sub(lambda place: f"{place[1]}\n{performance_table(sections, place[2])}\n\n{place[3]}", page)
 
 
 def performance_table(sections: dict[str, Section], group: str) -> str:
     """The rows of ``group`` as a table in Markdown, with the command and the machine below it."""
     if group == "targets":
-        return _table([row for s in sections.values() for row in s["rows"] if _target(row)], verdict=True)
+        rows = [row for s in sections.values() for row in s["rows"] if _target(row)]
+        verdicts = ["met" if meets(row) else "**missed**" for row in rows]
+        return _markdown(_table(rows).assign(verdict=verdicts))
     if group == "history":
         return _history(sections)
-    found = {script: rows for script in sections if (rows := _rows({script: sections[script]}, group))}
-    if not found:
-        return f"*Not measured: `book/benchmarks.json` holds no rows of {group}.*"
-    return "\n\n".join(f"{_table(rows)}\n\n{_origin(sections[script])}" for script, rows in found.items())
+    parts = []
+    for section in sections.values():
+        if rows := [row for row in section["rows"] if row["group"] == group]:
+            parts.append(f"{_markdown(_table(rows))}\n\n{_origin(section)}")
+    return "\n\n".join(parts) or f"*Not measured: `book/benchmarks.json` holds no rows of {group}.*"
 
 
 def _history(sections: dict[str, Section]) -> str:
@@ -52,35 +57,28 @@ def _history(sections: dict[str, Section]) -> str:
         now = {"date": section["date"], "commit": machine["commit"], "processor": machine["processor"]}
         latest = now | {"rows": [row for row in section["rows"] if _target(row)]}
         runs += [*(run for run in section.get("history", []) if run["rows"] != latest["rows"]), latest]
-    lines = ["| date | commit | processor | what | target | measured | spread |", "|---|---|---|---|---|---|---|"]
-    for run in sorted(runs, key=lambda run: run["date"], reverse=True):
-        for row in run["rows"]:
-            said = (
-                row["what"] + _at(row) + (f" beside {row['peer']}" if "peer" in row else ""),
-                _target(row),
-                _quantity(row["value"], row),
-                _spread(row),
-            )
-            cells = (run["date"], f"`{str(run['commit'])[:10]}`", run["processor"], *said)
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    about = [
+        _table(run["rows"]).assign(date=run["date"], commit=f"`{str(run['commit'])[:10]}`", processor=run["processor"])
+        for run in sorted(runs, key=lambda run: run["date"], reverse=True)
+    ]
+    every = pd.concat(about)
+    return _markdown(every[["date", "commit", "processor", *every.columns.drop(["date", "commit", "processor"])]])
 
 
-def _rows(sections: dict[str, Section], group: str) -> list[Row]:
-    return [row for section in sections.values() for row in section["rows"] if row["group"] == group]
+def _table(rows: list[Row]) -> pd.DataFrame:
+    lines = {
+        "what": [row["what"] + (f", {row['x_label']} {_number(row['x'])}" if "x" in row else "") for row in rows],
+        "against": [row.get("peer", "") for row in rows],
+        "target": [_target(row) for row in rows],
+        "measured": [_quantity(row["value"], row) for row in rows],
+        "spread": [_spread(row) for row in rows],
+    }
+    return pd.DataFrame(lines)
 
 
-def _table(rows: list[Row], verdict: bool = False) -> str:
-    columns = {"what": [row["what"] + _at(row) for row in rows]}
-    columns["against"] = [row.get("peer", "") for row in rows]
-    columns["target"] = [_target(row) for row in rows]
-    columns["measured"] = [_quantity(row["value"], row) for row in rows]
-    columns["spread"] = [_spread(row) for row in rows]
-    if verdict:
-        columns["verdict"] = ["met" if meets(row) else "**missed**" for row in rows]
-    shown = {name: cells for name, cells in columns.items() if any(cells)}
-    lines = [" | ".join(shown), "|".join(["---"] * len(shown)), *map(" | ".join, zip(*shown.values(), strict=True))]
-    return "\n".join(f"| {line} |" for line in lines)
+def _markdown(table: pd.DataFrame) -> str:
+    shown = table.loc[:, (table != "").any()]
+    return markdown_table([*shown], shown.to_numpy().tolist())
 
 
 def meets(row: Row) -> bool:
@@ -92,10 +90,6 @@ def _target(row: Row) -> str:
     return " and ".join(f"{sign} {_quantity(row[key], row)}" for key, sign in _SIGNS.items() if key in row)
 
 
-def _at(row: Row) -> str:
-    return f", {row['x_label']} {_number(row['x'])}" if "x" in row else ""
-
-
 def _spread(row: Row) -> str:
     if row["n"] == 1 and "interval" not in row:
         return "one run"
@@ -104,8 +98,7 @@ def _spread(row: Row) -> str:
 
 
 def _quantity(value: float, row: Row) -> str:
-    unit = {"x": "×", "%": "%", "": ""}.get(row["unit"], f" {row['unit']}")
-    return f"{_number(value)}{unit}"
+    return _number(value) + {"x": "×", "%": "%", "": ""}.get(row["unit"], f" {row['unit']}")
 
 
 def _number(x: float) -> str:
@@ -116,12 +109,12 @@ def _origin(section: Section) -> str:
     machine = section["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
-    load = f"at most {section['others']:.0%}" if section["others_are"] == "most" else f"{section['others']:.0%}"
-    tree = {True: "", False: " with changes", None: ""}[machine["clean"]]
+    load = f"{'at most ' * (section['others_are'] == 'most')}{section['others']:.0%}"
     return (
         f"`{section['command']}` on {section['date']}: {machine['processor']}, {machine['cores']} cores, "
         f"{machine['memory_gib']:g} GiB{gpu}; Python {machine['python']}, {packages}; commit "
-        f"`{str(machine['commit'])[:10]}`{tree}. Other programs took {load} of the cores meanwhile."
+        f"`{str(machine['commit'])[:10]}`{' with changes' * (machine['clean'] is False)}. "
+        f"Other programs took {load} of the cores meanwhile."
     )
 
 
@@ -141,3 +134,15 @@ def growth_figure(points: list[Row], exponents: list[Row]) -> Figure:
         axes.set_xticks(x, [_number(each) for each in x], fontsize="small")
         axes.minorticks_off()
     return figure
+
+
+def main() -> None:
+    sections = json.loads((BOOK / "benchmarks.json").read_text(encoding="utf-8"))
+    page = BOOK / "performance.md"
+    page.write_text(filled(page.read_text(encoding="utf-8"), sections), encoding="utf-8")
+    rows = {group: [x for s in sections.values() for x in s["rows"] if x["group"] == group] for group in GROWTH}
+    growth_figure(*rows.values()).savefig(BOOK / "growth.png", metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
