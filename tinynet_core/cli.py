@@ -56,15 +56,13 @@ class Amount(click.ParamType):
             self.fail(f"{value!r} is not an amount such as 141e6, 500k, 100M or 1.8G", param, ctx)
 
 
-class Amounts(Amount):
+class Amounts(click.ParamType):
     """One amount, or several with commas between them."""
 
     name = "amount[,...]"
 
     def convert(self, value, param, ctx) -> list[float]:
-        if isinstance(value, list):
-            return value
-        return [super(Amounts, self).convert(x.strip(), param, ctx) for x in value.split(",")]
+        return value if isinstance(value, list) else [Amount().convert(x.strip(), param, ctx) for x in value.split(",")]
 
 
 head_option = click.option(

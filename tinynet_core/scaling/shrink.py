@@ -218,7 +218,7 @@ class _Search:
     def _by_count(self, budget: Count, wanted: float) -> tuple[Scale, int]:
         free = [x for x in "rdw" if x not in self.fixed]
         if self.formula is None or len(free) == 1:
-            method = cast(Method, free[0] if len(free) == 1 else self.method)
+            method = cast(Literal["giant", "r", "d", "w"], free[0] if len(free) == 1 else self.method)
             curve = path(method, self.family.resolution)
             along = curve._replace(at=lambda x: replace(curve.at(x), **self.fixed))
             found = solve_path(self.family, budget, wanted, along)

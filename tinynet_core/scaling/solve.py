@@ -217,18 +217,21 @@ def solve_with_gaps(cost: Callable[[float], int | None], budget: float, along: P
             known[x] = cost(x)
         return known[x]
 
+    def narrowed(x: float, found: int) -> tuple[float, float]:
+        return (x, high) if found <= budget else (low, x)
+
     low, high, whole = along.low, along.high, at(along.neutral)
     if whole is not None and budget > whole:
         low = along.neutral
     else:
         high = along.neutral
-    while new := next((x for x in _places(along, low, high) if x not in known and at(x)), None):
-        low, high = (new, high) if known[new] <= budget else (low, new)
+    while new := next(((x, c) for x in _places(along, low, high) if x not in known and (c := at(x))), None):
+        low, high = narrowed(*new)
     while high - low > FINEST * max(abs(low), abs(high)):
         middle = (low + high) / 2
-        if at(middle) is None:
+        if (found := at(middle)) is None:
             break
-        low, high = (middle, high) if known[middle] <= budget else (low, middle)
+        low, high = narrowed(middle, found)
     return _nearest({x: c for x, c in known.items() if c is not None}, budget, along.neutral)
 
 
