@@ -54,12 +54,8 @@ def when(happened, act):
     return thread
 
 
-def checkpoints(store):
-    return list(store.root.glob("checkpoints/*.pt"))
-
-
 def slowly(experiment, device, root, should_stop, compiled):
-    """Training that is under way on both nodes at once, and that stops within an epoch, not between two.
+    """Training that goes on once two are under way, which ``both`` says, and that never stops between two epochs.
 
     The worker of the last one is killed once, before its first step.
     """
@@ -73,7 +69,8 @@ def slowly(experiment, device, root, should_stop, compiled):
         number = next(asked)
         while number > ASKED_AN_EPOCH and not both.exists():
             time.sleep(0.05)
-            if len(list(root.glob("checkpoints/*.pt"))) == 2:
+            since = (root / "begin").stat().st_mtime_ns
+            if sum(c.stat().st_mtime_ns > since for c in root.glob("checkpoints/*.pt")) >= 2:
                 both.touch()
         return number % ASKED_AN_EPOCH != 0 and should_stop()
 
@@ -83,21 +80,21 @@ def slowly(experiment, device, root, should_stop, compiled):
 def test_a_killed_worker_a_signal_and_a_lost_node_change_no_record(cluster, monkeypatch, tmp_path):
     """Stopped while two nodes train, gone on with, a node taken away in the middle: the records of undisturbed runs."""
     experiments, store = [experiment(seed=s, epochs=12) for s in range(3)], Store(tmp_path)
+    begin, both, node = tmp_path / "begin", tmp_path / "both", next(iter(cluster.worker_nodes))
     with monkeypatch.context() as patch:
         patch.setattr("tinynet_core.study.sweep.execute", slowly)
-        when(lambda: len(checkpoints(store)) == 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        begin.touch()
+        when(both.exists, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(SweepStopped, match="0 models done, 3 left"):
             sweep(experiments, store, executor="ray", progress=False)
-        before = {c: c.stat().st_mtime_ns for c in checkpoints(store)}
-        assert all(saved.load(c, TRAINING_VERSION)["step"] for c in before)  # stopped in mid-epoch
-        node = next(iter(cluster.worker_nodes))
-        removal = when(
-            lambda: all(c.exists() and c.stat().st_mtime_ns != t for c, t in before.items()),
-            lambda: cluster.remove_node(node, allow_graceful=False),
-        )
+        states = [saved.load(path, TRAINING_VERSION) for path in tmp_path.glob("checkpoints/*.pt")]
+        assert all(state["step"] for state in states)  # stopped in mid-epoch
+        begin.touch()
+        both.unlink()
+        removal = when(both.exists, lambda: cluster.remove_node(node, allow_graceful=False))
         records = sweep(experiments, store, executor="ray", progress=False)
     assert (tmp_path / "killed").read_text(encoding="utf-8") == os.environ["TINYNET_CACHE"]
-    removal.join(timeout=0)
+    removal.join(timeout=60)
     assert not removal.is_alive()  # the node was lost in the middle
     assert {r.provenance["threads"] for r in records} == {1}
     threads = torch.get_num_threads()
