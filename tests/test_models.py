@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from fake_study import without
 
 from tinynet_book.analysis.models import (
@@ -15,9 +16,9 @@ from tinynet_book.analysis.models import (
     label,
     latencies_run,
     model_id,
-    write_tables,
 )
 from tinynet_core import Base, MissingRecords, Scale, network
+from tinynet_core.cli import tinynet
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,8 @@ def test_epochs_are_the_curves_and_files_the_tables(study, found, tmp_path):
     assert rows.to_dict("records") == study.store.get(first).curve
     assert label(study.preset.dataset) in set(found.models.data)
     assert label(study.preset.recipe) in set(found.models.recipe)
-    write_tables(study, tmp_path / "new")
+    arguments = ["dataset", "smoke", str(tmp_path / "new"), "--store", str(study.store.root)]
+    assert CliRunner().invoke(tinynet, arguments).exit_code == 0
     for name in ("models", "runs", "epochs"):
         assert len(pd.read_csv(tmp_path / "new" / f"{name}.csv")) == len(getattr(found, name))
 

@@ -54,6 +54,18 @@ def claims(preset: str, store: str, form: str) -> None:
         click.echo(table[["id", "paper", "ours", "evidence", "verdict"]].to_string(index=False))
 
 
+@click.command("dataset")
+@click.argument("preset")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@store_option
+def dataset(preset: str, folder: Path, store: str) -> None:
+    """Write the models, trainings and epochs of PRESET to DIR as CSV; trains nothing."""
+    from tinynet_book.analysis.models import write_tables
+    from tinynet_core.study.study import Study
+
+    write_tables(Study(preset, store, train=False), folder)
+
+
 @click.command("released")
 @click.argument("preset", default="imagenet1k")
 @store_option

@@ -109,9 +109,9 @@ def all_models(study: Study) -> Models:
 
 
 def write_tables(study: Study, folder: Path) -> None:
-    """The same as models.csv, runs.csv and epochs.csv in ``folder``, which is made."""
+    """The same as models.csv, runs.csv and epochs.csv in ``folder``, which is made if needed."""
     found = all_models(study)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ("models", "runs", "epochs"):
         getattr(found, name).to_csv(folder / f"{name}.csv", index=False)
 
