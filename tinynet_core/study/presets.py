@@ -169,14 +169,14 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def evidence(self) -> Literal["trained", "proxy"]:
-        """``trained``: on photographs of 100 classes or more, the paper's baseline, at least 90 epochs."""
+        """``trained`` on photographs of 100 classes or more, with the paper's baseline and at least 90 epochs."""
         photographs = isinstance(self.dataset, ImageNetDataset) and self.dataset.classes >= FEWEST_CLASSES
         whole = photographs and self.base == PAPER_BASE and self.recipe.epochs >= FEWEST_EPOCHS
         return "trained" if whole else "proxy"
 
     @property
     def detection_evidence(self) -> Literal["trained", "proxy"]:
-        """``trained``: on COCO, at the paper's 512 pixels."""
+        """``trained`` on COCO, at the paper's 512 pixels."""
         plan = self.detection
         whole = plan is not None and isinstance(plan.dataset, CocoDataset) and plan.resolution == DETECTOR_PIXELS
         return "trained" if whole and self.evidence == "trained" else "proxy"
