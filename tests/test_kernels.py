@@ -117,6 +117,7 @@ def test_kernels_start_with_the_imports_done_and_with_nothing_of_the_users_confi
     said = capfd.readouterr().err
     assert "KeyboardInterrupt" not in said
     assert "encryption" not in said
+    assert "NOTE:" not in said
     bad = notebook(tmp_path / "bad.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(NotebookFailed, match="DeadKernelError"):
         execute(bad, tmp_path / "bad_out.ipynb", {"preset": 2}, tmp_path / "failed")

@@ -109,4 +109,4 @@ def _kernel(arguments: list[str], env: dict[str, str], cwd: str) -> None:
     os.environ.update(env)
     os.chdir(cwd)
     logging.getLogger("IPKernelApp").addFilter(lambda record: record.getMessage() != INTERRUPTED)
-    IPKernelApp.launch_instance(arguments)
+    IPKernelApp.launch_instance([*arguments, f"--IPKernelApp.parent_handle={os.getppid()}"])  # else it explains itself
