@@ -45,8 +45,10 @@ def test_the_command_prints_writes_and_draws_it(found, tmp_path):
     assert Image.open(picture).size[0] > 600
 
 
-@pytest.mark.parametrize("extra", [["--params", "3M"], ["--json"], ["--fix", "r=1"], ["--latency", "3"]])
+@pytest.mark.parametrize(
+    "extra", [["--params", "3M"], ["--json"], ["--fix", "r=1"], ["--resolution", "96"], ["--latency", "3"]]
+)
 def test_what_a_table_does_not_take(extra):
     done = CliRunner().invoke(tinynet, ["shrink", "resnet50", "--macs", "1G,2G", *extra])
     assert done.exit_code == 2
-    assert "a table takes --macs alone as its budgets, and neither --fix nor --json" in done.output
+    assert "a table takes --macs alone as its budgets, and neither --fix, --resolution nor --json" in done.output

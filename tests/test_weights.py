@@ -150,6 +150,11 @@ def test_prefixes_of_wrappers_are_left_out_and_that_is_said(tmp_path, state, pre
     assert "the network has no tensor 'criterion.weight'" in refusal(SMALL, path)
 
 
+def test_settings_of_an_average_are_not_averaged_weights(tmp_path, state):
+    torch.save({"ema": {"decay": 0.9}, "model": state}, tmp_path / "w.pth")
+    assert torch.equal(SMALL.build(weights=str(tmp_path / "w.pth")).state_dict()["fc.bias"], state["fc.bias"])
+
+
 def test_what_tools_leave_in_a_state_dict_and_formats_under_other_names(tmp_path, state):
     path = tmp_path / "w.pth"
     torch.save({**state, "total_ops": torch.zeros(1), "layer1.total_params": torch.zeros(1)}, path)

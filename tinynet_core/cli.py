@@ -156,8 +156,10 @@ def shrink_command(
     from tinynet_core.scaling.shrink import released_formula, shrink
 
     as_table |= bool(time or csv or plot) or len(macs or []) > 1
-    if as_table and (not macs or params or peak_activations or latency or as_json or fix):
-        raise click.UsageError("a table takes --macs alone as its budgets, and neither --fix nor --json")
+    if as_table and (
+        not macs or params or peak_activations or latency or as_json or fix or (resolution and ":" not in name)
+    ):
+        raise click.UsageError("a table takes --macs alone as its budgets, and neither --fix, --resolution nor --json")
     budgets = {"macs": macs and macs[0], "params": params, "peak_activations": peak_activations, "latency_ms": latency}
     given: dict[str, Any] = {k: v for k, v in budgets.items() if v is not None}
     own = ":" in name

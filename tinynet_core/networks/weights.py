@@ -142,7 +142,7 @@ def read_tensors(path: Path, key: str = "") -> dict[str, Tensor]:
     except Exception as error:  # both loaders raise many types for damaged files
         what = f"it is damaged, or holds more than tensors ({type(error).__name__})"
         raise UserError(f"weights file {path} refused: {what}") from error
-    sets = {k: x for k, x in loaded.items() if isinstance(x, dict)} if isinstance(loaded, dict) else {}
+    sets = {k: x for k, x in loaded.items() if _are_tensors(x)} if isinstance(loaded, dict) else {}
     averaged, raw = ([k for k in keys if k in sets] for keys in (AVERAGED, RAW))
     if key and key not in sets:
         raise UserError(
@@ -153,10 +153,14 @@ def read_tensors(path: Path, key: str = "") -> dict[str, Tensor]:
         said = f"weights file {path}: its averaged weights, {chosen}, are taken; {path}#{raw[0]} takes the raw ones"
         warnings.warn(said, WeightsWarning, stacklevel=3)
     loaded = sets[chosen] if chosen else loaded
-    if not isinstance(loaded, dict) or not all(isinstance(x, Tensor) for x in loaded.values()):
+    if not _are_tensors(loaded) and loaded != {}:
         has = f", it has {', '.join(map(str, loaded))[:200]}" if isinstance(loaded, dict) else ""
         raise UserError(f"weights file {path} must hold a dict of tensors{has}")
     return {str(k): x for k, x in loaded.items()}
+
+
+def _are_tensors(x: Any) -> bool:
+    return isinstance(x, dict) and bool(x) and all(isinstance(value, Tensor) for value in x.values())
 
 
 def _is_safetensors(path: Path) -> bool:
