@@ -74,6 +74,13 @@ def test_the_cache_follows_the_annotations(folder):
     assert smaller.val.boxes == pytest.approx(second.val.boxes / 2)
 
 
+def test_an_image_that_cannot_be_decoded_is_named_before_any_work(folder):
+    path = folder / "train2017" / "000000000001.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"1 annotated images cannot be decoded: .*train2017/000000000001\.jpg: "):
+        coco.load_coco(DATASET)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -103,6 +110,7 @@ def test_missing_parts(folder, name, message):
         (lambda c: c["annotations"][1].update(bbox=[1, 2, 3]), "not as COCO's: ValueError: not enough values"),
         (lambda c: c["annotations"][1].pop("iscrowd"), "not as COCO's: KeyError: 'iscrowd'"),
         (lambda c: c["images"][0].pop("width"), "not as COCO's: KeyError: 'width'"),
+        (lambda c: c["images"][0].update(id=2**70), "not as COCO's: OverflowError"),
     ],
 )
 def test_annotations_that_do_not_fit_together(folder, change, message):

@@ -196,6 +196,19 @@ def test_drawn_classes_and_images_follow_the_seeds_and_not_the_order_of_a_listin
     assert select(dataset, tmp_path) == chosen
 
 
+def test_what_programs_leave_in_a_folder_changes_no_draw(root):
+    dataset = ImageNetDataset(classes=4, side=SIDE, train_per_class=3)
+    before = select(dataset, root)
+    image = next((root / "train" / wnid(1)).glob("*.JPEG"))
+    for folder in (root / "train", root / "train" / wnid(1), root / "val" / wnid(1)):
+        for place in (".ipynb_checkpoints", "@eaDir", "__MACOSX"):
+            (folder / place).mkdir()
+            shutil.copy(image, folder / place / "000.JPEG")
+        for name in ("._000.JPEG", ".DS_Store", "Thumbs.db"):
+            shutil.copy(image, folder / name)
+    assert select(dataset, root) == before
+
+
 def test_classes_by_name(root, tmp_path, monkeypatch):
     named = {"kind": "imagenet", "classes": 2, "side": SIDE, "wnids": [wnid(3), wnid(1)]}
     dataset = TypeAdapter(Dataset).validate_python(named)

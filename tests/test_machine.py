@@ -1,10 +1,15 @@
 import os
+import signal
 import tempfile
+import threading
 
 import pytest
+from filelock import FileLock
 
 from tinynet_core import UserError
-from tinynet_core.machine import SOCKET_PATH, Resources, cores, folder_for_sockets
+from tinynet_core.files import StoppedWaiting, locked
+from tinynet_core.machine import SOCKET_PATH, Resources, cores, folder_for_sockets, launched
+from tinynet_core.study.worker import noting
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,46 @@ def test_workers_and_their_devices(resources, machine, devices):
 def test_a_share_of_no_gpu_is_refused():
     with pytest.raises(UserError, match=r"resources.gpus is 0.5, but this machine has no GPU"):
         Resources(gpus=0.5).devices(8, 0)
+
+
+def test_the_number_of_processes_is_a_number(monkeypatch):
+    for value, several in (("", False), ("1", False), ("4", True)):
+        monkeypatch.setenv("WORLD_SIZE", value)
+        assert launched() == several
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(UserError, match="WORLD_SIZE must be a whole number, got 'two'"):
+        launched()
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A file whose lock another thread holds."""
+    path, held, over = tmp_path / "x.lock", threading.Event(), threading.Event()
+
+    def hold():
+        with FileLock(path):
+            held.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    yield path
+    over.set()
+    thread.join()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_waiting_for_a_lock_hears_signals_that_are_only_noted(elsewhere, sent):
+    with noting(signal.SIGINT, signal.SIGTERM) as received:
+        handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        threading.Timer(0.2, os.kill, (os.getpid(), sent)).start()
+        told = f"stopped by {sent.name} while another process held .*x.lock"
+        with pytest.raises(StoppedWaiting, match=told) as caught, locked(elsewhere):
+            pytest.fail("the lock is held elsewhere")
+        assert received == [sent]
+        assert caught.value.exit_status == 128 + sent
+        assert handlers == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
 
 
 def test_the_cores_are_those_that_this_process_may_run_on(monkeypatch):

@@ -39,6 +39,16 @@ def test_the_second_world_is_the_same_networks_on_other_data():
         assert theirs == ours.model_copy(update={"dataset": changed}) != ours
 
 
+def test_a_key_that_is_given_twice_is_refused_by_its_line(tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = (PRESETS / "smoke.yaml").read_text(encoding="utf-8")
+    path.write_text(text + "base: {resolution: 32, width: 0.2}\n", encoding="utf-8")
+    last = len(text.splitlines()) + 1
+    with pytest.raises(PresetError, match=rf"mine.yaml: .*the key base is given twice.* line {last},") as caught:
+        load_preset(str(path))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

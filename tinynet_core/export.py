@@ -31,11 +31,19 @@ class ExportError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A checked ONNX file: the largest ``difference`` of its logits from torch's, and its ``size`` in bytes."""
+    """A checked ONNX file: the largest ``difference`` of its logits from torch's, and its ``size`` in bytes.
+
+    ``share`` is that difference as a share of the ``largest`` logit; 0 where all logits are 0.
+    """
 
     path: Path
     difference: float
+    largest: float
     size: int
+
+    @property
+    def share(self) -> float:
+        return self.difference / self.largest if self.largest else 0.0
 
 
 def export_onnx(spec: Specification, path: str | Path, weights: str | Path | None = None, seed: int = 0) -> Export:
@@ -54,9 +62,9 @@ def export_onnx(spec: Specification, path: str | Path, weights: str | Path | Non
     module, images = build_module(spec, weights, seed)
     with exported(path) as file:
         onnx = write_onnx(module, images[:3], spec.name, any_batch=True)
-        difference = _difference(module, onnx, images[:2], spec.name)
+        difference, largest = _difference(module, onnx, images[:2], spec.name)
         file.write(onnx)
-    return Export(path, difference, len(onnx))
+    return Export(path, difference, largest, len(onnx))
 
 
 def build_module(spec: Specification, weights: str | Path | None = None, seed: int = 0) -> tuple[nn.Module, Tensor]:
@@ -110,8 +118,8 @@ def open_session(onnx: bytes, threads: int = 0) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
 
 
-def _difference(module: nn.Module, onnx: bytes, images: Tensor, name: str) -> float:
-    """The largest difference between the logits of ``module`` and of its ONNX form.
+def _difference(module: nn.Module, onnx: bytes, images: Tensor, name: str) -> tuple[float, float]:
+    """The largest difference between the logits of ``module`` and of its ONNX form, and the largest logit.
 
     It must not exceed ``TOLERANCE`` times the largest logit, or, where torch's own single precision is worse than that,
     twice the distance of torch's logits from those in double precision.
@@ -124,16 +132,16 @@ def _difference(module: nn.Module, onnx: bytes, images: Tensor, name: str) -> fl
     (found,) = open_session(onnx).run(None, {"image": images.numpy()})
     if not (np.isfinite(found).all() and np.isfinite(expected).all()):
         raise ExportError(f"{name}: logits are not finite")
-    difference = float(np.abs(found - expected).max())
-    if difference > TOLERANCE * np.abs(expected).max():
+    difference, largest = float(np.abs(found - expected).max()), float(np.abs(expected).max())
+    if difference > TOLERANCE * largest:
         with torch.no_grad():
             exact = copy.deepcopy(module).double()(images.double()).numpy()
-        allowed = max(TOLERANCE * np.abs(expected).max(), 2 * np.abs(expected - exact).max())
+        allowed = max(TOLERANCE * largest, 2 * np.abs(expected - exact).max())
         if np.abs(found - exact).max() > allowed:
             raise ExportError(
                 f"{name}: logits of ONNX Runtime and torch differ by {difference:.3g}, allowed is {allowed:.3g}"
             )
-    return difference
+    return difference, largest
 
 
 Run = Callable[[], float]

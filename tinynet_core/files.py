@@ -2,11 +2,16 @@
 
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
+
+from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +27,51 @@ class UserError(Exception):
 
     def _render_traceback_(self) -> list[str]:  # IPython shows this instead of the stack
         return [f"{type(self).__name__}: {self}"]
+
+
+class StoppedWaiting(UserError):
+    """SIGINT or SIGTERM came while a lock was waited for."""
+
+    def __init__(self, received: signal.Signals, path: Path) -> None:
+        super().__init__(f"stopped by {received.name} while another process held {path}")
+        self.exit_status = 128 + received
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """The lock on the file ``path`` is held. To wait for it ends with ``StoppedWaiting`` as soon as a signal comes."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        with _hearing_signals(path):
+            lock.acquire(poll_interval=0.01)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _hearing_signals(path: Path) -> Iterator[None]:
+    """Handlers of SIGINT and SIGTERM, which may only note the signal, are followed by ``StoppedWaiting``."""
+    main = threading.current_thread() is threading.main_thread()
+    handlers = {x: signal.getsignal(x) for x in (signal.SIGINT, signal.SIGTERM)} if main else {}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        handler = handlers[signal.Signals(number)]
+        assert callable(handler)
+        handler(number, frame)
+        raise StoppedWaiting(signal.Signals(number), path)
+
+    replaced = {x: handler for x, handler in handlers.items() if callable(handler)}
+    for number in replaced:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

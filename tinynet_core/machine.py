@@ -84,7 +84,10 @@ def folder_for_sockets(behind: int) -> str:
 
 def launched() -> bool:
     """Whether a launcher started this process together with others."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    value = os.environ.get("WORLD_SIZE") or "1"
+    if not value.isdecimal():
+        raise UserError(f"the environment variable WORLD_SIZE must be a whole number, got {value!r}")
+    return int(value) > 1
 
 
 @cache

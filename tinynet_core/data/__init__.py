@@ -55,7 +55,7 @@ def prepare(dataset: Dataset | DetectionDataset, workers: int = 1, progress: boo
 def load_detection(dataset: DetectionDataset, workers: int = 1, progress: bool = False) -> DetectionSet:
     """The images of ``dataset`` with their boxes, rendered in ``workers`` processes, or indexed, where no cache has."""
     if isinstance(dataset, CocoDataset):
-        return load_coco(dataset)
+        return load_coco(dataset, workers, progress)
     return load_drawn_scenes(dataset, workers, progress)
 
 

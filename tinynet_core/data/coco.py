@@ -9,13 +9,15 @@ import hashlib
 import json
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+from tqdm import tqdm
 
-from tinynet_core.data.imagenet import JpegImages, named_root
+from tinynet_core.data.imagenet import JpegImages, in_chunks, named_root, read_files
 from tinynet_core.data.sets import (
     COCO_LIMITS,
     BoxedImages,
@@ -26,7 +28,7 @@ from tinynet_core.data.sets import (
     write_arrays,
 )
 from tinynet_core.files import UserError
-from tinynet_core.machine import cache_root
+from tinynet_core.machine import cache_root, in_processes
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
 ANNOTATIONS = {split: f"annotations/instances_{folder}.json" for split, folder in FOLDERS.items()}
@@ -54,14 +56,16 @@ class CocoDataset(BaseModel):
     val_images: int = Field(5_000, ge=1)
 
 
-def load_coco(dataset: CocoDataset) -> DetectionSet:
+def load_coco(dataset: CocoDataset, workers: int = 1, progress: bool = False) -> DetectionSet:
     """The images below ``$TINYNET_COCO`` with their boxes; crowds are left out of training, pycocotools knows of them.
+
+    The first load decodes every image once, in ``workers`` processes, so that none stops a training later.
 
     The labels are the positions of the category ids, in their order, counted from 1. Images without an object are left
     out of the training split. The content hash is that of names, sizes, boxes and labels, not of the pixels.
 
-    Raises ``UserError`` for a folder that is not laid out so, annotations that are not as COCO's, and images that are
-    annotated and not there. Boxes without an extent are left out with a warning.
+    Raises ``UserError`` for a folder that is not laid out so, annotations that are not as COCO's, and annotated images
+    that are not there or cannot be decoded. Boxes without an extent are left out with a warning.
     """
     root = coco_root()
     files = [(root / file).stat() for file in ANNOTATIONS.values()]
@@ -69,7 +73,9 @@ def load_coco(dataset: CocoDataset) -> DetectionSet:
     folder = cache_root().absolute() / f"coco-{hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]}"
 
     def fill(scratch: Path) -> None:
-        write_arrays(scratch, _read_annotations(root, dataset), dataset.model_dump())
+        arrays = _read_annotations(root, dataset)
+        _check_images(root, arrays, dataset.side, workers, progress)
+        write_arrays(scratch, arrays, dataset.model_dump())
 
     arrays, found = cached(folder, fill, lambda place: read_arrays(place, _ARRAYS))
     return DetectionSet(
@@ -115,7 +121,7 @@ def _read_annotations(root: Path, dataset: CocoDataset) -> dict[str, np.ndarray]
             truth = ground_truth(str(file))
             named = {int(i): str(truth.cats[i]["name"]) for i in sorted(truth.cats)}
             parts = _index(truth.imgs, truth.imgToAnns, [*named], with_objects=split == "train")
-        except (AssertionError, LookupError, TypeError, ValueError) as error:
+        except (AssertionError, LookupError, OverflowError, TypeError, ValueError) as error:
             raise UserError(f"annotations {file} are not as COCO's: {type(error).__name__}: {error}") from error
         if len(named) != dataset.classes:
             raise UserError(f"{file} has {len(named)} categories, but classes is {dataset.classes}")
@@ -126,6 +132,19 @@ def _read_annotations(root: Path, dataset: CocoDataset) -> dict[str, np.ndarray]
     arrays["categories"] = np.array([*categories], np.int64)
     arrays["category_names"] = np.array([name.encode() for name in categories.values()])
     return arrays
+
+
+def _check_images(root: Path, arrays: dict[str, np.ndarray], side: int, workers: int, progress: bool) -> None:
+    """Raise ``UserError`` unless every annotated image that is there can be decoded."""
+    named = [root / FOLDERS[split] / os.fsdecode(x) for split in FOLDERS for x in arrays[f"{split}_names"].tolist()]
+    paths, broken = [path for path in named if path.is_file()], []
+    read = partial(read_files, side=side, pixels=False)
+    with tqdm(total=len(paths), desc="checking images", unit="img", disable=not progress) as bar:
+        for chunk in in_processes(read, in_chunks(paths), workers):
+            broken += [x for x in chunk if isinstance(x, str)]
+            bar.update(len(chunk))
+    if broken:
+        raise UserError(f"{len(broken)} annotated images cannot be decoded: {'; '.join(broken[:3])}")
 
 
 def _index(images: dict, objects: dict, categories: list[int], with_objects: bool) -> tuple[np.ndarray, ...]:

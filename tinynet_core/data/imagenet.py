@@ -30,6 +30,8 @@ from tinynet_core.machine import cache_root, in_processes
 
 SPLITS = ("train", "val")
 SUFFIXES = (".jpeg", ".jpg", ".png")
+LEFT_BEHIND = ("__MACOSX", "@eaDir")
+"""Folders that archives and network disks add, with images of their own."""
 CLASS_LISTS = Path(__file__).parent / "class_lists"
 """Lists of classes that public code ships, one file each with its source."""
 IMAGENET_IMAGES_PER_CLASS = 1281
@@ -129,19 +131,25 @@ def named_root(variable: str, parts: Sequence[str], layout: str, example: str) -
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Sorted names of the class folders in ``folder``, hidden ones left out."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+    """Sorted names of the class folders in ``folder``, without what programs leave there."""
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not _is_left_behind(entry.name))
 
 
 def image_files(folder: Path) -> list[tuple[str, int]]:
-    """(name below ``folder``, size in bytes) of all images at any depth, in the order of torchvision's ImageFolder."""
-    paths = [
-        os.path.join(directory, name)
-        for directory, _, names in sorted(os.walk(folder, followlinks=True))
-        for name in sorted(names)
-        if name.lower().endswith(SUFFIXES)
-    ]
+    """(name below ``folder``, size in bytes) of all images at any depth, in the order of torchvision's ImageFolder.
+
+    Without what file managers and notebooks leave there: hidden files and folders, thumbnails, unpacked archives' own.
+    """
+    found = []
+    for directory, below, names in os.walk(folder, followlinks=True):
+        below[:] = [name for name in below if not _is_left_behind(name)]
+        found += [(directory, x) for x in names if x.lower().endswith(SUFFIXES) and not _is_left_behind(x)]
+    paths = [os.path.join(directory, name) for directory, name in sorted(found)]
     return [(os.path.relpath(path, folder), os.path.getsize(path)) for path in paths]
+
+
+def _is_left_behind(name: str) -> bool:
+    return name.startswith(".") or name in LEFT_BEHIND
 
 
 class Selection(NamedTuple):
@@ -245,12 +253,11 @@ def _fill(
         )
     arrays: dict[str, np.ndarray] = {"side": np.array(dataset.side)}
     broken: list[str] = []
-    read_files = partial(_read_files, side=dataset.side, pixels=not dataset.stream)
+    read = partial(read_files, side=dataset.side, pixels=not dataset.stream)
     with tqdm(total=total, desc="reading images", unit="img", disable=not progress) as bar:
         for split in SPLITS:
             paths = [root / split / name for name, _ in files[split]]
-            chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
-            reads = (read for chunk in in_processes(read_files, chunks, workers) for read in chunk)
+            reads = (x for chunk in in_processes(read, in_chunks(paths), workers) for x in chunk)
             index = _write_split(scratch / f"{split}_pixels", root / split, files[split], reads, bar, broken)
             arrays |= {f"{split}_{part}": array for part, array in zip(_INDEX, index, strict=True)}
     write_arrays(scratch, arrays, dataset.model_dump() | {"root": str(root), "unreadable": broken})
@@ -288,13 +295,18 @@ def _write_split(
     )
 
 
+def in_chunks(paths: Sequence[Path]) -> list[Sequence[Path]]:
+    """``paths`` in the pieces that a process reads at a time."""
+    return [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
+
+
 class _Image(NamedTuple):
     aspect: float
     sha256: bytes
     pixels: bytes
 
 
-def _read_files(paths: Sequence[Path], side: int, pixels: bool) -> list[_Image | str]:
+def read_files(paths: Sequence[Path], side: int, pixels: bool) -> "list[_Image | str]":
     """What each file gave, with its ``pixels`` where they are wanted, or why it cannot be decoded."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on corrupt EXIF data, which good images cause
     found: list[_Image | str] = []
@@ -363,4 +375,6 @@ class JpegImages:
         try:
             return decode(path.read_bytes(), self.side)[0]
         except (OSError, UnreadableImage) as error:
-            raise UserError(f"{path} could be read when its folder was indexed and cannot any more: {error}") from error
+            raise UserError(
+                f"{path} cannot be read any more, as it could when its folder was indexed: {error}"
+            ) from error

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from filelock import FileLock
 
-from tinynet_core.files import UserError
+from tinynet_core.files import UserError, locked
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -112,7 +111,7 @@ def cached(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
+        with locked(folder.with_suffix(".lock")):
             if folder.exists():
                 try:
                     return read(folder)

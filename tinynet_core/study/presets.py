@@ -281,6 +281,18 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
+class _OnceEach(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value} is given twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 @cache
 def load_preset(name: str) -> Preset:
     """Read and validate a preset; ``PresetError`` has one line for each wrong key.
@@ -300,7 +312,7 @@ def load_preset(name: str) -> Preset:
         raise PresetError(f"unknown preset {name!r}, known: {', '.join(preset_names())}, or a path to a .yaml file")
     path = Path(name) if is_file else PRESETS / f"{name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _OnceEach)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PresetError(f"preset {path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

@@ -105,7 +105,8 @@ def _connect(address: str | None) -> None:
         _knock(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises bare ones when its processes do not come up
-        where = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started"
+        named = address or (os.environ.get("RAY_ADDRESS") and f"$RAY_ADDRESS, {os.environ['RAY_ADDRESS']},")
+        where = f"the Ray cluster at {named} cannot be joined" if named else "Ray cannot be started"
         raise ExecutorError(f"{where}: {str(error).splitlines()[0]}") from error
     finally:
         if threading.current_thread() is threading.main_thread():

@@ -7,6 +7,7 @@ Writers hold a lock, readers need none. A line that cannot be used is ignored wi
 
 import hashlib
 import os
+import shlex
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from tinynet_core.files import UserError, look_of, sync_folder, whole
+from tinynet_core.files import UserError, locked, look_of, sync_folder, whole
 from tinynet_core.study.record import KINDS, Record, columns, labels, table
 from tinynet_core.study.task import Task, checkpoint_file, weights_file
 
@@ -83,7 +83,7 @@ class Store:
     def check_writable(self) -> None:
         """Raise ``StoreError`` now rather than after hours of training."""
         with self._writing(), self._file.open("ab"):
-            pass
+            sync_folder(self.root)
 
     def missing(self, experiments: Iterable[Task]) -> list[Task]:
         """Those of ``experiments`` that have no record, each once, in their order."""
@@ -175,7 +175,7 @@ class Store:
         number = next((n for n, x in enumerate(_lines(self._file), 1) if x == line), 0)
         warnings.warn(
             f"line {number} of {self._file} is ignored: {reason}; its experiment will be trained again, "
-            f"and `tinynet store repair {self.root}` moves the line aside",
+            f"and `tinynet store repair {shlex.quote(str(self.root))}` moves the line aside",
             stacklevel=5,
         )
 
@@ -196,7 +196,7 @@ class Store:
         """The lock, made anew for each use, as one cannot follow a process into its forks."""
         with self._failing_as("written"):
             self.root.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._file.with_suffix(".lock")).acquire(poll_interval=0.01):
+            with locked(self._file.with_suffix(".lock")):
                 yield
 
     @contextmanager

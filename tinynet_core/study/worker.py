@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from tinynet_core.files import UserError
+from tinynet_core.files import StoppedWaiting, UserError
 from tinynet_core.study.task import Task, checkpoint_file
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def attempt(
             return NoRecord.STOPPED
         try:
             record = perform(task, device, root, should_stop, compiled)
-        except Interrupted:
+        except (Interrupted, StoppedWaiting):
             return NoRecord.STOPPED
         if not visible:
             _clear(checkpoint)
