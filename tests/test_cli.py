@@ -1,6 +1,7 @@
 """The command: exact numbers, the network for a budget as text and as JSON, and mistakes in one line."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -40,6 +41,16 @@ def test_shrink_prints_what_it_found():
         assert f"{program['scale'][key]:.10g}" in output
     assert f"{cost.macs:,}" in output
     assert f"{cost.params:,}" in output
+
+
+def test_shrink_answers_without_the_imports_that_take_seconds():
+    code = (
+        "import sys; from tinynet_core.cli import tinynet; "
+        "tinynet(['shrink', 'resnet50', '--macs', '1.8G'], standalone_mode=False); "
+        "print(sorted({'torch', 'sklearn', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_shrink_by_another_budget_and_method():

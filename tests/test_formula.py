@@ -7,7 +7,8 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from tinynet_core import ExtrapolationWarning, TinyFormula
+from tinynet_core import ExtrapolationWarning, TinyFormula, released_formula
+from tinynet_core.scaling.released import FITTED
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -49,6 +50,19 @@ def test_the_default_is_the_papers_process_bit_for_bit(frontier):
         expected_mean, expected_std = peer.predict(at[:, None], return_std=True)
         np.testing.assert_array_equal(mean[:, i], expected_mean)
         np.testing.assert_array_equal(std[:, i], expected_std)
+
+
+def test_the_released_formula_is_what_a_fit_on_the_released_networks_gives():
+    released, c = released_formula(), np.geomspace(0.06, 1.0, 25)
+    fitted = TinyFormula().fit(released.c_, *released.rd.T)
+    for process, constants in zip((fitted.resolution_, fitted.depth_), FITTED.values(), strict=True):
+        np.testing.assert_allclose(np.exp(process.kernel_.theta), constants, rtol=1e-3)
+    for ours, theirs in zip(released.predict(c, True), fitted.predict(c, True), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
+    with pytest.warns(ExtrapolationWarning, match=r"c = 0\.01 lies outside the fitted range 0\.0631 \.\.\. 1: "):
+        released.predict([0.01])
+    with pytest.raises(ValueError, match="finite and above 0"):
+        released.predict([0.0])
 
 
 def covariances(name, theta):

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from tinynet_core.machine import Resources
     from tinynet_core.networks.family import family, network, screen
     from tinynet_core.networks.own import traced
-    from tinynet_core.scaling.formula import ExtrapolationWarning, TinyFormula
+    from tinynet_core.scaling.formula import TinyFormula
     from tinynet_core.scaling.frontier import frontier, sample_scales, sample_scales_at
+    from tinynet_core.scaling.released import ExtrapolationWarning, released_formula
     from tinynet_core.scaling.scale import Base, Scale, eq5_width, giant
-    from tinynet_core.scaling.shrink import BudgetWarning, released_formula, shrink
+    from tinynet_core.scaling.shrink import BudgetWarning, shrink
     from tinynet_core.scaling.solve import UnreachableBudget, solve_width
     from tinynet_core.study.classify import Experiment
     from tinynet_core.study.detect import Detection
@@ -33,10 +34,11 @@ _NAMES = {
     "machine": ("Resources",),
     "networks.family": ("family", "network", "screen"),
     "networks.own": ("traced",),
-    "scaling.formula": ("ExtrapolationWarning", "TinyFormula"),
+    "scaling.formula": ("TinyFormula",),
     "scaling.frontier": ("frontier", "sample_scales", "sample_scales_at"),
     "scaling.scale": ("Base", "Scale", "eq5_width", "giant"),
-    "scaling.shrink": ("BudgetWarning", "released_formula", "shrink"),
+    "scaling.released": ("ExtrapolationWarning", "released_formula"),
+    "scaling.shrink": ("BudgetWarning", "shrink"),
     "scaling.solve": ("UnreachableBudget", "solve_width"),
     "study.classify": ("Experiment",),
     "study.detect": ("Detection",),

@@ -20,7 +20,7 @@ from tinynet_core.scaling.scale import Scale
 from tinynet_core.study.commands import store_group, store_option, sweep_command, train_command, verify_command
 
 if TYPE_CHECKING:
-    from tinynet_core.scaling.shrink import Shrunk
+    from tinynet_core.scaling.shrink import Formula, Shrunk
 
 UNITS = {"macs": "MACs", "params": "parameters", "peak_activations": "peak activations", "latency_ms": "ms of latency"}
 SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
@@ -153,7 +153,8 @@ def shrink_command(
     NAME is a scalable network such as efficientnet_b0, resnet50 or ghostnet_a, or a function of your own that builds a
     torch module from a Scale: my_file.py:build or my_package.my_module:build.
     """
-    from tinynet_core.scaling.shrink import released_formula, shrink
+    from tinynet_core.scaling.released import released_formula
+    from tinynet_core.scaling.shrink import shrink
 
     as_table |= bool(time or csv or plot) or len(macs or []) > 1
     if as_table and (
@@ -173,7 +174,8 @@ def shrink_command(
     if own and (head or classes != 1000):
         raise click.UsageError(f"--head and --classes are for a network of this package, {name} is another one")
     net: AnyFamily = _own_network(name, resolution) if own else family(name, head=head, classes=classes)
-    formula, source = None, ""
+    formula: Formula | None = None
+    source = ""
     if preset:
         from tinynet_core.study.study import Study
 

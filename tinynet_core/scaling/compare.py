@@ -13,7 +13,7 @@ from tinynet_core.scaling.shrink import METHODS, BudgetWarning, Method, shrink
 from tinynet_core.scaling.solve import UnreachableBudget
 
 if TYPE_CHECKING:
-    from tinynet_core.scaling.formula import TinyFormula
+    from tinynet_core.scaling.shrink import Formula
 
 TITLES = {"r": "resolution r", "d": "depth d", "w": "width w"}
 
@@ -22,7 +22,7 @@ def compare(
     net: str | AnyFamily,
     macs: Sequence[float],
     methods: Sequence[Method] = METHODS,
-    formula: "TinyFormula | None" = None,
+    formula: "Formula | None" = None,
     latency: bool = False,
 ) -> pd.DataFrame:
     """The network at each budget of multiply-adds by each method, as exact costs.

@@ -1,6 +1,5 @@
 """The tiny formula: Gaussian processes from the FLOPs fraction c to resolution r and depth d (paper, Eq. 1-5)."""
 
-import warnings
 from collections.abc import Callable
 from typing import Literal, Self
 
@@ -10,6 +9,8 @@ from sklearn.base import BaseEstimator
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, Matern, RationalQuadratic, WhiteKernel
 from sklearn.utils.validation import check_is_fitted
+
+from tinynet_core.scaling.released import fractions
 
 KernelName = Literal["rbf", "matern32", "matern52", "rational_quadratic"]
 Mean = Literal["zero", "constant", "linear"]
@@ -30,10 +31,6 @@ OUTSIDE: dict[str, str] = {
 """What a prediction outside the fitted fractions does, by mean function."""
 VAGUE = 1e4
 """Prior variance of the coefficients of a mean function; r and d are near 1."""
-
-
-class ExtrapolationWarning(UserWarning):
-    """A prediction outside the fractions that the formula was fitted on."""
 
 
 class TinyFormula(BaseEstimator):
@@ -107,18 +104,7 @@ class TinyFormula(BaseEstimator):
         Warns with ``ExtrapolationWarning`` outside the fitted fractions.
         """
         check_is_fitted(self)
-        at = np.atleast_1d(np.asarray(c, dtype=float))
-        if at.ndim != 1 or not np.isfinite(at).all() or (at <= 0).any():
-            raise ValueError(f"c must be one-dimensional, finite and above 0, got {c!r}")
-        low, high = self.c_.min(), self.c_.max()
-        outside = at[(at < low) | (at > high)]
-        if len(outside):
-            warnings.warn(
-                f"c = {', '.join(f'{x:.3g}' for x in outside[:5])} lies outside the fitted range "
-                f"{low:.3g} ... {high:.3g}: {OUTSIDE[self.mean]}",
-                ExtrapolationWarning,
-                stacklevel=2,
-            )
+        at = fractions(c, self.c_, OUTSIDE[self.mean])
         pairs = [process.predict(at[:, None], return_std=True) for process in (self.resolution_, self.depth_)]
         mean = np.column_stack([m for m, _ in pairs])
         return (mean, np.column_stack([s for _, s in pairs])) if return_std else mean

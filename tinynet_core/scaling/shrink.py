@@ -4,15 +4,14 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
 from tinynet_core.files import UserError
-from tinynet_core.networks.efficientnet import TINYNETS
-from tinynet_core.networks.family import AnyFamily, Family, family_of, network
+from tinynet_core.networks.family import AnyFamily, Family, family_of
 from tinynet_core.networks.spec import Complexity, Specification
+from tinynet_core.scaling.released import released_formula
 from tinynet_core.scaling.scale import FITTED_DECIMALS, Scale
 from tinynet_core.scaling.solve import (
     Count,
@@ -25,7 +24,10 @@ from tinynet_core.scaling.solve import (
 )
 
 if TYPE_CHECKING:
-    from tinynet_core.scaling.formula import TinyFormula  # scikit-learn takes a second to import
+    from tinynet_core.scaling.formula import TinyFormula
+    from tinynet_core.scaling.released import ReleasedFormula
+
+    Formula = TinyFormula | ReleasedFormula
 
 Method = Literal["formula", "giant", "r", "d", "w"]
 METHODS: tuple[Method, ...] = ("formula", "giant", "r", "d", "w")
@@ -67,7 +69,7 @@ def shrink(
     net: str | AnyFamily,
     macs: float | None = None,
     method: Method = "formula",
-    formula: "TinyFormula | None" = None,
+    formula: "Formula | None" = None,
     *,
     params: float | None = None,
     peak_activations: float | None = None,
@@ -153,24 +155,7 @@ def _checked(fix: Mapping[str, float], method: Method) -> dict[str, float]:
     return {x: getattr(scale, x) for x in fix}
 
 
-@cache
-def released_formula() -> "TinyFormula":
-    """The tiny formula fitted on what the authors released.
-
-    Returns
-    -------
-    TinyFormula
-        Fitted on r and d of TinyNet-A ... E over their real MACs, and on EfficientNet-B0 at c = 1.
-    """
-    from tinynet_core.scaling.formula import TinyFormula
-
-    c0 = network("efficientnet_b0").complexity().macs
-    scales = {"efficientnet_b0": Scale(), **TINYNETS}
-    c = [network(name).complexity().macs / c0 for name in scales]
-    return TinyFormula().fit(c, [s.r for s in scales.values()], [s.d for s in scales.values()])
-
-
-def formula_scale(formula: "TinyFormula", c: float) -> tuple[float, float]:
+def formula_scale(formula: "Formula", c: float) -> tuple[float, float]:
     """r and d of ``formula`` at fraction ``c``, to three decimals; ``UnreachableBudget`` where that is no network."""
     r, d = (round(float(x), FITTED_DECIMALS) for x in np.asarray(formula.predict([c]))[0])
     if min(r, d) <= 0:
@@ -187,7 +172,7 @@ class _Search:
 
     family: AnyFamily
     method: Method
-    formula: "TinyFormula | None"
+    formula: "Formula | None"
     fixed: dict[str, float]
 
     def nearest(self, budget: str, wanted: float) -> tuple[Scale, float]:
@@ -227,7 +212,7 @@ class _Search:
             return self._with_width(self.formula, wanted)
         return self._along_formula(self.formula, budget, wanted)
 
-    def _with_width(self, formula: "TinyFormula", macs: float) -> tuple[Scale, int]:
+    def _with_width(self, formula: "Formula", macs: float) -> tuple[Scale, int]:
         r, d = formula_scale(formula, macs / self.c0)
         r, d = self.fixed.get("r", r), self.fixed.get("d", d)
         if not isinstance(self.family, Family):
@@ -235,7 +220,7 @@ class _Search:
         width = solve_width(self.family, macs, r, d)
         return Scale(r, d, width.x), width.cost
 
-    def _along_formula(self, formula: "TinyFormula", budget: Count, wanted: float) -> tuple[Scale, int]:
+    def _along_formula(self, formula: "Formula", budget: Count, wanted: float) -> tuple[Scale, int]:
         """The nearest to ``wanted`` on a grid of the fitted fractions c, refined twice around the best.
 
         r, d and the solved w change together, so that this cost may fall where c grows: a bisection would miss.

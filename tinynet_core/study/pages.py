@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from tinynet_core.data import check_source
 from tinynet_core.files import UserError
-from tinynet_core.scaling.formula import ExtrapolationWarning
+from tinynet_core.scaling.released import ExtrapolationWarning
 from tinynet_core.scaling.shrink import BudgetWarning
 from tinynet_core.study import series as networks
 from tinynet_core.study.classify import Experiment

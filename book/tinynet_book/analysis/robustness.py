@@ -13,8 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from tinynet_core.networks import family, network
 from tinynet_core.networks.efficientnet import TINYNETS
-from tinynet_core.scaling.formula import ExtrapolationWarning, KernelName, Mean, TinyFormula
+from tinynet_core.scaling.formula import KernelName, Mean, TinyFormula
 from tinynet_core.scaling.frontier import frontier, pareto_front
+from tinynet_core.scaling.released import ExtrapolationWarning
 from tinynet_core.scaling.scale import FITTED_DECIMALS, PAPER_BASE, Base, eq5_width
 from tinynet_core.scaling.shrink import solve_width
 

@@ -11,7 +11,8 @@ import pandas as pd
 from tinynet_book.figures import binomial_half_width
 from tinynet_core.networks import Family, family
 from tinynet_core.networks.efficientnet import EfficientNet
-from tinynet_core.scaling.formula import ExtrapolationWarning, TinyFormula
+from tinynet_core.scaling.formula import TinyFormula
+from tinynet_core.scaling.released import ExtrapolationWarning
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
 from tinynet_core.scaling.shrink import BudgetWarning, shrink
 from tinynet_core.scaling.solve import UnreachableBudget
