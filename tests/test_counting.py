@@ -9,7 +9,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models, ops
 
+from tinynet_core import Scale
+from tinynet_core.networks.efficientnet import scaled
 from tinynet_core.networks.trace import TraceWarning, trace
+from tinynet_core.scaling.scale import PAPER_BASE
 
 TORCHVISION = (
     *("alexnet", "convnext_tiny", "convnext_small", "densenet121", "densenet169", "efficientnet_b0", "efficientnet_b1"),
@@ -50,6 +53,14 @@ def test_torchs_own_counter(name):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module.eval()(torch.zeros(1, 3, 224, 224, device="meta"))
     assert 2 * trace(module, 224).macs == counter.get_total_flops()
+
+
+@pytest.mark.parametrize(("i", "pixels", "d", "w"), [(2, 260, 1.2, 1.1), (4, 380, 1.8, 1.4), (7, 600, 3.1, 2.0)])
+def test_efficientnets_with_blocks_rounded_up_are_timms(i, pixels, d, w):
+    """As the page on open questions counts them."""
+    ours = scaled("efficientnet_b1", Scale(pixels / 224, d, w), 1000, "scaled", PAPER_BASE).complexity()
+    theirs = trace(without_memory(lambda: timm.create_model(f"efficientnet_b{i}")), pixels)
+    assert (ours.macs, ours.params) == (theirs.macs, theirs.params)
 
 
 class Attention(nn.Module):

@@ -80,7 +80,7 @@ def test_wrong_keys_are_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("smok", "unknown preset 'smok', known: creatures, imagenet100, imagenet1k, reduced, smoke"),
+        ("smok", "unknown preset 'smok', known: creatures, imagenet100, imagenet1k, imagenette, reduced, smoke"),
         ("nowhere.yaml", "nowhere.yaml: cannot be read"),
         ("../smoke", "unknown preset"),
         ("- a\n- b\n", r"x\.yaml: must be a mapping"),

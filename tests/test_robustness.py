@@ -18,7 +18,7 @@ BASE = Base(56, 0.25, 2)
 CODE = run_cell("23", "def prediction_errors", np=np, pd=pd, norm=norm, binomtest=binomtest)
 leave_one_out = run_cell("23", "def leave_one_out", np=np, tn=tn, robustness=robustness)["leave_one_out"]
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::tinynet_core.scaling.formula.ExtrapolationWarning"),
+    pytest.mark.filterwarnings("ignore::tinynet_core.scaling.released.ExtrapolationWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 

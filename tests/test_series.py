@@ -12,7 +12,7 @@ from tinynet_core.study.series import TINY_OF_PHI, Sample, Series, duel, giant, 
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning"),
-    pytest.mark.filterwarnings("ignore::tinynet_core.scaling.formula.ExtrapolationWarning"),
+    pytest.mark.filterwarnings("ignore::tinynet_core.scaling.released.ExtrapolationWarning"),
 ]
 PRESETS = ("smoke", "reduced", "creatures", "imagenet100", "imagenet1k")
 PROXIES = ("smoke", "reduced", "creatures")

@@ -261,6 +261,8 @@ def shrunk_text(result: "Shrunk", whole: Specification, source: str, several: bo
     """A shrunk network beside the ``whole`` one; ``source`` says what the formula was fitted on."""
     before, after, spec, scale = whole.complexity(), result.complexity, result.network, result.scale
     by = f"the tiny formula, fitted on {source}" if source else f"method {result.method}"
+    if result.method == "giant" and spec.name.startswith("efficientnet"):
+        by += ", blocks to the nearest whole number (EfficientNet-B1 to B7 as released round them up)"
     wanted = f"{result.wanted:,.10g} {UNITS[result.budget]}" + (", the budget that binds," if several else "")
     uncertain = {k: f" +- {x:.2g}" for k, x in (("r", result.r_std), ("d", result.d_std)) if x is not None}
     lines = [f"{spec.name} shrunk to {wanted} by {by}", "", f"{'':<18}{'whole':>16}{'shrunk':>16}"]

@@ -60,6 +60,9 @@ class ImageNetDataset(BaseModel):
     )
     train_per_class: int | None = Field(None, ge=1, description="training images drawn of each class; null: all")
     image_seed: int = Field(0, ge=0, description="draws them")
+    validation_images: int | None = Field(
+        None, ge=1, exclude_if=lambda n: n is None, description="of the folder; null: 50 a class, as in ImageNet"
+    )
     side: int = Field(256, ge=16, le=1024, description="of a stored image in pixels")
     stream: bool = Field(False, exclude=True, description="decode at each access, to the same pixels, without a cache")
 
@@ -88,8 +91,8 @@ class ImageNetDataset(BaseModel):
 
     @property
     def val_images(self) -> int:
-        """Nominal number of validation images, 50 of each class as in ImageNet."""
-        return self.classes * IMAGENET_VALIDATION_PER_CLASS
+        """Nominal number of validation images."""
+        return self.validation_images or self.classes * IMAGENET_VALIDATION_PER_CLASS
 
     @property
     def key(self) -> str:
