@@ -30,7 +30,21 @@ TEXTS = [
 ]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FENCE = re.compile(r"^(`{3,})(\w+)\n(.*?)^\1\s*$", re.M | re.S)
-OTHERS = {"accelerate", "echo", "export", "kubectl", "srun", "python", "papermill", "make", "tinynet", "conda", "ray"}
+OTHERS = {
+    "accelerate",
+    "curl",
+    "echo",
+    "export",
+    "tar",
+    "kubectl",
+    "srun",
+    "python",
+    "papermill",
+    "make",
+    "tinynet",
+    "conda",
+    "ray",
+}
 """Commands that a block may begin with."""
 
 

@@ -1,5 +1,7 @@
 """Counting by operator: against torchvision's published counts, torch's own counter, and algebra."""
 
+import re
+import sys
 import warnings
 
 import pytest
@@ -9,7 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models, ops
 
-from tinynet_core import Scale
+from tinynet_core import Scale, network
+from tinynet_core.networks.counters import counters
 from tinynet_core.networks.efficientnet import scaled
 from tinynet_core.networks.trace import TraceWarning, trace
 from tinynet_core.scaling.scale import PAPER_BASE
@@ -61,6 +64,31 @@ def test_efficientnets_with_blocks_rounded_up_are_timms(i, pixels, d, w):
     ours = scaled("efficientnet_b1", Scale(pixels / 224, d, w), 1000, "scaled", PAPER_BASE).complexity()
     theirs = trace(without_memory(lambda: timm.create_model(f"efficientnet_b{i}")), pixels)
     assert (ours.macs, ours.params) == (theirs.macs, theirs.params)
+
+
+@pytest.mark.parametrize("name", ["tinynet_e", "mobilenetv3_small_050", "resnet18"])
+def test_what_other_tools_count_is_ours_and_what_their_rules_add(name):
+    """The numbers are the tools' own; those whose rules are stated in full leave no rest."""
+    found = {row.tool: row for row in counters(network(name))}
+    assert found["tinynet"].macs == network(name).complexity().macs
+    exact = {"torch (FlopCounterMode)", "calflops"} | ({"thop"} if name == "resnet18" else set())
+    if name != "mobilenetv3_small_050":  # it pools by a layer
+        exact |= {"fvcore"}
+    for tool, row in found.items():
+        parts = [int(x.replace(",", "")) for x in re.findall(r"[+-][\d,]{2,}", row.reason)]
+        assert row.difference == sum(parts)
+        if row.prints and tool in exact:
+            assert "sums" not in row.reason
+            assert "does not know" not in row.reason
+    assert found["torch (FlopCounterMode)"].difference == 0
+    assert found["fvcore"].difference > 0
+
+
+def test_a_tool_that_is_missing_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ptflops", None)
+    row = next(row for row in counters(network("tinynet_e")) if row.tool == "ptflops")
+    assert (row.prints, row.difference) == ("", 0)
+    assert "cannot be imported" in row.reason
 
 
 class Attention(nn.Module):

@@ -11,7 +11,16 @@ from torch import nn
 
 from tinynet_core import Scale, UserError, network, traced
 from tinynet_core import export as exporting
-from tinynet_core.export import ExportError, build_module, export_onnx, measure_latency
+from tinynet_core.export import (
+    PRODUCTS,
+    ExportError,
+    build_module,
+    export_onnx,
+    measure_latency,
+    node_times,
+    profile,
+    row_of_products,
+)
 
 TINY = network("resnet18", Scale(0.15, 0.5, 0.1), num_classes=5)
 
@@ -121,3 +130,25 @@ def test_ten_times_the_macs_take_longer():
     assert large.complexity().macs > 10 * small.complexity().macs
     assert 0 < measure_latency(small) < measure_latency(large)
     assert measure_latency(own(lambda x: x)) > 0
+
+
+ROW_OF = {  # by the module in the name of a node; stem, stages, head convolution, pool, classifier
+    "efficientnet_b0": {"conv_stem": 0, **{f"blocks.{i}/": i + 1 for i in range(7)}, "conv_head": 8, "classifier": 10},
+    "resnet50": {**{f"/layer{i}/": i + 1 for i in range(1, 5)}, "/relu/": 0, "fc": 7},
+}
+
+
+@pytest.mark.parametrize("name", ROW_OF)
+def test_the_time_of_a_node_counts_to_the_row_that_its_name_says(name):
+    spec = network(name, Scale(0.2, 0.5, 0.2), num_classes=5)
+    module, images = build_module(spec)
+    names = [node for node, operator in node_times(module, images[:1], name) if operator in PRODUCTS]
+    expected = [next(row for part, row in ROW_OF[name].items() if part in node) for node in names]
+    assert row_of_products(spec, module) == expected
+    assert len(profile(spec)) == len(spec.rows())
+    assert min(profile(spec)) > 0
+
+
+def test_a_network_without_rows_has_no_profile():
+    with pytest.raises(UserError, match="mobilenetv2_100 has no architecture table"):
+        profile(network("mobilenetv2_100"))

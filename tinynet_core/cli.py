@@ -89,17 +89,32 @@ def tinynet() -> None:
 @scale_options
 @head_option
 @classes_option
-def cost(name: str, r: float | None, d: float | None, w: float | None, head, classes: int) -> None:
+@click.option("--counters", "others", is_flag=True, help="How fvcore, ptflops, thop, calflops and torch count it.")
+@click.option("--profile", is_flag=True, help="Time each row on one thread of this CPU with ONNX Runtime.")
+def cost(name: str, r: float | None, d: float | None, w: float | None, head, classes: int, others, profile) -> None:
     """Exact cost of network NAME, such as tinynet_a, or efficientnet_b0 with --r, --d and --w."""
     spec = _network(name, r, d, w, head, classes)
+    if others:
+        from tinynet_core.networks.counters import counters
+
+        for row in counters(spec):
+            difference = f"{row.difference:+,}" if row.prints else ""
+            click.echo(f"{row.tool:<25}{row.prints:>22}{difference:>14}  {row.reason}")
+        return
     total = spec.complexity()
     click.echo(f"{spec.name}  {spec.scale or ''}  input {spec.resolution} px")
     if rows := spec.rows():
-        click.echo(architecture(rows))
+        click.echo(architecture(rows, _times(spec) if profile else []))
     click.echo(f"MACs              {total.macs:>16,}")
     click.echo(f"parameters        {total.params:>16,}")
     click.echo(f"activations       {total.activations:>16,}")
     click.echo(f"peak activations  {total.peak_activations:>16,}")
+
+
+def _times(spec: Network) -> list[float]:
+    from tinynet_core.export import profile
+
+    return profile(spec)
 
 
 def _network(name: str, r: float | None, d: float | None, w: float | None, head, classes: int) -> Network:
@@ -242,11 +257,13 @@ def _imported(where: str) -> ModuleType:
     return sys.modules[name]
 
 
-def architecture(rows: list[CostedRow]) -> str:
-    """An architecture table, one line a row."""
+def architecture(rows: list[CostedRow], times: list[float]) -> str:
+    """An architecture table, one line a row, with activations and milliseconds where there are ``times``."""
     lines = [
         f"{'input':<14}{'operator':<26}{'kernel':>6}{'stride':>8}{'repeats':>9}{'channels':>10}{'MACs':>15}{'params':>13}"
     ]
+    if times:
+        lines[0] += f"{'activations':>13}{'ms':>9}"
     for x in rows:
         row = x.row
         size, operator = f"{x.side}x{x.side}x{x.c_in}", row.operator + row.squeeze * " + SE"
@@ -254,6 +271,8 @@ def architecture(rows: list[CostedRow]) -> str:
             f"{size:<14}{operator:<26}{row.kernel:>6}{row.stride:>8}{row.repeats:>9}{row.channels:>10}"
             f"{x.macs:>15,}{x.params:>13,}"
         )
+    for i, ms in enumerate(times):
+        lines[i + 1] += f"{rows[i].activations:>13,}{ms:>9.3f}"
     return "\n".join(lines)
 
 
@@ -277,7 +296,7 @@ def shrunk_text(result: "Shrunk", whole: Specification, source: str, several: bo
     if uncertain:
         lines.append("+- is one standard deviation of the formula's posterior for a new model")
     rows = spec.rows()
-    return "\n".join([*lines, "", architecture(rows)] if rows else lines)
+    return "\n".join([*lines, "", architecture(rows, [])] if rows else lines)
 
 
 def shrunk_json(result: "Shrunk", source: str, head: str | None, classes: int) -> str:

@@ -2,10 +2,15 @@
 
 import copy
 import io
+import json
+import tempfile
 import time
 import warnings
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,6 +23,7 @@ from torch.optim.swa_utils import update_bn
 
 from tinynet_core.files import UserError, check_target, exported
 from tinynet_core.networks.spec import Network, Specification
+from tinynet_core.networks.trace import products
 
 TOLERANCE = 1e-4
 """Largest difference of two logits that is allowed, as a share of the largest logit."""
@@ -108,9 +114,13 @@ def write_onnx(module: nn.Module, images: Tensor, name: str, any_batch: bool = F
     return content.getvalue()
 
 
-def open_session(onnx: bytes, threads: int = 0) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU, one operator after the other, each on ``threads`` threads, 0: on all."""
+def open_session(onnx: bytes, threads: int = 0, profile: str = "") -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU, one operator after the other, each on ``threads`` threads, 0: on all.
+
+    ``profile`` begins the name of a file that it writes the times of operators to.
+    """
     options = onnxruntime.SessionOptions()
+    options.enable_profiling, options.profile_file_prefix = bool(profile), profile
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads
@@ -177,3 +187,49 @@ def onnx_run(module: nn.Module, image: Tensor, name: str, threads: int = 1) -> R
         return (time.perf_counter() - start) * 1e3
 
     return run
+
+
+PRODUCTS = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+"""Operators of ONNX Runtime that multiply and add."""
+
+
+def profile(spec: Network) -> list[float]:
+    """Milliseconds of each of ``spec.rows()`` for one random image on one thread of ONNX Runtime, medians of 30 runs.
+
+    What runs between two products, such as activations and squeezes, counts to the row of the first. Raises
+    ``ExportError`` where ONNX Runtime has other products than torch, and ``UserError`` for a network without rows.
+    """
+    if not spec.rows():
+        raise UserError(f"{spec.name} has no architecture table whose rows could be timed")
+    module, images = build_module(spec)
+    nodes, places = node_times(module, images[:1], spec.name), row_of_products(spec, module)
+    if len(places) != sum(operator in PRODUCTS for _, operator in nodes):
+        raise ExportError(f"{spec.name}: ONNX Runtime has other products than the {len(places)} of torch")
+    found, row, done = [0.0] * len(spec.rows()), 0, 0
+    for (_, operator), ms in nodes.items():
+        if operator in PRODUCTS:
+            row, done = places[done], done + 1
+        elif ("Pool" in operator or operator == "ReduceMean") and done < len(places) and places[done] > row + 1:
+            row += 1  # it is the row before the next one with products
+        found[row] += ms
+    return found
+
+
+def row_of_products(spec: Network, module: nn.Module) -> list[int]:
+    """The row of each product, in the order in which torch calls them: by the MACs up to it."""
+    ends = [*accumulate(row.macs for row in spec.rows())]
+    return [bisect_left(ends, macs) for macs in accumulate(products(module, spec.resolution))]
+
+
+def node_times(module: nn.Module, image: Tensor, name: str) -> dict[tuple[str, str], float]:
+    """Median milliseconds of every node that ONNX Runtime runs, in its order, by name and operator."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = open_session(write_onnx(module, image, name), 1, f"{folder}/profile")
+        for _ in range(WARMUP + REPEATS):
+            session.run(None, {"image": image.contiguous().numpy()})
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for event in events:
+        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
+            times[event["name"].removesuffix("_kernel_time"), event["args"]["op_name"]].append(event["dur"] / 1e3)
+    return {node: median(ms[WARMUP:]) for node, ms in times.items()}

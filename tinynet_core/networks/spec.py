@@ -52,13 +52,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CostedRow:
-    """A ``row`` with its square input of ``side`` pixels and ``c_in`` channels, and its own MACs and parameters."""
+    """A ``row`` with its square input of ``side`` pixels and ``c_in`` channels, and its own costs."""
 
     row: Row
     side: int
     c_in: int
     macs: int
     params: int
+    activations: int
 
 
 class Tally:
@@ -154,10 +155,11 @@ class Network(ABC):
     def rows(self) -> list[CostedRow]:
         """The network as an architecture table, each row with its input and its cost."""
         tally = Tally(self.resolution)
-        rows, c_in, side, macs, params = [], 3, self.resolution, 0, 0
+        rows, c_in, side, before = [], 3, self.resolution, (0, 0, 0)
         for row in self.walk(tally):
-            rows.append(CostedRow(row, side, c_in, tally.macs - macs, tally.params - params))
-            c_in, side, macs, params = row.channels, tally.side, tally.macs, tally.params
+            now = (tally.macs, tally.params, tally.activations)
+            rows.append(CostedRow(row, side, c_in, *(x - y for x, y in zip(now, before, strict=True))))
+            c_in, side, before = row.channels, tally.side, now
         return rows
 
     def build(

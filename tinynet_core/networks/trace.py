@@ -49,18 +49,19 @@ class ShapesOnly(TorchFunctionMode):
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up what operators cost, whoever calls them; ``unknown`` are those without a rule, with their module."""
+    """What operators cost, whoever calls them: ``products`` are the MACs of each call, ``unknown`` has no rule."""
 
     def __init__(self, tracker: ModuleTracker | None) -> None:
         super().__init__()
-        self.macs = self.activations = self.peak = 0
+        self.products: list[int] = []
+        self.activations = self.peak = 0
         self.unknown: dict[str, str] = {}
         self._tracker = tracker
 
     def __torch_dispatch__(self, op: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         output = op(*args, **(kwargs or {}))
         if op in FACTORS:
-            self.macs += _macs(op, args, output)
+            self.products.append(_macs(op, args, output))
             self.activations += output.numel()
             self.peak = max(self.peak, args[FACTORS[op]].numel() + output.numel())
         elif op.namespace != "aten" or op.overloadpacket.__name__ in UNCOUNTED:
@@ -92,7 +93,12 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
         told = ", ".join(f"{op} in {where.partition('.')[2] or where}" for op, where in counter.unknown.items())
         warnings.warn(f"{type(module).__name__} has operators that are not counted: {told}", TraceWarning, stacklevel=2)
     params = sum(p.numel() for p in module.parameters())
-    return Complexity(counter.macs, params, counter.activations, counter.peak)
+    return Complexity(sum(counter.products), params, counter.activations, counter.peak)
+
+
+def products(module: nn.Module, resolution: int, channels: int = 3) -> list[int]:
+    """The MACs of each operator that multiplies and adds, in the order of the calls."""
+    return _counted(module, resolution, channels, None).products
 
 
 def _counted(module: nn.Module, resolution: int, channels: int, tracker: ModuleTracker | None) -> _Counter:
