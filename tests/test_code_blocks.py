@@ -30,7 +30,8 @@ TEXTS = [
 ]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FENCE = re.compile(r"^(`{3,})(\w+)\n(.*?)^\1\s*$", re.M | re.S)
-OTHERS = {
+OTHERS = {"accelerate", "conda", "curl", "echo", "export", "kubectl", "make", "papermill", "python", "ray", "srun", "tar"}
+OTHERS |= {"tinynet"}
     "accelerate",
     "curl",
     "echo",
