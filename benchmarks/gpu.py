@@ -4,24 +4,34 @@ Ours keeps uint8 images in the device's memory and runs the engine's steps, with
 networks also several at a time in processes of their own. The peer is timm's loop (frame.py) with its prefetcher on
 JPEG files in memory, channels last. Recipe, bfloat16 included, and size of stored images are those of the preset
 imagenet100; the pixels are drawn, since only their number matters here. About an hour.
+
+With --quick, in ten minutes: whether bfloat16, torch.compile, several runs on the device and the way from JPEG files
+into it work here, images per second, and from these the hours that each preset for a GPU takes.
 """
 
 import io
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from pathlib import Path
+from unittest.mock import patch
 
 import click
 import numpy as np
 import torch
-from frame import Recording, in_workers, timm_steps
+from frame import RESULTS, Recording, in_workers, timed, timm_steps
 from PIL import Image
+from scipy.optimize import nnls
 from torch.utils.data import Dataset
 
 import tinynet_core as tn
-from tinynet_core.data import ImageSet
+from tinynet_core.data import ImageSet, load_imagenet
+from tinynet_core.machine import cores
 from tinynet_core.study.local import LocalExecutor
+from tinynet_core.study.pages import plan
 from tinynet_core.training import classifier
 
 NETWORKS = ("efficientnet_b0", "tinynet_a", "tinynet_b", "tinynet_c", "tinynet_d", "tinynet_e")
@@ -29,6 +39,7 @@ SMALL = ("tinynet_d", "tinynet_e")
 PROCESSES = (1, 2, 4)
 BATCHES = (512, 1024)
 CLASSES = 100
+PRESETS = ("imagenette", "imagenet100", "imagenet1k")
 JPEG_SIZE = (500, 375)
 """Width and height of a usual image of ImageNet."""
 
@@ -193,19 +204,87 @@ def record_together(
         recording.add(what, rates, "images/s")
 
 
+def works(recording: Recording, what: str, check: Callable[[], float], unit: str) -> None:
+    """A row with what ``check`` measures; where it fails, a row with 0 and the reason on the screen."""
+    try:
+        value = check()
+    except Exception as error:  # whatever a driver, a compiler or a library lacks here
+        print(f"{what} does not work here: {type(error).__name__}: {str(error).splitlines()[0]}", flush=True)
+        value = 0.0
+    recording.add(what, value, unit)
+
+
+def from_files(count: int) -> float:
+    """JPEG files a second that are decoded into the cache, in as many processes as there are cores."""
+    with tempfile.TemporaryDirectory() as folder:
+        for i, pixels in enumerate(drawn(count, JPEG_SIZE)):
+            place = Path(folder, "images", "train" if i % 2 else "val", f"n{i // 2 % 4}")
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{i}.jpg").write_bytes(jpeg(pixels))
+        outside = {"TINYNET_IMAGENET": f"{folder}/images", "TINYNET_CACHE": f"{folder}/cache"}
+        with patch.dict(os.environ, outside):
+            seconds = timed(load_imagenet, tn.ImageNetDataset(classes=4, side=256), cores())
+    return count / seconds
+
+
+def preset_hours(rates: dict[str, float]) -> dict[str, float]:
+    """Hours of all classifiers that a preset plans from the start, one at a time, by preset.
+
+    ``rates`` are images per second by network. Seconds an image are fitted as a + b * MACs.
+    """
+    macs = np.array([tn.network(name).complexity().macs for name in rates], dtype=float)
+    design = np.stack([np.ones_like(macs), macs / macs.max()], axis=1)
+    fixed, grown = nnls(design, np.array([1 / rate for rate in rates.values()]))[0]
+    hours = {}
+    for preset in PRESETS:
+        tasks = [task for task in plan(tn.Study(preset, train=False))[0] if isinstance(task, tn.Experiment)]
+        images = np.array([task.recipe.epochs * task.dataset.train_images for task in tasks], dtype=float)
+        costs = np.array([task.cost()["macs"] for task in tasks]) / macs.max()
+        hours[preset] = float((images * (fixed + grown * costs)).sum() / 3600)
+    return hours
+
+
+def quick(
+    recording: Recording, networks: Sequence[str], batch_size: int, device: torch.device, count: int, seconds: float
+) -> None:
+    """What works on the device, images per second of the networks, and hours of the presets."""
+    small, recipe = networks[-1], recipe_of(batch_size)
+    images = stored(count, tn.load_preset("imagenet100").dataset.side)
+
+    def of(name: str, compiled: bool = False) -> float:
+        return rate(our_steps(name, images, recipe, device, compiled), batch_size, device, seconds, seconds)
+
+    works(recording, "bfloat16 in hardware", lambda: float(torch.cuda.is_bf16_supported(including_emulation=False)), "")
+    works(recording, f"{small}, compiled", lambda: of(small, True), "images/s")
+    works(recording, f"{small}, 2 at once", lambda: together(small, batch_size, 2, device, count, seconds), "images/s")
+    works(recording, "JPEG files into the cache", lambda: from_files(256), "images/s")
+    rates = {name: of(name) for name in networks}
+    for name, images_s in rates.items():
+        recording.add(f"{name} at {tn.network(name).resolution} px, batch {batch_size}", images_s, "images/s")
+    for preset, hours in preset_hours(rates).items():
+        recording.add(f"preset {preset}, its classifiers one at a time, estimated", hours, "h")
+
+
 @click.command()
+@click.option("--quick", "quickly", is_flag=True, help="Ten minutes: what works here, and the hours of each preset.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, help="File of results; the book's by default.")
 @click.option("--loaders", type=click.IntRange(min=0), default=8, show_default=True, help="Processes of timm's loader.")
 @click.option("--images", type=click.IntRange(min=1024), default=4096, show_default=True, help="In device memory.")
 @click.option("--seconds", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Of warm-up and timing.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
-def main(loaders: int, images: int, seconds: float, rounds: int) -> None:
-    """Measure and record."""
+def main(quickly: bool, out: Path, loaders: int, images: int, seconds: float, rounds: int) -> None:
+    """Measure and record. Send the file back, and its figures stand on the page on speed."""
     if not torch.cuda.is_available():
         print("benchmarks/gpu.py needs a CUDA device that torch can use, and there is none", file=sys.stderr)
         sys.exit(2)
-    device, pixels = torch.device("cuda:0"), stored(images, tn.load_preset("imagenet100").dataset.side)
+    device = torch.device("cuda:0")
+    if quickly:
+        with Recording("gpu", "--quick", out) as recording:
+            quick(recording, NETWORKS, BATCHES[0], device, images, min(seconds, 5.0))
+        return
+    pixels = stored(images, tn.load_preset("imagenet100").dataset.side)
     files = Jpegs(2**22)  # more than are seen
-    with Recording("gpu") as recording:
+    with Recording("gpu", path=out) as recording:
         for name in NETWORKS:
             for batch_size in BATCHES:
                 ways = contenders(name, batch_size, pixels, files, device, loaders, compiled=True)

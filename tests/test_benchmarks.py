@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -34,6 +35,33 @@ def test_without_a_gpu_its_script_says_so_in_a_line(monkeypatch, capsys):
     done = CliRunner().invoke(importlib.import_module("gpu").main)
     assert done.exit_code == 2
     assert done.stderr == "benchmarks/gpu.py needs a CUDA device that torch can use, and there is none\n"
+
+
+def test_the_quick_look_at_a_device_measures_everything_and_tells_the_hours(tmp_path, monkeypatch, capsys):
+    gpu = importlib.import_module("gpu")
+    monkeypatch.setattr(gpu, "our_steps", lambda *rest: iter(lambda: time.sleep(0.01 if name == "a" else 0.02), 1))
+    monkeypatch.setattr(gpu, "together", lambda *rest: 1 / 0)
+    monkeypatch.setattr(gpu, "stored", lambda *rest: None)
+    monkeypatch.setattr(gpu, "preset_hours", lambda rates: {"p": rates["tinynet_e"]})
+    recording = frame.Recording("gpu", path=tmp_path / "x.json")
+    gpu.quick(recording, ("tinynet_d", "tinynet_e"), 8, torch.device("cpu"), 16, 0.05)
+    rows = {row["what"]: row["value"] for row in recording.rows}
+    assert rows["tinynet_e, 2 at once"] == 0
+    assert "tinynet_e, 2 at once does not work here: ZeroDivisionError" in capsys.readouterr().out
+    assert rows["JPEG files into the cache"] > 0
+    assert 0 < rows["tinynet_e, compiled"] < 8 / 0.01
+    assert rows["preset p, its classifiers one at a time, estimated"] > 0
+
+
+def test_hours_of_a_preset_from_images_a_second():
+    """At one rate for all networks, hours are images over rate."""
+    gpu = importlib.import_module("gpu")
+    rates = dict.fromkeys(gpu.NETWORKS, 1000.0)
+    hours = gpu.preset_hours(rates)
+    tasks = [task for task in gpu.plan(tn.Study("imagenette", train=False))[0] if isinstance(task, tn.Experiment)]
+    images = sum(task.recipe.epochs * task.dataset.train_images for task in tasks)
+    assert hours["imagenette"] == pytest.approx(images / 1000 / 3600)
+    assert hours.keys() == {"imagenette", "imagenet100", "imagenet1k"}
 
 
 def test_a_recording_replaces_its_own_section_and_keeps_what_had_a_target(tmp_path):

@@ -30,22 +30,8 @@ TEXTS = [
 ]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FENCE = re.compile(r"^(`{3,})(\w+)\n(.*?)^\1\s*$", re.M | re.S)
-OTHERS = {"accelerate", "conda", "curl", "echo", "export", "kubectl", "make", "papermill", "python", "ray", "srun", "tar"}
-OTHERS |= {"tinynet"}
-    "accelerate",
-    "curl",
-    "echo",
-    "export",
-    "tar",
-    "kubectl",
-    "srun",
-    "python",
-    "papermill",
-    "make",
-    "tinynet",
-    "conda",
-    "ray",
-}
+OTHERS = {"accelerate", "conda", "curl", "echo", "export", "kubectl", "make", "papermill", "python", "ray", "srun"}
+OTHERS |= {"tar", "tinynet"}
 """Commands that a block may begin with."""
 
 

@@ -31,13 +31,13 @@ class Counted(NamedTuple):
 
 
 class _Tool(NamedTuple):
-    """``count`` gives the printed number, which is ``factor`` times as large as MACs; ``unit`` is what it is called.
+    """``counted`` gives the printed number, which is ``factor`` times as large as MACs; ``unit`` is what it is called.
 
     ``extras``: what it adds for each element of biases, batch norms, activations or average pools. ``also`` says the
     rest.
     """
 
-    count: Callable[[nn.Module, Tensor], float]
+    counted: Callable[[nn.Module, Tensor], float]
     factor: int
     unit: str
     extras: dict[str, int]
@@ -112,7 +112,7 @@ def counters(spec: Specification) -> list[Counted]:
         with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             try:
-                printed = round(tool.count(copy.deepcopy(module), image))
+                printed = round(tool.counted(copy.deepcopy(module), image))
             except ImportError as missing:
                 rows.append(Counted(name, "", 0, 0, f"cannot be imported: {missing}"))
                 continue
