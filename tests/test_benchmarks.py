@@ -39,7 +39,7 @@ def test_without_a_gpu_its_script_says_so_in_a_line(monkeypatch, capsys):
 
 def test_the_quick_look_at_a_device_measures_everything_and_tells_the_hours(tmp_path, monkeypatch, capsys):
     gpu = importlib.import_module("gpu")
-    monkeypatch.setattr(gpu, "our_steps", lambda *rest: iter(lambda: time.sleep(0.01 if name == "a" else 0.02), 1))
+    monkeypatch.setattr(gpu, "our_steps", lambda *rest: iter(lambda: time.sleep(0.01), 1))
     monkeypatch.setattr(gpu, "together", lambda *rest: 1 / 0)
     monkeypatch.setattr(gpu, "stored", lambda *rest: None)
     monkeypatch.setattr(gpu, "preset_hours", lambda rates: {"p": rates["tinynet_e"]})
