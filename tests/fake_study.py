@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinynet_book.analysis.models import classifiers, latencies_run
+from tinynet_book.analysis.models import classifiers
 from tinynet_core import Record, Study
 from tinynet_core.study.record import failed, provenance
 from tinynet_core.study.store import FILE
@@ -33,25 +33,11 @@ def trained(experiment):
     )
 
 
-def timed(task):
-    """Times in proportion to the resolution, so that none is like another cost."""
-    median = [timed.spec().resolution / 10 for timed in task.networks]
-    return Record(
-        experiment=task,
-        status="done",
-        metrics={"round_ms": sum(median)},
-        arrays={"median_ms": median, "low_ms": [x - 0.1 for x in median], "high_ms": [x + 0.2 for x in median]},
-        cost=task.cost(),
-        wall_s=1.0,
-        provenance=ABOUT | {"processors": 2, "onnxruntime": "1.0", "others_busy": 0.25},
-    )
-
-
 def without(study, root, trainings):
-    """The same study in a store of its own, without the timings and the last so many ``trainings``."""
+    """The same study in a store of its own, without the last so many ``trainings``."""
     lines = (study.store.root / FILE).read_bytes().splitlines(keepends=True)
     root.mkdir(parents=True, exist_ok=True)
-    (root / FILE).write_bytes(b"".join(lines[: -1 - trainings]))
+    (root / FILE).write_bytes(b"".join(lines[:-trainings]))
     return Study("smoke", root, train=False)
 
 
@@ -64,5 +50,4 @@ def fake_study(root, preset="smoke"):
     broken = everything[2]
     for experiment in study.store.missing(everything):
         study.store.put(failed(experiment, "loss is nan") if experiment == broken else trained(experiment))
-    study.store.put(timed(latencies_run(study)))
     return study

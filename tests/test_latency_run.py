@@ -12,35 +12,14 @@ import torch
 from pydantic import ValidationError
 from scipy.stats import binom, norm
 
-from tinynet_book.analysis.models import classifiers, latencies, latencies_run
 from tinynet_book.measure import clock
-from tinynet_book.measure.latencies import ModelLatencies, TimedNetwork, distinct
 from tinynet_book.measure.latency_run import LatencyRun, pair, ratio, times
-from tinynet_core import Base, Record, Scale, Store, network, run
+from tinynet_core import Record, Scale, Store, network, run
 from tinynet_core.export import build_module
-from tinynet_core.study.pages import series, stages
-from tinynet_core.study.presets import load_preset
 from tinynet_core.training.loop import Interrupted
 
-PROXY = {"network": "efficientnet_b0", "base": Base(32, 0.35, 4), "classes": 8}
-SMALL = (
-    TimedNetwork(**PROXY, scale=Scale(0.5, 0.3, 0.3)),
-    TimedNetwork(**PROXY, scale=Scale(1.5, 1.0, 1.0), head="scaled"),
-)
 NAMES = ("tinynet_e", "efficientnet_b-4")
-TASKS = {
-    "latency": LatencyRun(networks=NAMES, runs=5, warmup=1),
-    "latencies": ModelLatencies(networks=SMALL, runs=12, warmup=1),
-}
-
-
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    """A store with one of each, and the two by kind."""
-    store, before = Store(tmp_path_factory.mktemp("store")), torch.get_num_threads()
-    found = {kind: run(task, store) for kind, task in TASKS.items()}
-    assert torch.get_num_threads() == before
-    return store, found
+TASK = LatencyRun(networks=NAMES, runs=5, warmup=1)
 
 
 def test_every_round_has_each_run_once_in_an_order_of_its_own():
@@ -131,47 +110,37 @@ def test_torch_eager_runs_the_same_network_and_threads_are_restored():
     assert torch.get_num_threads() == before
 
 
-def test_the_records_have_times_machine_and_cost(records):
-    store, found = records
-    runs, models = found["latency"], found["latencies"]
+def test_the_record_has_times_machine_and_cost(tmp_path):
+    store, before = Store(tmp_path), torch.get_num_threads()
+    record = run(TASK, store)
+    assert torch.get_num_threads() == before
     names = [pair(b, n) for n in NAMES for b in ("onnxruntime", "torch")]
-    assert list(runs.arrays) == list(runs.metrics) == names
-    for name, ms in runs.arrays.items():
+    assert list(record.arrays) == list(record.metrics) == names
+    for name, ms in record.arrays.items():
         assert len(ms) == 5
         assert all(x > 0 and x == round(x, 3) for x in ms)
-        assert runs.metrics[name] == pytest.approx(median(ms), abs=1e-4)
-    assert runs.cost == {"macs tinynet_e": 24_356_848, "macs efficientnet_b-4": 23_223_504}
-    middle, low, high = (np.array(models.arrays[name]) for name in ("median_ms", "low_ms", "high_ms"))
-    assert (low > 0).all()
-    assert (low <= middle).all()
-    assert (middle <= high).all()
-    assert middle[0] < middle[1]  # a fiftieth of the multiply-adds
-    assert models.metrics == {"round_ms": pytest.approx(middle.sum(), abs=1e-4)}
-    assert models.cost == {"networks": 2, "total_macs": sum(x.spec().complexity().macs for x in SMALL)}
-    for record in found.values():
-        made = record.provenance
-        assert made["device"].startswith("cpu (")
-        assert made["threads"] == 1
-        assert made["processors"] >= 1
-        assert store.get(record.experiment) == Record.from_json(record.to_json()) == record
-    assert runs.provenance["torch_layout"] == "channels_last"
-    frame = store.frame().set_index("kind")
-    assert frame.network.tolist() == ["", ""]
-    assert frame.macs.isna().all()
-    assert frame["onnxruntime tinynet_e"]["latency"] == runs.metrics["onnxruntime tinynet_e"]
+        assert record.metrics[name] == pytest.approx(median(ms), abs=1e-4)
+    assert record.cost == {"macs tinynet_e": 24_356_848, "macs efficientnet_b-4": 23_223_504}
+    made = record.provenance
+    assert made["device"].startswith("cpu (")
+    assert (made["threads"], made["torch_layout"]) == (1, "channels_last")
+    assert made["processors"] >= 1
+    assert store.get(TASK) == Record.from_json(record.to_json()) == record
+    (row,) = store.frame().itertuples()
+    assert row.network == ""
+    assert np.isnan(row.macs)
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-def test_a_stop_is_heeded_and_keeps_nothing(task, tmp_path):
+def test_a_stop_is_heeded_and_keeps_nothing(tmp_path):
     asked = iter([False, False, True])
     with pytest.raises(Interrupted):
-        task.perform("cpu", tmp_path, lambda: next(asked), False)
+        TASK.perform("cpu", tmp_path, lambda: next(asked), False)
     assert not list(tmp_path.iterdir())
 
 
 def test_it_asks_as_often_as_it_says():
     asked = []
-    task = TASKS["latency"].model_copy(update={"backends": ("onnxruntime",), "networks": ("tinynet_e",)})
+    task = TASK.model_copy(update={"backends": ("onnxruntime",), "networks": ("tinynet_e",)})
     task.perform("cpu", None, lambda: asked.append(1) is not None, False)
     assert len(asked) == task.steps == 6
     assert task.work == 6 * 24_356_848
@@ -182,49 +151,21 @@ def test_keys_do_not_change_unnoticed():
     assert LatencyRun(**few).key == LatencyRun(**few, backends=["onnxruntime", "torch"], threads=1, seed=0).key
     assert LatencyRun(**few).key[:12] == "d67c3af6b8fa"
     assert LatencyRun(**few, seed=1).key != LatencyRun(**few).key
-    task = ModelLatencies(networks=SMALL)
-    assert task.key == ModelLatencies(networks=[x.model_dump() for x in SMALL], runs=200, warmup=20, seed=0).key
-    assert task.key != ModelLatencies(networks=SMALL[::-1]).key
 
 
 @pytest.mark.parametrize(
-    ("kind", "change", "message"),
+    ("change", "message"),
     [
-        ("latency", {"networks": ()}, "at least 1 item"),
-        ("latency", {"networks": ("tinynet_z",)}, "unknown network 'tinynet_z', nearest: tinynet_"),
-        ("latency", {"networks": ("tinynet_e", "tinynet_e")}, "tinynet_e is listed twice"),
-        ("latency", {"backends": ("tflite",)}, "'onnxruntime' or 'torch'"),
-        ("latency", {"backends": ("torch", "torch")}, "torch is listed twice"),
-        ("latency", {"runs": 1}, "greater than or equal to 2"),
-        ("latency", {"threads": 0}, "greater than or equal to 1"),
-        ("latency", {"rounds": 5}, "rounds"),
-        ("latencies", {"networks": ({"network": "tinynet_e", "scale": Scale()},)}, "tinynet_e has its own scale"),
-        ("latencies", {"networks": ({"network": "tinynet_e", "recipe": 1},)}, "recipe"),
-        ("latencies", {"networks": (SMALL[0], SMALL[0].model_copy(update={"head": "fixed"}))}, "is listed twice"),
-        ("latencies", {"warmup": -1}, "greater than or equal to 0"),
+        ({"networks": ()}, "at least 1 item"),
+        ({"networks": ("tinynet_z",)}, "unknown network 'tinynet_z', nearest: tinynet_"),
+        ({"networks": ("tinynet_e", "tinynet_e")}, "tinynet_e is listed twice"),
+        ({"backends": ("tflite",)}, "'onnxruntime' or 'torch'"),
+        ({"backends": ("torch", "torch")}, "torch is listed twice"),
+        ({"runs": 1}, "greater than or equal to 2"),
+        ({"threads": 0}, "greater than or equal to 1"),
+        ({"rounds": 5}, "rounds"),
     ],
 )
-def test_bad_tasks(kind, change, message):
+def test_bad_tasks(change, message):
     with pytest.raises(ValidationError, match=message):
-        type(TASKS[kind]).model_validate({**TASKS[kind].model_dump(), **change})
-
-
-def test_a_network_is_timed_once_whatever_its_seed_and_recipe(make_experiment):
-    first, other = make_experiment(), make_experiment(Scale(0.12, 0.5, 0.3))
-    fixed = first.model_copy(update={"head": "fixed"})  # what this network has anyway
-    found = distinct([first, make_experiment(seed=1), other, make_experiment(epochs=3), fixed])
-    assert [timed.spec() for timed in found] == [first.spec(), other.spec()]
-    assert distinct([first, other], most=1) == found[:1]
-
-
-def test_the_page_of_all_models_wants_all_classifiers_and_ends_with_its_timing(made_up_study):
-    study, everything = made_up_study, {e for x in classifiers(made_up_study).values() for e in x.all()}
-    found = list(stages(study, ["cost"]))
-    timings = [task for stage in found for task in stage if isinstance(task, ModelLatencies)]
-    assert timings == [latencies_run(study)] == [latencies(study).experiment]
-    assert [timings] == [stage for stage in found if timings[0] in stage]  # alone on the machine
-    assert {task for stage in found for task in stage} - set(timings) == everything
-    assert not any(isinstance(task, ModelLatencies) for stage in stages(study, ["table4"]) for task in stage)
-    table3 = distinct(series(study, "table3").all())
-    assert latencies_run(study).networks[: len(table3)] == table3
-    assert load_preset("reduced").latency.models is None
+        LatencyRun.model_validate({**TASK.model_dump(), **change})

@@ -8,15 +8,7 @@ import pytest
 from click.testing import CliRunner
 from fake_study import without
 
-from tinynet_book.analysis.models import (
-    LATENCY,
-    all_models,
-    classifiers,
-    has_role,
-    label,
-    latencies_run,
-    model_id,
-)
+from tinynet_book.analysis.models import JOINT, all_models, classifiers, label, model_id
 from tinynet_core import Base, MissingRecords, Scale, network
 from tinynet_core.cli import tinynet
 
@@ -62,6 +54,10 @@ def test_means_by_numpy_with_failed_trainings_kept(found):
     assert row.key not in set(found.epochs.key)
 
 
+def has_role(models, role):
+    return models.roles.str.split(JOINT).map(lambda roles: role in roles)
+
+
 def test_roles_and_the_frontier(study, found):
     models = found.models
     assert has_role(models, "random sample").sum() == study.preset.random_sample.models
@@ -73,18 +69,6 @@ def test_roles_and_the_frontier(study, found):
     sample, kept = study.random_sample(), models[models.frontier]
     assert set(kept.macs) == set(sample.macs[sample.frontier])
     assert has_role(kept, "random sample").all()
-
-
-def test_latencies_belong_to_the_networks_that_were_timed(study, found):
-    models = found.models
-    timed = models[models.latency_ms.notna()]
-    assert len(latencies_run(study).networks) == study.preset.latency.models == 22
-    assert set(models[has_role(models, "random sample")].model) <= set(timed.model)
-    middle, low, high = (timed[name] for name in LATENCY)
-    np.testing.assert_allclose(middle, timed.resolution / 10)
-    np.testing.assert_allclose(middle - low, 0.1)
-    np.testing.assert_allclose(high - middle, 0.2)
-    assert 0 < models.latency_ms.isna().sum() < len(models)
 
 
 def test_epochs_are_the_curves_and_files_the_tables(study, found, tmp_path):

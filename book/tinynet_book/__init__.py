@@ -11,7 +11,6 @@ _HOME = {
     "claim": "tinynet_book.paper.claims",
     "evaluated": "tinynet_book.measure.released",
     "formula_tinynets": "tinynet_book.analysis.robustness",
-    "latencies": "tinynet_book.analysis.models",
     "latency": "tinynet_book.measure.latency_run",
     "maps": "tinynet_book.measure.maps",
     "null_correlations": "tinynet_book.analysis.correlation",

@@ -83,7 +83,6 @@ ALL = (
     Page("spread", "22_spread_of_seeds", (SAMPLE,), repeats=True, part="sampled"),
     Page("robustness", "23_robustness_of_the_formula", (SAMPLE,), repeats=True, part="sampled"),
     Page("duel", "24_duel_equal_cost", (SAMPLE, EQUAL_COST), fitted=networks.duel, part="sampled"),
-    Page("cost", "25_cost_against_accuracy", (SAMPLE,), kinds=("latencies",)),
     Page("remeasured", "26_released_tinynets", evidence="third party"),
     Page("grids", "27_width_against_resolution", evidence="third party"),
     Page("field", "28_networks_in_the_field", evidence="third party"),
@@ -163,9 +162,6 @@ def stages(study: Study, pages: Sequence[str] = ()) -> Iterator[list[Task]]:
     after_sample: list[Task] = [e for page in fitted for e in series(of(study, page), page).all()]
     yield list(dict.fromkeys([*after_sample, *_repeats(study, wanted, True)]))
     yield [task for task in after if not task.alone]
-    for kind in _kinds(wanted):
-        if KINDS[kind].fitted:
-            yield KINDS[kind].planned(study)
     yield [task for task in after if task.alone]
 
 
@@ -175,7 +171,7 @@ def plan(study: Study, pages: Sequence[str] = ()) -> tuple[list[Task], list[Task
         raise UserError(f"unknown page {unknown[0]!r}, known: {', '.join(PAGES)}")
     wanted, sampled = _wanted(study, pages), study.sampled.preset
     parts = {part for page in wanted for part in PAGES[page].parts}
-    first: list[Task] = [*study.preset.named_experiments()] if "cost" in wanted or not pages else []
+    first: list[Task] = [] if pages else [*study.preset.named_experiments()]
     if SAMPLE in parts:
         first += sampled.random_experiments()
     if EQUAL_COST in parts:
@@ -186,7 +182,8 @@ def plan(study: Study, pages: Sequence[str] = ()) -> tuple[list[Task], list[Task
     known = [page for page in PAGES if PAGES[page].series and page in shown]
     first += [e for page in known for e in series(of(study, page), page).all()]
     first += _repeats(study, wanted, False)
-    after = [task for kind in _kinds(wanted) if not KINDS[kind].fitted for task in KINDS[kind].planned(study)]
+    kinds = [kind for page in PAGES if page in wanted for kind in PAGES[page].kinds]
+    after = [task for kind in kinds for task in KINDS[kind].planned(study)]
     first += [needed for task in after for needed in task.needs]
     return list(dict.fromkeys(first)), after
 
@@ -255,13 +252,6 @@ def _repeats(study: Study, wanted: set[str], fitted: bool) -> list[Experiment]:
     return repeated(study.sampled, needed).all() if any(PAGES[page].repeats for page in wanted) else []
 
 
-def _kinds(wanted: set[str]) -> list[str]:
-    return [kind for page in PAGES if page in wanted for kind in PAGES[page].kinds]
-
-
 def _wanted(study: Study, pages: Sequence[str]) -> set[str]:
-    """``pages``, or all that this preset can have; the page of all models wants those of the others too."""
-    offers = offered(study.preset)
-    wanted = set(pages) or offers
-    others = {page for page in offers if PAGES[page].series or PAGES[page].fitted}
-    return wanted | (others if "cost" in wanted else set())
+    """``pages``, or all that this preset can have."""
+    return set(pages) or offered(study.preset)

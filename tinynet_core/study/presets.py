@@ -73,12 +73,10 @@ class Longer(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 class Latencies(BaseModel, frozen=True, extra="forbid", strict=True):
-    """How often the networks of Table 4 are timed (paper, section 4.3: 1,000 runs), and those of all pages."""
+    """How often the networks of Table 4 are timed (paper, section 4.3: 1,000 runs)."""
 
     runs: int = Field(1000, ge=10, le=100_000)
     warmup: int = Field(20, ge=0, le=10_000)
-    model_runs: int = Field(200, ge=10, le=100_000, description="of every network of the pages")
-    models: int | None = Field(None, ge=12, description="so many of those at most, Table 3 and the sample first")
 
 
 class Closeup(BaseModel, frozen=True, extra="forbid"):

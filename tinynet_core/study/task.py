@@ -42,8 +42,6 @@ class Task(BaseModel, ABC):
 
     alone: ClassVar[bool] = False
     """Whether it needs the machine to itself, after everything else."""
-    fitted: ClassVar[bool] = False
-    """Whether the random sample must be trained before what is planned is known."""
 
     @classmethod
     def planned(cls, study: "Study") -> list["Task"]:

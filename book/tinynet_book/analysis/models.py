@@ -1,23 +1,18 @@
-"""All classifiers of the pages together: where each is compared, what it costs, how accurate and how fast it is."""
+"""All classifiers of the pages together: where each is compared, what it costs and how accurate it is."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from math import nan
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from pydantic import BaseModel
 
-from tinynet_book.measure.latencies import ModelLatencies, distinct
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.pages import PAGES, of, offered, series
-from tinynet_core.study.record import Record, to_frame
+from tinynet_core.study.record import to_frame
 from tinynet_core.study.series import Series
 from tinynet_core.study.study import Study
-from tinynet_core.study.sweep import run
 
-LATENCY = ("latency_ms", "latency_low_ms", "latency_high_ms")
 LABELS = ("network", "head", "r", "d", "w", "base_resolution", "base_width", "base_divisor")
 COSTS = ("resolution", "macs", "params", "activations")
 JOINT = "; "
@@ -53,32 +48,18 @@ def _one_row(experiments: list[Experiment]) -> Series:
     return found
 
 
-def latencies_run(study: Study, pages: Mapping[str, Series] | None = None) -> ModelLatencies:
-    """The networks of ``pages``, by default of all, each once, to be timed as often as the preset says."""
-    times = study.preset.latency
-    everything = (e for found in (pages or classifiers(study)).values() for e in found.all())
-    return ModelLatencies(networks=distinct(everything, times.models), runs=times.model_runs, warmup=times.warmup)
-
-
-def latencies(study: Study, pages: Mapping[str, Series] | None = None) -> Record:
-    """The timings of ``latencies_run``, made now in this process where there is no record of them and the study may."""
-    task = latencies_run(study, pages)
-    return run(task, study.store, progress=True) if study.train else study.records([task])[0]
-
-
 class Models(NamedTuple):
     """``models``: a row for each network on each data set with each recipe; ``runs``: for each training, failed ones
-    included; ``epochs``: for each epoch of a finished training; ``latencies``: the record of the times in ``models``.
+    included; ``epochs``: for each epoch of a finished training.
     """
 
     models: pd.DataFrame
     runs: pd.DataFrame
     epochs: pd.DataFrame
-    latencies: Record
 
 
 def all_models(study: Study) -> Models:
-    """The tables of all classifiers under ``study``; trains and times what is missing, where it may."""
+    """The tables of all classifiers under ``study``; trains what is missing, where it may."""
     pages = classifiers(study)
     roles: dict[str, dict[str, None]] = {}
     trainings: dict[str, dict[Experiment, None]] = {}
@@ -96,16 +77,15 @@ def all_models(study: Study) -> Models:
         for model, seed, record in zip(names, runs.seed, records, strict=True)
         for row in record.curve
     )
-    timed = latencies(study, pages)
     firsts = [next(iter(found)) for found in trainings.values()]
     models = runs.groupby("model", sort=False)[[*LABELS, *COSTS]].first().reset_index()
     models["head"] = models["head"].fillna("default")
     models.insert(1, "roles", [JOINT.join(roles[model]) for model in models.model])
     models["data"], models["recipe"] = ([label(getattr(e, part)) for e in firsts] for part in ("dataset", "recipe"))
-    models = models.assign(**_latency_columns(timed, firsts)).merge(_accuracies(runs), on="model")
+    models = models.merge(_accuracies(runs), on="model")
     sample = study.sampled.random_sample() if study.sampled.preset.random_sample else None
     kept = set() if sample is None else set(runs.model[runs.key.isin(sample.key[sample.frontier])])
-    return Models(models.assign(frontier=models.model.isin(kept)), runs, epochs, timed)
+    return Models(models.assign(frontier=models.model.isin(kept)), runs, epochs)
 
 
 def write_tables(study: Study, folder: Path) -> None:
@@ -124,21 +104,6 @@ def model_id(experiment: Experiment) -> str:
 def label(content: BaseModel) -> str:
     """A short name for a data set or a recipe: its kind and eight digits of a hash of its content."""
     return f"{getattr(content, 'kind', 'recipe')}-{hashlib.sha256(content.model_dump_json().encode()).hexdigest()[:8]}"
-
-
-def has_role(models: pd.DataFrame, role: str) -> pd.Series:
-    """Which ``models`` have this role, such as ``random sample`` or ``table3: TinyNet-A``."""
-    return models.roles.str.split(JOINT).map(lambda roles: role in roles)
-
-
-def _latency_columns(record: Record, experiments: Iterable[Experiment]) -> dict[str, list[float]]:
-    """Median time of each network and the ends of its interval; NaN for one that was not timed."""
-    task = record.experiment
-    assert isinstance(task, ModelLatencies)
-    times = zip(*(record.arrays[name] for name in ("median_ms", "low_ms", "high_ms")), strict=True)
-    by_network = dict(zip((timed.spec() for timed in task.networks), times, strict=True))
-    rows = [by_network.get(e.spec(), (nan,) * 3) for e in experiments]
-    return {name: [row[i] for row in rows] for i, name in enumerate(LATENCY)}
 
 
 def _accuracies(runs: pd.DataFrame) -> pd.DataFrame:

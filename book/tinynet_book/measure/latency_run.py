@@ -1,7 +1,6 @@
 """Timing networks on this machine's CPU: what Table 4 times, timing it, and what its record says."""
 
 import time
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -27,54 +26,22 @@ BACKENDS: dict[Backend, str] = {"onnxruntime": "ONNX Runtime", "torch": "torch e
 """What people call them."""
 
 
-class Timing(Task):
-    """Something that is run in turn ``runs`` times after ``warmup`` rounds that do not count, alone on the machine.
+class LatencyRun(Task):
+    """Networks for one image on each backend, in turn ``runs`` times after ``warmup`` rounds that do not count.
 
-    ``seed`` draws the order within each round, never any weights.
+    ``seed`` draws the order within each round, never any weights. ``arrays`` of its record are milliseconds by round,
+    rounded to a microsecond, ``metrics`` their medians, both by ``pair``. ``cost`` has the MACs of each network.
     """
 
     alone = True
 
+    kind: Literal["latency"] = "latency"
+    networks: tuple[str, ...] = Field(min_length=1)
+    backends: tuple[Backend, ...] = Field(("onnxruntime", "torch"), min_length=1)
     runs: int = Field(1000, ge=2, le=1_000_000, strict=True)
     warmup: int = Field(20, ge=0, le=1_000_000, strict=True)
     threads: int = Field(1, ge=1, le=1024, strict=True)
     seed: int = Field(0, ge=0, strict=True)
-
-    def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
-        """Time it on the CPU, whatever ``device``; one that is stopped keeps nothing and starts anew."""
-        from tinynet_book.measure import clock
-        from tinynet_core.training.loop import Interrupted
-
-        start, stop = time.monotonic(), should_stop or (lambda: False)
-        with clock.torch_threads(self.threads):
-            timed = self._timed(stop)
-            before = clock.other_programs()
-            times = clock.interleaved(timed, self.runs, self.warmup, self.seed, stop)
-            sources = clock.conditions(self.threads, before)
-        if times is None:
-            raise Interrupted
-        metrics, arrays = self._kept(times)
-        return Result(metrics=metrics, arrays=arrays, wall_s=time.monotonic() - start, sources=sources)
-
-    @abstractmethod
-    def _timed(self, should_stop: Callable[[], bool]) -> "Sequence[Run]":
-        """What is run in each round."""
-
-    @abstractmethod
-    def _kept(self, times: np.ndarray) -> tuple[dict[str, float], dict[str, list[Any]]]:
-        """Metrics and arrays of the record, from milliseconds (runs, what is timed)."""
-
-
-class LatencyRun(Timing):
-    """Networks for one image on each backend.
-
-    ``arrays`` of its record are milliseconds by round, rounded to a microsecond, ``metrics`` their medians, both by
-    ``pair``. ``cost`` has the MACs of each network.
-    """
-
-    kind: Literal["latency"] = "latency"
-    networks: tuple[str, ...] = Field(min_length=1)
-    backends: tuple[Backend, ...] = Field(("onnxruntime", "torch"), min_length=1)
 
     @classmethod
     def planned(cls, study: "Study") -> list[Task]:
@@ -117,12 +84,25 @@ class LatencyRun(Timing):
         return self.warmup + self.runs
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
-        """As ``Timing`` says, with the memory layout of torch."""
-        result = super().perform(device, root, should_stop, compiled)
-        result.sources["torch_layout"] = "channels_last"
-        return result
+        """Time it on the CPU, whatever ``device``; one that is stopped keeps nothing and starts anew."""
+        from tinynet_book.measure import clock
+        from tinynet_core.training.loop import Interrupted
 
-    def _timed(self, should_stop: Callable[[], bool]) -> "Sequence[Run]":
+        start = time.monotonic()
+        with clock.torch_threads(self.threads):
+            timed = self._timed()
+            before = clock.other_programs()
+            stop = should_stop or (lambda: False)
+            times = clock.interleaved(timed, self.runs, self.warmup, self.seed, stop)
+            sources = clock.conditions(self.threads, before) | {"torch_layout": "channels_last"}
+        if times is None:
+            raise Interrupted
+        pairs = [pair(backend, name) for name in self.networks for backend in BACKENDS if backend in self.backends]
+        arrays = dict(zip(pairs, ([round(x, 3) for x in column] for column in times.T.tolist()), strict=True))
+        metrics = {name: round(median(column), 4) for name, column in arrays.items()}
+        return Result(metrics=metrics, arrays=arrays, wall_s=time.monotonic() - start, sources=sources)
+
+    def _timed(self) -> "Sequence[Run]":
         """Both backends run one module with the same random weights."""
         from tinynet_book.measure.clock import torch_run
         from tinynet_core.export import build_module, onnx_run
@@ -135,12 +115,6 @@ class LatencyRun(Timing):
             if "torch" in self.backends:
                 found.append(torch_run(module, images[:1]))
         return found
-
-    def _kept(self, times: np.ndarray) -> tuple[dict[str, float], dict[str, list[Any]]]:
-        pairs = [pair(backend, name) for name in self.networks for backend in BACKENDS if backend in self.backends]
-        columns = [[round(x, 3) for x in column] for column in times.T.tolist()]
-        arrays = dict(zip(pairs, columns, strict=True))
-        return {name: round(median(column), 4) for name, column in arrays.items()}, arrays
 
 
 def latency_run(preset: Preset) -> LatencyRun:
