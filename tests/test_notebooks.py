@@ -39,6 +39,12 @@ def test_the_list_of_notebooks():
     assert len({p.stem[:2] for p in NOTEBOOKS}) == len(NOTEBOOKS)  # with gaps: the address of a page does not change
 
 
+def test_powers_are_written_as_powers():
+    root = project_root()
+    pages = [*NOTEBOOKS, *(root / "book").rglob("*.md"), *(root / "book" / "tinynet_book" / "paper").glob("*.yaml")]
+    assert not [page for page in pages if "B^-" in page.read_text(encoding="utf-8")]
+
+
 def test_the_list_of_contents_has_every_notebook_once():
     parts = yaml.safe_load((project_root() / "book" / "_toc.yml").read_text(encoding="utf-8"))["parts"]
     files = [chapter["file"] for part in parts for chapter in part["chapters"]]

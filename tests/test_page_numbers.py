@@ -14,7 +14,7 @@ NUMBER = re.compile(r"(?<![\w.^-])-?\d+(?:,\d{3})*(?:\.\d+)?")
 LISTED = r"((?:[A-Z]\.?)?\d[\d.]*(?:(?:,| and| to) \d[\d.]*)*)"
 NAMES = re.compile(
     rf"(?:sections?|tables?|figures?|equations?|eqs?\.) {LISTED}"
-    r"|B\^-\d|[BC0-9]x|P\d\d|V\d+|phi = \d"  # names
+    r"|B⁻[¹²³⁴]|[BC0-9]x|P\d\d|V\d+|phi = \d"  # names
     r"|^\d+\. |\[\d+\]|\$\$[^$]*\$\$|\$[^$]*\$|\{cite[^`]*`[^`]*`|`[^`]*`|\]\([^)]*\)",  # lists, formulas, code, links
     re.M | re.I,
 )

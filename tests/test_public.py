@@ -118,5 +118,5 @@ def test_the_list_of_its_authors_decides_then_their_weights_and_no_other_trainin
     other = public.printed("MobileNetV3 Small 0.5x", "top1")
     assert (other.found.low, other.found.high, other.found.n) == (57.918, 59.2, 2)
     assert other.open.startswith("no weights of this training")
-    assert public.printed("EfficientNet-B^-4", "top1").open == "nobody else published one"
+    assert public.printed("EfficientNet-B⁻⁴", "top1").open == "nobody else published one"
     assert {public.printed(name, "top1").evidence for name in PRINTED} == {"third party"}

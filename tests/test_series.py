@@ -8,7 +8,7 @@ from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.scaling.solve import UnreachableBudget
 from tinynet_core.study.pages import PAGES, series, stages
 from tinynet_core.study.presets import load_preset
-from tinynet_core.study.series import TINY_OF_PHI, Sample, Series, duel, giant, seeded, tiny_label
+from tinynet_core.study.series import TINY_OF_PHI, Sample, Series, duel, giant, giant_label, seeded, tiny_label
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning"),
@@ -89,7 +89,7 @@ def test_ways_move_what_they_say_and_a_duel_trains_nothing_that_another_page_has
         if 2.0**-phi in preset.budgets:
             rival = series[f"inverse giant formula, c = {2.0**-phi:g}"]
             assert rival[0] == giant(preset, phi)
-            assert rival == table3[f"EfficientNet-B^-{phi}"]
+            assert rival == table3[giant_label(phi)]
             assert series[f"TinyNet as released, c = {2.0**-phi:g}"] == table3[tiny_label(tiny)]
 
 
@@ -117,7 +117,7 @@ def test_tinynets_keep_their_resolution_and_depth_and_table_3_halves_the_cost_at
     share = network("tinynet_a").complexity().macs / network("efficientnet_b0").complexity().macs
     assert macs(series, "TinyNet-A") == pytest.approx(share * preset.c0, rel=0.02)
     for phi, tiny in TINY_OF_PHI.items():
-        for row in (f"EfficientNet-B^-{phi}", tiny_label(tiny)):
+        for row in (giant_label(phi), tiny_label(tiny)):
             assert macs(series, row) == pytest.approx(2.0**-phi * preset.c0, rel=0.08)
 
 
@@ -140,7 +140,7 @@ def test_heads_are_equal_in_what_their_row_says(name):
     assert len(series) == 6 * len(phis) >= 12
     for phi in phis:
         for head in ("fixed", "scaled"):
-            tiny, rival = f"{tiny_label(TINY_OF_PHI[phi])}, {head} head", f"EfficientNet-B^-{phi}, {head} head"
+            tiny, rival = f"{tiny_label(TINY_OF_PHI[phi])}, {head} head", f"{giant_label(phi)}, {head} head"
             for row in (tiny, rival):
                 assert macs(series, row) == pytest.approx(2.0**-phi * preset.c0, rel=0.1)
             ours, theirs = (series[row][0].spec().complexity().params for row in (tiny, f"{rival}, equal parameters"))
@@ -160,7 +160,7 @@ def test_at_the_papers_size_tables_are_the_released_networks():
     }.items():
         found = series[row][0].spec().complexity()
         assert (round(found.macs / 1e6, 2), found.params) == known
-    assert macs(series, "EfficientNet-B^-4") == network("efficientnet_b-4").complexity().macs
+    assert macs(series, "EfficientNet-B⁻⁴") == network("efficientnet_b-4").complexity().macs
     assert [e[0].network for e in made("table2", "imagenet1k").values()] == [
         *("resnet50", "resnet34", "resnet50_giant_a", "resnet50_a", "resnet18", "resnet50_giant_b", "resnet50_b")
     ]

@@ -29,7 +29,7 @@ def close_figures():
         ("MobileNetV2 0.35x (r=0.71)", "MobileNetV2"),
         ("MobileNetV3 Small 1.0x (r=0.57)", "MobileNetV3"),
         ("Baseline EfficientNet-B0", "EfficientNet"),
-        ("EfficientNet-B^-4", "EfficientNet"),
+        ("EfficientNet-B⁻⁴", "EfficientNet"),
         ("EfficientNet-B0 + RA", "EfficientNet + RA"),
         ("TinyNet-A + RA", "TinyNet + RA"),
         ("GhostNet-1.5x", "GhostNet"),

@@ -34,7 +34,7 @@ TINYNETS = {
     "tinynet_d": Scale(r=0.68, d=0.695, w=0.54),
     "tinynet_e": Scale(r=0.475, d=0.60, w=0.51),
 }
-# B^-1 as in the paper's section 3.1. The other triples were never published: these lie on the giant curve where real
+# B⁻¹ as in the paper's section 3.1. The other triples were never published: these lie on the giant curve where real
 # MACs come nearest to the FLOPs of Table 3. tests/test_enumeration.py solves them anew.
 INVERSE = {
     "efficientnet_b-1": Scale(r=0.86, d=0.8, w=0.89),
@@ -127,7 +127,7 @@ def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> E
     """B0 at a ``Scale``, or at many ``Scales`` at once.
 
     ``head="fixed"`` keeps the stem and never shrinks the head, as the released TinyNets do; ``"scaled"`` moves both
-    with the width, as EfficientNet does and as the parameters of EfficientNet-B^-phi in the paper's Table 3 require.
+    with the width, as EfficientNet does and as the parameters of EfficientNet-B⁻ᵠ in the paper's Table 3 require.
     """
 
     def channels_at(width: Any, channels: int) -> Any:

@@ -24,7 +24,7 @@ BASELINE = "efficientnet_b0"
 FEWEST_CLASSES, FEWEST_EPOCHS, DETECTOR_PIXELS = 100, 90, 512
 """The paper's smallest training (section 4.1), and the input of its detectors (section 4.3)."""
 INVERSE_SHARES = (0.5, 0.25, 0.125, 0.0625)
-"""Shares of the baseline's MACs of EfficientNet-B^-1 ... -B^-4 (paper, section 4.1: 2^-phi)."""
+"""Shares of the baseline's MACs of EfficientNet-B⁻¹ ... -B⁻⁴ (paper, section 4.1: 2⁻ᵠ)."""
 _FEWEST_KEPT = 4  # models on the frontier that a formula needs to be fitted with one of them left out
 
 

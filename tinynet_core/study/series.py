@@ -19,7 +19,7 @@ from tinynet_core.study.detect import Detection
 from tinynet_core.study.presets import BASELINE, Preset, PresetError
 
 TINY_OF_PHI = {1: "tinynet_b", 2: "tinynet_c", 3: "tinynet_d", 4: "tinynet_e"}
-"""The TinyNet that the paper compares with EfficientNet-B^-phi: about 2^-phi of the baseline's FLOPs."""
+"""The TinyNet that the paper compares with EfficientNet-B⁻ᵠ: about 2⁻ᵠ of the baseline's FLOPs."""
 WINDOW = 0.2
 """Relative distance in MACs from a budget within which a sampled model is a candidate for it.
 
@@ -100,7 +100,7 @@ def with_width(preset: Preset, c: float, r: float, d: float, head: Head) -> Expe
 
 
 def giant(preset: Preset, phi: int, head: Head = "scaled") -> Experiment:
-    """EfficientNet-B^-phi: the inverse giant formula at 2^-phi of the baseline's MACs."""
+    """EfficientNet-B⁻ᵠ: the inverse giant formula at 2⁻ᵠ of the baseline's MACs."""
     return shrunk(preset, 2.0**-phi, "giant", head=head)
 
 
@@ -118,11 +118,11 @@ def tinynet(preset: Preset, name: str, c: float | None = None, head: Head | None
 
 
 def giants(preset: Preset) -> Series:
-    """The baseline and EfficientNet-B^-1 ... B^-4 (Figures 1 and 2)."""
+    """The baseline and EfficientNet-B⁻¹ ... B⁻⁴ (Figures 1 and 2)."""
     series, seeds = Series(), preset.compared_seeds
     series.add("EfficientNet-B0", seeds, preset.experiment, Scale())
     for phi in TINY_OF_PHI:
-        series.add(f"EfficientNet-B^-{phi}", seeds, giant, preset, phi)
+        series.add(giant_label(phi), seeds, giant, preset, phi)
     return series
 
 
@@ -134,7 +134,7 @@ def table1(preset: Preset, sample: Sample) -> Series:
     """
     series, seeds = Series(), preset.compared_seeds
     for c, phi in ((0.5, 1), (0.25, 2)):
-        series.add(f"EfficientNet-B^-{phi}", seeds, giant, preset, phi)
+        series.add(giant_label(phi), seeds, giant, preset, phi)
         _ways(series, preset, sample.formula, c)
         series.add(tiny_label(TINY_OF_PHI[phi]), seeds, tinynet, preset, TINY_OF_PHI[phi], c)
     return series
@@ -152,7 +152,7 @@ def fig6(preset: Preset, sample: Sample) -> Series:
 def duel(preset: Preset, sample: Sample) -> Series:
     """The formula and every rival of it at each budget of the preset.
 
-    Beside the ways of Figure 6: the inverse giant formula with its scaled head, at 2^-phi the EfficientNet-B^-phi of
+    Beside the ways of Figure 6: the inverse giant formula with its scaled head, at 2⁻ᵠ the EfficientNet-B⁻ᵠ of
     the other pages; the released TinyNet of the same cost, where there is one, with its width solved anew; and random
     search, which is the most accurate model of the sample near the budget, its r and d kept, its width solved for the
     budget, and trained anew, so that the luck of its first training does not count.
@@ -246,7 +246,7 @@ def table3(preset: Preset) -> Series:
     for label, plain in (("EfficientNet-B0 + RA", "Baseline EfficientNet-B0"), ("TinyNet-A + RA", "TinyNet-A")):
         series[label] = _augmented(series.get(plain, [])[: preset.seeds_aside])
     for phi, name in TINY_OF_PHI.items():
-        label, c = f"EfficientNet-B^-{phi}", 2.0**-phi
+        label, c = giant_label(phi), 2.0**-phi
         if preset.base == PAPER_BASE:
             series.add(label, seeds, preset.named, f"efficientnet_b-{phi}")
             series.add(tiny_label(name), seeds, preset.named, name)
@@ -257,9 +257,9 @@ def table3(preset: Preset) -> Series:
 
 
 def two_smallest(preset: Preset) -> Series:
-    """EfficientNet-B^-4 and TinyNet-E (Figures 4 and 5), as close up as the preset says."""
+    """EfficientNet-B⁻⁴ and TinyNet-E (Figures 4 and 5), as close up as the preset says."""
     series, everything = Series(), table3(preset.close)
-    for name in ("EfficientNet-B^-4", "TinyNet-E"):
+    for name in ("EfficientNet-B⁻⁴", "TinyNet-E"):
         series[name] = everything[name]
     return series
 
@@ -298,9 +298,9 @@ def _augmented(experiments: Sequence[Experiment]) -> list[Experiment]:
 
 
 def heads(preset: Preset) -> Series:
-    """TinyNet and EfficientNet-B^-phi with either head, at equal MACs and at equal parameters.
+    """TinyNet and EfficientNet-B⁻ᵠ with either head, at equal MACs and at equal parameters.
 
-    For every phi whose 2^-phi is among the preset's budgets; the head is in the name of each row. At equal parameters
+    For every phi whose 2⁻ᵠ is among the preset's budgets; the head is in the name of each row. At equal parameters
     the giant formula is solved for the parameters of the TinyNet with the same head.
     """
     series, seeds = Series(), preset.seeds_aside
@@ -313,11 +313,16 @@ def heads(preset: Preset) -> Series:
     for phi in (phi for phi in TINY_OF_PHI if 2.0**-phi in preset.budgets):
         for head in kinds:
             tiny = tinynet(preset, TINY_OF_PHI[phi], 2.0**-phi, head)
-            rival = f"EfficientNet-B^-{phi}, {head} head"
+            rival = f"{giant_label(phi)}, {head} head"
             series[f"{tiny_label(TINY_OF_PHI[phi])}, {head} head"] = seeded(tiny, seeds)
             series.add(rival, seeds, giant, preset, phi, head)
             series.add(f"{rival}, equal parameters", seeds, equal_parameters, tiny, head)
     return series
+
+
+def giant_label(phi: int) -> str:
+    """EfficientNet-B⁻¹ to B⁻⁴, by the number in their names."""
+    return f"EfficientNet-B⁻{'¹²³⁴'[phi - 1]}"
 
 
 def tiny_label(name: str) -> str:
@@ -333,5 +338,5 @@ def detectors(preset: Preset) -> dict[str, list[Detection]]:
     plan, classifiers = preset.detection, table3(preset)
     if plan is None:
         raise PresetError(f"preset {preset.name} has no detection: this page needs a preset that has it")
-    names = ("EfficientNet-B^-3", "TinyNet-D")
+    names = ("EfficientNet-B⁻³", "TinyNet-D")
     return {name: [plan.detection(e) for e in classifiers[name][: preset.seeds_aside]] for name in names}

@@ -1,6 +1,7 @@
 """Every number printed in Tables 1 to 7, each a claim of the ledger."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -106,4 +107,4 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _slug(model: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", model.lower()).strip("_")
+    return re.sub(r"[^a-z0-9]+", "_", unicodedata.normalize("NFKC", model).lower()).strip("_")
