@@ -9,9 +9,10 @@ import yaml
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from tinynet_book.paper.claims import ledger
 from tinynet_book.site.execute import NotebookFailed, execute, execute_all
-from tinynet_book.site.stage import _page
-from tinynet_core import load_preset
+from tinynet_book.site.page import page
+from tinynet_core import Store, load_preset
 from tinynet_core.study.pages import page_of
 from tinynet_core.study.presets import project_root
 
@@ -117,13 +118,13 @@ def test_a_failing_notebook_leaves_no_output_and_its_page_says_why_without_a_tra
     ) as failed:
         execute(path, tmp_path / "out.ipynb", {"preset": 2}, tmp_path / "failed")
     assert sorted(p.name for p in tmp_path.rglob("*.ipynb")) == ["11_scale.ipynb", "11_scale.ipynb"]
-    page = _page(failed.value.kept, load_preset("smoke"), {}, failed.value.reason)
-    assert page.cells[0].source == "# Title"
-    assert page.cells[1].source.startswith(":::{admonition} Failed")
-    assert "\nJSONDecodeError: Expecting value" in page.cells[1].source
-    assert str(tmp_path) not in str(page)
-    assert "Traceback" not in str(page)
-    assert "'text/plain': '4'" in str(page)
+    made = page(failed.value.kept, load_preset("smoke"), ledger(Store(tmp_path)), {}, failed.value.reason)
+    assert made.cells[0].source == "# Title"
+    assert made.cells[1].source.startswith(":::{admonition} Failed")
+    assert "\nJSONDecodeError: Expecting value" in made.cells[1].source
+    assert str(tmp_path) not in str(made)
+    assert "Traceback" not in str(made)
+    assert "'text/plain': '4'" in str(made)
 
 
 def test_a_kernel_that_dies_is_a_failed_notebook_with_the_time_of_its_end(tmp_path):

@@ -2,27 +2,25 @@
 
 import shutil
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import get_args
 
 import matplotlib
 import nbformat
 import pandas as pd
-import yaml
 
 from tinynet_book.analysis.models import write_tables
 from tinynet_book.explorer import write_explorer
 from tinynet_book.figures import glyph_sheet, set_style, verdicts_by_evidence
 from tinynet_book.paper.claims import Verdict, ledger, strongest
 from tinynet_book.site import conclusions, provenance, reference
-from tinynet_book.site.execute import INPUTS
 from tinynet_book.site.ledger_page import ledger_html
+from tinynet_book.site.page import command, evidence, page, stale_mark
 from tinynet_book.site.status import last_run, status
-from tinynet_core.data import CocoDataset, GlyphDataset
+from tinynet_core.data import GlyphDataset
 from tinynet_core.data.drawn import probe_hash
-from tinynet_core.study.pages import Page, behind, page_of
-from tinynet_core.study.presets import Preset, load_preset, project_root
+from tinynet_core.study.pages import behind, page_of
+from tinynet_core.study.presets import Preset
 from tinynet_core.study.study import Study
 
 EXTRA = "_extra"
@@ -45,22 +43,22 @@ def stage(
     did, by its file's name. ``repository``: where the sources are published, for the links that edit a page.
     """
     preset = study.preset
+    table, mark = ledger(study.store), stale_mark(stale.get("", []))
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / "book", folder, ignore=shutil.ignore_patterns("tinynet_book"))
-    for page in folder.rglob("*.md"):
-        source = _source(repository, f"book/{page.relative_to(folder).as_posix()}")
-        page.write_text(page.read_text(encoding="utf-8") + source, encoding="utf-8")
+    for file in folder.rglob("*.md"):
+        source = _source(repository, f"book/{file.relative_to(folder).as_posix()}")
+        file.write_text(file.read_text(encoding="utf-8") + source, encoding="utf-8")
     (folder / "notebooks").mkdir()
     for path in executed:
-        page = folder / "notebooks" / path.name
-        notebook = _page(path, preset, stale, failed.get(path.name, ""))
+        target = folder / "notebooks" / path.name
+        notebook = page(path, preset, table, stale, failed.get(path.name, ""))
         if source := _source(repository, f"notebooks/{path.name}"):
             notebook.cells.append(nbformat.v4.new_markdown_cell(source, id="source"))
-        provenance.attach(notebook, page, root / "notebooks" / path.name, _origin(path, study))
-        nbformat.write(notebook, page)
+        provenance.attach(notebook, target, root / "notebooks" / path.name, _origin(path, study))
+        nbformat.write(notebook, target)
     matplotlib.use("agg")
     set_style()
-    table, mark = ledger(study.store), _stale_mark(stale.get("", []))
     found, verdicts = conclusions.answered(table), mark + _verdict_picture(table, folder, preset)
     write_explorer(study, folder / EXTRA / "explorer")
     _fill(
@@ -98,47 +96,12 @@ def _fill(page: Path, **content: str) -> None:
     page.write_text(text, encoding="utf-8")
 
 
-def _page(path: Path, preset: Preset, stale: Mapping[str, list[str]], failure: str) -> nbformat.NotebookNode:
-    """An executed notebook as a page: code folded, parameters and progress bars away, its origin under the title."""
-    notebook = nbformat.read(path, as_version=4)
-    notebook.cells = [c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
-    for name in ("papermill", INPUTS):
-        notebook.metadata.pop(name, None)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            _fold(cell)
-    about = page_of(path.stem)
-    worth = _untrained()[about.evidence] if about.evidence else _trained(preset, about)
-    origin = f"{_failed_mark(failure)}{_stale_mark(stale.get(about.name, []))}{worth}"
-    text = f"{origin}\n\nRun it yourself: `{_command(path, preset)}`\n:::"
-    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(text, id="origin"))
-    return notebook
-
-
-def _fold(cell: nbformat.NotebookNode) -> None:
-    """Hide the source of a cell, or all of it where papermill injected it, and what is no result."""
-    tags = cell.metadata.setdefault("tags", [])
-    tags.append("remove-cell" if "injected-parameters" in tags else "hide-input")
-    cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" and o.output_type != "error"]
-    if "injected-parameters" in tags:
-        cell.source = cell.source.replace(f"{project_root()}/", "")
-    if "claims" in tags:  # sentences, which need room: see custom.css
-        for data in (o.data for o in cell.outputs if "text/html" in o.get("data", {})):
-            data["text/html"] = data["text/html"].replace('class="dataframe"', 'class="dataframe claims"')
-    for name in ("papermill", "execution"):
-        cell.metadata.pop(name, None)
-
-
 def _origin(path: Path, study: Study) -> provenance.Origin:
     """Where the figures and tables of a page come from, and the records that it rests on."""
     notebook, preset, about = nbformat.read(path, as_version=4), study.preset, page_of(path.stem)
-    evidence = about.evidence or _evidence(preset, about)
+    worth = about.evidence or evidence(preset, about)
     records = behind(study, about.name) if about.recorded else []
-    return provenance.Origin(evidence, preset.name, _command(path, preset), last_run(notebook), records)
-
-
-def _command(path: Path, preset: Preset) -> str:
-    return f"papermill notebooks/{path.name} out.ipynb -p preset {preset.name}"
+    return provenance.Origin(worth, preset.name, command(path, preset), last_run(notebook), records)
 
 
 def _tables(study: Study, folder: Path) -> str:
@@ -146,69 +109,6 @@ def _tables(study: Study, folder: Path) -> str:
     write_tables(study, folder)
     names = sorted(path.name for path in folder.iterdir())
     return f"**Files:** {', '.join(f'{{download}}`{name} <{folder.name}/{name}>`' for name in names)}."
-
-
-def _stale_mark(reasons: list[str]) -> str:
-    """A warning at the top of a page whose records are stale, or nothing."""
-    text = "\n".join(f"- {reason}" for reason in reasons)
-    return _warning("Stale: these numbers are not what the present code, preset and data give", text)
-
-
-def _failed_mark(reason: str) -> str:
-    """A warning at the top of a page whose notebook failed, or nothing."""
-    text = f"```text\n{reason.replace(f'{project_root()}/', '')}\n```" if reason else ""
-    return _warning("Failed: this notebook ended with an error, and the page with it", text)
-
-
-def _warning(title: str, text: str) -> str:
-    return f":::{{admonition}} {title}\n:class: danger\n{text}\n:::\n\n" if text else ""
-
-
-@cache
-def _untrained() -> dict[str, str]:
-    """What a page that rests on no trained model says of its worth, by its evidence."""
-    return yaml.safe_load(Path(__file__).with_name("evidence.yaml").read_text(encoding="utf-8"))
-
-
-def _trained(preset: Preset, about: Page) -> str:
-    """What a page that rests on trained models says of their worth."""
-    evidence = _evidence(preset, about)
-    worth = "The prose of this page was written for the proxy, glyphs; the numbers are of this training."
-    if evidence == "proxy":
-        worth = "No accuracy on this page is an ImageNet number unless it is marked as quoted."
-    made = _detectors(preset) if about.part == "detection" else _classifiers(_part(preset, about))
-    kind = "warning" if evidence == "proxy" else "tip"
-    return f":::{{admonition}} Evidence: {evidence}\n:class: {kind}\n{made} {worth}"
-
-
-def _part(preset: Preset, about: Page) -> Preset:
-    if about.part == "closeup":
-        return preset.close
-    return load_preset(preset.sampled_on) if about.part == "sampled" and preset.sampled_on else preset
-
-
-def _evidence(preset: Preset, about: Page) -> str:
-    return preset.detection_evidence if about.part == "detection" else _part(preset, about).evidence
-
-
-def _classifiers(preset: Preset) -> str:
-    data = preset.dataset
-    return (
-        f"Trained on {'glyphs' if isinstance(data, GlyphDataset) else 'photographs'} with the preset `{preset.name}`: "
-        f"{data.classes} classes, {data.train_images:,} training and {data.val_images:,} validation images, baseline "
-        f"input {preset.base.resolution} px, {preset.recipe.epochs} epochs."
-    )
-
-
-def _detectors(preset: Preset) -> str:
-    plan = preset.detection
-    if plan is None:
-        return f"The preset `{preset.name}` trains no detector."
-    data = "COCO" if isinstance(plan.dataset, CocoDataset) else "scenes of glyphs"
-    return (
-        f"Detectors trained on {data} with the preset `{preset.name}`: input {plan.resolution} px, "
-        f"{plan.recipe.epochs} epochs."
-    )
 
 
 def _glyphs(preset: Preset, folder: Path) -> str:

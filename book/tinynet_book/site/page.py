@@ -1,0 +1,182 @@
+"""An executed notebook as a page: the answer and the picture first, code folded, and at the end how it was made."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import yaml
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
+from tinynet_book.paper.claims import Verdict
+from tinynet_book.site.execute import INPUTS
+from tinynet_core.data import CocoDataset, GlyphDataset
+from tinynet_core.study.pages import Page, page_of
+from tinynet_core.study.presets import Preset, load_preset, project_root
+
+BOX, PICTURE = "box", "picture"
+"""Tags of the cell whose text is the box of its page, and of the one with the picture that belongs below the box."""
+SIGNS: dict[Verdict, str] = {
+    "matches": "✓ Holds",
+    "within tolerance": "✓ Holds within tolerance",
+    "differs": "✗ Does not hold",
+    "not attempted": "○ Open",
+}
+
+
+def page(
+    path: Path, preset: Preset, ledger: pd.DataFrame, stale: Mapping[str, list[str]], failure: str = ""
+) -> NotebookNode:
+    """The page of the executed notebook at ``path``.
+
+    Its box is that of its cell tagged ``BOX``, or says what became of the claims that its metadata call ``headline``.
+    ``ledger`` is that of ``claims.ledger``, ``stale`` the reasons by page, ``failure`` why the notebook failed.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    cells = [c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
+    for name in ("papermill", INPUTS):
+        notebook.metadata.pop(name, None)
+    for cell in cells:
+        if cell.cell_type == "code":
+            _fold(cell)
+    about = page_of(path.stem)
+    warnings = f"{failed_mark(failure)}{stale_mark(stale.get(about.name, []))}"
+    headline = ledger[ledger.id.isin(notebook.metadata.get("tinynet", {}).get("headline", []))]
+    text = box(headline) if len(headline) else _own_box(cells)
+    picture = [c for c in cells if PICTURE in c.metadata.get("tags", []) and c.outputs]
+    rest = [c for c in cells[1:] if c not in picture and BOX not in c.metadata.get("tags", [])]
+    worth = _untrained()[about.evidence] if about.evidence else _trained(preset, about)
+    made = f"{worth}\n\nRun it yourself: `{command(path, preset)}`\n:::"
+    top = [new_markdown_cell(warnings + text, id=BOX)] if warnings + text else []
+    notebook.cells = [cells[0], *top, *picture, *_joined(rest), new_markdown_cell(made, id="origin")]
+    return notebook
+
+
+def box(rows: pd.DataFrame) -> str:
+    """An admonition with each claim, what was found on each evidence, the strongest first, and the verdict on it."""
+    parts = []
+    for _, findings in rows.groupby("id", sort=False):
+        first = findings.iloc[0]
+        printed = "" if first.paper == "holds" else f" Printed: {first.paper}."
+        lines = [f"**The paper says** ({first.source}): {first.statement}{printed}"]
+        for x in findings.itertuples():
+            number = "" if x.paper == "holds" or not x.ours else f"{x.ours} {x.interval}".strip() + ". "
+            said = f"{number}{x.note[:1].upper()}{x.note[1:]}" if x.note else number
+            lines.append(f"**{SIGNS[x.verdict]}** ({x.evidence or 'nothing measured'}). {said}".rstrip())
+        parts.append("\n\n".join(lines))
+    decided = rows[rows.verdict != "not attempted"]
+    verdict = (decided if len(decided) else rows).verdict.iloc[0]
+    return _admonition(SIGNS[verdict], verdict.replace(" ", "-"), "\n\n".join(parts))
+
+
+def _own_box(cells: list[NotebookNode]) -> str:
+    texts = [o.data["text/markdown"] for c in cells if BOX in c.metadata.get("tags", []) for o in c.outputs]
+    return _admonition("In short", "in-short", "\n\n".join(texts)) if texts else ""
+
+
+def _admonition(title: str, kind: str, text: str) -> str:
+    return f":::{{admonition}} {title}\n:class: box {kind}\n{text}\n:::\n"
+
+
+def _joined(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """Code that shows nothing joins the code below it, so that the two fold into one line."""
+    found: list[NotebookNode] = []
+    for cell in cells:
+        before = found[-1] if found else None
+        if before is not None and _is_silent(before) and cell.cell_type == "code" and not _is_removed(cell):
+            cell.source = f"{found.pop().source}\n\n\n{cell.source}"
+        found.append(cell)
+    return found
+
+
+def _is_silent(cell: NotebookNode) -> bool:
+    return cell.cell_type == "code" and not cell.outputs and not _is_removed(cell)
+
+
+def _is_removed(cell: NotebookNode) -> bool:
+    return bool({"remove-cell", "parameters"} & set(cell.metadata.get("tags", [])))
+
+
+def _fold(cell: NotebookNode) -> None:
+    """Hide the source of a cell, or all of it where papermill injected it, and what is no result."""
+    tags = cell.metadata.setdefault("tags", [])
+    tags.append("remove-cell" if "injected-parameters" in tags else "hide-input")
+    cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" and o.output_type != "error"]
+    if "injected-parameters" in tags:
+        cell.source = cell.source.replace(f"{project_root()}/", "")
+    if "claims" in tags:  # sentences, which need room: see custom.css
+        for data in (o.data for o in cell.outputs if "text/html" in o.get("data", {})):
+            data["text/html"] = data["text/html"].replace('class="dataframe"', 'class="dataframe claims"')
+    for name in ("papermill", "execution"):
+        cell.metadata.pop(name, None)
+
+
+def command(path: Path, preset: Preset) -> str:
+    """What runs the notebook at ``path`` under ``preset``."""
+    return f"papermill notebooks/{path.name} out.ipynb -p preset {preset.name}"
+
+
+def stale_mark(reasons: list[str]) -> str:
+    """A warning at the top of a page whose records are stale, or nothing."""
+    text = "\n".join(f"- {reason}" for reason in reasons)
+    return _warning("Stale: these numbers are not what the present code, preset and data give", text)
+
+
+def failed_mark(reason: str) -> str:
+    """A warning at the top of a page whose notebook failed, or nothing."""
+    text = f"```text\n{reason.replace(f'{project_root()}/', '')}\n```" if reason else ""
+    return _warning("Failed: this notebook ended with an error, and the page with it", text)
+
+
+def _warning(title: str, text: str) -> str:
+    return f":::{{admonition}} {title}\n:class: danger\n{text}\n:::\n\n" if text else ""
+
+
+@cache
+def _untrained() -> dict[str, str]:
+    """What a page that rests on no trained model says of its worth, by its evidence."""
+    return yaml.safe_load(Path(__file__).with_name("evidence.yaml").read_text(encoding="utf-8"))
+
+
+def _trained(preset: Preset, about: Page) -> str:
+    """What a page that rests on trained models says of their worth."""
+    found = evidence(preset, about)
+    worth = "The prose of this page was written for the proxy, glyphs; the numbers are of this training."
+    if found == "proxy":
+        worth = "No accuracy on this page is an ImageNet number unless it is marked as quoted."
+    made = _detectors(preset) if about.part == "detection" else _classifiers(_part(preset, about))
+    kind = "warning" if found == "proxy" else "tip"
+    return f":::{{admonition}} Evidence: {found}\n:class: {kind}\n{made} {worth}"
+
+
+def _part(preset: Preset, about: Page) -> Preset:
+    if about.part == "closeup":
+        return preset.close
+    return load_preset(preset.sampled_on) if about.part == "sampled" and preset.sampled_on else preset
+
+
+def evidence(preset: Preset, about: Page) -> str:
+    """What the trainings of a page are worth under ``preset``."""
+    return preset.detection_evidence if about.part == "detection" else _part(preset, about).evidence
+
+
+def _classifiers(preset: Preset) -> str:
+    data = preset.dataset
+    return (
+        f"Trained on {'glyphs' if isinstance(data, GlyphDataset) else 'photographs'} with the preset `{preset.name}`: "
+        f"{data.classes} classes, {data.train_images:,} training and {data.val_images:,} validation images, baseline "
+        f"input {preset.base.resolution} px, {preset.recipe.epochs} epochs."
+    )
+
+
+def _detectors(preset: Preset) -> str:
+    plan = preset.detection
+    if plan is None:
+        return f"The preset `{preset.name}` trains no detector."
+    data = "COCO" if isinstance(plan.dataset, CocoDataset) else "scenes of glyphs"
+    return (
+        f"Detectors trained on {data} with the preset `{preset.name}`: input {plan.resolution} px, "
+        f"{plan.recipe.epochs} epochs."
+    )

@@ -1,0 +1,83 @@
+"""An executed notebook as a page: what comes first, and what became of its claims in a box."""
+
+import nbformat
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from tinynet_book.site.page import box, page
+from tinynet_core import load_preset
+
+
+def row(key, verdict, evidence, **more):
+    known = {"id": key, "source": "Table 1", "statement": "A beats B.", "paper": "holds", "ours": "", "interval": ""}
+    return known | {"verdict": verdict, "evidence": evidence, "note": "", "notebook": "01_fig1"} | more
+
+
+def shown(source, data, *tags):
+    return new_code_cell(source, metadata={"tags": list(tags)}, outputs=[new_output("display_data", data)])
+
+
+@pytest.fixture
+def executed(tmp_path):
+    """A page with a picture far down, two cells that show nothing, and a box of its own."""
+    cells = [
+        new_markdown_cell("# Title"),
+        new_markdown_cell("How it was done."),
+        new_code_cell("preset = 1", metadata={"tags": ["parameters"]}),
+        new_code_cell("preset = 2", metadata={"tags": ["injected-parameters"]}),
+        new_code_cell("import x"),
+        new_code_cell("def f(): ..."),
+        shown("table", {"text/plain": "numbers"}),
+        shown("draw", {"image/png": "AA=="}, "picture"),
+        shown("Markdown()", {"text/markdown": "**In a word**: yes"}, "box"),
+    ]
+    path = tmp_path / "10_ema_warmup.ipynb"
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+EMPTY = pd.DataFrame([row("a", "differs", "proxy")])
+
+
+def test_the_box_and_the_picture_come_first_and_silent_code_joins_what_is_below_it(executed):
+    made = page(executed, load_preset("smoke"), EMPTY, {})
+    assert [cell.source for cell in made.cells[:2]] == [
+        "# Title",
+        ":::{admonition} In short\n:class: box in-short\n**In a word**: yes\n:::\n",
+    ]
+    sources = [cell.source for cell in made.cells[2:]]
+    assert sources[:2] == ["draw", "How it was done."]
+    assert sources[2:4] == ["preset = 1", "preset = 2"]
+    assert sources[4] == "import x\n\n\ndef f(): ...\n\n\ntable"
+    assert "Evidence: recomputed" in sources[5]
+    assert "papermill notebooks/10_ema_warmup.ipynb out.ipynb -p preset smoke" in sources[5]
+    assert len(sources) == 6
+
+
+def test_the_box_of_a_page_says_what_became_of_its_headline(executed):
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata.tinynet = {"headline": ["a"]}
+    nbformat.write(notebook, executed)
+    text = page(executed, load_preset("smoke"), EMPTY, {}).cells[1].source
+    assert text == (
+        ":::{admonition} ✗ Does not hold\n:class: box differs\n**The paper says** (Table 1): A beats B.\n\n"
+        "**✗ Does not hold** (proxy).\n:::\n"
+    )
+
+
+def test_the_strongest_evidence_that_decides_gives_the_title_and_all_of_it_is_said():
+    rows = [
+        row("a", "not attempted", "measured", note="one seed"),
+        row("a", "within tolerance", "proxy", paper="2.5 points", ours="2.1 points", interval="[1, 3]", note="n = 3"),
+        row("b", "not attempted", ""),
+    ]
+    text = box(pd.DataFrame(rows))
+    assert text.startswith(":::{admonition} ✓ Holds within tolerance\n:class: box within-tolerance\n")
+    assert "**○ Open** (measured). One seed" in text
+    assert "**✓ Holds within tolerance** (proxy). 2.1 points [1, 3]. N = 3" in text
+    assert "**○ Open** (nothing measured)" in text
+
+
+def test_open_stays_open():
+    assert box(pd.DataFrame([row("b", "not attempted", "")])).startswith(":::{admonition} ○ Open\n:class: box not-att")
