@@ -10,7 +10,7 @@ import yaml
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from tinynet_book.paper.claims import Verdict
+from tinynet_book.paper.claims import Verdict, strongest
 from tinynet_book.site.execute import INPUTS
 from tinynet_core.data import CocoDataset, GlyphDataset
 from tinynet_core.study.pages import Page, page_of
@@ -55,7 +55,10 @@ def page(
 
 
 def box(rows: pd.DataFrame) -> str:
-    """An admonition with each claim, what was found on each evidence, the strongest first, and the verdict on it."""
+    """An admonition with each claim and what was found for it on each evidence, the strongest first.
+
+    Its title is the verdict on the first claim, on the strongest evidence that decides it.
+    """
     parts = []
     for _, findings in rows.groupby("id", sort=False):
         first = findings.iloc[0]
@@ -66,8 +69,7 @@ def box(rows: pd.DataFrame) -> str:
             said = f"{number}{x.note[:1].upper()}{x.note[1:]}" if x.note else number
             lines.append(f"**{SIGNS[x.verdict]}** ({x.evidence or 'nothing measured'}). {said}".rstrip())
         parts.append("\n\n".join(lines))
-    decided = rows[rows.verdict != "not attempted"]
-    verdict = (decided if len(decided) else rows).verdict.iloc[0]
+    verdict = strongest(rows).verdict.iloc[0]
     return _admonition(SIGNS[verdict], verdict.replace(" ", "-"), "\n\n".join(parts))
 
 
