@@ -9,11 +9,11 @@ from tinynet_book.site.conclusions import (
     answer,
     answered,
     by_evidence,
+    cards,
     conclusions,
     questions,
-    standing,
 )
-from tinynet_core import Store
+from tinynet_core import Store, shrink
 from tinynet_core.study.presets import load_preset, project_root
 
 
@@ -67,7 +67,7 @@ def test_the_page_without_any_record_says_so(tmp_path):
     assert text.startswith("There are no records")
     assert text.count("\n## ") == len(questions())
     for line in text.splitlines():
-        assert not line.startswith("|") or line.count("|") == 5
+        assert not line.startswith("|") or line.count("|") == 6
     printed = {cell.id for name in TABLES for cell in cells(name)}
     assert text.count("\n- *Open:*") + text.count("\n- **Open:**") == len(claims().keys() - printed)
     assert text.count("numbers in the paper's tables: ") == 4
@@ -81,8 +81,8 @@ def test_a_number_that_differs_is_told_from_a_sentence_that_does_not_hold(tmp_pa
     assert "\n- *Another number:* Spearman's correlation of resolution with FLOPs on the frontier. Paper: 0.81" in text
     assert "\n- **Does not hold:** On the frontier the correlations with FLOPs are ordered" in text
     line = next(x for x in text.splitlines() if x.startswith("| Do resolution and depth matter more than width?"))
-    behind = next(rows for q, _, rows in answered(ledger(store)) if q.question in line)
-    assert f"| 0 hold, 2 do not, {len(behind) - 2} open |" in line
+    assert "| **✗ no** |" in line
+    assert "| proxy |" in line
 
 
 def test_the_next_steps_rest_on_the_quoted_hours():
@@ -101,19 +101,29 @@ def test_the_next_steps_rest_on_the_quoted_hours():
     assert fig2 == pytest.approx(hours * (sum(equal) + giants), abs=3)
 
 
-def test_the_first_page_counts_what_agrees_and_names_the_preset():
-    rows = [("recomputed", "matches"), ("quoted", "differs"), ("recomputed", "within tolerance")]
-    rows += [("proxy", "not attempted"), ("", "not attempted"), ("measured", "differs"), ("proxy", "matches")]
-    rows += [("third party", "matches")]
-    table = pd.DataFrame(rows, columns=["evidence", "verdict"]).assign(id=["table3-tinynet_b-top1", *"abcdefg"][::-1])
-    answers = [(question, "cannot be told", table) for question in questions()]
-    text = standing(load_preset("smoke"), table, answers)
-    assert text.startswith("*Do resolution and depth matter more than width?* Cannot be told. *Does the tiny formula")
-    assert text.count("Cannot be told.") == 2
-    assert "Of 3 claims about costs, arithmetic and printed numbers, 2 agree." in text
-    assert (
-        "Of the 5 that need a training or a clock, 1 are decided by public lists and measurements of others (1 agree"
-        in text
+def test_the_cards_of_the_first_page_have_their_numbers_from_the_ledger(tmp_path):
+    table = ledger(Store(tmp_path))
+    assert cards(table).count("not measured") == 2
+    columns = ["ours", "interval", "evidence", "verdict", "note"]
+    table.loc[table.id == "duel-formula-beats-giant", columns] = (
+        "(-1.828)",
+        "[-7.776, 4.121]",
+        "proxy",
+        "not attempted",
+        "",
     )
-    assert "and 2 here (1 agree, 1 do not)." in text
-    assert "preset `smoke`: a proxy of the study" in text
+    table.loc[table.id == "table3-a-vs-b0", columns] = "holds", "", "third party", "matches", "n = 3; more"
+    table.loc[table.id == "table7-macs", columns] = "591 M", "", "recomputed", "matches", ""
+    text = cards(table)
+    assert "**1 of 1** claims about costs hold." in text
+    assert "TinyNet-A less EfficientNet-B0: **n = 3** points. ✓ yes." in text
+    assert "Formula less giants, at equal cost: **−1.8 [−7.8, +4.1]** points. ○ open." in text
+    for card in text.split("grid-item-card")[1:]:
+        assert len(card.split()) <= 40
+
+
+def test_the_example_of_the_first_page_is_what_shrink_gives():
+    page = (project_root() / "book" / "intro.md").read_text(encoding="utf-8")
+    x = shrink("efficientnet_b0", macs=100e6)
+    said = f"r = {x.scale.r:g}, d = {x.scale.d:g} and w = {x.scale.w:g}, an input of {x.network.resolution} pixels"
+    assert f"{said} and {x.cost / 1e6:.1f} million multiply-adds" in page

@@ -1,5 +1,6 @@
 """The page of conclusions: the paper in plain questions, each answered by the verdicts on its claims."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -20,6 +21,13 @@ from tinynet_core.study.presets import Preset, project_root
 from tinynet_core.study.store import Store
 
 AGREE = ("matches", "within tolerance")
+SIGNS = {"yes": "✓ yes", "no": "✗ no", "in part": "◐ in part", "cannot": "○ open"}
+CARDS = (
+    ("ImageNet, measured by others", "table3-a-vs-b0", (THIRD_PARTY,), "TinyNet-A less EfficientNet-B0"),
+    ("Our trainings", "duel-formula-beats-giant", ("proxy", "trained"), "Formula less giants, at equal cost"),
+)
+"""Of the first page: title, claim, its evidence, and what its number is."""
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 WORDS: dict[Verdict, str] = {
     "matches": "Holds",
     "within tolerance": "Holds within tolerance",
@@ -93,38 +101,49 @@ def conclusions(preset: Preset, store: Store) -> str:
     return "\n\n".join([_basis(preset, store.frame()), at_a_glance(found), *(_section(*entry) for entry in found)])
 
 
-def standing(preset: Preset, table: pd.DataFrame, found: Answered) -> str:
-    """In a few sentences, what held on a site of ``preset``: what the abstract claims (``found``), and in numbers."""
-    table = strongest(table)
-    counted, told = table.evidence.isin(EXACT), table.verdict != "not attempted"
-    agree = table.verdict.isin(AGREE)
-    public = told & (table.evidence == THIRD_PARTY)
-    trained = told & ~counted & ~public
-    printed = int((~told & table.id.isin(_printed())).sum())
-    headlines = [f"*{question.question}* {_sentence(answer)}" for question, answer, _ in found if question.headline]
-    return (
-        f"{' '.join(headlines)} Of {counted.sum()} claims about costs, arithmetic and printed numbers, "
-        f"{(counted & agree).sum()} agree. Of the {(~counted).sum()} that need a training or a clock, {public.sum()} "
-        f"are decided by public lists and measurements of others ({(public & agree).sum()} agree, "
-        f"{(public & ~agree).sum()} do not) and {trained.sum()} here ({(trained & agree).sum()} agree, "
-        f"{(trained & ~agree).sum()} do not). The "
-        f"others are open: {printed} are numbers of the paper's tables, of ImageNet, COCO or a phone, and for the rest "
-        f"the trainings of this site do not tell. It was made with the preset `{preset.name}`: "
-        f"{preset.about[0].lower()}{preset.about[1:]}"
+def cards(table: pd.DataFrame) -> str:
+    """Three answers side by side: on the arithmetic, on ImageNet as others measured it, and by the trainings here."""
+    exact = strongest(table[table.evidence.isin(EXACT)])
+    agree = int(exact.verdict.isin(AGREE).sum())
+    parts = [("The arithmetic", "notebooks/06_table3_costs", f"**{agree} of {len(exact)}** claims about costs hold.")]
+    for title, key, evidence, what in CARDS:
+        rows = table[(table.id == key) & table.evidence.isin(evidence)]
+        told = f"**{number(rows.iloc[0])}** points. {sign(rows.verdict)}." if len(rows) else "not measured."
+        page = claims()[key].page(evidence[0])
+        parts.append((title, f"notebooks/{page}", f"{what}: {told}"))
+    shown = "\n\n".join(
+        f":::{{grid-item-card}} {title}\n:link: {link}\n:link-type: doc\n{text}\n:::" for title, link, text in parts
     )
+    return f"::::{{grid}} 1 1 3 3\n:gutter: 2\n\n{shown}\n::::"
+
+
+def number(row: pd.Series) -> str:
+    """The number of a row of the ledger with its interval, to one decimal; else the first clause of its note."""
+    found = _NUMBER.match(row.ours.strip("()"))
+    ends = _NUMBER.findall(row.interval)
+    if not (found and ends):
+        return row.note.partition(";")[0] or "not measured"
+    value, low, high = (f"{float(x):+.1f}".replace("-", "−") for x in (found[0], *ends))
+    return f"{value} [{low}, {high}]"
+
+
+def sign(verdicts: Iterable[str]) -> str:
+    """What verdicts say together, as a sign and a word."""
+    said = answer(verdicts)
+    return next(shown for start, shown in SIGNS.items() if said.startswith(start))
 
 
 def at_a_glance(found: Answered) -> str:
-    """Every question with its answer and what became of its claims, as a Markdown table."""
+    """Every question with its answer, the number that decides it and on what evidence, as a Markdown table."""
     lines = []
-    for question, answer, rows in found:
-        verdicts = strongest(rows).verdict
-        agree, differ, left = (int(verdicts.isin(x).sum()) for x in (AGREE, ["differs"], ["not attempted"]))
-        pages = {x: page_name(x).partition(":")[0] for x in rows.notebook}
-        links = ", ".join(f"[{name}](notebooks/{x}.ipynb)" for x, name in pages.items())
-        count = f"{agree} hold, {differ} do not, {left} open"
-        lines.append((question.question, f"**{answer}**", count, links))
-    return markdown_table(["question", "evidence: answer", "of its claims", "pages"], lines)
+    for question, _, rows in found:
+        main = strongest(rows[rows.id.isin(question.key or question.ids())])
+        decided = main[main.verdict != "not attempted"]
+        row = (decided if len(decided) else main).iloc[0]
+        answers = sign(main.verdict[main.evidence == row.evidence])
+        link = f"[{page_name(row.notebook).partition(':')[0]}](notebooks/{row.notebook}.ipynb)"
+        lines.append((question.question, f"**{answers}**", number(row), row.evidence or "none", link))
+    return markdown_table(["question", "answer", "decided by", "evidence", "page"], lines)
 
 
 def _basis(preset: Preset, records: pd.DataFrame) -> str:

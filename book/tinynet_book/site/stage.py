@@ -63,8 +63,7 @@ def stage(
     write_explorer(study, folder / EXTRA / "explorer")
     _fill(
         folder / "intro.md",
-        standing=conclusions.standing(preset, table, found),
-        verdicts=verdicts,
+        cards=conclusions.cards(table),
         answers=conclusions.at_a_glance(found),
     )
     generated = {
