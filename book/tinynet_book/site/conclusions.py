@@ -27,7 +27,7 @@ CARDS = (
     ("Our trainings", "duel-formula-beats-giant", ("proxy", "trained"), "Formula less giants, at equal cost"),
 )
 """Of the first page: title, claim, its evidence, and what its number is."""
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_NUMBER, _MINUS = re.compile(r"-?\d+(?:\.\d+)?"), re.compile(r"(?<!\w)-(?=\d)")
 WORDS: dict[Verdict, str] = {
     "matches": "Holds",
     "within tolerance": "Holds within tolerance",
@@ -122,7 +122,7 @@ def number(row: pd.Series) -> str:
     found = _NUMBER.match(row.ours.strip("()"))
     ends = _NUMBER.findall(row.interval)
     if not (found and ends):
-        return row.note.partition(";")[0] or "not measured"
+        return _MINUS.sub("−", row.note.partition(";")[0]) or "not measured"
     value, low, high = (f"{float(x):+.1f}".replace("-", "−") for x in (found[0], *ends))
     return f"{value} [{low}, {high}]"
 
@@ -141,9 +141,9 @@ def at_a_glance(found: Answered) -> str:
         decided = main[main.verdict != "not attempted"]
         row = (decided if len(decided) else main).iloc[0]
         answers = sign(main.verdict[main.evidence == row.evidence])
-        link = f"[{page_name(row.notebook).partition(':')[0]}](notebooks/{row.notebook}.ipynb)"
-        lines.append((question.question, f"**{answers}**", number(row), row.evidence or "none", link))
-    return markdown_table(["question", "answer", "decided by", "evidence", "page"], lines)
+        link = f"[{question.question}](notebooks/{row.notebook}.ipynb)"
+        lines.append((link, f"**{answers}**", number(row), row.evidence or "none"))
+    return markdown_table(["question", "answer", "decided by", "evidence"], lines)
 
 
 def _basis(preset: Preset, records: pd.DataFrame) -> str:
