@@ -66,7 +66,7 @@ def test_shrink_off_the_budget_warns(monkeypatch, capsys):
         main()
     assert caught.value.code == 0
     told = capsys.readouterr()
-    assert "warning: efficientnet_b0 shrunk by d: the nearest reachable network" in told.err
+    assert "warning: efficientnet_b0 shrunk by d: the nearest network found" in told.err
     assert told.err.count("warning") == 1
     assert "off the budget" in told.out
 
@@ -108,12 +108,17 @@ def test_export_writes_a_checked_file(tmp_path):
         (["shrink", "efficientnet_b1", "--macs", "1M"], "error: network must be a scalable one (efficientnet_b0, res"),
         (["shrink", "resnet18", "--macs", "1G", "--method", "d", "--preset", "smoke"], "--preset gives a formula, but"),
         (["shrink", "resnet50", "--macs", "1k"], "below the smallest reachable cost"),
+        (["shrink", "resnet50", "--macs", "1,8G"], "give each amount its suffix, 1G,2G, and decimals a point, 1.8G"),
+        (["shrink", "resnet50", "--macs", "1G", "--fix", "r=1", "--fix", "r=0.5"], "--fix gives one multiplier twice"),
+        (["shrink", "resnet50", "--macs", "1G", "--csv", "/nowhere/x.csv"], "there is no folder /nowhere"),
+        (["shrink", "resnet50", "--macs", "1G", "--plot", "x.xyz"], "must end in .svg or .png or .pdf, got x.xyz"),
+        (["shrink", ":f", "--macs", "1G"], "error: :f must be file.py:function or module:function"),
         (["shrink", "nowhere.py:f", "--macs", "1M"], "error: nowhere.py cannot be imported: FileNotFoundError"),
         (["shrink", "json:nothing", "--macs", "1M"], "error: json has no function 'nothing'"),
         (["shrink", "no_such_module:f", "--macs", "1M"], "error: no_such_module cannot be imported: "),
         (["export", "tinynet_e", "net.txt"], "net.txt"),
         (["export", "tinynet_e", "x.onnx", "--weights", "nowhere.pth"], "nowhere.pth"),
-        (["sweep", "nothing"], "error: unknown preset 'nothing', known: creatures, imagenet100, imagenet1k, reduced"),
+        (["sweep", "nothing"], "error: unknown preset 'nothing', known: creatures, imagenet100, imagenet1k, imagenette"),
         (["sweep", "smoke", "--store", "/dev/null/x"], "error: store /dev/null/x cannot be written"),
         (["sweep", "smoke", "--workers", "0"], "0 is not in the range"),
     ],

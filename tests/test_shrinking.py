@@ -130,7 +130,7 @@ def test_each_method_moves_only_what_it_says(formula):
 
 
 def test_a_coarse_budget_is_met_as_near_as_it_goes_and_said():
-    with pytest.warns(BudgetWarning, match=r"nearest reachable network .* off the budget"):
+    with pytest.warns(BudgetWarning, match=r"nearest network found .* off the budget"):
         shrink(B0, 185e6, "d")
 
 

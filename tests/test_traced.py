@@ -63,7 +63,7 @@ def test_what_is_left_out_without_memory_changes_no_shape(name):
     ("make", "message"),
     [
         (lambda: traced(plain, 0), "resolution must be a whole number above 0, got 0"),
-        (lambda: traced("plain"), "builder must be a function of a Scale, got 'plain'"),
+        (lambda: traced("plain"), "builder must be a function of a Scale that returns a module, got a str"),
         (lambda: traced(plain, channels=1.5), "channels must be a whole number"),
         (lambda: shrink(traced(lambda s: 3, 8, "three"), 1e6), "three must build a torch.nn.Module, got int"),
         (lambda: shrink(traced(lambda s: nn.ReLU(), 8, "relu"), 1e6), "relu .*fails|no convolution"),
@@ -210,5 +210,31 @@ def test_a_builder_of_one_network_alone():
             raise ValueError("only whole")
         return nn.Conv2d(3, 8, 3)
 
-    with pytest.raises(UnreachableBudget, match=r"mine shrunk by w: every network that can be built costs"):
+    with pytest.raises(UnreachableBudget, match=r"mine shrunk by w: every network that was tried costs"):
         shrink(traced(builder, 8, "mine"), 1e3, "w")
+
+
+def logged(make, resolution=32):
+    """The family and the scales at which it was built."""
+    seen = []
+    return traced(lambda scale: (seen.append(scale), make(scale))[1], resolution, "logged"), seen
+
+
+@pytest.mark.parametrize("budget", [{"macs": 0.95}, {"params": 0.5}, {"macs": 0.5, "fix": {"d": 0.5}}])
+def test_no_network_is_built_that_is_much_larger_than_the_whole(budget):
+    family, seen = logged(lambda s: nn.Sequential(nn.Conv2d(3, max(1, round(64 * s.w)), 3), nn.ReLU()))
+    whole = family.cost(Scale())
+    wanted = {k: v if k == "fix" else v * getattr(whole, k) for k, v in budget.items()}
+    shrink(family, **wanted)
+    assert max(family.cost(s).macs for s in seen) <= 1.5 * whole.macs
+
+
+def test_a_fixed_input_that_cannot_be_built_is_refused_with_the_reason():
+    def even(scale):
+        return nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, max(1, round(32 * scale.w)), 3))
+
+    family, _ = logged(even)
+    half = 0.5 * family.cost(Scale()).macs
+    assert shrink(family, half, fix={"r": 1}).scale.r == 1
+    with pytest.raises(UserError, match=r"logged at \(r 0.92.* fails on an image of 29 px"):
+        shrink(family, half, fix={"r": 0.92})

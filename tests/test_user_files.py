@@ -1,6 +1,7 @@
 """Networks in files of a user's own: dataclasses, files beside the file, packages, and names that are taken."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -62,3 +63,54 @@ def test_a_network_is_found(kind, tmp_path):
     done = CliRunner().invoke(tinynet, ["shrink", *asked], catch_exceptions=False)
     answer = json.loads(done.stdout)
     assert answer["macs"] == pytest.approx(40e6, rel=0.02)
+
+
+WRONG = """
+import torch.nn as nn
+
+def nothing(scale): pass
+
+def raises(scale):
+    width = {}["width"]
+
+def stops(scale): raise SystemExit(3)
+
+def grey(scale): return nn.Conv2d(1, 8, 3)
+
+instance, number = nn.Conv2d(3, 8, 3), 3
+"""
+
+
+@pytest.mark.parametrize("method", ["formula", "w", "giant"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing", r"nothing must build a torch.nn.Module, got NoneType"),
+        ("raises", r"raises at .* cannot be built: KeyError: 'width' \(wrong.py, line 7\)"),
+        ("stops", r"stops at .* cannot be built: SystemExit: 3 \(wrong.py, line 9\)"),
+        ("grey", r"grey at .* fails on an image of 224 px with 3 channels: RuntimeError: "),
+        ("instance", r"builder must be a function of a Scale that returns a module, got a Conv2d"),
+        ("number", r"builder must be a function of a Scale that returns a module, got a int"),
+        ("absent", r"wrong.py has no function 'absent'"),
+    ],
+)
+def test_what_is_wrong_with_a_builder_is_said_by_every_method(tmp_path, monkeypatch, name, message, method):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.py").write_text(WRONG, encoding="utf-8")
+    result = CliRunner().invoke(tinynet, ["shrink", f"wrong.py:{name}", "--macs", "1M", "--method", method])
+    assert re.search(message, str(result.exception))
+
+
+def test_a_network_of_your_own_is_counted_and_exported_at_a_scale(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(CONV + NETWORK.replace("conv(3", "conv(1"), encoding="utf-8")
+    own = ["mine.py:build", "--w", "0.5", "--resolution", "16", "--channels", "1"]
+    counted = CliRunner().invoke(tinynet, ["cost", *own])
+    macs = 14 * 14 * 9 * 32 + 32 * 10
+    assert f"MACs              {macs:>16,}" in counted.output
+    written = CliRunner().invoke(tinynet, ["export", own[0], "mine.onnx", *own[1:]])
+    assert written.exit_code == 0
+    assert (tmp_path / "mine.onnx").stat().st_size > 4 * 32 * 9
+    for extra in (["--profile"], ["--profile", "--counters"]):
+        assert CliRunner().invoke(tinynet, ["cost", *own, *extra]).exit_code != 0
+    assert "add that of the function, mine.py:NAME" in CliRunner().invoke(tinynet, ["shrink", "mine.py"]).output

@@ -1,5 +1,7 @@
 """Weights from files and from libraries: what fits is loaded, anything else is refused in one line."""
 
+import argparse
+import warnings
 from pathlib import Path
 
 import pytest
@@ -169,11 +171,10 @@ def test_what_tools_leave_in_a_state_dict_and_formats_under_other_names(tmp_path
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_damaged_files(tmp_path, state, suffix):
     path = tmp_path / f"w{suffix}"
-    for missing in (path, tmp_path):
-        assert "is not there; weights must be 'timm', 'torchvision' or a file" in refusal(SMALL, missing)
+    assert "is not there; weights must be 'timm', 'torchvision' or a file" in refusal(SMALL, path)
     (save_file if suffix == ".safetensors" else torch.save)(state, path)
     whole = path.read_bytes()
-    for content in (b"", b"hello", b"PK\x03\x04 and so on", whole[:100], whole[: len(whole) // 2], whole[:-1]):
+    for content in (b"hello", b"PK\x03\x04 and so on", whole[:100], whole[: len(whole) // 2], whole[:-1]):
         path.write_bytes(content)
         assert "refused: it is damaged" in refusal(SMALL, path)
 
@@ -192,7 +193,7 @@ class Hostile:
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, state, zipped):
     trap, path = tmp_path / "trap", tmp_path / "w.pth"
     torch.save({**state, "extra": Hostile(trap)}, path, _use_new_zipfile_serialization=zipped)
-    assert "refused: it is damaged, or holds more than tensors" in refusal(SMALL, path)
+    assert "refused: it holds more than tensors, getattr; save the state_dict() alone" in refusal(SMALL, path)
     assert not trap.exists()
     torch.load(path, weights_only=False)
     assert trap.exists()  # the trap works where pickle is trusted
@@ -226,3 +227,24 @@ def test_a_download_is_kept_when_its_hash_is_right(kept, tmp_path, state, monkey
     loaded = SMALL.build(weights="timm").state_dict()
     assert all(torch.equal(loaded[key], state[key]) for key in state)
     assert [path.name for path in kept.iterdir()] == ["resnet18.tv_in1k.safetensors"]
+
+
+def test_checkpoints_with_the_options_of_their_script_or_under_other_names(tmp_path, state):
+    torch.save({"model": state, "args": argparse.Namespace(lr=0.1), "epoch": 3}, tmp_path / "a.pth")
+    torch.save({"params": state}, tmp_path / "b.pth")
+    torch.save({f"{k}.{n}": x for k in ("net", "ema.module") for n, x in state.items()}, tmp_path / "c.pth")
+    module = SMALL.build()
+    for file in ("a.pth", "b.pth#params", "c.pth#ema.module"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            weights.load_weights(module, SMALL.name, f"{tmp_path}/{file}")
+        assert all(torch.equal(module.state_dict()[key], state[key]) for key in state)
+    assert f"it has params; {tmp_path / 'b.pth'}#params takes those" in refusal(SMALL, tmp_path / "b.pth")
+
+
+def test_what_is_no_file_of_tensors_is_said(tmp_path):
+    torch.save(SMALL.build(), tmp_path / "module.pth")
+    (tmp_path / "empty.pth").touch()
+    assert "is a folder" in refusal(SMALL, tmp_path)
+    assert "is empty" in refusal(SMALL, tmp_path / "empty.pth")
+    assert "it holds more than tensors, tinynet_core.networks.modules." in refusal(SMALL, tmp_path / "module.pth")

@@ -4,18 +4,16 @@ import json
 import sys
 import warnings
 from dataclasses import asdict
-from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from tinynet_core.files import UserError
+from tinynet_core.files import UserError, check_target
 from tinynet_core.networks.family import SCALABLE, AnyFamily, family, network
-from tinynet_core.networks.spec import CostedRow, Network, Specification
+from tinynet_core.networks.spec import CostedRow, Specification
 from tinynet_core.scaling.scale import Scale
 from tinynet_core.study.commands import store_group, store_option, sweep_command, train_command, verify_command
 
@@ -62,13 +60,28 @@ class Amounts(click.ParamType):
     name = "amount[,...]"
 
     def convert(self, value, param, ctx) -> list[float]:
-        return value if isinstance(value, list) else [Amount().convert(x.strip(), param, ctx) for x in value.split(",")]
+        if isinstance(value, list):
+            return value
+        parts = [x.strip() for x in value.split(",")]
+        if len({x[-1:] in SUFFIXES for x in parts}) > 1:
+            self.fail(f"{value!r}: give each amount its suffix, 1G,2G, and decimals a point, 1.8G", param, ctx)
+        return [Amount().convert(x, param, ctx) for x in parts]
 
 
 head_option = click.option(
     "--head", type=click.Choice(["fixed", "scaled"]), help="Whether stem and head move with the width."
 )
 classes_option = click.option("--classes", type=click.IntRange(min=1), default=1000, show_default=True)
+channels_option = click.option(
+    "--channels",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Of the input of a network of your own.",
+)
+pixels_option = click.option(
+    "--resolution", type=click.IntRange(min=1), help="Pixels at r = 1 of a network of your own."
+)
 
 
 def scale_options(command):
@@ -91,9 +104,16 @@ def tinynet() -> None:
 @classes_option
 @click.option("--counters", "others", is_flag=True, help="How fvcore, ptflops, thop, calflops and torch count it.")
 @click.option("--profile", is_flag=True, help="Time each row on one thread of this CPU with ONNX Runtime.")
-def cost(name: str, r: float | None, d: float | None, w: float | None, head, classes: int, others, profile) -> None:
-    """Exact cost of network NAME, such as tinynet_a, or efficientnet_b0 with --r, --d and --w."""
-    spec = _network(name, r, d, w, head, classes)
+@pixels_option
+@channels_option
+def cost(name: str, r, d, w, head, classes: int, others: bool, profile: bool, resolution, channels: int) -> None:
+    """Exact cost of network NAME, such as tinynet_a, or efficientnet_b0 with --r, --d and --w.
+
+    NAME may be a function of your own, as for tinynet shrink.
+    """
+    spec = _network(name, r, d, w, head, classes, resolution, channels)
+    if others and profile:
+        raise click.UsageError("--counters and --profile print two tables: ask for one of them")
     if others:
         from tinynet_core.networks.counters import counters
 
@@ -105,20 +125,25 @@ def cost(name: str, r: float | None, d: float | None, w: float | None, head, cla
     click.echo(f"{spec.name}  {spec.scale or ''}  input {spec.resolution} px")
     if rows := spec.rows():
         click.echo(architecture(rows, _times(spec) if profile else []))
+    elif profile:
+        raise UserError(f"--profile: {spec.name} has no architecture table whose rows could be timed")
     click.echo(f"MACs              {total.macs:>16,}")
     click.echo(f"parameters        {total.params:>16,}")
     click.echo(f"activations       {total.activations:>16,}")
     click.echo(f"peak activations  {total.peak_activations:>16,}")
 
 
-def _times(spec: Network) -> list[float]:
+def _times(spec: Any) -> list[float]:
     from tinynet_core.export import profile
 
     return profile(spec)
 
 
-def _network(name: str, r: float | None, d: float | None, w: float | None, head, classes: int) -> Network:
+def _network(name: str, r, d, w, head, classes: int, resolution: int | None, channels: int) -> Specification:
+    """The network called ``name`` at the multipliers that are given."""
     given = {k: v for k, v in (("r", r), ("d", d), ("w", w)) if v is not None}
+    if ":" in name:
+        return _own(name, resolution, channels).at(Scale(**given))
     return network(name, Scale(**given) if given or name in SCALABLE else None, classes, head)
 
 
@@ -141,6 +166,7 @@ def _network(name: str, r: float | None, d: float | None, w: float | None, head,
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @click.option("--table", "as_table", is_flag=True, help="All methods side by side, at each of --macs.")
+@channels_option
 @click.option("--time", is_flag=True, help="Measure the latency of each network of the table.")
 @click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write the table to this file as well.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the table: out.svg, out.png.")
@@ -159,6 +185,7 @@ def shrink_command(
     resolution,
     as_json,
     as_table,
+    channels,
     time,
     csv,
     plot,
@@ -169,7 +196,7 @@ def shrink_command(
     torch module from a Scale: my_file.py:build or my_package.my_module:build.
     """
     from tinynet_core.scaling.released import released_formula
-    from tinynet_core.scaling.shrink import shrink
+    from tinynet_core.scaling.shrink import METHODS, shrink
 
     as_table |= bool(time or csv or plot) or len(macs or []) > 1
     if as_table and (
@@ -179,16 +206,24 @@ def shrink_command(
     budgets = {"macs": macs and macs[0], "params": params, "peak_activations": peak_activations, "latency_ms": latency}
     given: dict[str, Any] = {k: v for k, v in budgets.items() if v is not None}
     own = ":" in name
+    if name.endswith(".py"):
+        raise click.UsageError(f"{name} has many names: add that of the function, {name}:NAME")
     if not given:
         raise click.UsageError("give a budget: --macs, --params, --peak-activations or --latency")
     if preset and method != "formula":
         raise click.UsageError(f"--preset gives a formula, but --method is {method}")
     fixed = dict(fix)
+    if len(fixed) < len(fix):
+        raise click.UsageError("--fix gives one multiplier twice")
+    if csv:
+        check_target(csv, (".csv",))
+    if plot:
+        check_target(plot, (".svg", ".png", ".pdf"))
     if resolution and "r" in fixed and not own:
         raise click.UsageError(f"--resolution {resolution} and --fix r={fixed['r']:g} both fix r: give one of them")
     if own and (head or classes != 1000):
         raise click.UsageError(f"--head and --classes are for a network of this package, {name} is another one")
-    net: AnyFamily = _own_network(name, resolution) if own else family(name, head=head, classes=classes)
+    net: AnyFamily = _own(name, resolution, channels) if own else family(name, head=head, classes=classes)
     formula: Formula | None = None
     source = ""
     if preset:
@@ -200,7 +235,8 @@ def shrink_command(
     if as_table:
         from tinynet_core.scaling import compare
 
-        found = compare.compare(net, macs, formula=formula, latency=time)
+        chosen = click.get_current_context().get_parameter_source("method") != ParameterSource.DEFAULT
+        found = compare.compare(net, macs, [method] if chosen else METHODS, formula, time)
         click.echo(compare.table(found))
         if csv:
             found.to_csv(csv, index=False)
@@ -216,45 +252,10 @@ def shrink_command(
         click.echo(shrunk_text(result, net.at(Scale()), source, len(given) > 1))
 
 
-def _own_network(name: str, resolution: int | None) -> AnyFamily:
-    """The family behind ``file.py:attribute`` or ``module:attribute``."""
-    from tinynet_core.networks.own import TracedFamily, traced
+def _own(name: str, resolution: int | None, channels: int) -> AnyFamily:
+    from tinynet_core.networks.own import from_file
 
-    where, _, attribute = name.rpartition(":")
-    try:
-        names = vars(_imported(where))
-    except Exception as error:  # the file is anybody's code
-        raise UserError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
-    found = names.get(attribute)
-    if isinstance(found, TracedFamily):
-        if resolution:
-            raise UserError(f"--resolution is for a function; {name} has {found.resolution} pixels at r = 1")
-        return found
-    if not callable(found):
-        raise UserError(f"{where} has no function {attribute!r}")
-    return traced(found, resolution or 224, attribute)
-
-
-def _imported(where: str) -> ModuleType:
-    """The module of that name, or of a file, which may be part of a package and finds the files beside it."""
-    if not where.endswith(".py"):
-        sys.path.append("")
-        return import_module(where)
-    path = Path(where).resolve()
-    folder, name = path.parent, path.stem
-    while (folder / "__init__.py").is_file():
-        folder, name = folder.parent, f"{folder.name}.{name}"
-    sys.path.insert(0, str(folder))
-    if "." in name:
-        return import_module(name)
-    if name in {*sys.modules, *sys.stdlib_module_names}:
-        name = f"_{name}"
-    spec = spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules[name] = module_from_spec(spec)  # dataclasses look up the module of their class there
-    spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    return from_file(name, resolution, channels)
 
 
 def architecture(rows: list[CostedRow], times: list[float]) -> str:
@@ -330,11 +331,16 @@ def shrunk_json(result: "Shrunk", source: str, head: str | None, classes: int) -
 @head_option
 @classes_option
 @click.option("--weights", help="timm, torchvision, or a file; random weights by default.")
-def export(name: str, file: Path, r, d, w, head, classes: int, weights: str | None) -> None:
-    """Write network NAME as an ONNX file, and check that ONNX Runtime agrees with torch to 1e-4 of its logits."""
+@pixels_option
+@channels_option
+def export(name: str, file: Path, r, d, w, head, classes: int, weights: str | None, resolution, channels: int) -> None:
+    """Write network NAME as an ONNX file, and check that ONNX Runtime agrees with torch to 1e-4 of its logits.
+
+    NAME may be a function of your own, as for tinynet shrink.
+    """
     from tinynet_core.export import export_onnx
 
-    done = export_onnx(_network(name, r, d, w, head, classes), file, weights)
+    done = export_onnx(_network(name, r, d, w, head, classes, resolution, channels), file, weights)
     click.echo(
         f"{done.path}  {done.size / 1e6:,.1f} MB; ONNX Runtime and torch differ by {done.difference:.1e} at most, "
         f"{done.share:.1e} of the largest logit"

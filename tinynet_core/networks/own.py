@@ -1,13 +1,20 @@
 """Networks that are not in this package: anything that can build a torch module from a ``Scale``."""
 
+import sys
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import nn
+from tqdm import tqdm
 
 from tinynet_core.files import UserError
 from tinynet_core.networks.spec import Complexity, CostedRow
@@ -25,6 +32,8 @@ class TracedFamily:
     channels: int
     _costs: dict[Scale, Complexity] = field(default_factory=dict, repr=False, compare=False)
     _ways: list[str] = field(default_factory=list, repr=False, compare=False)
+    gaps: list[str] = field(default_factory=list, repr=False, compare=False)
+    """Why networks could not be built, as far as any was tried."""
 
     def at(self, scale: Scale = Scale()) -> "TracedNetwork":  # noqa: B008
         """The network at ``scale``; nothing is built yet."""
@@ -55,7 +64,7 @@ class TracedFamily:
                 module = WAYS[way](network.build)
             except UserError:
                 raise
-            except Exception as error:  # the builder is anybody's code
+            except (Exception, SystemExit) as error:  # the builder is anybody's code
                 failures.append(f"cannot be built: {_reason(error)}")
                 continue
             try:
@@ -71,7 +80,8 @@ class TracedFamily:
                 warnings.warn(said, TraceWarning, stacklevel=2)
             self._ways[:] = [way]
             return cost
-        raise UserError(f"{where} {failures[-1]}")
+        self.gaps.append(f"{where} {failures[-1]}")
+        raise UserError(self.gaps[-1])
 
 
 def _without_memory(build: Callable[[], nn.Module]) -> nn.Module:
@@ -113,9 +123,17 @@ class TracedNetwork:
         return module
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    """Type and first line of an error, and the last line of the user's own code that it came through."""
     first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    theirs = [x for x in traceback.extract_tb(error.__traceback__) if _is_theirs(x.filename)]
+    where = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
+    return f"{type(error).__name__}{': ' * bool(first)}{first}{where}"
+
+
+def _is_theirs(file: str) -> bool:
+    """Whether a file is neither of this package, nor of an installed one, nor of Python's own importer."""
+    return not (file.startswith("<") or "site-packages" in file or Path(file).parent == Path(__file__).parent)
 
 
 def traced(
@@ -139,9 +157,61 @@ def traced(
     TracedFamily
         A family; ``family.at(scale)`` is the network at a ``Scale``.
     """
-    if not callable(builder):
-        raise ValueError(f"builder must be a function of a Scale, got {builder!r}")
+    if not callable(builder) or isinstance(builder, nn.Module):
+        raise ValueError(f"builder must be a function of a Scale that returns a module, got a {type(builder).__name__}")
     for key, value in (("resolution", resolution), ("channels", channels)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{key} must be a whole number above 0, got {value!r}")
     return TracedFamily(builder, resolution, name or getattr(builder, "__name__", type(builder).__name__), channels)
+
+
+def from_file(name: str, resolution: int | None, channels: int) -> TracedFamily:
+    """The family behind ``file.py:function`` or ``module:function``; a bar says how many networks were tried.
+
+    Raises ``UserError`` where nothing of that name can be imported or called, and for a ``resolution`` beside a family,
+    which has its own.
+    """
+    where, _, attribute = name.rpartition(":")
+    if not (where and attribute):
+        raise UserError(f"{name} must be file.py:function or module:function")
+    try:
+        names = vars(_imported(where))
+    except Exception as error:  # the file is anybody's code
+        raise UserError(f"{where} cannot be imported: {_reason(error)}") from error
+    if attribute not in names:
+        raise UserError(f"{where} has no function {attribute!r}")
+    found = names[attribute]
+    if isinstance(found, TracedFamily):
+        if resolution:
+            raise UserError(f"--resolution is for a function; {name} has {found.resolution} pixels at r = 1")
+        return found
+    family, bar = traced(found, resolution or 224, attribute, channels), tqdm(delay=2, leave=False, disable=None)
+    bar.set_description(f"networks like {attribute} tried")
+
+    def counted(scale: Scale) -> nn.Module:
+        bar.update()
+        return family.builder(scale)
+
+    return replace(family, builder=counted)
+
+
+def _imported(where: str) -> ModuleType:
+    """The module of that name, or of a file, which may be part of a package and finds the files beside it."""
+    if not where.endswith(".py"):
+        sys.path.append("")
+        return import_module(where)
+    path = Path(where).resolve()
+    folder, name = path.parent, path.stem
+    while (folder / "__init__.py").is_file():
+        folder, name = folder.parent, f"{folder.name}.{name}"
+    sys.path.insert(0, str(folder))
+    if "." in name:
+        return import_module(name)
+    if name in {*sys.modules, *sys.stdlib_module_names}:
+        name = f"_{name}"
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = module_from_spec(spec)  # dataclasses look up the module of their class there
+    spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]

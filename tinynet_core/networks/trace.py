@@ -1,7 +1,7 @@
 """The cost of any torch module, counted operator by operator while one image passes through it.
 
 ``networks.spec`` says what counts; products of activations, as in attention, count too. The counts are those of
-torch's own ``FlopCounterMode``, halved, and those that torchvision publishes for its networks.
+torch's own ``FlopCounterMode``, halved, which leaves out products with a vector, and those that torchvision publishes.
 """
 
 import warnings

@@ -1,5 +1,7 @@
 """Released weights and weights from files. Nothing in a file is run; a module changes as a whole or not at all."""
 
+import argparse
+import re
 import warnings
 import zipfile
 from functools import partial
@@ -58,7 +60,8 @@ def load_weights(module: nn.Module, name: str, weights: str | Path) -> None:
 
     ``weights`` is ``"timm"`` or ``"torchvision"`` for what that library released, taken from ``weights/`` in the cache
     folder and downloaded to it where needed, or a file: safetensors, or a state dict saved by torch, plain or in a
-    checkpoint. Of a checkpoint with averaged weights beside raw ones the averaged are taken; ``FILE#KEY`` names others.
+    checkpoint. Of a checkpoint with averaged weights beside raw ones the averaged are taken; ``FILE#KEY`` names others,
+    by their key or by what stands before the names of their tensors.
     Floating tensors of any precision become those of the module. What was chosen or left aside is said in a warning.
 
     Raises ``UserError`` for weights that nobody released or that cannot be had, for a file that is damaged or holds
@@ -131,19 +134,29 @@ def read_tensors(path: Path, key: str = "") -> dict[str, Tensor]:
     under a key.
     """
     if not path.is_file():
-        raise UserError(f"weights file {path} is not there; weights must be {_ALLOWED}")
+        lack = "is a folder" if path.is_dir() else "is not there"
+        raise UserError(f"weights file {path} {lack}; weights must be {_ALLOWED}")
+    if not path.stat().st_size:
+        raise UserError(f"weights file {path} is empty")
     try:
         if _is_torchscript(path):
             raise UserError("it is a TorchScript archive; save the state_dict() of that module instead")
         load = load_file if _is_safetensors(path) else partial(torch.load, map_location="cpu", weights_only=True)
-        loaded: Any = load(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # the options of the training script, plain data
+            loaded: Any = load(path)
     except UserError as error:
         raise UserError(f"weights file {path} refused: {error}") from None
     except Exception as error:  # both loaders raise many types for damaged files
-        what = f"it is damaged, or holds more than tensors ({type(error).__name__})"
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"it is damaged, or no file of tensors ({type(error).__name__})"
+        if foreign:
+            what = f"it holds more than tensors, {foreign[1]}; save the state_dict() alone"
         raise UserError(f"weights file {path} refused: {what}") from error
     sets = {k: x for k, x in loaded.items() if _are_tensors(x)} if isinstance(loaded, dict) else {}
     averaged, raw = ([k for k in keys if k in sets] for keys in (AVERAGED, RAW))
+    flat = sets[next(iter([*averaged, *raw]))] if averaged or raw else loaded
+    if key and key not in sets and _are_tensors(flat) and any(str(k).startswith(f"{key}.") for k in flat):
+        return {str(k): x for k, x in flat.items() if str(k).startswith(f"{key}.")}
     if key and key not in sets:
         raise UserError(
             f"weights file {path} has no {key!r}, it has {', '.join(map(repr, sets)) or 'one set of tensors'}"
@@ -155,6 +168,7 @@ def read_tensors(path: Path, key: str = "") -> dict[str, Tensor]:
     loaded = sets[chosen] if chosen else loaded
     if not _are_tensors(loaded) and loaded != {}:
         has = f", it has {', '.join(map(str, loaded))[:200]}" if isinstance(loaded, dict) else ""
+        has += f"; {path}#{next(iter(sets))} takes those" if sets else ""
         raise UserError(f"weights file {path} must hold a dict of tensors{has}")
     return {str(k): x for k, x in loaded.items()}
 

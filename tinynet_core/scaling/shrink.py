@@ -133,17 +133,23 @@ def shrink(
     for budget, wanted in given.items():
         if budget != shrunk.budget and (spent := search.cost(shrunk.scale, budget)) > wanted * (1 + TOLERANCE[budget]):
             raise UnreachableBudget(
-                f"{family.name} shrunk by {method}: within {shrunk.wanted:,.6g} {shrunk.budget} it has "
-                f"{spent:,.6g} {budget}, more than {wanted:,.6g}"
+                f"{family.name} shrunk by {method}: within {_amount(shrunk.wanted)} {shrunk.budget} it has "
+                f"{_amount(spent)} {budget}, more than {_amount(wanted)}"
             )
     if abs(shrunk.error) > TOLERANCE[shrunk.budget]:
+        gaps = getattr(family, "gaps", [])
         warnings.warn(
-            f"{family.name} shrunk by {method}: the nearest reachable network {shrunk.scale} has {shrunk.cost:,.6g} "
-            f"{shrunk.budget}, {shrunk.error:+.1%} off the budget of {shrunk.wanted:,.6g}",
+            f"{family.name} shrunk by {method}: the nearest network found {shrunk.scale} has {_amount(shrunk.cost)} "
+            f"{shrunk.budget}, {shrunk.error:+.1%} off the budget of {_amount(shrunk.wanted)}"
+            + (f"; some cannot be built: {gaps[-1]}" if gaps else ""),
             BudgetWarning,
             stacklevel=2,
         )
     return shrunk
+
+
+def _amount(x: float) -> str:
+    return f"{x:,.0f}" if x >= 1000 else f"{x:.3g}"
 
 
 def _checked(fix: Mapping[str, float], method: Method) -> dict[str, float]:
@@ -216,20 +222,23 @@ class _Search:
         r, d = formula_scale(formula, macs / self.c0)
         r, d = self.fixed.get("r", r), self.fixed.get("d", d)
         if not isinstance(self.family, Family):
-            r = _buildable(self.family, r)
+            if "r" in self.fixed:
+                self.family.cost(Scale(r=r))  # says why, where that input cannot be built
+            else:
+                r = _buildable(self.family, r)
         width = solve_width(self.family, macs, r, d)
         return Scale(r, d, width.x), width.cost
 
     def _along_formula(self, formula: "Formula", budget: Count, wanted: float) -> tuple[Scale, int]:
-        """The nearest to ``wanted`` on a grid of the fitted fractions c, refined twice around the best.
+        """The nearest to ``wanted`` on a grid of the fitted fractions c, refined around the best.
 
         r, d and the solved w change together, so that this cost may fall where c grows: a bisection would miss.
         """
         low, high = float(formula.c_.min()), float(formula.c_.max())
-        points = 65 if isinstance(self.family, Family) else 9
+        points, rounds = (65, 3) if isinstance(self.family, Family) else (5, 5)
         tried: dict[float, tuple[Scale, int]] = {}
-        for _ in range(3):
-            for c in np.linspace(low, high, points).tolist():
+        for _ in range(rounds):
+            for c in set(np.linspace(low, high, points).tolist()) - set(tried):
                 with suppress(UnreachableBudget):  # at that r and d no width has this cost
                     if "w" in self.fixed:
                         scale = replace(Scale(*formula_scale(formula, c)), **self.fixed)

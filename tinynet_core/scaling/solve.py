@@ -102,6 +102,7 @@ def solve_path(family: AnyFamily, budget: Count, wanted: float, along: Path) -> 
     A network of your own may not exist at every scale, and its cost takes longer: see ``solve_with_gaps``.
     """
     if not isinstance(family, Family):
+        family.cost(Scale())  # says why, where not even the whole network can be built
         return solve_with_gaps(partial(_cost_or_none, family, budget, along), wanted, along)
     least, most = (getattr(family.cost(along.at(x)), budget) for x in (along.low, along.high))
     if least == most:
@@ -204,7 +205,7 @@ def solve_with_gaps(cost: Callable[[float], int | None], budget: float, along: P
 
     Looks at the places of whole numbers of ``along`` between what costs less and what costs more, those that many
     powers of two divide first; then it halves what is left between two networks. Nothing beyond the whole network is
-    tried where a smaller one is wanted.
+    tried where a smaller one is wanted, and hardly anything beyond what a larger one needs.
 
     Raises ``UnreachableBudget`` when the budget is more than 1% below the smallest or above the largest cost, with
     that cost; when all costs are one; when the cost falls where x grows; and when there is no network at all.
@@ -222,7 +223,7 @@ def solve_with_gaps(cost: Callable[[float], int | None], budget: float, along: P
 
     low, high, whole = along.low, along.high, at(along.neutral)
     if whole is not None and budget > whole:
-        low = along.neutral
+        low, high = along.neutral, _enough(at, budget, along)
     else:
         high = along.neutral
     while new := next(((x, c) for x in _places(along, low, high) if x not in known and (c := at(x))), None):
@@ -233,6 +234,15 @@ def solve_with_gaps(cost: Callable[[float], int | None], budget: float, along: P
             break
         low, high = narrowed(middle, found)
     return _nearest({x: c for x, c in known.items() if c is not None}, budget, along.neutral)
+
+
+def _enough(at: Callable[[float], int | None], budget: float, along: Path) -> float:
+    """An x that costs more than ``budget``, in steps from the neutral one that double: no huge network is built."""
+    for share in (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2):
+        x = along.neutral + share * (along.high - along.neutral)
+        if (found := at(x)) is not None and found > budget:
+            return x
+    return along.high
 
 
 def _places(along: Path, low: float, high: float) -> list[float]:
@@ -251,7 +261,7 @@ def _nearest(costs: dict[float, int], budget: float, neutral: float) -> Solution
         raise UnreachableBudget("no network can be built at any of the scales that were tried")
     least, most = min(costs.values()), max(costs.values())
     if least == most and abs(least / budget - 1) > NEAR:
-        raise UnreachableBudget(f"every network that can be built costs {least:,}: the method does not change it")
+        raise UnreachableBudget(f"every network that was tried costs {least:,}: the method does not change it")
     first, last = costs[min(costs)], costs[max(costs)]
     if first > last:
         raise UnreachableBudget(f"the cost falls from {first:,} to {last:,} over the range, where it should grow")
