@@ -118,7 +118,10 @@ def test_export_writes_a_checked_file(tmp_path):
         (["shrink", "no_such_module:f", "--macs", "1M"], "error: no_such_module cannot be imported: "),
         (["export", "tinynet_e", "net.txt"], "net.txt"),
         (["export", "tinynet_e", "x.onnx", "--weights", "nowhere.pth"], "nowhere.pth"),
-        (["sweep", "nothing"], "error: unknown preset 'nothing', known: creatures, imagenet100, imagenet1k, imagenette"),
+        (
+            ["sweep", "nothing"],
+            "error: unknown preset 'nothing', known: creatures, imagenet100, imagenet1k, imagenette",
+        ),
         (["sweep", "smoke", "--store", "/dev/null/x"], "error: store /dev/null/x cannot be written"),
         (["sweep", "smoke", "--workers", "0"], "0 is not in the range"),
     ],
