@@ -122,7 +122,7 @@ def test_a_sentence_may_ask_for_a_range(low, high, expected):
 def test_a_number_is_decided_where_its_interval_tells(found, most, value, shown):
     kept = finding(claim(0.81, 0.1), Estimate(found, "proxy", "n = 3", most=most))
     assert (kept.value, (kept.low, kept.high, kept.estimate)) == (value, shown)
-    assert kept.note.startswith("n = 3; open: ") == (value is None)
+    assert kept.note.startswith("n = 3. Open: ") == (value is None)
 
 
 def test_findings_are_kept_and_judged(tmp_path):

@@ -1,6 +1,6 @@
 """Networks compared by name: what counts, what is told of a sentence, and paired tests, by hand and against scipy."""
 
-from itertools import pairwise, product
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -117,13 +117,13 @@ def test_a_sentence_about_several_rivals():
     found = compared.beats({"b": [("a", "b")], "c": [("a", "c")]})
     assert told("table1-half", found) == (True, "")
     assert (found.evidence, found.records) == ("proxy", tuple(compared.frame.key))
-    assert found.note == "ahead of 2 of 2, clearly of 2, clearly behind 0"
+    assert found.note == "ahead of 2 of 2 rivals, clearly of 2, clearly behind 0"
     assert told("table1-half", compared.beats({"a": [("b", "a")], "c": [("b", "c")]})) == (False, "")
     close = compare({"a": [0.5, 0.6, 0.7], "b": [0.49, 0.59, 0.69]}).beats({"b": [("a", "b")]})
-    assert told("table1-half", close) == (None, "the interval does not tell")
+    assert told("table1-half", close) == (None, "the interval holds both answers")
     partly = compared.beats({"depth": [("a", "c"), ("a2", "c2")]})
     assert told("table1-half", partly) == (True, "")
-    assert partly.note.endswith("; left out, not at this cost: a2, c2")
+    assert partly.note.endswith(". Left out: a2, c2 (not at this cost)")
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,13 @@ def test_a_sentence_is_left_open(compared, why):
 @pytest.mark.parametrize(
     ("theirs", "value", "note"),
     [
-        ([0.70, 0.71, 0.72], True, "+10.0 points on average of 1, 95% [+7.7, +12.3]"),
-        ([0.90, 0.91, 0.92], False, "-10.0 points on average of 1, 95% [-12.3, -7.7]"),
+        ([0.70, 0.71, 0.72], True, "+10.0 points, mean of 1, 95% interval [+7.7, +12.3]"),
+        ([0.90, 0.91, 0.92], False, "-10.0 points, mean of 1, 95% interval [-12.3, -7.7]"),
         (
             [0.79, 0.81, 0.815],
             None,
-            "+0.5 points on average of 1, 95% [-2.2, +3.2], 3.9 points would be found in 4 of 5 studies",
+            "+0.5 points, mean of 1, 95% interval [-2.2, +3.2]. Four of five such studies would find a true "
+            "difference of 3.9 points",
         ),
     ],
 )
@@ -162,7 +163,7 @@ def test_a_gain_is_the_difference_where_the_rival_leaves_room():
     found = compare({"a": A, "b": C}).gain("a", "b")
     low, high = ttest_ind(A, C, equal_var=False).confidence_interval()
     assert (found.found.low, found.found.high) == (pytest.approx(100 * low), pytest.approx(100 * high))
-    assert found.note == "+20.3 points, 95% [+17.2, +23.5]"
+    assert found.note == "+20.3 points, 95% interval [+17.2, +23.5]"
     assert told("table1-half-gain", found) == (found.found.value, "")
     wide = compare({"a": A, "b": B}).gain("a", "b")
     assert told("table1-half-gain", wide) == (None, "too uncertain to compare with the paper's number")
@@ -190,24 +191,6 @@ def test_a_number_of_imagenet_is_only_answered_at_full_scale():
     placed = Comparison(runs({"mine": A}).assign(top5=0.9), 1500, "trained")
     found = placed.printed("table2", ["none"] * 5 + ["mine", "none"])
     assert [key for key, x in found.items() if x.found is not None] == ["table2-resnet50_giant_b-top1"]
-
-
-def test_a_lead_over_a_line_by_hand():
-    """Half-way between 10 and 40 on a logarithmic axis the line has 60%."""
-    costs = {"tiny": 20.0, "small": 10.0, "large": 40.0, "huge": 80.0}
-    compared = compare({"tiny": [0.7], "small": [0.5], "large": [0.7], "huge": [0.9]})
-    rivals = ["huge", "small", "large"]
-    lead = run_cell("25", "def lead(", np=np, pairwise=pairwise, compared=compared)["lead"]
-    found = lead("tiny", rivals, costs)
-    assert (found.value, found.n) == (pytest.approx(10), 1)
-    variance = 0.7 * 0.3 + 0.25 * 0.5 * 0.5 + 0.25 * 0.7 * 0.3
-    assert found.half == pytest.approx(196 * np.sqrt(variance / 500))
-    alone = compared.difference("tiny", "small")
-    assert lead("tiny", rivals, costs | {"tiny": 10.0}) == alone
-    assert lead("tiny", rivals, costs | {"tiny": 9.6}) == alone  # within 5% of the end of the line
-    for changed in ({"tiny": 9.4}, {"tiny": 90.0}, {"tiny": float("nan")}, {"small": float("nan"), "huge": 0.0}):
-        assert lead("tiny", rivals, costs | changed) is None
-    assert lead("absent", rivals, costs) is None
 
 
 def test_distances_from_a_line_and_their_interval():

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from notebook_code import run_cell
 from scipy import stats
 
-from tinynet_book.analysis.intervals import Interval, agreed, bootstrapped, contrast, mean_interval
+from tinynet_book.analysis.intervals import Interval, agreed, contrast, mean_interval
 from tinynet_book.figures import error_bars, intervals
 
 A, B = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75]
@@ -72,18 +71,3 @@ def test_intervals_as_they_are_drawn():
     assert error_bars([50.0, 90.0, 5.0], [20.0, 30.0, 8.0]).tolist() == [[20, 30, 5], [20, 10, 8]]
     values, reach = intervals([Interval(1, 0.5, 3), Interval(2, 2.1, 2.5)])
     assert (values, reach.tolist()) == ([1, 2], [[0.5, 0], [2, 0.5]])
-
-
-def test_the_share_that_a_power_law_explains():
-    names = {"np": np, "bootstrapped": bootstrapped}
-    explained_share = run_cell("25", "def explained_share", **names)["explained_share"]
-    rng = np.random.default_rng(0)
-    cost = rng.uniform(1, 100, 40)
-    time = cost**0.7 * np.exp(rng.normal(0, 0.3, 40))
-    found = explained_share([cost], time, 500)
-    assert found.value == pytest.approx(stats.linregress(np.log(cost), np.log(time)).rvalue ** 2, abs=1e-12)
-    assert 0 < found.low < found.value < found.high < 1
-    other = rng.uniform(1, 9, 40)
-    both = explained_share([cost, other], 3 * cost**0.5 * other**2, 20)
-    assert (both.value, both.low, both.n) == (pytest.approx(1), pytest.approx(1), 40)
-    assert np.isnan(explained_share([cost], np.ones(40), 5).value)

@@ -74,8 +74,8 @@ def test_the_strongest_evidence_that_decides_gives_the_title_and_all_of_it_is_sa
     ]
     text = box(pd.DataFrame(rows))
     assert text.startswith(":::{admonition} ✓ Holds within tolerance\n:class: box within-tolerance\n")
-    assert "**○ Open** (measured). One seed" in text
-    assert "**✓ Holds within tolerance** (proxy). 2.1 points [1, 3]. N = 3" in text
+    assert "**○ Open** (measured). One seed." in text
+    assert "**✓ Holds within tolerance** (proxy). 2.1 points [1, 3]. N = 3." in text
     assert "**○ Open** (nothing measured)" in text
 
 

@@ -145,8 +145,8 @@ class Comparison:
         gaps = [self.average(some) for some in kept.values() if some]
         trained = {label: sum({*pair} <= {*self.networks.index} for pair in some) for label, some in rivals.items()}
         half = all(some and 2 * len(some) >= trained[label] for label, some in kept.items())
-        note = f"ahead of {sum(x.value > 0 for x in gaps)} of {len(gaps)}, clearly of {sum(x.clear for x in gaps)}, "
-        note += f"clearly behind {sum(x.high < 0 for x in gaps)}"
+        note = f"ahead of {sum(x.value > 0 for x in gaps)} of {len(gaps)} rivals, "
+        note += f"clearly of {sum(x.clear for x in gaps)}, clearly behind {sum(x.high < 0 for x in gaps)}"
         return self._estimate(gaps, note, pairs, "" if half else "too few of its pairs count")
 
     def better(self, pairs: Pairs) -> Estimate:
@@ -155,9 +155,9 @@ class Comparison:
         if not kept:
             return self._estimate(None, "", pairs)
         gap = self.average(kept)
-        note = f"{gap.value:+.1f} points on average of {len(kept)}, 95% {gap.limits()}"
+        note = f"{gap.value:+.1f} points, mean of {len(kept)}, 95% interval {gap.limits()}"
         if gap.verdict == "cannot be told":
-            note += f", {gap.detectable:.1f} points would be found in 4 of 5 studies"
+            note += f". Four of five such studies would find a true difference of {gap.detectable:.1f} points"
         return self._estimate(gap, note, pairs, "" if 2 * len(kept) >= len(pairs) else "too few of its pairs count")
 
     def gain(self, ours: str, rival: str) -> Estimate:
@@ -166,7 +166,7 @@ class Comparison:
         if not self.kept(pairs):
             return self._estimate(None, "", pairs)
         gap, room = self.difference(ours, rival), 100 * (1 - float(np.mean(self.top1[rival])))
-        return self._estimate(gap, f"{gap.value:+.1f} points, 95% {gap.limits()}", pairs, most=room)
+        return self._estimate(gap, f"{gap.value:+.1f} points, 95% interval {gap.limits()}", pairs, most=room)
 
     def _estimate(
         self, found: Interval | Sequence[Interval] | None, note: str, pairs: Pairs, why: str = "", most: float = np.inf
@@ -179,14 +179,14 @@ class Comparison:
         used = {name for pair in self.kept(pairs) for name in pair}
         beyond = [name for name in wanted if name in self.extrapolated]
         absent = [name for name in wanted if not self.counts(name) and name not in beyond]
-        for what, names in (("not at this cost", absent), ("outside the range of the fit", beyond)):
-            note += f"; left out, {what}: {', '.join(names)}" if names else ""
+        for why_not, names in (("not at this cost", absent), ("the formula was not fitted at this cost", beyond)):
+            note += f". Left out: {', '.join(names)} ({why_not})" if names else ""
         ours = dict.fromkeys(x for x, _ in pairs if x in self.networks.index)
         if failed := [name for name in ours if name not in self.top1]:
             why = f"no run finished of {', '.join(failed)}"
         elif used and not self.told(used):
             why = "too few seeds to tell"
-        return Estimate(found, self.evidence, note.removeprefix("; "), tuple(self.frame.key), why, most)
+        return Estimate(found, self.evidence, note.removeprefix(". "), tuple(self.frame.key), why, most)
 
     def printed(self, table: str, names: Sequence[str] | None = None) -> dict[str, Estimate]:
         """An estimate for each top-1 and top-5 that a ``table`` of the paper prints, by the id of its claim.

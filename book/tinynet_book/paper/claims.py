@@ -133,7 +133,7 @@ def decided(claim: Claim, estimate: Estimate) -> tuple[bool | float | None, str]
         if any(x.high < claim.above or x.low > claim.below for x in intervals):
             return False, ""
         holds = bool(intervals) and all(claim.above < x.low and x.high <= claim.below for x in intervals)
-        return (True, "") if holds else (None, "the interval does not tell")
+        return (True, "") if holds else (None, "the interval holds both answers")
     (number,) = intervals
     if estimate.most < claim.paper:
         return None, f"at most {estimate.most:.1f} could be had here, no room for the paper's number"
@@ -144,7 +144,7 @@ def decided(claim: Claim, estimate: Estimate) -> tuple[bool | float | None, str]
 def finding(claim: Claim, estimate: Estimate) -> Finding:
     """The estimate as it is kept, decided."""
     value, reason = decided(claim, estimate)
-    note = "; open: ".join(filter(None, [estimate.note, reason]))
+    note = ". Open: ".join(filter(None, [estimate.note, reason]))
     shown = {"value": value, "evidence": estimate.evidence, "note": note, "records": estimate.records}
     if isinstance(estimate.found, Interval):
         found = estimate.found

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from tinynet_book.paper.cells import TABLES, cells
 from tinynet_book.paper.claims import THIRD_PARTY, Evidence, Verdict, claims, ledger, strongest
 from tinynet_book.site import markdown_table
+from tinynet_book.site.page import MINUS
 from tinynet_book.site.provenance import EXACT
 from tinynet_core.study.presets import Preset, project_root
 from tinynet_core.study.store import Store
@@ -27,7 +28,8 @@ CARDS = (
     ("Our trainings", "duel-formula-beats-giant", ("proxy", "trained"), "Formula less giants, at equal cost"),
 )
 """Of the first page: title, claim, its evidence, and what its number is."""
-_NUMBER, _MINUS = re.compile(r"-?\d+(?:\.\d+)?"), re.compile(r"(?<!\w)-(?=\d)")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_CLAUSE_ENDS = re.compile(r"; |\. ")
 WORDS: dict[Verdict, str] = {
     "matches": "Holds",
     "within tolerance": "Holds within tolerance",
@@ -122,7 +124,7 @@ def number(row: pd.Series) -> str:
     found = _NUMBER.match(row.ours.strip("()"))
     ends = _NUMBER.findall(row.interval)
     if not (found and ends):
-        return _MINUS.sub("−", row.note.partition(";")[0]) or "not measured"
+        return MINUS.sub("−", _CLAUSE_ENDS.split(row.note)[0]) or "not measured"
     value, low, high = (f"{float(x):+.1f}".replace("-", "−") for x in (found[0], *ends))
     return f"{value} [{low}, {high}]"
 

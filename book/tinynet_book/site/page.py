@@ -1,5 +1,6 @@
 """An executed notebook as a page: the answer and the picture first, code folded, and at the end how it was made."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from tinynet_core.data import CocoDataset, GlyphDataset
 from tinynet_core.study.pages import Page, page_of
 from tinynet_core.study.presets import Preset, load_preset, project_root
 
+MINUS = re.compile(r"(?<!\w)-(?=\d)")
 BOX, PICTURE = "box", "picture"
 """Tags of the cell whose text is the box of its page, and of the one with the picture that belongs below the box."""
 SIGNS: dict[Verdict, str] = {
@@ -66,7 +68,7 @@ def box(rows: pd.DataFrame) -> str:
         lines = [f"**The paper says** ({first.source}): {first.statement}{printed}"]
         for x in findings.itertuples():
             number = "" if x.paper == "holds" or not x.ours else f"{x.ours} {x.interval}".strip() + ". "
-            said = f"{number}{x.note[:1].upper()}{x.note[1:]}" if x.note else number
+            said = MINUS.sub("−", f"{number}{x.note[:1].upper()}{x.note[1:]}" + "." * bool(x.note))
             lines.append(f"**{SIGNS[x.verdict]}** ({x.evidence or 'nothing measured'}). {said}".rstrip())
         parts.append("\n\n".join(lines))
     verdict = strongest(rows).verdict.iloc[0]
