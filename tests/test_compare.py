@@ -51,4 +51,6 @@ def test_the_command_prints_writes_and_draws_it(found, tmp_path):
 def test_what_a_table_does_not_take(extra):
     done = CliRunner().invoke(tinynet, ["shrink", "resnet50", "--macs", "1G,2G", *extra])
     assert done.exit_code == 2
-    assert "a table takes --macs alone as its budgets, and neither --fix, --resolution nor --json" in done.output
+    assert (
+        "a table takes --macs alone as its budgets, and none of --fix, --resolution, --init and --json" in done.output
+    )

@@ -6,14 +6,14 @@ import warnings
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from click.core import ParameterSource
 
 from tinynet_core.files import UserError, check_target
 from tinynet_core.networks.family import SCALABLE, AnyFamily, family, network
-from tinynet_core.networks.spec import CostedRow, Specification
+from tinynet_core.networks.spec import CostedRow, Network, Specification
 from tinynet_core.scaling.scale import Scale
 from tinynet_core.study.commands import store_group, store_option, sweep_command, train_command, verify_command
 
@@ -164,6 +164,8 @@ def _network(name: str, r, d, w, head, classes: int, resolution: int | None, cha
     type=click.IntRange(min=1),
     help="Keep the input at so many pixels; for a network of your own, its pixels at r = 1.",
 )
+@click.option("--init", help="Weights of the whole network, as for export: those of the shrunk one are taken from it.")
+@click.option("--out", type=click.Path(path_type=Path), default="shrunk.safetensors", help="File for them.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @click.option("--table", "as_table", is_flag=True, help="All methods side by side, at each of --macs.")
 @channels_option
@@ -183,6 +185,8 @@ def shrink_command(
     classes,
     fix,
     resolution,
+    init,
+    out,
     as_json,
     as_table,
     channels,
@@ -199,10 +203,11 @@ def shrink_command(
     from tinynet_core.scaling.shrink import METHODS, shrink
 
     as_table |= bool(time or csv or plot) or len(macs or []) > 1
-    if as_table and (
-        not macs or params or peak_activations or latency or as_json or fix or (resolution and ":" not in name)
-    ):
-        raise click.UsageError("a table takes --macs alone as its budgets, and neither --fix, --resolution nor --json")
+    alone = params or peak_activations or latency or as_json or fix or init
+    if as_table and (not macs or alone or (resolution and ":" not in name)):
+        raise click.UsageError(
+            "a table takes --macs alone as its budgets, and none of --fix, --resolution, --init and --json"
+        )
     budgets = {"macs": macs and macs[0], "params": params, "peak_activations": peak_activations, "latency_ms": latency}
     given: dict[str, Any] = {k: v for k, v in budgets.items() if v is not None}
     own = ":" in name
@@ -246,6 +251,14 @@ def shrink_command(
     if resolution and not own:
         fixed["r"] = resolution / net.resolution
     result = shrink(net, method=method, formula=formula, fix=fixed, **given)
+    if init:
+        from tinynet_core.networks.inherit import write_inherited
+
+        if own:
+            raise UserError("--init is for networks of this package: of others no one knows which channels go together")
+        new = write_inherited(cast(Network, result.network), cast(Network, net.at(Scale())), init, out)
+        also = f"; new are {', '.join(new)}" if new else ""
+        click.echo(f"weights taken from {init} are in {out}{also}", err=as_json)
     if as_json:
         click.echo(shrunk_json(result, source, head, classes))
     else:

@@ -1,0 +1,94 @@
+"""Weights of a smaller network from a larger one: with what is dropped silenced, the two give the same logits."""
+
+import pytest
+import torch
+from click.testing import CliRunner
+from parity import randomise
+from safetensors.torch import load_file
+
+from tinynet_core import Base, Scale, UserError, network, shrink
+from tinynet_core.cli import tinynet
+from tinynet_core.networks.inherit import inherited
+
+BASE = Base(32, 1.0)  # so wide that no layer of the smaller network gets a shortcut that the larger one has not
+
+
+def silenced(module, keep):
+    """Zero the scale and shift of all but the first ``keep`` of the channels of each norm, and the rows of gates."""
+    with torch.no_grad():
+        for name, part in module.named_modules():
+            if isinstance(part, torch.nn.BatchNorm2d) or name.endswith("conv_reduce"):
+                n = keep(name, len(part.weight))
+                part.weight[n:] = 0
+                part.bias[n:] = 0
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet50", "resnet18"])
+@pytest.mark.parametrize("head", ["fixed", "scaled"])
+def test_without_what_was_silent_the_logits_are_the_same(name, head):
+    large = network(name, Scale(), 7, head, BASE)
+    small = network(name, Scale(w=0.5), 7, head, BASE)
+    theirs, ours = randomise(large.build().double()).eval(), small.build().double().eval()
+    own = ours.state_dict()
+    silenced(theirs, lambda part, n: len(own[f"{part}.weight"]) if f"{part}.weight" in own else n)
+    found, left = inherited(small, large, theirs.state_dict())
+    ours.load_state_dict(own | found)
+    image = torch.randn(2, 3, 32, 32).double()
+    with torch.no_grad():
+        expected, got = theirs(image), ours(image)
+    if name == "resnet18" and head == "fixed":  # its first stage shares the stem's channels, and not in the small one
+        assert {key.split(".")[0] for key in left} == {"layer1"}
+        return
+    assert left == []
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_blocks_by_position_and_channels_by_the_size_of_their_scale():
+    large, small = (network("efficientnet_b0", Scale(d=d, w=w), 7, base=BASE) for d, w in ((2.0, 1.0), (1.0, 0.6)))
+    weights = randomise(large.build()).state_dict()
+    found, left = inherited(small, large, weights)
+    assert left == []
+    repeats = [(s.repeats, t.repeats) for s, t in zip(small.stages, large.stages, strict=True)]
+    assert repeats[5] == (4, 8)
+    for j, k in ((0, 0), (1, 1), (2, 3), (3, 5)):
+        scale = weights[f"blocks.5.{k}.bn1.weight"]
+        ours = found[f"blocks.5.{j}.bn1.weight"]
+        kept = (weights[f"blocks.5.{k}.bn1.weight"].abs() + weights[f"blocks.5.{k}.bn2.weight"].abs()).topk(len(ours))
+        torch.testing.assert_close(ours, scale[kept.indices.sort().values])
+
+
+def test_the_same_network_keeps_all_and_other_classes_leave_the_classifier():
+    spec = network("resnet18", num_classes=7, base=BASE)
+    weights = randomise(spec.build()).state_dict()
+    found, left = inherited(spec, spec, weights)
+    assert left == []
+    assert all(torch.equal(found[key], weights[key]) for key in weights)
+    _, left = inherited(network("resnet18", num_classes=3, base=BASE), spec, weights)
+    assert left == ["fc.weight", "fc.bias"]
+
+
+@pytest.mark.parametrize(
+    ("small", "message"),
+    [
+        (network("ghostnet_a", Scale(w=0.2)), "within EfficientNets and within ResNets, not by ghostnet_a"),
+        (network("resnet50", Scale(w=2.0), 7, base=BASE), "channels, and the larger network"),
+    ],
+)
+def test_what_cannot_be_taken_over(small, message):
+    large = network("resnet50", num_classes=7, base=BASE)
+    with pytest.raises(UserError, match=message):
+        inherited(small, large, large.build().state_dict())
+
+
+def test_the_command_writes_the_weights_of_what_it_prints(tmp_path):
+    large = network("resnet18", num_classes=5)
+    torch.save({"model": randomise(large.build()).state_dict()}, tmp_path / "large.pth")
+    arguments = ["shrink", "resnet18", "--macs", "200M", "--classes", "5", "--init", f"{tmp_path}/large.pth"]
+    done = CliRunner().invoke(tinynet, [*arguments, "--out", str(tmp_path / "small.safetensors")])
+    assert done.exit_code == 0, done.exception
+    assert f"weights taken from {tmp_path}/large.pth are in {tmp_path}/small.safetensors" in done.output
+    small = shrink("resnet18", 200e6)
+    spec = network("resnet18", small.scale, 5)
+    spec.build(weights=tmp_path / "small.safetensors")
+    assert load_file(tmp_path / "small.safetensors").keys() == spec.build().state_dict().keys()
