@@ -49,7 +49,7 @@ def test_shrink_answers_without_the_imports_that_take_seconds():
         "tinynet(['shrink', 'resnet50', '--macs', '1.8G'], standalone_mode=False); "
         "print(sorted({'torch', 'sklearn', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, encoding="utf-8")
     assert done.stdout.splitlines()[-1] == "[]"
 
 

@@ -3,6 +3,7 @@ import os
 import re
 import resource
 import signal
+import stat
 import tempfile
 import threading
 import time
@@ -206,8 +207,9 @@ def test_a_disk_that_fills_up_under_the_store(reference, training, monkeypatch, 
     training(counted)
     store, experiments = Store(tmp_path), [make(seed=s) for s in range(2)]
 
-    def full(_descriptor):
-        raise OSError(28, "No space left on device")
+    def full(descriptor):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)  # of the driver, which alone writes the store
