@@ -112,6 +112,15 @@ def test_export_writes_a_checked_file(tmp_path):
         (["shrink", "resnet50", "--macs", "1G", "--fix", "r=1", "--fix", "r=0.5"], "--fix gives one multiplier twice"),
         (["shrink", "resnet50", "--macs", "1G", "--csv", "/nowhere/x.csv"], "there is no folder /nowhere"),
         (["shrink", "resnet50", "--macs", "1G", "--plot", "x.xyz"], "must end in .svg or .png or .pdf, got x.xyz"),
+        (
+            ["shrink", "resnet50", "--macs", "1G", "--channels", "1"],
+            "--channels is for a network of your own, resn",
+        ),
+        (
+            ["cost", "resnet50", "--resolution", "64"],
+            "--resolution is for a network of your own; give resnet50",
+        ),
+        (["shrink", "x.py:f", "--macs", "1G", "--init", "w"], "--init is for networks of this package"),
         (["shrink", ":f", "--macs", "1G"], "error: :f must be file.py:function or module:function"),
         (["shrink", "nowhere.py:f", "--macs", "1M"], "error: nowhere.py cannot be imported: FileNotFoundError"),
         (["shrink", "json:nothing", "--macs", "1M"], "error: json has no function 'nothing'"),

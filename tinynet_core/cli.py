@@ -142,9 +142,21 @@ def _times(spec: Any) -> list[float]:
 def _network(name: str, r, d, w, head, classes: int, resolution: int | None, channels: int) -> Specification:
     """The network called ``name`` at the multipliers that are given."""
     given = {k: v for k, v in (("r", r), ("d", d), ("w", w)) if v is not None}
-    if ":" in name:
+    if _is_own(name, head, classes, channels):
         return _own(name, resolution, channels).at(Scale(**given))
+    if resolution:
+        raise click.UsageError(f"--resolution is for a network of your own; give {name} another --r")
     return network(name, Scale(**given) if given or name in SCALABLE else None, classes, head)
+
+
+def _is_own(name: str, head: str | None, classes: int, channels: int) -> bool:
+    """Whether a network is of a file of the user's; refuses options that would have no effect."""
+    own = ":" in name
+    if own and (head or classes != 1000):
+        raise click.UsageError(f"--head and --classes are for a network of this package, {name} is another one")
+    if not own and channels != 3:
+        raise click.UsageError(f"--channels is for a network of your own, {name} has 3")
+    return own
 
 
 @tinynet.command("shrink")
@@ -210,7 +222,7 @@ def shrink_command(
         )
     budgets = {"macs": macs and macs[0], "params": params, "peak_activations": peak_activations, "latency_ms": latency}
     given: dict[str, Any] = {k: v for k, v in budgets.items() if v is not None}
-    own = ":" in name
+    own = _is_own(name, head, classes, channels)
     if name.endswith(".py"):
         raise click.UsageError(f"{name} has many names: add that of the function, {name}:NAME")
     if not given:
@@ -226,8 +238,8 @@ def shrink_command(
         check_target(plot, (".svg", ".png", ".pdf"))
     if resolution and "r" in fixed and not own:
         raise click.UsageError(f"--resolution {resolution} and --fix r={fixed['r']:g} both fix r: give one of them")
-    if own and (head or classes != 1000):
-        raise click.UsageError(f"--head and --classes are for a network of this package, {name} is another one")
+    if own and init:
+        raise click.UsageError("--init is for networks of this package: of others no one knows what goes together")
     net: AnyFamily = _own(name, resolution, channels) if own else family(name, head=head, classes=classes)
     formula: Formula | None = None
     source = ""
@@ -254,8 +266,6 @@ def shrink_command(
     if init:
         from tinynet_core.networks.inherit import write_inherited
 
-        if own:
-            raise UserError("--init is for networks of this package: of others no one knows which channels go together")
         new = write_inherited(cast(Network, result.network), cast(Network, net.at(Scale())), init, out)
         also = f"; new are {', '.join(new)}" if new else ""
         click.echo(f"weights taken from {init} are in {out}{also}", err=as_json)
