@@ -2,6 +2,7 @@ import os
 import signal
 import tempfile
 import threading
+import time
 
 import pytest
 from filelock import FileLock
@@ -65,11 +66,18 @@ def elsewhere(tmp_path):
     thread.join()
 
 
+def send_once_waiting(sent, before):
+    """Send the signal when another handler than ``before`` waits for it."""
+    while signal.getsignal(sent) == before:
+        time.sleep(0.01)
+    os.kill(os.getpid(), sent)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_waiting_for_a_lock_hears_signals_that_are_only_noted(elsewhere, sent):
     with noting(signal.SIGINT, signal.SIGTERM) as received:
         handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-        threading.Timer(0.2, os.kill, (os.getpid(), sent)).start()
+        threading.Thread(target=send_once_waiting, args=(sent, signal.getsignal(sent))).start()
         told = f"stopped by {sent.name} while another process held .*x.lock"
         with pytest.raises(StoppedWaiting, match=told) as caught, locked(elsewhere):
             pytest.fail("the lock is held elsewhere")
