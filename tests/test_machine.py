@@ -56,7 +56,7 @@ def elsewhere(tmp_path):
     def hold():
         with FileLock(path):
             held.set()
-            over.wait()
+            over.wait(30)
 
     thread = threading.Thread(target=hold)
     thread.start()
@@ -68,13 +68,24 @@ def elsewhere(tmp_path):
 
 def send_once_waiting(sent, before):
     """Send the signal when another handler than ``before`` waits for it."""
-    while signal.getsignal(sent) == before:
+    deadline = time.monotonic() + 20
+    while signal.getsignal(sent) == before and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(os.getpid(), sent)
+    if time.monotonic() < deadline:
+        os.kill(os.getpid(), sent)
+
+
+@pytest.fixture
+def heeded():
+    """Signals that a process in the background ignores are heeded here."""
+    before = {x: signal.signal(x, signal.SIG_DFL) for x in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_waiting_for_a_lock_hears_signals_that_are_only_noted(elsewhere, sent):
+def test_waiting_for_a_lock_hears_signals_that_are_only_noted(heeded, elsewhere, sent):
     with noting(signal.SIGINT, signal.SIGTERM) as received:
         handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
         threading.Thread(target=send_once_waiting, args=(sent, signal.getsignal(sent))).start()
