@@ -81,6 +81,8 @@ def test_what_other_tools_count_is_ours_and_what_their_rules_add(name):
             assert "sums" not in row.reason
             assert "does not know" not in row.reason
     assert found["torch (FlopCounterMode)"].difference == 0
+    if name == "resnet18":  # a norm behind every convolution, and a classifier of 1000 classes
+        assert found["fvcore"].difference == 2 * (network(name).complexity().activations - 1000)
     assert found["fvcore"].difference > 0
 
 

@@ -58,6 +58,14 @@ def test_blocks_by_position_and_channels_by_the_size_of_their_scale():
         torch.testing.assert_close(ours, scale[kept.indices.sort().values])
 
 
+def test_a_stage_that_loses_its_shortcut_is_taken_over_without_it():
+    large, small = (network("resnet50", Scale(w=w), 7, base=BASE) for w in (1.0, 0.25))
+    assert small.stages[0].c_in == small.stages[0].c_out
+    found, left = inherited(small, large, randomise(large.build()).state_dict())
+    assert left == []
+    assert not any(key.startswith("layer1.0.downsample") for key in found)
+
+
 def test_the_same_network_keeps_all_and_other_classes_leave_the_classifier():
     spec = network("resnet18", num_classes=7, base=BASE)
     weights = randomise(spec.build()).state_dict()

@@ -132,16 +132,16 @@ def _resnet(small: ResNet, large: ResNet) -> Iterator[Layer]:
     yield Layer("bn1", "bn1", "stem", norm=True)
     into = "stem"
     for i, (ours, theirs) in enumerate(zip(small.stages, large.stages, strict=True), 1):
-        shortcut = theirs.stride != 1 or theirs.c_in != theirs.c_out
+        shortcut, own = (x.stride != 1 or x.c_in != x.c_out for x in (theirs, ours))
         for j, k in _positions(ours.repeats, theirs.repeats):
             name, larger = f"layer{i}.{j}", f"layer{i}.{k}"
-            out = f"layer {i}" if shortcut or ours.c_in != ours.c_out else "stem"
+            out = f"layer {i}" if shortcut or own else "stem"
             last = 3 if ours.bottleneck else 2
             groups = [into, *(f"inside {name}.{n}" for n in range(1, last)), out]
             for n in range(1, last + 1):
                 yield Layer(f"{name}.conv{n}", f"{larger}.conv{n}", groups[n], groups[n - 1])
                 yield Layer(f"{name}.bn{n}", f"{larger}.bn{n}", groups[n], norm=True)
-            if j == 0 and shortcut:
+            if j == 0 and shortcut and own:
                 yield Layer(f"{name}.downsample.0", f"{larger}.downsample.0", out, into)
                 yield Layer(f"{name}.downsample.1", f"{larger}.downsample.1", out, norm=True)
             into = out

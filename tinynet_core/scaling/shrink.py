@@ -238,7 +238,7 @@ class _Search:
         points, rounds = (65, 3) if isinstance(self.family, Family) else (5, 5)
         tried: dict[float, tuple[Scale, int]] = {}
         for _ in range(rounds):
-            for c in set(np.linspace(low, high, points).tolist()) - set(tried):
+            for c in (c for c in np.linspace(low, high, points).tolist() if c not in tried):
                 with suppress(UnreachableBudget):  # at that r and d no width has this cost
                     if "w" in self.fixed:
                         scale = replace(Scale(*formula_scale(formula, c)), **self.fixed)
