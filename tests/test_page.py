@@ -79,5 +79,13 @@ def test_the_strongest_evidence_that_decides_gives_the_title_and_all_of_it_is_sa
     assert "**○ Open** (nothing measured)" in text
 
 
+def test_method_is_folded_under_its_heading(executed):
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.cells[1] = new_markdown_cell("## How we test it\n\nWith care.", metadata={"tags": ["method"]})
+    nbformat.write(notebook, executed)
+    folded = page(executed, load_preset("smoke"), EMPTY, {}).cells[3].source
+    assert folded == "::::{dropdown} How we test it\nWith care.\n::::"
+
+
 def test_open_stays_open():
     assert box(pd.DataFrame([row("b", "not attempted", "")])).startswith(":::{admonition} ○ Open\n:class: box not-att")

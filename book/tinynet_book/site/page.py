@@ -18,8 +18,8 @@ from tinynet_core.study.pages import Page, page_of
 from tinynet_core.study.presets import Preset, load_preset, project_root
 
 MINUS = re.compile(r"(?<!\w)-(?=\d)")
-BOX, PICTURE = "box", "picture"
-"""Tags of the cell whose text is the box of its page, and of the one with the picture that belongs below the box."""
+BOX, PICTURE, METHOD = "box", "picture", "method"
+"""Tags of the cell whose text is the box of its page, of the picture that belongs below it, and of folded text."""
 SIGNS: dict[Verdict, str] = {
     "matches": "✓ Holds",
     "within tolerance": "✓ Holds within tolerance",
@@ -43,6 +43,9 @@ def page(
     for cell in cells:
         if cell.cell_type == "code":
             _fold(cell)
+        elif METHOD in cell.metadata.get("tags", []):
+            title, _, text = cell.source.partition("\n")
+            cell.source = f"::::{{dropdown}} {title.lstrip('# ')}\n{text.strip()}\n::::"
     about = page_of(path.stem)
     warnings = f"{failed_mark(failure)}{stale_mark(stale.get(about.name, []))}"
     headline = ledger[ledger.id.isin(notebook.metadata.get("tinynet", {}).get("headline", []))]
@@ -147,9 +150,7 @@ def _untrained() -> dict[str, str]:
 def _trained(preset: Preset, about: Page) -> str:
     """What a page that rests on trained models says of their worth."""
     found = evidence(preset, about)
-    worth = "The prose of this page was written for the proxy, glyphs; the numbers are of this training."
-    if found == "proxy":
-        worth = "No accuracy on this page is an ImageNet number unless it is marked as quoted."
+    worth = "No accuracy on this page is an ImageNet number unless it is marked as quoted." if found == "proxy" else ""
     made = _detectors(preset) if about.part == "detection" else _classifiers(_part(preset, about))
     kind = "warning" if found == "proxy" else "tip"
     return f":::{{admonition}} Evidence: {found}\n:class: {kind}\n{made} {worth}"
