@@ -36,15 +36,17 @@ def open_notebook(namespace: dict) -> Study:
 
 
 def _keep_vectors_and_data() -> None:
-    """Have a notebook keep its figures as SVG as well, and the numbers that they show, where this process is one."""
+    """Have a notebook keep its figures as SVG too, with the numbers that they show, and print its tables."""
     from IPython import get_ipython
 
     if (shell := get_ipython()) is not None:
         from IPython.core.formatters import BaseFormatter
         from matplotlib.figure import Figure
         from matplotlib_inline.backend_inline import set_matplotlib_formats
+        from pandas import DataFrame
 
         from tinynet_book.plotted import plotted
+        from tinynet_book.tables import html
 
         set_matplotlib_formats("png", "svg")
         formatter = BaseFormatter(
@@ -52,3 +54,4 @@ def _keep_vectors_and_data() -> None:
         )
         formatter.for_type(Figure, lambda figure: plotted(figure).to_csv(index=False))
         shell.display_formatter.formatters[FIGURE_DATA] = formatter
+        shell.display_formatter.formatters["text/html"].for_type(DataFrame, html)

@@ -135,7 +135,7 @@ def _grid(table) -> list[list[str]]:
             first = next(columns)
             for x in range(int(cell.get("rowspan", 1))):
                 for y in range(int(cell.get("colspan", 1))):
-                    grid[i + x, first + y] = cell.get_text().strip()
+                    grid[i + x, first + y] = cell.get_text().strip().replace("−", "-")
     height, width = (1 + max(place[axis] for place in grid) for axis in (0, 1))
     return [[grid.get((i, j), "") for j in range(width)] for i in range(height)]
 

@@ -1,0 +1,108 @@
+"""Tables as a reader wants them, by one function for all pages: words and units for headings, few digits, in line."""
+
+import hashlib
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+PERCENT, POINTS, MILLIONS = (100, ".1f"), (100, ".1f"), (1e-6, "")
+COLUMNS: dict[str, tuple[str, float, str]] = {
+    "top1": ("top-1 (%)", *PERCENT),
+    "raw_top1": ("top-1 of raw weights (%)", *PERCENT),
+    "sd": ("SD between seeds (points)", *POINTS),
+    "off": ("off the budget", 1, "+.1%"),
+    "gain_points": ("gain (points)", 1, "+.1f"),
+    "macs": ("MACs (millions)", *MILLIONS),
+    "real_macs": ("MACs (millions, recomputed)", *MILLIONS),
+    "params": ("parameters (millions)", *MILLIONS),
+    "activations": ("activations (millions)", *MILLIONS),
+    "peak_activations": ("peak activations (millions)", *MILLIONS),
+    "resolution": ("input (px)", 1, ",.0f"),
+    "side": ("input (px)", 1, ",.0f"),
+    "c_in": ("channels in", 1, ",.0f"),
+    "wall_s": ("training (s)", 1, ",.0f"),
+    "r_std": ("SD of r", 1, ".3f"),
+    "d_std": ("SD of d", 1, ".3f"),
+    "w_eq5": ("w by Eq. 5", 1, ".3f"),
+    "model": ("network", 1, ""),
+}
+"""Of a frame's column: its name on a page, the factor of its numbers, and their form; costs have three digits."""
+ROWS = 12
+"""Of a longer table, what is seen before it is unfolded."""
+MINUS = re.compile(r"(?<![\w)])-(?=\d)")
+_NUMBER = re.compile(r"[+−]?\d[\d,.]*%?( [±\[].*)?$")
+_UNIT = re.compile(r"(?<=.) (\([^()]+\))$")
+
+
+def html(frame: pd.DataFrame) -> str:
+    """``frame`` as a table of class ``dataframe``; of a long one the first rows are seen until it is unfolded.
+
+    A number has four significant digits at most. An index without a name that only counts is left out.
+    """
+    counts = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
+    shown = frame if counts else _with_index(frame)
+    shown.columns = [", ".join(filter(None, map(str, x))) if isinstance(x, tuple) else str(x) for x in shown.columns]
+    text = pd.DataFrame({i: _texts(name, shown.iloc[:, i]) for i, name in enumerate(shown.columns)})
+    right = [i for i in text if _is_of_numbers(text[i])]
+    name = hashlib.sha256(text.to_csv().encode()).hexdigest()[:12]
+    styled = Styler(text, uuid=name, cell_ids=False).hide(axis="index").format(escape="html")
+    styled = styled.relabel_index(_headings(shown), axis="columns").set_table_attributes('class="dataframe"')
+    styled = styled.set_td_classes(pd.DataFrame("number", text.index, right).reindex(columns=text.columns))
+    table = re.sub(r"<style.*?</style>\n?", "", styled.to_html(), flags=re.S)
+    for i in right:
+        table = table.replace(f'level0 col{i}"', f'level0 col{i} number"')
+    if len(text) <= ROWS + 2:
+        return table
+    fold = f'<input type="checkbox" id="all-{name}"><label for="all-{name}">Show all {len(text)} rows</label>'
+    return f'<div class="long">{fold}{table}</div>'
+
+
+def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """The index as columns; of several levels the first is said once for each run of equal names."""
+    names = [name or f"_{i}" for i, name in enumerate(frame.index.names)]
+    shown = frame.set_axis(frame.index.set_names(names)).reset_index()
+    if len(names) > 1:
+        first = shown.columns[0]
+        shown[first] = shown[first].mask(shown[first] == shown[first].shift(), "")
+    return shown.rename(columns=dict(zip(shown.columns, ["" if x.startswith("_") else x for x in names], strict=False)))
+
+
+def _headings(frame: pd.DataFrame) -> list[str]:
+    words = [COLUMNS[name][0] if name in COLUMNS else name.replace("_", " ").strip() for name in frame.columns]
+    return [_UNIT.sub(r' <span class="unit">\1</span>', x) for x in words]
+
+
+def _texts(name: str, column: pd.Series) -> list[str]:
+    """The values of a column; numbers without a form of their own have as many decimals as the largest needs."""
+    _, factor, form = COLUMNS.get(name, ("", 1.0, ""))
+    sizes = [abs(x) for x in column if _is_number(x) and math.isfinite(x)]
+    if (factor, form) == MILLIONS:
+        factor = factor if max(sizes, default=0) >= 1e4 else 1.0  # else printed in millions
+        return [_text(x * factor, f",.{_decimals(x * factor, 3)}f") if _is_number(x) else _text(x) for x in column]
+    digits = 0 if all(float(x).is_integer() for x in sizes) else min(3, _decimals(max(sizes), 4))
+    return [_text(x * factor, form or f",.{digits}f") if _is_number(x) else _text(x) for x in column]
+
+
+def _decimals(value: float, significant: int) -> int:
+    return max(0, significant - 1 - math.floor(math.log10(abs(value)))) if value and math.isfinite(value) else 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
+
+
+def _text(value: Any, form: str = "") -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if value is None or value is pd.NA or value != value:
+        return ""
+    return MINUS.sub("−", format(value, form) if form else str(value))
+
+
+def _is_of_numbers(texts: pd.Series) -> bool:
+    said = [x for x in texts if x]
+    return bool(said) and sum(bool(_NUMBER.match(x)) for x in said) > len(said) / 2
