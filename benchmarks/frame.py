@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import torch
 from PIL import Image
+from scipy.stats import binom
 from timm.data import create_loader
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
@@ -79,6 +80,16 @@ def timed(work: Callable[..., object], *arguments) -> float:
     start = time.perf_counter()
     work(*arguments)
     return time.perf_counter() - start
+
+
+def median_interval(times: Sequence[float]) -> tuple[float, float]:
+    """The order statistics between which the true median lies with at least 95%, for independent ``times``.
+
+    The number of times below the median is binomial. Fewer than six times reach no 95%: their extremes are given.
+    """
+    ordered = sorted(times)
+    below = max(int(binom.ppf(0.025, len(ordered), 0.5)) - 1, 0)
+    return ordered[below], ordered[-1 - below]
 
 
 class Recording:

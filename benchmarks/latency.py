@@ -2,11 +2,10 @@
 
 import click
 import numpy as np
-from frame import Recording
+from frame import Recording, median_interval
 from tqdm import tqdm
 
 import tinynet_core as tn
-from tinynet_book.measure.clock import median_interval
 from tinynet_core.export import timed_run
 
 NAMES = ("efficientnet_b0", "tinynet_a", "tinynet_b", "tinynet_c", "tinynet_d", "tinynet_e")

@@ -14,10 +14,9 @@ from pathlib import Path
 import click
 import numpy as np
 import pandas as pd
-from frame import Recording, timed
+from frame import Recording, median_interval, timed
 
 import tinynet_core as tn
-from tinynet_book.measure.clock import median_interval
 from tinynet_core.study.classify import METRICS
 from tinynet_core.study.presets import project_root
 from tinynet_core.study.store import _row, seal, unseal

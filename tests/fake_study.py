@@ -46,7 +46,7 @@ def fake_study(root, preset="smoke"):
     study = Study(preset, root, train=False)
     for experiment in study.preset.random_experiments():
         study.store.put(trained(experiment))
-    everything = list(dict.fromkeys(e for series in classifiers(study).values() for e in series.all()))
+    everything = list(dict.fromkeys(e for page in classifiers(study).values() for row in page.values() for e in row))
     broken = everything[2]
     for experiment in study.store.missing(everything):
         study.store.put(failed(experiment, "loss is nan") if experiment == broken else trained(experiment))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from scipy.stats import binom
 
 import tinynet_core as tn
 from tinynet_core.study.presets import project_root
@@ -17,6 +18,15 @@ FOLDER = project_root() / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("frame", "page"))
 sys.path.insert(0, str(FOLDER))  # as Python does for a script
 frame, scaling, training = map(importlib.import_module, ("frame", "scaling", "training"))
+
+
+@pytest.mark.parametrize("n", range(6, 60, 9))
+def test_the_interval_of_a_median_is_the_narrowest_that_covers_95_percent(n):
+    low, high = frame.median_interval(range(n)[::-1])
+    assert low + high == n - 1
+    assert 1 - 2 * binom.cdf(low, n, 0.5) >= 0.95
+    assert 1 - 2 * binom.cdf(low + 1, n, 0.5) < 0.95
+    assert frame.median_interval([5.0, 1.0, 2.0]) == (1.0, 5.0)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -11,7 +11,6 @@ from scipy.stats import permutation_test, ttest_1samp, ttest_ind, wilcoxon
 
 from tinynet_book import figures
 from tinynet_book.analysis.comparison import Comparison, absences, troubled_runs
-from tinynet_book.analysis.duels import BUDGETS_RANDOM, SEEDS_RANDOM, Duels
 from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper.cells import cells
 from tinynet_book.paper.claims import claims, decided
@@ -204,40 +203,12 @@ def test_distances_from_a_line_and_their_interval():
     assert np.isnan(over_line([2], [0.5], [1, 4], [0.2, 0.6], [0.01, 0.02])[1].half)
 
 
-def duels(ours, theirs, macs=None):
-    """Ours against one rival: top-1 in percent by budget and seed, None for a failed run; ``macs`` where off budget."""
-    tops = {
-        f"{side} {c}": [x and x / 100 for x in seeds]
-        for side, by_c in (("ours", ours), ("rival", theirs))
-        for c, seeds in by_c.items()
-    }
-    budgets = {name: 1e6 * float(name.split()[1]) for name in tops}
-    compared = Comparison(runs(tops, budgets | (macs or {})), 500, "proxy", budgets)
-    return Duels(compared, {c: f"ours {c}" for c in ours}, {"rival": {c: f"rival {c}" for c in theirs}})
-
-
-OURS = {0.5: [80, 81, 82], 0.25: [70, 72, 71], 0.125: [60, 60, None]}
-THEIRS = {0.5: [78, 78, 78.5], 0.25: [69, 72, 70], 0.125: [61, 57, 58], 0.0625: [40, 41, 42]}
-
-
-def test_duels_pair_the_seeds_and_average_in_two_ways():
-    found = duels(OURS, THEIRS)
-    gaps = found.gaps("rival")
-    assert gaps.fillna(99).to_numpy() == pytest.approx(np.array([[2, 3, 3.5], [1, 0, 1], [-1, 3, 99]]))
-    both = found.averages()["rival"]
-    means = [81 - 78.1667, 71 - 70.3333, 60 - 58.6667]
-    assert both[SEEDS_RANDOM] == found.compared.average([(f"ours {c}", f"rival {c}") for c in OURS])
-    low, high = ttest_1samp(means, 0).confidence_interval()
-    drawn = both[BUDGETS_RANDOM]
-    assert (drawn.low, drawn.high) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
-
-
 def test_paired_tests_of_budgets_and_of_pairs():
     """Budgets weigh the same, though one has a failed run: its two pairs weigh 1/6 each, those of the others 1/9."""
     how = {"permutation_type": "samples", "vectorized": True, "n_resamples": 1 << 18, "rng": 0}
-    names = {"np": np, "pd": pd, "permutation_test": permutation_test, "wilcoxon": wilcoxon, "FLIPS": how}
-    code = run_cell("24", "def paired_tests", **names)
-    found, pairs = code["paired_tests"](duels(OURS, THEIRS).gaps("rival")), [2, 3, 3.5, 1, 0, 1, -1, 3]
+    names = {"np": np, "permutation_test": permutation_test, "wilcoxon": wilcoxon, "FLIPS": how}
+    code, pairs = run_cell("24", "def paired_tests", **names), [2, 3, 3.5, 1, 0, 1, -1, 3]
+    found = code["paired_tests"](pd.DataFrame([pairs[:3], pairs[3:6], [*pairs[6:], np.nan]]))
     assert (found["budgets"], found["pairs"], found["smallest"]) == (3, 8, 0.25)
     assert found["whole budgets"] == code["sign_flip"]([8.5 / 3, 2 / 3, 1]) == 0.25
     weights = np.array([1 / 9] * 6 + [1 / 6] * 2)
@@ -249,17 +220,11 @@ def test_paired_tests_of_budgets_and_of_pairs():
     assert code["sign_flip"]([1.0]) == 1
 
 
-def test_what_is_off_its_budget_or_missing_is_left_out_and_named():
-    found = duels(OURS, THEIRS | {0.125: [None, None, None]}, {"rival 0.25": 3e5})
+def test_what_keeps_a_network_from_counting_is_named():
     series = Series()
-    assert found.left_out(series).splitlines() == [
-        "- *rival 0.25* is +20.0% off its budget",
-        "- *rival 0.125* has no finished run",
-    ]
-    series.unreachable["rival 0.125"] = "below the smallest"
-    assert "- *rival 0.125* cannot be had: below the smallest" in found.left_out(series)
-    each = found.at_budgets()
-    assert (each.c.tolist(), each.counts.tolist()) == ([0.5, 0.25], [True, False])
-    nothing = duels(OURS, {0.0625: [1, 2, 3]})
-    assert nothing.table().empty
-    assert nothing.averages() == {}
+    series.unreachable["small"] = "below the smallest"
+    compared = compare({"far": A, "failed": [None]}, {"far": 1e6}, {"far": 1.2e6})
+    reason = run_cell("24", "def reason", series=series, compared=compared, stretched=["beyond"])["reason"]
+    assert reason("small") == "cannot be had: below the smallest"
+    assert reason("failed") == "has no finished run"
+    assert reason("far") == "is +20.0% off its budget"

@@ -1,13 +1,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+from notebook_code import run_cell
 
-from tinynet_book.analysis.enumeration import enumerate_scales, nearest, off_giant_curve
+from tinynet_book.analysis.enumeration import enumerate_scales
 from tinynet_core import Scale, TinyFormula, giant, network, shrink, solve_width
 from tinynet_core.networks.efficientnet import TINYNETS
 from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS
 from tinynet_core.networks.resnet import SHRUNK as RESNETS
+from tinynet_core.scaling.scale import GIANT
 
+off_giant_curve = run_cell("08", "def off_giant_curve", np=np, pd=pd, GIANT=GIANT)["off_giant_curve"]
+nearest = run_cell("08", "def nearest", np=np, pd=pd)["nearest"]
 ANY = (1, 1e12)
 GHOSTNET_NUMBERS = {"ghostnet_b": (300, 8.0), "ghostnet_c": (141, 5.0), "ghostnet_d": (52, 2.6)}  # Table 6, in M
 

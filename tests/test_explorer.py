@@ -41,7 +41,7 @@ def data(page):
 @pytest.fixture(scope="module")
 def partial(tmp_path_factory):
     """The study and the page of 8 of the 12 models of the random sample, one failed with a reason that is HTML."""
-    study = Study("smoke", tmp_path_factory.mktemp("partial"), train=True)
+    study = Study("smoke", tmp_path_factory.mktemp("partial"), train=False)
     experiments = study.preset.random_experiments()[:8]
     for experiment in experiments[1:]:
         study.store.put(trained(experiment))
@@ -145,9 +145,9 @@ def test_the_slider_covers_the_fitted_range_in_log_steps_with_the_budgets_of_the
 def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monkeypatch):
     formula = TinyFormula(restarts=0).fit([0.12, 0.6, 1.0], [0.9, 0.95, 1.0], [0.9, 0.95, 1.0])
     models = replace(trained_models(made_up_study), formula=formula)
-    full_first = sizes(made_up_study.preset)[::-1]  # it reaches 12% of its MACs, the study's own size does not
+    own_last = dict(reversed(sizes(made_up_study.preset).items()))  # the full size reaches 12% of its MACs
     monkeypatch.setattr("tinynet_book.explorer.trained_models", lambda study: models)
-    monkeypatch.setattr("tinynet_book.explorer.data.sizes", lambda preset: full_first)
+    monkeypatch.setattr("tinynet_book.explorer.data.sizes", lambda preset: own_last)
     monkeypatch.setattr("tinynet_book.explorer.data.BUDGETS", 3)
     page = write_explorer(made_up_study, tmp_path)
     smallest, largest = (embedded(page)["steps"][i]["networks"] for i in (0, -1))
@@ -159,7 +159,7 @@ def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monk
 def test_all_models_are_in_the_table_and_in_the_cube(made_up_study, page, data):
     preset, rows = made_up_study.preset, table(page, "models")
     sample = made_up_study.random_sample()
-    wanted = {e.key for series in classifiers(made_up_study).values() for e in series.all()
+    wanted = {e.key for page in classifiers(made_up_study).values() for row in page.values() for e in row
               if e.network == "efficientnet_b0" and e.base == preset.base and e.recipe == preset.recipe}  # fmt: skip
     assert {e.key for e in [*preset.random_experiments(), *preset.equal_cost_experiments()]} < wanted
     assert {row[-1] for row in rows[1:]} == {key[:12] for key in wanted}
@@ -225,7 +225,7 @@ def test_a_study_without_samples_or_with_too_few_models_has_a_reason(tmp_path):
     del content["random_sample"], content["equal_cost_sample"]
     preset = tmp_path / "bare.yaml"
     preset.write_text(yaml.safe_dump(content | {"name": "bare"}), encoding="utf-8")
-    page = write_explorer(Study(str(preset), tmp_path / "none"), tmp_path / "explorer")
+    page = write_explorer(Study(str(preset), tmp_path / "none", train=False), tmp_path / "explorer")
     assert embedded(page)["models"] == []
     assert "the preset has no random sample" in page.read_text(encoding="utf-8")
     study = Study("smoke", tmp_path / "few", train=False)

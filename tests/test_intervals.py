@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from notebook_code import run_cell
 from scipy import stats
 
-from tinynet_book.analysis.intervals import Interval, agreed, contrast, mean_interval
-from tinynet_book.figures import error_bars, intervals
+from tinynet_book.analysis.intervals import Interval, contrast, mean_interval
+from tinynet_book.figures import intervals, mean_top1
 
 A, B = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75]
 
@@ -64,10 +65,13 @@ def test_an_interval_in_words():
     assert -Interval(1.0, -1.5, 3.5, 4) == Interval(-1.0, -3.5, 1.5, 4)
     estimates = np.random.default_rng(0).normal(Interval.around(0, 1.96).detectable, 1, 20_000)
     assert np.mean(estimates > 1.96) == pytest.approx(0.8, abs=0.01)
+    agreed = run_cell("02", "def agreed")["agreed"]
     assert [agreed(x) for x in (0.95, 0.05, 0.5, np.nan)] == [True, False, None, None]
 
 
 def test_intervals_as_they_are_drawn():
-    assert error_bars([50.0, 90.0, 5.0], [20.0, 30.0, 8.0]).tolist() == [[20, 30, 5], [20, 10, 8]]
+    percent, reach = mean_top1([[0.5], [0.9, 1.0, 0.8]], 100)  # 1.96 x 5 points, and 4.3 x 10 / sqrt(3)
+    assert percent == pytest.approx([50, 90])
+    assert reach.T.ravel() == pytest.approx([9.8, 9.8, 24.84, 10], abs=0.01)
     values, reach = intervals([Interval(1, 0.5, 3), Interval(2, 2.1, 2.5)])
     assert (values, reach.tolist()) == ([1, 2], [[0.5, 0], [2, 0.5]])

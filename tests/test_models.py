@@ -24,13 +24,13 @@ def found(study):
 
 
 def test_every_training_that_the_pages_compare_is_there_once_with_its_cost_counted_anew(study, found):
-    wanted = {e.key: e for series in classifiers(study).values() for e in series.all()}
-    assert sorted(found.runs.key) == sorted(wanted)
-    assert set(found.models.model) == set(found.runs.model)
-    assert found.models.model.is_unique
+    wanted = {e.key: e for page in classifiers(study).values() for row in page.values() for e in row}
+    assert sorted(found["runs"].key) == sorted(wanted)
+    assert set(found["models"].model) == set(found["runs"].model)
+    assert found["models"].model.is_unique
     first = study.preset.random_experiments()[0]
-    assert found.runs.set_index("key").model[first.key] == model_id(first) == first.key[:12]
-    for x in found.models.itertuples():
+    assert found["runs"].set_index("key").model[first.key] == model_id(first) == first.key[:12]
+    for x in found["models"].itertuples():
         base = None if math.isnan(x.base_width) else Base(int(x.base_resolution), x.base_width, int(x.base_divisor))
         scale = Scale(x.r, x.d, x.w) if network(x.network).scale in (None, Scale()) and not math.isnan(x.r) else None
         head = None if x.head == "default" else x.head
@@ -41,17 +41,17 @@ def test_every_training_that_the_pages_compare_is_there_once_with_its_cost_count
 
 
 def test_means_by_numpy_with_failed_trainings_kept(found):
-    models = found.models.set_index("model")
-    for model, runs in found.runs.groupby("model"):
+    models = found["models"].set_index("model")
+    for model, runs in found["runs"].groupby("model"):
         top1 = list(runs.top1[runs.status == "done"])
         assert (models.seeds[model], models.failed[model]) == (len(top1), (runs.status == "failed").sum())
         mean = np.mean(top1) if top1 else np.nan
         assert models.top1_mean[model] == pytest.approx(mean, abs=1e-12, nan_ok=True)
         sd = np.std(top1, ddof=1) if len(top1) > 1 else np.nan
         assert models.top1_sd[model] == pytest.approx(sd, nan_ok=True)
-    (row,) = found.runs[found.runs.status == "failed"].itertuples()
+    (row,) = found["runs"][found["runs"].status == "failed"].itertuples()
     assert row.reason == "loss is nan"
-    assert row.key not in set(found.epochs.key)
+    assert row.key not in set(found["epochs"].key)
 
 
 def has_role(models, role):
@@ -59,7 +59,7 @@ def has_role(models, role):
 
 
 def test_roles_and_the_frontier(study, found):
-    models = found.models
+    models = found["models"]
     assert has_role(models, "random sample").sum() == study.preset.random_sample.models
     assert has_role(models, "equal-cost sample").sum() == study.preset.equal_cost_sample.models
     (whole,) = models[has_role(models, "table3: Baseline EfficientNet-B0")].itertuples()
@@ -73,14 +73,14 @@ def test_roles_and_the_frontier(study, found):
 
 def test_epochs_are_the_curves_and_files_the_tables(study, found, tmp_path):
     first = study.preset.random_experiments()[0]
-    rows = found.epochs[found.epochs.key == first.key].drop(columns=["key", "model", "seed"])
+    rows = found["epochs"][found["epochs"].key == first.key].drop(columns=["key", "model", "seed"])
     assert rows.to_dict("records") == study.store.get(first).curve
-    assert label(study.preset.dataset) in set(found.models.data)
-    assert label(study.preset.recipe) in set(found.models.recipe)
+    assert label(study.preset.dataset) in set(found["models"].data)
+    assert label(study.preset.recipe) in set(found["models"].recipe)
     arguments = ["dataset", "smoke", str(tmp_path / "new"), "--store", str(study.store.root)]
     assert CliRunner().invoke(tinynet, arguments).exit_code == 0
     for name in ("models", "runs", "epochs"):
-        assert len(pd.read_csv(tmp_path / "new" / f"{name}.csv")) == len(getattr(found, name))
+        assert len(pd.read_csv(tmp_path / "new" / f"{name}.csv")) == len(found[name])
 
 
 def test_missing_records_are_named_with_the_command(study, tmp_path):

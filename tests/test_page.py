@@ -44,7 +44,7 @@ def test_the_box_and_the_picture_come_first_and_silent_code_joins_what_is_below_
     made = page(executed, load_preset("smoke"), EMPTY, {})
     assert [cell.source for cell in made.cells[:2]] == [
         "# Title",
-        ":::{admonition} In short\n:class: box in-short\n**In a word**: yes\n:::\n",
+        ":::{admonition} In short\n:class: box in-short\n**In a word**: yes\n:::\n\n",
     ]
     sources = [cell.source for cell in made.cells[2:]]
     assert sources[:2] == ["draw", "How it was done."]
@@ -62,7 +62,7 @@ def test_the_box_of_a_page_says_what_became_of_its_headline(executed):
     text = page(executed, load_preset("smoke"), EMPTY, {}).cells[1].source
     assert text == (
         ":::{admonition} ✗ Does not hold\n:class: box differs\n**The paper says** (Table 1): A beats B.\n\n"
-        "**✗ Does not hold** (proxy).\n:::\n"
+        "**✗ Does not hold** (proxy).\n:::\n\n"
     )
 
 

@@ -4,11 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
+from notebook_code import run_cell
 from scipy import stats
 
 from tinynet_book import null_correlations, rank_correlation
-from tinynet_book.analysis.correlation import correlation_lead, null_p_value
-from tinynet_core import frontier
+from tinynet_core import family, frontier
 from tinynet_core.scaling.frontier import pareto_front
 
 
@@ -103,25 +103,26 @@ def test_a_lead_is_of_the_same_models():
     rng = np.random.default_rng(0)
     macs = rng.normal(size=60)
     x, z = macs + rng.normal(size=60), macs + 2 * rng.normal(size=60)
-    same = correlation_lead(x, x, macs)
+    same = rank_correlation(x, macs, less=x)
     assert (same.value, same.low, same.high, same.n) == (0, 0, 0, 60)
-    ours, theirs = correlation_lead(x, z, macs), scipys_interval(lambda a, b, c: rho(a, c) - rho(b, c), x, z, macs)
+    ours, theirs = rank_correlation(x, macs, less=z), scipys_interval(lambda a, b, c: rho(a, c) - rho(b, c), x, z, macs)
     assert ours.value == pytest.approx(rho(x, macs) - rho(z, macs))
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.05)
 
 
 def test_the_null_of_the_papers_setting():
     """Without any selection by accuracy: r 0.35, d 0.13, w 0.32, and a wide spread for subsets of 20."""
-    null = null_correlations("efficientnet_b0", 20, draws=1000, pool=2000)
+    null = null_correlations(family("efficientnet_b0"), 20, draws=1000, pool=2000)
     for name, median in (("r", 0.35), ("d", 0.13), ("w", 0.32)):
         assert np.median(null[name]) == pytest.approx(median, abs=0.08)
     assert np.quantile(null["r"], 0.025) < 0
     assert np.quantile(null["r"], 0.975) > 0.6
-    whole = null_correlations("efficientnet_b0", 50, draws=20, pool=50)
+    whole = null_correlations(family("efficientnet_b0"), 50, draws=20, pool=50)
     assert all(np.ptp(x) < 1e-12 for x in whole.values())  # all 50 of 50, none twice: every subset is the same
 
 
 def test_p_values_under_a_null():
+    null_p_value = run_cell("22", "def null_p_value", np=np)["null_p_value"]
     null = np.arange(-9, 10) / 10  # 19 draws
     assert null_p_value(0.9, null) == pytest.approx(2 * 2 / 20)
     assert null_p_value(-1.0, null) == pytest.approx(2 * 1 / 20)

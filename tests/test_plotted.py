@@ -72,7 +72,7 @@ def test_a_figure_of_the_book_gives_back_its_data():
 
 def test_a_notebook_keeps_the_numbers_of_its_figures(axes, monkeypatch):
     shell = InteractiveShell()
-    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    monkeypatch.setattr("tinynet_book.notebook.get_ipython", lambda: shell)
     _keep_vectors_and_data()
     axes.plot([1, 2], [3, 4], label="x")
     data, _ = shell.display_formatter.format(axes.figure)

@@ -7,7 +7,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from tinynet_book.notebook import FIGURE_DATA
-from tinynet_book.site.provenance import Origin, about, attach
+from tinynet_book.site.provenance import Origin, attach
 from tinynet_core.study.record import Record, failed
 
 PNG = base64.b64decode(
@@ -102,14 +102,14 @@ def test_what_a_note_says_of_the_records(make_experiment):
         ),
         failed(experiments[1], "diverged").model_copy(update={"provenance": {"commit": None}, "wall_s": 0.0}),
     ]
-    lines = about("proxy, preset `smoke`", "papermill x", records, "2026-01-02 03:04")
+    lines = origin(records).lines("proxy")
     assert lines[0] == "evidence: proxy, preset `smoke`"
     assert lines[1] == "2 records, 1 of them failed; 2 seeds; 1:00:00 (h:mm:ss) on `cpu (X)`, `unnamed`"
     assert lines[2] == "made at commit `0123456789 with changes`, `none`"
     assert lines[3] == f"SHA-256 of the data: `{'ab' * 6}`"
     assert lines[4].startswith("notebook run on 2026-01-02 03:04 (UTC), page made at commit `")
     assert lines[5:] == ["command: `papermill x`"]
-    assert len(about("recomputed", "papermill x", [], "2026-01-02 03:04")) == 3
+    assert len(origin(records).lines("recomputed")) == 3
 
 
 def test_records_are_linked_as_a_table(page, make_experiment):

@@ -64,7 +64,8 @@ def test_a_question_is_answered_on_each_kind_of_evidence_the_strongest_first():
 
 
 def test_the_page_without_any_record_says_so(tmp_path):
-    text = conclusions(load_preset("smoke"), Store(tmp_path / "none"))
+    store = Store(tmp_path / "none")
+    text = conclusions(load_preset("smoke"), answered(ledger(store)), store.frame())
     assert text.startswith("There are no records")
     assert text.count("\n## ") == len(questions())
     for line in text.splitlines():
@@ -78,7 +79,7 @@ def test_a_number_that_differs_is_told_from_a_sentence_that_does_not_hold(tmp_pa
     store = Store(tmp_path)
     found = {"fig3-rho-resolution": 0.1, "fig3-resolution-over-width": None, "fig3-order": False}
     write_claims(store, "03_fig3_frontier", {k: Finding(value=v, evidence="proxy") for k, v in found.items()})
-    text = conclusions(load_preset("smoke"), store)
+    text = conclusions(load_preset("smoke"), answered(ledger(store)), store.frame())
     assert "\n- *Another number:* Spearman's correlation of resolution with FLOPs on the frontier. Paper: 0.81" in text
     assert "\n- **Does not hold:** On the frontier the correlations with FLOPs are ordered" in text
     line = next(x for x in text.splitlines() if x.startswith("| [Do resolution and depth matter more than width?]"))

@@ -11,10 +11,11 @@ from scipy.stats import binomtest, norm
 import tinynet_core as tn
 from tinynet_book.analysis import robustness
 from tinynet_book.analysis.robustness import Variant, sensitivity
-from tinynet_core import Base, Scale, TinyFormula, frontier, network, released_formula
+from tinynet_core import Base, Scale, TinyFormula, family, frontier, network, released_formula
 from tinynet_core.scaling.frontier import pareto_front
 
 BASE = Base(56, 0.25, 2)
+NET = family("efficientnet_b0", BASE, classes=30)
 CODE = run_cell("23", "def prediction_errors", np=np, pd=pd, norm=norm, binomtest=binomtest)
 leave_one_out = run_cell("23", "def leave_one_out", np=np, tn=tn, robustness=robustness)["leave_one_out"]
 pytestmark = [
@@ -79,10 +80,10 @@ def test_ways_change_one_choice_each():
     ways = variants(0.2)
     assert next(iter(ways)) == "default"
     assert ways["default"] == Variant(0.2)
-    assert {w.fraction for w in ways.values()} == {0.1, 0.2, 0.3, 0.4}
+    assert {w.fraction for w in ways.values()} == {0.1, 0.2, 0.3, 0.4, None}
     assert len(set(ways.values())) == len(ways) == 10
     for way in ways.values():
-        changed = [getattr(way, x) != getattr(ways["default"], x) for x in ("fraction", "sorting", "kernel", "mean")]
+        changed = [getattr(way, x) != getattr(ways["default"], x) for x in ("fraction", "kernel", "mean")]
         assert sum(changed) == (way != ways["default"])
     assert "50% kept" not in variants(0.5)
 
@@ -90,14 +91,14 @@ def test_ways_change_one_choice_each():
 def test_ways_select():
     sample = models(40)
     np.testing.assert_array_equal(Variant(0.3).select(sample).index, frontier(sample.macs, sample.top1, 0.3))
-    front = Variant(0.3, "plain Pareto").select(sample)
+    front = Variant(None).select(sample)
     np.testing.assert_array_equal(front.index, pareto_front(sample.macs, sample.top1))
 
 
 def test_the_networks_that_the_ways_propose():
     sample = models(40)
     ways = {"default": Variant(0.3), "linear": Variant(0.3, mean="linear"), "few": Variant(0.05)}
-    table = sensitivity(sample, ways, (0.5, 1.2, 0.01), BASE, 30)
+    table = sensitivity(sample, ways, (0.5, 1.2, 0.01), NET)
     assert table.way.tolist() == [name for name in ways for _ in range(3)]
     first = table.iloc[0]
     kept = sample.iloc[frontier(sample.macs, sample.top1, 0.3)]
@@ -121,7 +122,7 @@ def test_the_networks_that_the_ways_propose():
 def test_predictions_that_are_no_network_are_named():
     c = np.linspace(0.2, 1, 12)
     steep = pd.DataFrame({"c": c, "r": 0.05 + 1.2 * (c - 0.19), "d": 1.0, "macs": c * 5e6, "top1": c})
-    table = sensitivity(steep, {"line": Variant(1.0, mean="linear")}, (0.04,), BASE, 30)
+    table = sensitivity(steep, {"line": Variant(1.0, mean="linear")}, (0.04,), NET)
     assert table.note[0].startswith("no network: r = -")
     assert table.pixels[0] == 0
     assert np.isnan(table.w[0])

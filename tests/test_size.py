@@ -42,7 +42,7 @@ def imported(path: Path, everywhere: bool = False) -> set[str]:
     ("package", "most_lines", "most_files"),
     [
         pytest.param(CORE, 9_000, 60, marks=pytest.mark.xfail(strict=True, reason="the core is still being cut")),
-        pytest.param(BOOK, 4_500, 40, marks=pytest.mark.xfail(strict=True, reason="the book is still being cut")),
+        pytest.param(BOOK, 4_500, 40),
     ],
     ids=["core", "book"],
 )

@@ -1,5 +1,9 @@
 """What the pages on others' measurements say, computed again from the data; closed forms beside the bootstrap."""
 
+from functools import cache
+from types import SimpleNamespace
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,16 +15,10 @@ from tinynet_book.paper import public, table
 
 NAMES = {"np": np, "pd": pd, "public": public, "spearmanr": spearmanr, "percentiles": published.percentiles}
 TIMES = run_cell("28", "def ratios", **NAMES)
-
-
-def cells(base):
-    """Found anew in each call, so that a test may put others in its place."""
-    return published.trained_cells(base)
-
-
-GRID = NAMES | {"BASES": public.GRIDS, "BUDGETS": [], "cost": published.cost, "trained_cells": cells}
-one_way = run_cell("27", "def one_way", fits=published.fits, **GRID)["one_way"]
-CODE = run_cell("27", "def best_splits", fits=published.fits, **GRID)
+CODE = NAMES | {name: getattr(published, name) for name in ("anew", "cost", "least_squares")}
+CODE |= {"NamedTuple": NamedTuple, "SimpleNamespace": SimpleNamespace, "cache": cache}
+CODE["TRAINED"] = {x: cells.dropna(subset="top1") for x, cells in public.grid().query("width <= 1").groupby("base")}
+CODE = run_cell("27", "class Surface", "def terms", "def one_way", "def best_splits", **CODE)
 PRINT = {"TinyNet-A": 77.7, "TinyNet-B": 75.0, "TinyNet-C": 71.2, "TinyNet-D": 67.0, "TinyNet-E": 59.9}
 
 
@@ -58,17 +56,17 @@ def test_a_distance_is_that_of_numpy_and_its_interval_holds_it(far):
         assert published.curve("val", x.macs) == pytest.approx(np.polyval(curve, np.log(x.macs)))
 
 
-def made_up(base="made up"):
+def made_up():
     """Cells whose accuracy has its top at r = w, and whose cost is r² w² of 400M."""
     cells = [(r, w) for r in (0.4, 0.6, 0.8, 1.0) for w in (0.4, 0.6, 0.8, 1.0)]
-    frame = pd.DataFrame(cells, columns=["r", "width"]).assign(base=base)
+    frame = pd.DataFrame(cells, columns=["r", "width"]).assign(base="made up")
     frame["macs"] = 400e6 * frame.r**2 * frame.width**2
     return frame.assign(top1=70 + 5 * np.log(frame.macs / 400e6) - 2 * np.log(frame.r / frame.width) ** 2)
 
 
-def test_the_surface_finds_the_split_that_made_the_cells(monkeypatch):
-    monkeypatch.setattr(published, "trained_cells", lambda base: made_up(base))
-    found = published.fits("made up")
+def test_the_surface_finds_the_split_that_made_the_cells():
+    CODE["TRAINED"]["made up"] = made_up()
+    found = CODE["fits"]("made up")
     assert found.rmse < 1e-6
     assert found.whole.best(100e6) == pytest.approx(0, abs=1e-6)
     assert found.whole.multipliers(100e6, 0.0) == pytest.approx([0.5**0.5] * 2)
@@ -76,11 +74,11 @@ def test_the_surface_finds_the_split_that_made_the_cells(monkeypatch):
     CODE["BUDGETS"] = [100e6]
     (row,) = CODE["best_splits"]("made up").itertuples()
     assert (row.width.low, row.width.high) == pytest.approx((0.5**0.5, 0.5**0.5))
-    assert one_way("made up")[1].value == pytest.approx(0, abs=0.1)
+    assert CODE["one_way"]("made up")[1].value == pytest.approx(0, abs=0.1)
 
 
 def test_one_dimension_alone_on_imagenet_is_nowhere_clearly_better_by_width():
-    gaps = {base: one_way(base)[1] for base in public.GRIDS}
+    gaps = {base: CODE["one_way"](base)[1] for base in public.GRIDS}
     assert {base: round(x.value, 1) for base, x in gaps.items()} == {
         "MobileNetV1": -0.2,
         "MobileNetV2": -0.2,
@@ -107,7 +105,7 @@ def test_the_best_split_takes_from_both_and_its_top_is_flat():
         "MnasNet-A1": [(0.93, 0.83), (0.58, 0.59)],
     }
     for base in public.GRIDS:
-        fitted = published.fits(base).whole
+        fitted = CODE["fits"](base).whole
         for macs in (100e6, 50e6):
             top = fitted.best(macs)
             moved = np.linspace(top - 0.5, top, 500)

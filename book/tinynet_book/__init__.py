@@ -11,12 +11,10 @@ _HOME = {
     "claim": "tinynet_book.paper.claims",
     "evaluated": "tinynet_book.measure.released",
     "formula_tinynets": "tinynet_book.analysis.robustness",
-    "latency": "tinynet_book.measure.latency_run",
     "maps": "tinynet_book.measure.maps",
     "null_correlations": "tinynet_book.analysis.correlation",
     "open_notebook": "tinynet_book.notebook",
     "rank_correlation": "tinynet_book.analysis.correlation",
-    "released_tinynets": "tinynet_book.analysis.robustness",
     "study_spread": "tinynet_book.analysis.spread",
     "write_claims": "tinynet_book.paper.claims",
 }

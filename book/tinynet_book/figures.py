@@ -3,7 +3,7 @@
 Accuracies are drawn in percent, MACs in millions, with 95% intervals.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, get_args
 
 import matplotlib.pyplot as plt
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import ArrayLike
 
-from tinynet_book.analysis.intervals import Interval, contrast
+from tinynet_book.analysis.intervals import Interval, mean_interval
 from tinynet_book.paper.claims import Verdict
 from tinynet_book.paper.systems import SERIES, TINY_FORMULA
 from tinynet_core.data.glyphs import CLASSES, SPLITS, GlyphDataset, render_image
@@ -44,21 +44,15 @@ def binomial_half_width(top1: ArrayLike, images: int) -> np.ndarray:
     return 1.96 * np.sqrt(p * (1 - p) / images)
 
 
-def mean_half_width(top1: ArrayLike, images: int) -> float:
-    """Half of the 95% interval of a mean accuracy: Student's t over seeds, binomial where there is one seed."""
-    return contrast([(1.0, top1)], images).half
-
-
-def error_bars(percent: ArrayLike, half: ArrayLike) -> np.ndarray:
-    """How far the intervals of percentages (n,) go down and up, (2, n): no further than to 0 and 100."""
-    middle, reach = np.atleast_1d(np.asarray(percent, dtype=float)), np.asarray(half, dtype=float)
-    return np.stack([np.minimum(reach, middle), np.minimum(reach, 100 - middle)])
-
-
 def intervals(found: Sequence[Interval]) -> tuple[list[float], np.ndarray]:
     """The values of n intervals, and how far each goes down and up, (2, n), as ``errorbar`` takes them."""
     ends = [(max(x.value - x.low, 0.0), max(x.high - x.value, 0.0)) for x in found]
     return [x.value for x in found], np.array(ends).reshape(-1, 2).T
+
+
+def mean_top1(runs: Iterable[ArrayLike], images: int) -> tuple[list[float], np.ndarray]:
+    """As ``intervals``, the mean top-1 in percent of n networks, by the accuracies of their ``runs``, fractions."""
+    return intervals([(mean_interval(top1, images) * 100).within(0, 100) for top1 in runs])
 
 
 def points(axes: Axes, x, top1, images: int, linestyle: str = "none", marker: str = "o", **style) -> None:
@@ -79,17 +73,14 @@ _SYSTEMS |= {"GreedyNAS": "#56b4e9", "EfficientNet": GREEN, "TinyNet": BLUE, "Gh
 def compared_models(frame: pd.DataFrame, images: int) -> Figure:
     """Top-1 of each network per seed, and the mean with its 95% interval, of ``images`` where there is one seed."""
     done = frame[frame.status == "done"]
-    names = list(dict.fromkeys(done.model))
-    figure, axes = plt.subplots(figsize=(8, 0.4 * len(names) + 1.2))
-    for y, name in enumerate(names):
-        top1 = done.top1[done.model == name]
-        mean = 100 * top1.mean()
-        error = error_bars(mean, [100 * mean_half_width(top1, images)])
+    groups = done.groupby("model", sort=False).top1
+    figure, axes = plt.subplots(figsize=(8, 0.4 * len(groups) + 1.2))
+    for y, (_, top1) in enumerate(groups):
+        mean, error = mean_top1([top1], images)
         axes.errorbar(mean, y, xerr=error, marker="o", color=BLUE, capsize=3, zorder=2)
         axes.plot(100 * top1, np.full(len(top1), y), "|", color="0.4", markersize=12, zorder=1)
-    seeds = done.groupby("model").size().max()
-    axes.set(xlabel=f"top-1 (%), {images:,} validation images, {seeds_each(seeds)}")
-    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel=f"top-1 (%), {images:,} validation images, {seeds_each(groups.size().max())}")
+    axes.set_yticks(range(len(groups)), [name for name, _ in groups])
     axes.invert_yaxis()
     return figure
 
@@ -124,9 +115,8 @@ def effects_beside_paper(effects: pd.DataFrame, evidence: str, seeds: int) -> Fi
     figure, panels = plt.subplots(1, 2, figsize=(11, 0.36 * len(effects) + 1.6), sharey=True, layout="constrained")
     y = np.arange(len(effects))
     panels[0].plot(effects.paper, y, "D", color="0.5")
-    panels[1].errorbar(
-        [x.value for x in effects.gap], y, xerr=[x.half for x in effects.gap], fmt="o", color=BLUE, capsize=3
-    )
+    gaps, reach = intervals(effects.gap)
+    panels[1].errorbar(gaps, y, xerr=reach, fmt="o", color=BLUE, capsize=3)
     trained = f"here ({evidence}), {seeds} training{'s' if seeds > 1 else ''} each"
     for axes, title in zip(panels, ("paper (quoted), 1 training each", trained), strict=True):
         axes.axvline(0, color="0.4", linewidth=0.8)
@@ -158,9 +148,8 @@ def trained_systems(frame: pd.DataFrame, images: int) -> Figure:
     for name, line, look in families(done):
         groups = line.groupby("model", sort=False)
         macs = (groups.macs.first() / 1e6).sort_values()
-        mean, half = 100 * groups.top1.mean()[macs.index], 100 * groups.top1.apply(mean_half_width, images)[macs.index]
         bars: dict[str, Any] = {"elinewidth": 0.8, "capsize": 2, "label": f"{name} (n = {len(macs)})"}
-        axes.errorbar(macs, mean, error_bars(mean, half), **look, **bars)
+        axes.errorbar(macs, *mean_top1([groups.get_group(x).top1 for x in macs.index], images), **look, **bars)
     cost_axis(axes)
     axes.set(ylabel=f"top-1 (%), {images:,} validation images, {seeds_each(done.groupby('model').size().max())}")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize="small")

@@ -2,6 +2,15 @@
 
 import ast
 
+import pandas as pd
+from IPython import get_ipython
+from IPython.core.formatters import BaseFormatter
+from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+from tinynet_book.figures import set_style
+from tinynet_book.plotted import plotted
+from tinynet_book.tables import html
 from tinynet_core.files import UserError
 from tinynet_core.study.study import Study
 
@@ -14,14 +23,11 @@ def open_notebook(namespace: dict) -> Study:
 
     Raises ``UserError`` for a parameter that papermill injected and the notebook does not have.
     """
-    from tinynet_book.figures import set_style
-
     known = ("preset", "store", "train")
     for cell in namespace.get("In", []):
         if cell.startswith("# Parameters"):  # how papermill opens the cell that it injects
-            statements = [s for s in ast.parse(cell).body if isinstance(s, ast.Assign)]
-            names = [t.id for s in statements for t in s.targets if isinstance(t, ast.Name)]
-            if unknown := [name for name in names if name not in known]:
+            names = [x for x in ast.walk(ast.parse(cell)) if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Store)]
+            if unknown := [name.id for name in names if name.id not in known]:
                 raise UserError(f"unknown notebook parameter {unknown[0]!r}, known: {', '.join(known)}")
     preset, store, train = (namespace[name] for name in known)
     if isinstance(train, str) and train.lower() in ("true", "false"):
@@ -37,21 +43,10 @@ def open_notebook(namespace: dict) -> Study:
 
 def _keep_vectors_and_data() -> None:
     """Have a notebook keep its figures as SVG too, with the numbers that they show, and print its tables."""
-    from IPython import get_ipython
-
     if (shell := get_ipython()) is not None:
-        from IPython.core.formatters import BaseFormatter
-        from matplotlib.figure import Figure
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
-        from pandas import DataFrame
-
-        from tinynet_book.plotted import plotted
-        from tinynet_book.tables import html
-
         set_matplotlib_formats("png", "svg")
-        formatter = BaseFormatter(
-            parent=shell.display_formatter, format_type=FIGURE_DATA, print_method="_repr_figure_data_"
-        )
+        display = shell.display_formatter
+        formatter = BaseFormatter(parent=display, format_type=FIGURE_DATA, print_method="_repr_figure_data_")
         formatter.for_type(Figure, lambda figure: plotted(figure).to_csv(index=False))
-        shell.display_formatter.formatters[FIGURE_DATA] = formatter
-        shell.display_formatter.formatters["text/html"].for_type(DataFrame, html)
+        display.formatters[FIGURE_DATA] = formatter
+        display.formatters["text/html"].for_type(pd.DataFrame, html)

@@ -31,12 +31,12 @@ def plotted(figure: Figure) -> pd.DataFrame:
 
 
 def _rows(axes: Axes) -> Iterator[dict[str, Any]]:
-    name_x, name_y = _Names(axes.xaxis), _Names(axes.yaxis)
+    names_x, names_y = _names(axes.xaxis), _names(axes.yaxis)
 
     def row(kind: str, artist: Any, x: Any, y: Any, **more: Any) -> dict[str, Any]:
-        label = str(artist.get_label())
+        label, (x, y) = str(artist.get_label()), (_short(x), _short(y))
         series = "" if label.startswith("_") else label
-        return {"drawn_as": kind, "series": series, "x": name_x(x), "y": name_y(y), **more}
+        return {"drawn_as": kind, "series": series, "x": names_x.get(x, x), "y": names_y.get(y, y), **more}
 
     for line in axes.get_lines():
         if line.get_transform() == axes.transData:
@@ -57,7 +57,7 @@ def _rows(axes: Axes) -> Iterator[dict[str, Any]]:
     for bars in (bars for bars in axes.containers if isinstance(bars, BarContainer)):
         for bar in bars.patches:  # a bar begins, along a named axis, at its middle, which is where the name stands
             x, width, y, height = bar.get_x(), bar.get_width(), bar.get_y(), bar.get_height()
-            start = x + (width / 2 if name_x.named else 0), y + (height / 2 if name_y.named else 0)
+            start = x + (width / 2 if names_x else 0), y + (height / 2 if names_y else 0)
             yield row("bar", bars, *start, x_end=_short(x + width), y_end=_short(y + height))
 
 
@@ -72,18 +72,12 @@ def _intervals(lines: LineCollection) -> Iterator[np.ndarray]:
                 yield ends
 
 
-class _Names:
-    """What a position on an axis is called: the text of its tick where ticks are named, itself elsewhere."""
-
-    def __init__(self, axis: Axis) -> None:
-        formatter = type(axis.get_major_formatter()).__name__
-        self.named: dict[float, str] = {}
-        if formatter in ("FixedFormatter", "StrCategoryFormatter"):
-            texts = [text.get_text() for text in axis.get_ticklabels()]
-            self.named = {_short(at): text for at, text in zip(axis.get_ticklocs(), texts, strict=False) if text}
-
-    def __call__(self, at: float) -> float | str:
-        return self.named.get(_short(at), _short(at))
+def _names(axis: Axis) -> dict[float, str]:
+    """What the positions of an axis with named ticks are called; nothing for one with numbers."""
+    if type(axis.get_major_formatter()).__name__ not in ("FixedFormatter", "StrCategoryFormatter"):
+        return {}
+    texts = [text.get_text() for text in axis.get_ticklabels()]
+    return {_short(at): text for at, text in zip(axis.get_ticklocs(), texts, strict=False) if text}
 
 
 def _short(value: Any) -> float:

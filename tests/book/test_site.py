@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from tinynet_book.paper.claims import claims, ledger
-from tinynet_book.site.build import BookError, _jupyter_book, make_book
+from tinynet_book.site.build import _jupyter_book, make_book
 from tinynet_book.site.conclusions import questions
-from tinynet_core import MissingRecords
+from tinynet_core import MissingRecords, UserError
 from tinynet_core.study.pages import page_of, stages
 from tinynet_core.study.pages import stale as stale_of
 from tinynet_core.study.presets import project_root
@@ -124,7 +124,7 @@ def test_a_warning_of_the_site_builder_is_an_error(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     (tmp_path / "src" / "intro.md").write_text("# Title\n\n[nowhere](nowhere.md)\n", encoding="utf-8")
-    with pytest.raises(BookError, match="nowhere"):
+    with pytest.raises(UserError, match="nowhere"):
         _jupyter_book(ROOT, tmp_path / "src", tmp_path, "", whole=True)
     assert not (tmp_path / "html").exists()
     assert "WARNING" in (tmp_path / "jupyter-book.log").read_text(encoding="utf-8")

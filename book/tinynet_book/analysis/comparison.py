@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from tinynet_book.analysis.intervals import Interval, contrast
+from tinynet_book.analysis.intervals import Interval, contrast, mean_interval
 from tinynet_book.paper import rows
 from tinynet_book.paper.cells import cells
 from tinynet_book.paper.claims import Estimate, Evidence
@@ -203,8 +203,7 @@ class Comparison:
         runs = self.frame[(self.frame.model == name) & (self.frame.status == "done")]
         if runs.empty:
             return Estimate(None, "", "no network of this row was trained here")
-        mean = contrast([(1.0, runs[column].to_numpy(dtype=float))], self.images) * 100
-        mean = Interval(mean.value, max(0.0, mean.low), min(100.0, mean.high), mean.n)
+        mean = (mean_interval(runs[column], self.images) * 100).within(0, 100)
         note = f"{mean.value:.1f}% {mean.limits('.1f')}, {len(runs)} seed{'s' * (len(runs) > 1)}"
         if self.evidence != "trained":
             return Estimate(None, self.evidence, f"no number of ImageNet: here {note}", tuple(runs.key))

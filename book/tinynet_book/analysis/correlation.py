@@ -1,27 +1,35 @@
 """What goes with cost on a frontier, and what does so by chance (paper, section 3.2 and Figure 3)."""
 
 from functools import lru_cache
+from math import nan
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from tinynet_book.analysis.intervals import Interval, bootstrapped
-from tinynet_core.networks import family
+from tinynet_book.analysis.intervals import Interval
+from tinynet_core.networks import Family
 from tinynet_core.scaling.frontier import sample_scales
-from tinynet_core.scaling.scale import PAPER_BASE, Base
 
 
-def rank_correlation(x: ArrayLike, macs: ArrayLike, resamples: int = 5000, seed: int = 0) -> Interval:
-    """Spearman's rank correlation of n models, (n,) each, with its bootstrap interval; NaN where one does not vary."""
-    a, b = np.asarray(x, dtype=float), np.asarray(macs, dtype=float)
-    return bootstrapped(lambda at: _spearman(a[at], b[at]), len(a), resamples, seed)
+def rank_correlation(
+    x: ArrayLike, macs: ArrayLike, less: ArrayLike | None = None, resamples: int = 5000, seed: int = 0
+) -> Interval:
+    """Spearman's rank correlation of n models, (n,) each, with its bootstrap interval; NaN where one does not vary.
 
+    With ``less``, (n,), its correlation is subtracted: how far ``x`` leads it, with the models resampled whole.
+    """
+    first, *other = (np.asarray(values, dtype=float) for values in (x, less) if values is not None)
+    cost = np.asarray(macs, dtype=float)
+    n = len(cost)
 
-def correlation_lead(x: ArrayLike, other: ArrayLike, macs: ArrayLike, resamples: int = 5000, seed: int = 0) -> Interval:
-    """Spearman's rho of ``x`` with ``macs`` less that of ``other``, all (n,), the models resampled whole."""
-    a, z, b = (np.asarray(values, dtype=float) for values in (x, other, macs))
-    return bootstrapped(lambda at: _spearman(a[at], b[at]) - _spearman(z[at], b[at]), len(a), resamples, seed)
+    def rho(at: np.ndarray) -> np.ndarray:
+        return _spearman(first[at], cost[at]) - sum(_spearman(z[at], cost[at]) for z in other)
+
+    drawn = rho(np.random.default_rng(seed).integers(0, n, (resamples, n)))
+    drawn = drawn[np.isfinite(drawn)]  # scipy's bootstrap cannot leave out resamples that do not vary
+    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (nan, nan)
+    return Interval(float(rho(np.arange(n))), float(low), float(high), n)
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -33,42 +41,21 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def null_correlations(
-    net_name: str,
-    k: int,
-    window: tuple[float, float] = (0.03, 1.05),
-    draws: int = 2000,
-    pool: int = 5000,
-    seed: int = 0,
-    base: Base = PAPER_BASE,
-    num_classes: int = 1000,
+    net: Family, k: int, window: tuple[float, float] = (0.03, 1.05), draws: int = 2000, pool: int = 5000
 ) -> dict[str, np.ndarray]:
     """Spearman's rho of r, d and w with MACs over ``draws`` sets of ``k`` models drawn without regard to accuracy.
 
     The FLOPs window alone makes them correlate. A correlation on the frontier means something only beside this. The
     models come from a ``pool`` of random ones, see ``sample_scales``.
     """
-    values, macs = _random_models(net_name, pool, window, seed, base, num_classes)
-    rng = np.random.default_rng(seed)
-    subsets = rng.permuted(np.tile(np.arange(pool), (draws, 1)), axis=1)[:, :k]
+    values, macs = _random_models(net, pool, window)
+    subsets = np.random.default_rng(0).permuted(np.tile(np.arange(pool), (draws, 1)), axis=1)[:, :k]
     return {name: _spearman(x[subsets], macs[subsets]) for name, x in values.items()}
 
 
 @lru_cache(maxsize=4)
-def _random_models(net_name, pool, window, seed, base, num_classes) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _random_models(net: Family, pool: int, window: tuple[float, float]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """r, d and w of ``pool`` accepted models, and their MACs."""
-    net = family(net_name, base, classes=num_classes)
-    scales = sample_scales(net, pool, window, seed)
-    values = {name: np.array([getattr(s, name) for s in scales]) for name in ("r", "d", "w")}
-    cost = net.screen(values["r"], values["d"], values["w"])
-    return values, cost.macs.astype(float)
-
-
-def null_p_value(rho: float, null: ArrayLike) -> float:
-    """Two-sided p-value of ``rho`` among correlations drawn under the null, (m,): twice the smaller tail, at most 1.
-
-    ``rho`` counts as one draw, so that the smallest p-value is 2 / (m + 1) and never zero (Phipson and Smyth 2010).
-    NaN where ``rho`` is.
-    """
-    drawn = np.asarray(null, dtype=float)
-    tail = min(np.sum(drawn >= rho), np.sum(drawn <= rho))
-    return float("nan") if np.isnan(rho) else float(min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
+    scales = sample_scales(net, pool, window)
+    values = {name: np.array([getattr(scale, name) for scale in scales]) for name in "rdw"}
+    return values, net.screen(**values).macs.astype(float)

@@ -1,4 +1,4 @@
-"""All the networks of a family that have a given cost: what two published numbers say of a network, and what not."""
+"""All the networks of a family that have a given cost."""
 
 import math
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pandas as pd
 
 from tinynet_core.networks import Family, Head, efficientnet, family, ghostnet, resnet
 from tinynet_core.networks.spec import round_repeats
-from tinynet_core.scaling.scale import GIANT, Base
+from tinynet_core.scaling.scale import Base
 from tinynet_core.scaling.solve import short_decimal
 
 Range = tuple[float, float]
@@ -29,14 +29,11 @@ def enumerate_scales(
 ) -> pd.DataFrame:
     """Every network of the family ``name`` with low <= MACs < high, and low <= parameters < high where given.
 
-    Resolution and depth are searched without gaps: every input of whole pixels that some multiplier in ``r`` gives, and
-    every vector of block repeats that some multiplier in ``d`` gives. The width runs over ``w`` in steps of 0.0001; a
-    run of them with the same channels is one network. The default ranges hold those of the paper's random sample
-    (0.35 to 2.8, section 4.2).
+    Inputs of whole pixels and block repeats are searched without gaps, the width in steps of 0.0001; a run of widths
+    with the same channels is one network. The default ranges hold those of the paper's random sample (section 4.2).
 
     One row per network: multipliers ``r``, ``d`` and ``w`` that give it, as short decimals; the intervals ``r_low`` ...
-    ``w_high`` of all that do, inside the ranges; ``resolution`` in pixels, ``repeats`` as text, and exact ``macs`` and
-    ``params``.
+    ``w_high`` of all that do; ``resolution`` in pixels, ``repeats`` as text, and exact ``macs`` and ``params``.
     """
     net = family(name, head=head)
     inputs = np.array(list(_inputs(net.base, r)))
@@ -55,38 +52,6 @@ def enumerate_scales(
     if not parts:
         return pd.DataFrame(columns=[*COLUMNS, "resolution", "repeats", "macs", "params"])
     return pd.concat(parts, ignore_index=True).sort_values(["resolution", "d", "w"], ignore_index=True)
-
-
-def nearest(networks: pd.DataFrame, r: float, d: float, macs: float, params: float | None = None) -> pd.Series:
-    """The row of ``networks`` that is nearest to resolution ``r`` and depth ``d``, in |log r/r*| + |log d/d*|.
-
-    r* and d* are the nearest points of the row's intervals. Rows of one resolution and depth are told apart by their
-    relative distance from ``macs`` and, where given, from ``params``, added up.
-    """
-    away = sum(
-        np.log(np.clip(x, networks[f"{axis}_low"], networks[f"{axis}_high"]) / x).abs()
-        for axis, x in (("r", r), ("d", d))
-    )
-    off = (networks.macs / macs - 1).abs() + (0 if params is None else (networks.params / params - 1).abs())
-    order = pd.DataFrame({"away": away.round(9), "off": off, "macs": networks.macs}).sort_values(
-        ["away", "off", "macs"]
-    )
-    return networks.loc[order.index[0]]
-
-
-def off_giant_curve(networks: pd.DataFrame) -> pd.Series:
-    """How far each row is from the giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi (Tan and Le 2019).
-
-    The largest relative change of a multiplier that would put the row on the curve, at the phi where it is smallest.
-    The row's intervals count: a network that some point of the curve gives is at 0.
-    """
-    phi = np.arange(-12, 12.001, 0.01)
-    worst = np.zeros((len(phi), len(networks)))
-    for axis in "rdw":
-        curve = (getattr(GIANT, axis) ** phi)[:, None]
-        low, high = (networks[f"{axis}_{end}"].to_numpy(dtype=float) for end in ("low", "high"))
-        worst = np.maximum(worst, np.abs(np.log(np.clip(curve, low, high) / curve)))
-    return pd.Series(np.expm1(worst.min(axis=0)), index=networks.index)
 
 
 def _inputs(base: Base, r: Range) -> Iterator[tuple[float, float, float, int]]:

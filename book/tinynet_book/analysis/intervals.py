@@ -5,7 +5,7 @@ Satterthwaite's degrees of freedom. With a single seed it is the normal interval
 the spread between seeds out and is too narrow.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
 
@@ -54,6 +54,10 @@ class Interval:
         """What the interval says of a difference, as ``better``, ``worse`` or ``cannot be told``."""
         return "better" if self.low > 0 else "worse" if self.high < 0 else "cannot be told"
 
+    def within(self, low: float, high: float) -> "Interval":
+        """With ends no further than the quantity can be."""
+        return Interval(self.value, max(self.low, low), min(self.high, high), self.n)
+
     def __neg__(self) -> "Interval":
         return Interval(-self.value, -self.high, -self.low, self.n)
 
@@ -84,34 +88,14 @@ def contrast(parts: Sequence[tuple[float, ArrayLike]], images: int | None = None
     means = np.array([x.mean() for x in samples])
     if runs.min() > 1:
         variances = weights**2 * np.array([x.var(ddof=1) for x in samples]) / runs
-        reach = t.ppf(0.975, _freedom(variances, runs))
+        below = (variances**2 / (runs - 1)).sum()
+        freedom = variances.sum() ** 2 / below if below else (runs - 1).sum()  # all there are where nothing varies
+        reach = t.ppf(0.975, freedom)
     else:
         variances, reach = weights**2 * means * (1 - means) / (images or nan), 1.96
     return Interval.around(float(weights @ means), float(reach) * sqrt(variances.sum()), int(runs.min()))
 
 
-def _freedom(variances: np.ndarray, runs: np.ndarray) -> float:
-    """Satterthwaite's degrees of freedom of a sum of estimated ``variances``; all there are where nothing varies."""
-    below = (variances**2 / (runs - 1)).sum()
-    return float(variances.sum() ** 2 / below) if below else float((runs - 1).sum())
-
-
-def mean_interval(values: ArrayLike) -> Interval:
-    """The mean of ``values`` (n,) with Student's t interval, unknown with one value."""
-    return contrast([(1.0, values)])
-
-
-def bootstrapped(of: Callable[[np.ndarray], np.ndarray], n: int, resamples: int, seed: int) -> Interval:
-    """A statistic ``of`` the observations at some indices, (..., n), with its percentile interval over resamples.
-
-    Resamples that have no such statistic are left out, as scipy's ``bootstrap`` cannot.
-    """
-    drawn = np.asarray(of(np.random.default_rng(seed).integers(0, n, (resamples, n))))
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (nan, nan)
-    return Interval(float(of(np.arange(n))), float(low), float(high), n)
-
-
-def agreed(share: float) -> bool | None:
-    """Whether a statement holds, by the ``share`` of draws in which it does: with 95% of them for or against it."""
-    return True if share >= 0.95 else False if share <= 0.05 else None
+def mean_interval(values: ArrayLike, images: int | None = None) -> Interval:
+    """The mean of ``values`` (n,), as ``contrast`` has it: by Student's t, or by the ``images`` where n is 1."""
+    return contrast([(1.0, values)], images)

@@ -1,47 +1,32 @@
-"""TinyNets of a fitted formula, how far it predicts what it was not fitted on, and what rests on its choices."""
+"""TinyNets of a fitted formula, and what becomes of them when it is fitted otherwise."""
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from tinynet_core.networks import family, network
-from tinynet_core.networks.efficientnet import TINYNETS
+from tinynet_core.networks import Family
 from tinynet_core.scaling.formula import KernelName, Mean, TinyFormula
 from tinynet_core.scaling.frontier import frontier, pareto_front
 from tinynet_core.scaling.released import ExtrapolationWarning
-from tinynet_core.scaling.scale import FITTED_DECIMALS, PAPER_BASE, Base, eq5_width
+from tinynet_core.scaling.scale import FITTED_DECIMALS, eq5_width
 from tinynet_core.scaling.shrink import solve_width
 
-Sorting = Literal["NSGA-III", "plain Pareto"]
 FEWEST = 3
 """Models below which no formula is fitted."""
 
 
-def released_tinynets() -> pd.DataFrame:
-    """The released TinyNets: ``network``, ``r``, ``d``, ``w``, ``macs``, and ``c``, their share of B0's; a row each."""
-    c0 = network("efficientnet_b0").complexity().macs
-    costs = {name: network(name).complexity().macs for name in TINYNETS}
-    rows = [(name, x.r, x.d, x.w, costs[name], costs[name] / c0) for name, x in TINYNETS.items()]
-    return pd.DataFrame(rows, columns=["network", "r", "d", "w", "macs", "c"])
-
-
-def formula_tinynets(
-    formula: TinyFormula, fractions: Sequence[float], base: Base | None = None, num_classes: int = 1000
-) -> pd.DataFrame:
+def formula_tinynets(formula: TinyFormula, fractions: Sequence[float], net: Family) -> pd.DataFrame:
     """TinyNets by a fitted formula at each of ``fractions``: r and d with their standard deviations, and the width.
 
     The width by Eq. 5, ``w_eq5``, and solved on real MACs, ``w``, with their distance ``off`` from the budget;
     ``extrapolated`` marks fractions outside the fitted ones. A prediction that is no network, or a budget that no width
     meets, leaves widths and MACs empty.
     """
-    net = family("efficientnet_b0", base, classes=num_classes)
     c0 = net.at().complexity().macs
     low, high = formula.c_.min(), formula.c_.max()
     mean, std = predicted(formula, fractions)
@@ -52,7 +37,7 @@ def formula_tinynets(
             width = solve_width(net, c * c0, r, d)
             row |= {"w_eq5": eq5_width(c, r, d), "w": width.x, "macs": width.cost, "off": width.error}
         except ValueError:  # r or d not above zero, or a budget that no width meets
-            row |= dict.fromkeys(("w_eq5", "w", "macs", "off"), math.nan)
+            row |= dict.fromkeys(("w_eq5", "w", "macs", "off"), np.nan)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -61,28 +46,21 @@ def formula_tinynets(
 class Variant:
     """One way from the random sample to a formula: what is selected, and how it is fitted.
 
-    With ``sorting`` "plain Pareto" the sample decides how many models stay, and ``fraction`` says nothing.
+    Without ``fraction`` the whole plain Pareto front is kept, and the sample decides how many models that are.
     """
 
-    fraction: float
-    sorting: Sorting = "NSGA-III"
+    fraction: float | None
     kernel: KernelName = "rbf"
     mean: Mean = "zero"
 
     def select(self, sample: pd.DataFrame) -> pd.DataFrame:
         """The models of ``sample`` (columns macs, top1) that this way keeps, by growing MACs."""
-        if self.sorting == "plain Pareto":
+        if self.fraction is None:
             return sample.iloc[pareto_front(sample.macs, sample.top1)]
         return sample.iloc[frontier(sample.macs, sample.top1, self.fraction)]
 
 
-def sensitivity(
-    sample: pd.DataFrame,
-    ways: dict[str, Variant],
-    budgets: Sequence[float],
-    base: Base = PAPER_BASE,
-    num_classes: int = 1000,
-) -> pd.DataFrame:
+def sensitivity(sample: pd.DataFrame, ways: dict[str, Variant], budgets: Sequence[float], net: Family) -> pd.DataFrame:
     """The TinyNet that each of ``ways`` proposes at each of ``budgets``, shares of the baseline's MACs.
 
     ``sample`` holds the finished models (columns c, r, d, macs, top1). A row for each way and budget: ``models``
@@ -90,8 +68,7 @@ def sensitivity(
     from the first of ``ways``; ``r_sds`` and ``d_sds``, the first two in its posterior standard deviations; and a
     ``note`` on what is outside the fitted fractions, no network, or of too few models to fit.
     """
-    proposed = [_proposed(name, way, sample, budgets, base, num_classes) for name, way in ways.items()]
-    found = pd.concat(proposed, ignore_index=True)
+    found = pd.concat([_proposed(name, way, sample, budgets, net) for name, way in ways.items()], ignore_index=True)
     first = found[found.way == next(iter(ways))].set_index("c")
     for x in "rdw":
         found[f"{x}_moved"] = found[x] - found.c.map(first[x])
@@ -100,25 +77,24 @@ def sensitivity(
     return found
 
 
-def _proposed(name, way, sample, budgets, base, num_classes) -> pd.DataFrame:
+def _proposed(name: str, way: Variant, sample: pd.DataFrame, budgets: Sequence[float], net: Family) -> pd.DataFrame:
     kept = way.select(sample)
     if len(kept) < FEWEST:
-        return pd.DataFrame({"way": name, "models": len(kept), "c": budgets}).assign(
-            **dict.fromkeys(("r", "r_std", "d", "d_std", "w", "macs", "off", "pixels"), np.nan),
-            note=f"too few models to fit: {len(kept)}",
-        )
-    rows = formula_tinynets(fitted(TinyFormula(way.kernel, way.mean), kept), budgets, base, num_classes)
-    rows["pixels"] = [base.pixels(r) if r * base.resolution >= 1 else 0 for r in rows.r]
-    rows["note"] = [_note(row) for row in rows.itertuples()]
-    return rows.assign(way=name, models=len(kept)).drop(columns=["w_eq5", "extrapolated"])
+        rows = pd.DataFrame({"c": budgets, "note": f"too few models to fit: {len(kept)}"})
+        rows[["r", "r_std", "d", "d_std", "w", "macs", "off", "pixels"]] = np.nan
+    else:
+        rows = formula_tinynets(fitted(TinyFormula(way.kernel, way.mean), kept), budgets, net)
+        rows["pixels"] = [net.base.pixels(r) if r * net.resolution >= 1 else 0 for r in rows.r]
+        rows["note"] = [_note(row) for row in rows.itertuples()]
+    return rows.assign(way=name, models=len(kept))
 
 
 def _note(row) -> str:
     """What is wrong with a proposal, in words; empty for a network inside the fitted range."""
     if min(row.r, row.d) <= 0:
         return f"no network: r = {row.r:.3g}, d = {row.d:.3g}"
-    reach = "outside the fitted range" if row.extrapolated else ""
-    return ", ".join(part for part in (reach, "no width meets the budget" if np.isnan(row.w) else "") if part)
+    found = {"outside the fitted range": row.extrapolated, "no width meets the budget": np.isnan(row.w)}
+    return ", ".join(name for name, true in found.items() if true)
 
 
 def fitted(formula: TinyFormula, kept: pd.DataFrame) -> TinyFormula:

@@ -3,7 +3,6 @@
 The functions take accuracies or log odds where they name neither, see ``tinynet_core.study.spread``.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan, nan, sqrt
@@ -11,9 +10,7 @@ from math import isnan, nan, sqrt
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
-from scipy.special import expit
 
-from tinynet_core.scaling.frontier import frontier
 from tinynet_core.study.pages import PAGES, REPEATED, repeated
 from tinynet_core.study.spread import Spread, log_odds, seed_spread
 from tinynet_core.study.study import Study
@@ -40,12 +37,6 @@ def reliability(top1: ArrayLike, sd: float, fitted: int = 1) -> float:
     return nan if isnan(sd) else max(0.0, 1 - sd**2 / variance) if variance else 0.0
 
 
-def without_noise(top1: ArrayLike, sd: float) -> np.ndarray:
-    """Log odds (n,) drawn towards their mean until their variance is that without seed noise ``sd``."""
-    x = np.asarray(top1, dtype=float)
-    return x.mean() + sqrt(reliability(x, sd)) * (x - x.mean())
-
-
 def regressed(best: ArrayLike, top1: ArrayLike, sd: float) -> np.ndarray:
     """What a model chosen out of ``top1`` (n,) for its accuracy ``best`` is worth on average when trained anew.
 
@@ -56,26 +47,14 @@ def regressed(best: ArrayLike, top1: ArrayLike, sd: float) -> np.ndarray:
     return values.mean() + share * (np.asarray(best, dtype=float) - values.mean())
 
 
-def retrained(top1: ArrayLike, sd: float, draws: int, seed: int = 0) -> np.ndarray:
+def retrained(top1: ArrayLike, sd: float, draws: int) -> np.ndarray:
     """Log odds (draws, n) that the models of log odds ``top1`` (n,), one run each, would have with other seeds.
 
     Given one run, the next is normal with mean ``regressed`` and variance sd^2 (1 + q), with q the ``reliability``.
     """
     x = np.asarray(top1, dtype=float)
-    noise = np.random.default_rng(seed).normal(0, sd * sqrt(1 + reliability(x, sd)), (draws, len(x)))
+    noise = np.random.default_rng(0).normal(0, sd * sqrt(1 + reliability(x, sd)), (draws, len(x)))
     return regressed(x, x, sd) + noise
-
-
-def retrained_frontiers(
-    macs: ArrayLike, top1: ArrayLike, sd: float, fraction: float = 0.2, draws: int = 200, seed: int = 0
-) -> list[np.ndarray]:
-    """Indices of the models that ``frontier`` would keep with other seeds, ``draws`` times; log odds (n,), one run."""
-    return [frontier(macs, expit(drawn), fraction) for drawn in retrained(top1, sd, draws, seed)]
-
-
-def kept_share(kept: ArrayLike, others: list[np.ndarray]) -> np.ndarray:
-    """The share of the models ``kept`` (k,) that each selection of ``others`` keeps as well."""
-    return np.array([np.isin(kept, other).mean() for other in others])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +99,6 @@ def passing(runs: ArrayLike, rival: ArrayLike, spread: Spread) -> Passing:
         return Passing(x.size, ahead, 0, 0, known=False)
     clearly = int((lead > _margin(other.size, spread.freedom) * spread.sd).sum())
     return Passing(x.size, ahead, clearly, _luck(x.size, other.size, spread.freedom))
-
-
-def passing_all(found: Iterable[Passing]) -> bool | None:
-    """What comparisons with several rivals say together, where each with three models or more says the same."""
-    verdicts = {x.verdict for x in found if x.n >= 3}
-    return verdicts.pop() if len(verdicts) == 1 else None
 
 
 def _margin(k: int, freedom: int) -> float:

@@ -16,23 +16,18 @@ from tinynet_core.study.presets import Preset
 from tinynet_core.study.study import Study
 
 TEMPLATES = Path(__file__).parent
-MARKERS = {
-    SAMPLE: ("circle", 5),
-    EQUAL_COST: ("square", 4),
-    COMPARED: ("square-open", 4),
-    GIANTS: ("circle-open", 5),
-    FRONTIER: ("diamond", 8),
-}
+MARKERS = {SAMPLE: ("circle", 5), EQUAL_COST: ("square", 4), COMPARED: ("square-open", 4)}
+MARKERS |= {GIANTS: ("circle-open", 5), FRONTIER: ("diamond", 8)}
 """Symbol and size in pixels of each group of models, in the order of the legend."""
 HEAD = ("group", "r", "d", "w", "input (px)", "MACs", "parameters", "top-1 (%)", "± (points)", "seed", "key")
 
 
 def write_explorer(study: Study, folder: Path) -> Path:
-    """Write the page, its scripts and its tables to ``folder`` and return its index.html; nothing is ever trained.
+    """Write the page, its scripts and its tables to ``folder`` and return its index.html.
 
     The page needs nothing from elsewhere, and the same records give the same bytes.
     """
-    sampled = Study(study.preset_argument, study.store.root, train=False).sampled
+    sampled = study.sampled
     models = trained_models(sampled)
     steps = budgets(sampled.preset, models.formula) if models.formula else pd.DataFrame()
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,15 +76,10 @@ def _positions(steps: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for c, rows in steps.groupby("c") if len(steps) else ():
         own = rows.iloc[0]
-        found.append(
-            {
-                **{"c": f"{100 * c:.3g}%", "r": f"{own.r:.3f}", "d": f"{own.d:.3f}"},
-                "r_band": f"{own.r_low:.2f} to {own.r_high:.2f}",
-                "d_band": f"{own.d_low:.2f} to {own.d_high:.2f}",
-                **{"at": [own.r, own.d, own.w], "low": [own.r_low, own.d_low], "high": [own.r_high, own.d_high]},
-                "networks": [_network(row) for row in rows.itertuples()],
-            }
-        )
+        position = {"c": f"{100 * c:.3g}%", "r": f"{own.r:.3f}", "d": f"{own.d:.3f}"}
+        position |= {f"{x}_band": f"{own[f'{x}_low']:.2f} to {own[f'{x}_high']:.2f}" for x in "rd"}
+        position |= {"at": [own.r, own.d, own.w], "low": [own.r_low, own.d_low], "high": [own.r_high, own.d_high]}
+        found.append(position | {"networks": [_network(row) for row in rows.itertuples()]})
     return found
 
 

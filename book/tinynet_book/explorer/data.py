@@ -13,7 +13,7 @@ from tinynet_core.networks import Family, family
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.scaling.formula import TinyFormula
 from tinynet_core.scaling.released import ExtrapolationWarning
-from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
+from tinynet_core.scaling.scale import PAPER_BASE, Scale
 from tinynet_core.scaling.shrink import BudgetWarning, shrink
 from tinynet_core.scaling.solve import UnreachableBudget
 from tinynet_core.study.classify import Experiment
@@ -48,8 +48,7 @@ def trained_models(study: Study) -> Models:
     """
     preset, formula, reason = study.preset, None, "the preset has no random sample"
     planned, frames = {GIANTS: series(study, "fig1").all()}, {}
-    if preset.equal_costs:
-        planned[EQUAL_COST] = [e for c in preset.equal_costs for e in preset.equal_cost_experiments(c)]
+    planned[EQUAL_COST] = [e for c in preset.equal_costs for e in preset.equal_cost_experiments(c)]
     if preset.random_sample:
         planned[SAMPLE] = preset.random_experiments()
         frames[SAMPLE], formula, reason = _random_sample(study)
@@ -82,9 +81,9 @@ def _random_sample(study: Study) -> tuple[pd.DataFrame, TinyFormula | None, str]
     except MissingRecords:
         missing = len(study.store.missing(experiments))
         reason = f"{missing} of the {len(experiments)} models of the random sample have no record yet"
-        return _stored(study, experiments), None, reason
     except ValueError as error:
-        return study.frame(experiments), None, f"too few models of the random sample can be used: {error}"
+        reason = f"too few models of the random sample can be used: {error}"
+    return _stored(study, experiments), None, reason
 
 
 def _stored(study: Study, experiments: list[Experiment]) -> pd.DataFrame:
@@ -93,41 +92,15 @@ def _stored(study: Study, experiments: list[Experiment]) -> pd.DataFrame:
     return frame.assign(c=frame.macs / study.preset.c0)
 
 
-@dataclass(frozen=True)
-class Size:
-    """What r = d = w = 1 stands for, with the number of classes."""
-
-    label: str
-    base: Base
-    classes: int
-
-    @property
-    def family(self) -> Family:
-        """The baseline network under any scale."""
-        return family(BASELINE, self.base, "fixed", self.classes)
-
-    def command(self, scale: Scale) -> str:
-        """What prints the network at ``scale``: a shell command, or Python for a size that the command has not."""
-        if self.base == PAPER_BASE:
-            classes = "" if self.classes == 1000 else f" --classes {self.classes}"
-            return f"tinynet cost {BASELINE} --r {scale.r} --d {scale.d} --w {scale.w} --head fixed{classes}"
-        base = f"tn.Base({self.base.resolution}, {self.base.width}, {self.base.divisor})"
-        return (
-            f"import tinynet_core as tn\nscale = tn.Scale(r={scale.r}, d={scale.d}, w={scale.w})\n"
-            f'net = tn.network("{BASELINE}", scale, {self.classes}, "fixed", {base})\n'
-            "print(net.resolution, net.complexity(), *net.rows(), sep='\\n')"
-        )
-
-
-def sizes(preset: Preset) -> list[Size]:
-    """The size that the models were trained at, and the paper's where that is another."""
-    own = Size(f"this study's size ({preset.base.resolution} px)", preset.base, preset.dataset.classes)
-    full = Size(f"EfficientNet-B0's size ({PAPER_BASE.resolution} px)", PAPER_BASE, 1000)
-    return [own] if preset.base == PAPER_BASE else [own, full]
+def sizes(preset: Preset) -> dict[str, Family]:
+    """The baseline at the size that the models were trained at, and at the paper's where that is another."""
+    own = {f"this study's size ({preset.base.resolution} px)": preset.family()}
+    full = {f"EfficientNet-B0's size ({PAPER_BASE.resolution} px)": family(BASELINE)}
+    return own if preset.base == PAPER_BASE else own | full
 
 
 def budgets(preset: Preset, formula: TinyFormula) -> pd.DataFrame:
-    """What ``formula`` gives at every position of the slider: one row for each budget c and ``Size``.
+    """What ``formula`` gives at every position of the slider: one row for each budget c and size.
 
     ``r`` and ``d`` are the posterior mean with the ends of its band, ``w`` is solved on real MACs. The preset's own
     budgets are among the positions; those that no width meets at the size of the models are left out.
@@ -138,7 +111,7 @@ def budgets(preset: Preset, formula: TinyFormula) -> pd.DataFrame:
     for c, (r, d), (r_half, d_half) in zip(fractions, mean, BAND * std, strict=True):
         band = {"c": c, "r": r, "r_low": r - r_half, "r_high": r + r_half}
         band |= {"d": d, "d_low": d - d_half, "d_high": d + d_half}
-        found = [band | {"size_label": size.label} | _solved(size, formula, c) for size in sizes(preset)]
+        found = [band | {"size_label": label} | _solved(net, formula, c) for label, net in sizes(preset).items()]
         rows += found if "w" in found[0] else []
     return pd.DataFrame(rows)
 
@@ -151,14 +124,13 @@ def _fractions(preset: Preset, low: float, high: float) -> list[float]:
     return sorted([*inside, *(float(x) for x in grid if all(abs(np.log(x / c)) > half for c in inside))])
 
 
-def _solved(size: Size, formula: TinyFormula, c: float) -> dict[str, Any]:
+def _solved(net: Family, formula: TinyFormula, c: float) -> dict[str, Any]:
     """The network of this size that comes nearest to the share ``c`` of its baseline's MACs."""
-    wanted = c * size.family.at(Scale()).complexity().macs
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExtrapolationWarning)  # an end of the range, rounded
             warnings.simplefilter("ignore", BudgetWarning)
-            result = shrink(size.family, wanted, formula=formula)
+            result = shrink(net, c * net.at().complexity().macs, formula=formula)
     except UnreachableBudget as error:
         return {"reason": str(error)}
     spec, cost = result.network, result.complexity
@@ -167,5 +139,18 @@ def _solved(size: Size, formula: TinyFormula, c: float) -> dict[str, Any]:
     return {
         **{"w": result.scale.w, "resolution": spec.resolution, "macs": cost.macs, "off": result.error},
         **{"params": cost.params, "stem": spec.stem, "stages": stages, "head": spec.head},
-        "command": size.command(result.scale),
+        "command": _command(net, result.scale),
     }
+
+
+def _command(net: Family, scale: Scale) -> str:
+    """What prints the network at ``scale``: a shell command, or Python for a size that the command has not."""
+    if net.base == PAPER_BASE:
+        classes = "" if net.classes == 1000 else f" --classes {net.classes}"
+        return f"tinynet cost {BASELINE} --r {scale.r} --d {scale.d} --w {scale.w} --head fixed{classes}"
+    base = f"tn.Base({net.base.resolution}, {net.base.width}, {net.base.divisor})"
+    return (
+        f"import tinynet_core as tn\nscale = tn.Scale(r={scale.r}, d={scale.d}, w={scale.w})\n"
+        f'net = tn.network("{BASELINE}", scale, {net.classes}, "fixed", {base})\n'
+        "print(net.resolution, net.complexity(), *net.rows(), sep='\\n')"
+    )

@@ -63,12 +63,10 @@ def see(
     return Seen(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
 
 
-def seen_part(
-    images: torch.Tensor, side: int, recipe: Recipe, aspects: torch.Tensor | None = None, interpolation="bilinear"
-) -> torch.Tensor:
+def seen_part(images: torch.Tensor, side: int, recipe: Recipe, aspects: torch.Tensor | None = None) -> torch.Tensor:
     """The part of float images (n, channels, S, S) that evaluation looks at, resized to (n, channels, side, side)."""
     boxes = centre_boxes(len(images), images.shape[2], recipe.eval_crop, aspects).to(images.device)
-    return resample(images, boxes, side, None, interpolation)
+    return resample(images, boxes, side, None, "bilinear")
 
 
 def cell_centres(side: int, cells: int, placement: Placement) -> torch.Tensor:
@@ -79,8 +77,7 @@ def cell_centres(side: int, cells: int, placement: Placement) -> torch.Tensor:
     kernel.
     """
     index = torch.arange(cells, dtype=torch.float64)
-    step = side / cells if placement == "stretched" else stride(side, cells)
-    return (index + 0.5) * step if placement == "stretched" else index * step + 0.5
+    return (index + 0.5) * (side / cells) if placement == "stretched" else index * stride(side, cells) + 0.5
 
 
 def stride(side: int, cells: int) -> int:

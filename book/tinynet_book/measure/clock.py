@@ -1,4 +1,4 @@
-"""Timing several networks beside each other: rounds in random order, intervals, and what else the machine did."""
+"""Timing several networks beside each other: rounds in random order, and what else the machine did."""
 
 import os
 import time
@@ -10,14 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binom, bootstrap
 from torch import Tensor, nn
 
-from tinynet_book.analysis.intervals import Interval
 from tinynet_core.export import Run
 from tinynet_core.machine import processor
-
-RESAMPLES = 5000
 
 
 def torch_run(module: nn.Module, image: Tensor) -> Run:
@@ -61,36 +57,6 @@ def interleaved(
         for i in rng.permutation(len(runs)):
             row[i] = runs[i]()
     return times[warmup:]
-
-
-def estimate(statistic: Callable[..., np.ndarray], *samples: Sequence[float]) -> Interval:
-    """``statistic`` of ``samples``, which takes them and ``axis``, with its bootstrap percentile interval.
-
-    Several samples are paired: they come from the same rounds, and whole rounds are drawn. Rounds count as independent:
-    load that lasts many rounds makes the interval too narrow, of a ratio less so, because it moves both of its medians.
-    """
-    low, high = bootstrap(
-        samples,
-        statistic,
-        n_resamples=RESAMPLES,
-        batch=500,
-        vectorized=True,
-        paired=len(samples) > 1,
-        method="percentile",
-        random_state=np.random.default_rng(0),
-    ).confidence_interval
-    arrays = [np.asarray(sample, dtype=float) for sample in samples]
-    return Interval(float(statistic(*arrays, axis=-1)), float(low), float(high), len(arrays[0]))
-
-
-def median_interval(times: Sequence[float]) -> tuple[float, float]:
-    """The order statistics between which the true median lies with at least 95%, for independent ``times``.
-
-    The number of times below the median is binomial. Fewer than six times reach no 95%: their extremes are given.
-    """
-    ordered = sorted(times)
-    below = max(int(binom.ppf(0.025, len(ordered), 0.5)) - 1, 0)
-    return ordered[below], ordered[-1 - below]
 
 
 def other_programs() -> tuple[float, float | None]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import timm
 import torch
@@ -30,9 +30,6 @@ class Protocol(NamedTuple):
     entry: str
     resolution: int
     transform: Callable[[Image.Image], Tensor]
-
-    def described(self) -> dict[str, Any]:
-        return {**self._asdict(), "transform": " ".join(str(self.transform).split())}
 
 
 def protocol(name: str, library: str) -> Protocol:

@@ -6,11 +6,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import pandas as pd
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper import rows
 from tinynet_core.networks import network
 from tinynet_core.study.presets import Preset
@@ -18,7 +15,6 @@ from tinynet_core.study.task import Result, Task
 
 if TYPE_CHECKING:
     from tinynet_core.export import Run
-    from tinynet_core.study.record import Record
     from tinynet_core.study.study import Study
 
 Backend = Literal["onnxruntime", "torch"]
@@ -47,20 +43,6 @@ class LatencyRun(Task):
     def planned(cls, study: "Study") -> list[Task]:
         """That of Table 4."""
         return [latency_run(study.preset)]
-
-    @field_validator("networks", "backends")
-    @classmethod
-    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if twice := [x for i, x in enumerate(value) if x in value[:i]]:
-            raise ValueError(f"{twice[0]} is listed twice")
-        return value
-
-    @field_validator("networks")
-    @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            network(name)
-        return value
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -123,35 +105,6 @@ def latency_run(preset: Preset) -> LatencyRun:
     return LatencyRun(networks=networks, runs=preset.latency.runs, warmup=preset.latency.warmup)
 
 
-def latency(study: "Study") -> "Record":
-    """The timings of Table 4, made now in this process where there is no record of them and the study may."""
-    from tinynet_core.study.sweep import run
-
-    task = latency_run(study.preset)
-    return run(task, study.store, progress=True) if study.train else study.records([task])[0]
-
-
 def pair(backend: Backend, name: str) -> str:
     """Under what a record keeps the times of the network called ``name`` on ``backend``."""
     return f"{backend} {name}"
-
-
-def times(record: "Record") -> pd.DataFrame:
-    """Every timed run: ``backend``, ONNX Runtime first, ``network``, and its milliseconds ``ms``."""
-    parts = [
-        pd.DataFrame({"backend": backend, "network": key.removeprefix(f"{backend} "), "ms": ms})
-        for backend in BACKENDS
-        for key, ms in record.arrays.items()
-        if key.startswith(f"{backend} ")
-    ]
-    return pd.concat(parts).rename_axis("round").reset_index()
-
-
-def ratio(
-    record: "Record", backend: Backend, top: str, bottom: str, middle: Callable[..., np.ndarray] = np.median
-) -> Interval:
-    """The median (or another ``middle``) time of ``top`` over that of ``bottom``, with its interval by whole rounds."""
-    from tinynet_book.measure.clock import estimate
-
-    columns = [record.arrays[pair(backend, name)] for name in (top, bottom)]
-    return estimate(lambda a, b, axis: middle(a, axis=axis) / middle(b, axis=axis), *columns)

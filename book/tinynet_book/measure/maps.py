@@ -56,7 +56,7 @@ class ActivationMaps(Experiment):
     @property
     def training(self) -> Experiment:
         """The training that the network comes from."""
-        return Experiment(**{name: getattr(self, name) for name in Experiment.model_fields if name != "kind"})
+        return Experiment(**self.model_dump(exclude={"kind", "shown"}))
 
     @property
     def needs(self) -> tuple[Task, ...]:
@@ -137,11 +137,8 @@ class ActivationMaps(Experiment):
 
 def maps(preset: Preset) -> dict[str, list[ActivationMaps]]:
     """The class activation maps of Figure 5, of every network of Figure 4."""
-    names = [name for name in Experiment.model_fields if name != "kind"]
-    return {
-        label: [ActivationMaps(**{name: getattr(e, name) for name in names}) for e in experiments]
-        for label, experiments in two_smallest(preset).items()
-    }
+    networks = two_smallest(preset).items()
+    return {label: [ActivationMaps(**e.model_dump(exclude={"kind"})) for e in runs] for label, runs in networks}
 
 
 def _rounded(values: "Tensor", largest: float = 1.0) -> list[Any]:

@@ -8,8 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import field_validator
-
 from tinynet_book.paper import rows
 from tinynet_core.data.imagenet import imagenet_root
 from tinynet_core.files import UserError
@@ -34,12 +32,6 @@ class ReleasedEvaluation(Task):
     kind: Literal["released"] = "released"
     network: str
     library: Literal["timm", "torchvision"]
-
-    @field_validator("network")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        network(value)
-        return value
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -86,7 +78,7 @@ class ReleasedEvaluation(Task):
             sha256 = file_digest(file, "sha256").hexdigest()
         sources = {
             "weights": {"file": weights.name, "sha256": sha256},
-            "protocol": protocol.described(),
+            "protocol": protocol._asdict() | {"transform": " ".join(str(protocol.transform).split())},
             "images_sha256": evaluation.listing_sha256(images),
             self.library: version(self.library),
         }
@@ -125,22 +117,18 @@ def evaluated(study: "Study", evaluate: bool = False) -> "tuple[dict[str, Record
     """
     from tinynet_core.study.sweep import SweepStopped, run
 
-    offered = released()
-    found: dict[str, Record] = {}
-    reasons: dict[str, str] = {}
-    for row in (row["model"] for row in rows("table3")):
-        if row not in offered:
-            reasons[row] = "no released weights are known to be of this row"
-        elif (record := study.store.get(offered[row].task)) is not None:
-            found[row] = record
-        elif not evaluate:
-            reasons[row] = "not evaluated on ImageNet"
-        else:
+    unknown = "no released weights are known to be of this row"
+    found, reasons = {}, {row["model"]: unknown for row in rows("table3")}
+    for row, offer in released().items():
+        record, reasons[row] = study.store.get(offer.task), "not evaluated on ImageNet"
+        if record is None and evaluate:
             try:
-                imagenet_root()
-                found[row] = run(offered[row].task, study.store, progress=True)
+                record = run(offer.task, study.store, progress=True)
             except SweepStopped:
                 raise
             except UserError as error:
                 reasons[row] = str(error)
+        if record is not None:
+            found[row] = record
+            del reasons[row]
     return found, reasons

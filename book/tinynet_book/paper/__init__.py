@@ -45,29 +45,20 @@ def costs(name: str) -> pd.DataFrame:
     ``match``: each printed number of the row is ours after rounding, or within 2% of ours. ``note`` explains every row
     that is no match, and marks the networks whose r, d and w were never published.
     """
-    digits = MACS_DIGITS.get(name, 0)
     lines = []
     for row in rows(name):
-        cost = _spec(row).complexity()
-        printed = {"params": row.get("params", math.nan), "macs": row["macs"]}
-        ours = {"params": cost.params / 1e6, "macs": cost.macs / 1e6}
-        line = {"model": row["model"], "network": row.get("network", "efficientnet_b0")}
-        for key in ("params", "macs"):
-            line |= {f"paper_{key}": printed[key], key: getattr(cost, key)}
-        line |= {f"{key}_off": ours[key] / printed[key] - 1 for key in ("params", "macs")}
-        line["match"] = _same(ours["params"], printed["params"], 1) and _same(ours["macs"], printed["macs"], digits)
-        lines.append({**line, "note": row.get("note", "")})
-    return pd.DataFrame(lines)
-
-
-def _same(ours: float, printed: float, digits: int) -> bool:
-    """Whether ``ours`` rounds to the ``printed`` number or is within 2% of it; nothing printed is always the same."""
-    return math.isnan(printed) or round(ours, digits) == printed or abs(ours / printed - 1) <= TOLERANCE
-
-
-def _spec(row: dict[str, Any]) -> Network:
-    """The network that a row of a table is about."""
-    return network(row.get("network", "efficientnet_b0"), Scale(**row["scale"]) if "scale" in row else None)
+        named = row.get("network", "efficientnet_b0")
+        cost = network(named, Scale(**row["scale"]) if "scale" in row else None).complexity()
+        line = {"model": row["model"], "network": named, "params": cost.params, "macs": cost.macs}
+        line |= {"paper_params": row.get("params", math.nan), "paper_macs": row["macs"]}
+        lines.append(line | {"match": True, "note": row.get("note", "")})
+    frame = pd.DataFrame(lines)
+    for key, digits in (("params", 1), ("macs", MACS_DIGITS.get(name, 0))):
+        ours, printed = frame[key] / 1e6, frame[f"paper_{key}"]
+        off = ours / printed - 1
+        frame[f"{key}_off"] = off
+        frame["match"] &= printed.isna() | (ours.round(digits) == printed) | (off.abs() <= TOLERANCE)
+    return frame
 
 
 def recount(spec: Network) -> tuple[int, int]:

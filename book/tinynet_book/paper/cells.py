@@ -12,7 +12,6 @@ import yaml
 
 from tinynet_book.paper import MACS_DIGITS, rows
 
-TABLES = tuple(f"table{i}" for i in range(1, 8))
 COSTS = ("params", "macs")
 COST_NOTEBOOK = "06_table3_costs"
 NOTEBOOKS = {
@@ -25,6 +24,7 @@ NOTEBOOKS = {
     "table7": "07_table7_ghostnet_a",
 }
 """The page that answers for the numbers of a table, but for its costs, which are all on one page."""
+TABLES = tuple(NOTEBOOKS)
 PUBLIC = {
     "table3": "26_released_tinynets",
     "table4": "26_released_tinynets",

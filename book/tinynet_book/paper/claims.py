@@ -143,13 +143,12 @@ def decided(claim: Claim, estimate: Estimate) -> tuple[bool | float | None, str]
 
 def finding(claim: Claim, estimate: Estimate) -> Finding:
     """The estimate as it is kept, decided."""
-    value, reason = decided(claim, estimate)
+    (value, reason), found = decided(claim, estimate), estimate.found
     note = ". Open: ".join(filter(None, [estimate.note, reason]))
     shown = {"value": value, "evidence": estimate.evidence, "note": note, "records": estimate.records}
-    if isinstance(estimate.found, Interval):
-        found = estimate.found
-        shown |= {"estimate": found.value if value is None else None}
+    if isinstance(found, Interval):
         shown |= {} if math.isnan(found.low + found.high) else {"low": found.low, "high": found.high}
+        shown["estimate"] = found.value if value is None else None
     return Finding.model_validate(shown)
 
 
@@ -181,9 +180,8 @@ def write_claims(store: Store, notebook: str, findings: Mapping[str, Finding]) -
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(_FINDINGS.dump_json(dict(findings), indent=1).decode() + "\n", path)
     mine = [_row(claim, notebook, findings[claim.id]) for claim in claims().values() if claim.id in findings]
-    return pd.DataFrame(mine).set_index("source")[
-        ["statement", "verdict", "paper", "ours", "interval", "evidence", "note"]
-    ]
+    shown = ["statement", "verdict", "paper", "ours", "interval", "evidence", "note"]
+    return pd.DataFrame(mine).set_index("source")[shown]
 
 
 def findings_path(store: Path, notebook: str) -> Path:
@@ -203,11 +201,11 @@ def ledger(store: Store) -> pd.DataFrame:
         for key, finding in content.items():
             found.setdefault(key, []).append((path.stem, finding))
     unknown = Finding(value=None, evidence="", note="its notebook was not run")
-    rows = []
+    rows, order = [], get_args(Evidence)
     for claim in claims().values():
         mine = found.get(claim.id) or [(claim.notebook, unknown)]
-        told = [x for x in mine if x[1].evidence] or mine[:1]
-        rows += [_row(claim, page, x) for page, x in sorted(told, key=lambda x: _rank(x[1].evidence))]
+        told = sorted((x for x in mine if x[1].evidence), key=lambda x: order.index(x[1].evidence))
+        rows += [_row(claim, page, x) for page, x in told or mine[:1]]
     return pd.DataFrame(rows)
 
 
@@ -215,10 +213,6 @@ def strongest(ledger: pd.DataFrame) -> pd.DataFrame:
     """One row a claim: its finding on the strongest evidence that decides it, or else on the strongest that it has."""
     undecided = ledger.verdict == "not attempted"
     return ledger.loc[undecided.sort_values(kind="stable").index].drop_duplicates("id").sort_index()
-
-
-def _rank(evidence: str) -> int:
-    return [*get_args(Evidence), ""].index(evidence)
 
 
 def _row(claim: Claim, page: str, found: Finding) -> dict[str, str]:

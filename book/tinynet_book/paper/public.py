@@ -27,7 +27,6 @@ KINDS = {
 """How a number came about; those of the paper's own authors and of their company are none of a third party."""
 LEFT_OUT = {"minimal": "no squeeze-excite", r"\.ap_": "adversarial examples", "ra4_e3600": "3600 epochs, of 2024"}
 """Trainings of 2018 to 2020's networks that are not among the rivals, by a part of their name."""
-UNEXPLAINED = "unexplained"
 GRIDS = ("MobileNetV1", "MobileNetV2", "MnasNet-A1")
 """Networks whose width and resolution Google varied."""
 

@@ -57,9 +57,7 @@ def margins(group: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     for x in group.itertuples():
-        small = others[others.flops <= x.flops]
-        rival = ("", math.nan, math.nan)
-        if len(small):
-            rival = tuple(small.loc[small.top1.idxmax(), ["model", "flops", "top1"]])
+        small = others[others.flops <= x.flops][["model", "flops", "top1"]]
+        rival = small.loc[small.top1.idxmax()].tolist() if len(small) else ["", math.nan, math.nan]
         lines.append((x.model, x.flops, x.top1, *rival, round(x.top1 - rival[2], 1)))
     return pd.DataFrame(lines, columns=["model", "flops", "top1", "rival", "rival_flops", "rival_top1", "margin"])

@@ -45,10 +45,6 @@ class Built:
     remedy: str = ""
 
 
-class BookError(UserError):
-    """The site could not be built; the log says why."""
-
-
 def make_book(preset: str, store: str = "", build: Path | None = None) -> Built:
     """Execute the notebooks under ``preset`` and build the site from the records that there are.
 
@@ -118,7 +114,7 @@ def _jupyter_book(root: Path, sources: Path, build: Path, address: str, whole: b
     if done.returncode:
         lines = log.read_text(encoding="utf-8").splitlines()
         wrong = [line for line in lines if any(word in line for word in ("WARNING", "ERROR", "Error:"))]
-        raise BookError("\n".join([*wrong[:20], f"the site was not built, see {log}"]))
+        raise UserError("\n".join([*wrong[:20], f"the site was not built, see {log}"]))
     for page in (work / "_build" / "html").rglob("*.html"):
         page.write_text(_finished(page.read_text(encoding="utf-8"), address), encoding="utf-8")
     shutil.rmtree(build / "html", ignore_errors=True)

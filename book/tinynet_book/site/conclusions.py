@@ -14,11 +14,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from tinynet_book.paper.cells import TABLES, cells
-from tinynet_book.paper.claims import THIRD_PARTY, Evidence, Verdict, claims, ledger, strongest
+from tinynet_book.paper.claims import THIRD_PARTY, Evidence, Verdict, claims, strongest
 from tinynet_book.site import markdown_table
 from tinynet_book.site.page import MINUS
+from tinynet_book.site.page import SIGNS as VERDICTS
 from tinynet_core.study.presets import Preset, project_root
-from tinynet_core.study.store import Store
 
 AGREE = ("matches", "within tolerance")
 SIGNS = {"yes": "✓ yes", "no": "✗ no", "in part": "◐ in part", "cannot": "○ open"}
@@ -29,12 +29,6 @@ CARDS = (
 """Of the first page: title, claim, its evidence, and what its number is."""
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _CLAUSE_ENDS = re.compile(r"; |\. ")
-WORDS: dict[Verdict, str] = {
-    "matches": "Holds",
-    "within tolerance": "Holds within tolerance",
-    "differs": "Does not hold",
-    "not attempted": "Open",
-}
 
 
 class Question(BaseModel):
@@ -96,10 +90,9 @@ def answer(verdicts: Iterable[str]) -> str:
     return f"{whole}, as far as it could be decided ({left} of {agree + differ + left} could not)" if left else whole
 
 
-def conclusions(preset: Preset, store: Store) -> str:
+def conclusions(preset: Preset, found: Answered, records: pd.DataFrame) -> str:
     """The generated part of the page, in Markdown."""
-    found = answered(ledger(store))
-    return "\n\n".join([_basis(preset, store.frame()), at_a_glance(found), *(_section(*entry) for entry in found)])
+    return "\n\n".join([_basis(preset, records), at_a_glance(found), *(_section(*entry) for entry in found)])
 
 
 def cards(table: pd.DataFrame) -> str:
@@ -162,8 +155,8 @@ def _basis(preset: Preset, records: pd.DataFrame) -> str:
 
 def _section(question: Question, answer: str, rows: pd.DataFrame) -> str:
     """The question, its answer, every sentence of the paper behind it, and what became of the numbers in its tables."""
-    head = f"## {question.question}\n\n{question.plain}\n\n**{_sentence(answer)}**"
-    printed = rows.id.isin(_printed())
+    head = f"## {question.question}\n\n{question.plain}\n\n**{answer[0].upper()}{answer[1:]}.**"
+    printed = rows.id.isin({cell.id for name in TABLES for cell in cells(name)})
     parts = [head, "\n".join(_item(row, row.id in question.key) for row in rows[~printed].itertuples())]
     if printed.any():
         count = strongest(rows[printed]).verdict.value_counts()
@@ -174,21 +167,13 @@ def _section(question: Question, answer: str, rows: pd.DataFrame) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _printed() -> set[str]:
-    return {cell.id for name in TABLES for cell in cells(name)}
-
-
-def _sentence(answer: str) -> str:
-    return f"{answer[0].upper()}{answer[1:]}."
-
-
 def _item(row, main: bool) -> str:
     """One claim: its verdict, bold where it is a ``main`` one, what the paper says, and what was found."""
-    mark, here = "**" if main else "*", row.evidence or "here"
+    mark, here, word = "**" if main else "*", row.evidence or "here", VERDICTS[row.verdict][2:]
     if row.paper == "holds":
         found = f"{here[0].upper()}{here[1:]}: {row.note}." if row.note else ""
-        return f"- {mark}{WORDS[row.verdict]}:{mark} {row.statement} {found}".rstrip()
-    word = "Another number" if row.verdict == "differs" else WORDS[row.verdict]
+        return f"- {mark}{word}:{mark} {row.statement} {found}".rstrip()
+    word = "Another number" if row.verdict == "differs" else word
     ours = row.ours.strip("()") if row.verdict != "not attempted" else f"not decided {row.ours}".rstrip()
     told = f"; {row.note}" if row.note else ""
     return f"- {mark}{word}:{mark} {row.statement} Paper: {row.paper}; {here}: {ours}{told}."

@@ -40,26 +40,11 @@ AT_A_TIME = 2
 """Notebooks under way at a time: starting a kernel and importing is most of what they do."""
 
 
-class NotebookError(UserError):
-    """Notebooks that cannot be run."""
-
-
-class NotebookFailed(NotebookError):
-    """A notebook with an error in one of its cells: the ``reason``, and where the run is ``kept``."""
-
-    def __init__(self, reason: str, kept: Path) -> None:
-        super().__init__(reason, kept)
-        self.reason, self.kept = reason, kept
-
-    def __str__(self) -> str:
-        return f"{self.kept.name} failed: {self.reason}\nthe failed run is kept as {self.kept}"
-
-
 def notebooks(root: Path) -> list[Path]:
     """The notebooks of the book in reading order."""
     found = sorted((root / "notebooks").glob("[0-9]*.ipynb"))
     if not found:
-        raise NotebookError(f"no notebooks in {root / 'notebooks'}: the book is built from a checkout of the project")
+        raise UserError(f"no notebooks in {root / 'notebooks'}: the book is built from a checkout of the project")
     return found
 
 
@@ -74,43 +59,35 @@ def execute_all(preset: str, store: Path, build: Path) -> tuple[list[Path], dict
     shared = _shared_digest(root, preset, parameters) + store_digest(store)
     inputs = {n: hashlib.sha256(shared.encode() + n.read_bytes()).hexdigest() for n in notebooks(root)}
     todo = [(n, folder / n.name) for n, digest in inputs.items() if _made_from(folder / n.name) != digest]
-    failed: dict[str, NotebookFailed] = {}
-    for notebook, failure in _execute_together(todo, parameters, build / "failed"):
+    failed: dict[str, str] = {}
+    for notebook, reason in _execute_together(todo, parameters, build / "failed"):
         out = folder / notebook.name
-        if failure:
-            failed[notebook.name] = failure
+        if reason:
+            failed[notebook.name] = reason
             out.unlink(missing_ok=True)
             findings_path(store, notebook.stem).unlink(missing_ok=True)  # what it found before does not count
         else:
             executed = nbformat.read(out, as_version=4)
             executed.metadata[INPUTS] = inputs[notebook]
             write_text(nbformat.writes(executed), out)
-    paths = [failed[n.name].kept if n.name in failed else folder / n.name for n in inputs]
-    return paths, {name: failure.reason for name, failure in failed.items()}
+    return [(build / "failed" if n.name in failed else folder) / n.name for n in inputs], failed
 
 
 def _made_from(executed: Path) -> str:
-    """The digest of what a copy was made from; empty where there is none, or one that was not noted."""
+    """The digest of what a copy was made from; empty where there is no copy."""
     return nbformat.read(executed, as_version=4).metadata.get(INPUTS, "") if executed.exists() else ""
 
 
-def _execute_together(
-    todo: list[tuple[Path, Path]], parameters: dict, failed: Path
-) -> Iterator[tuple[Path, NotebookFailed | None]]:
+def _execute_together(todo: list[tuple[Path, Path]], parameters: dict, failed: Path) -> Iterator[tuple[Path, str]]:
     """Run notebooks two at a time, each in a kernel of its own, and yield them with what went wrong in it."""
     scratch = folder_for_sockets(_BEHIND)
     with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), _start, (scratch,)) as pool:
         running = [pool.submit(execute, notebook, out, parameters, failed) for notebook, out in todo]
         try:
             for (notebook, _), future in zip(todo, running, strict=True):
-                failure = None
-                try:
-                    future.result()
-                    print(f"executed {notebook.name}", file=sys.stderr)
-                except NotebookFailed as error:
-                    failure = error
-                    print(f"failed {notebook.name}: {error.reason}", file=sys.stderr)
-                yield notebook, failure
+                reason = future.result()
+                print(f"failed {notebook.name}: {reason}" if reason else f"executed {notebook.name}", file=sys.stderr)
+                yield notebook, reason
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -127,8 +104,8 @@ def _start(scratch: str) -> None:
     kernels.offer()
 
 
-def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
-    """Run one notebook; ``out`` appears only on success, a failed run is kept in ``failed``."""
+def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> str:
+    """Run one notebook and say why it failed, if so; ``out`` appears only on success, a failed run in ``failed``."""
     scratch = out.with_suffix(".running.ipynb")
     try:
         with tempfile.TemporaryDirectory(prefix="tinynet-") as own:
@@ -149,14 +126,14 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> None:
     except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
         failed.mkdir(parents=True, exist_ok=True)
         scratch.rename(failed / notebook.name)
-        kind, text = type(error).__name__, str(error)
         if isinstance(error, PapermillExecutionError):
-            kind, text = error.ename, error.evalue
-        raise NotebookFailed(f"{kind}: {text}", failed / notebook.name) from None
+            return f"{error.ename}: {error.evalue}"
+        return f"{type(error).__name__}: {error}"
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
     scratch.rename(out)
+    return ""
 
 
 def _shared_digest(root: Path, preset: str, parameters: dict) -> str:

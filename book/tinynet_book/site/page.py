@@ -75,35 +75,32 @@ def box(rows: pd.DataFrame) -> str:
             lines.append(f"**{SIGNS[x.verdict]}** ({x.evidence or 'nothing measured'}). {said}".rstrip())
         parts.append("\n\n".join(lines))
     verdict = strongest(rows).verdict.iloc[0]
-    return _admonition(SIGNS[verdict], verdict.replace(" ", "-"), "\n\n".join(parts))
+    return _admonition(SIGNS[verdict], f"box {verdict.replace(' ', '-')}", "\n\n".join(parts))
 
 
 def _own_box(cells: list[NotebookNode]) -> str:
     texts = [o.data["text/markdown"] for c in cells if BOX in c.metadata.get("tags", []) for o in c.outputs]
-    return _admonition("In short", "in-short", "\n\n".join(texts)) if texts else ""
+    return _admonition("In short", "box in-short", "\n\n".join(texts))
 
 
 def _admonition(title: str, kind: str, text: str) -> str:
-    return f":::{{admonition}} {title}\n:class: box {kind}\n{text}\n:::\n"
+    """A box of its own class with this text; nothing without one."""
+    return f":::{{admonition}} {title}\n:class: {kind}\n{text}\n:::\n\n" if text else ""
 
 
 def _joined(cells: list[NotebookNode]) -> list[NotebookNode]:
     """Code that shows nothing joins the code below it, so that the two fold into one line."""
     found: list[NotebookNode] = []
     for cell in cells:
-        before = found[-1] if found else None
-        if before is not None and _is_silent(before) and cell.cell_type == "code" and not _is_removed(cell):
+        if found and _is_shown(found[-1]) and not found[-1].outputs and _is_shown(cell):
             cell.source = f"{found.pop().source}\n\n\n{cell.source}"
         found.append(cell)
     return found
 
 
-def _is_silent(cell: NotebookNode) -> bool:
-    return cell.cell_type == "code" and not cell.outputs and not _is_removed(cell)
-
-
-def _is_removed(cell: NotebookNode) -> bool:
-    return bool({"remove-cell", "parameters"} & set(cell.metadata.get("tags", [])))
+def _is_shown(cell: NotebookNode) -> bool:
+    """Whether it is code of the page, if folded."""
+    return cell.cell_type == "code" and not {"remove-cell", "parameters"} & set(cell.metadata.get("tags", []))
 
 
 def _fold(cell: NotebookNode) -> None:
@@ -127,18 +124,14 @@ def command(path: Path, preset: Preset) -> str:
 
 def stale_mark(reasons: list[str]) -> str:
     """A warning at the top of a page whose records are stale, or nothing."""
-    text = "\n".join(f"- {reason}" for reason in reasons)
-    return _warning("Stale: these numbers are not what the present code, preset and data give", text)
+    title = "Stale: these numbers are not what the present code, preset and data give"
+    return _admonition(title, "danger", "\n".join(f"- {reason}" for reason in reasons))
 
 
 def failed_mark(reason: str) -> str:
     """A warning at the top of a page whose notebook failed, or nothing."""
     text = f"```text\n{reason.replace(f'{project_root()}/', '')}\n```" if reason else ""
-    return _warning("Failed: this notebook ended with an error, and the page with it", text)
-
-
-def _warning(title: str, text: str) -> str:
-    return f":::{{admonition}} {title}\n:class: danger\n{text}\n:::\n\n" if text else ""
+    return _admonition("Failed: this notebook ended with an error, and the page with it", "danger", text)
 
 
 @cache

@@ -1,7 +1,6 @@
 """Beside every figure and table of a page: where it comes from, its files, and the command that makes it again."""
 
 import base64
-import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
+import pandas as pd
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
@@ -44,8 +44,21 @@ class Origin:
 
     def lines(self, evidence: str) -> list[str]:
         """What a note says of a figure or table of this page that rests on ``evidence``."""
-        records = [] if evidence in EXACT else self.records
-        return about(f"{evidence}, preset `{self.preset}`", self.command, records, self.run)
+        lines = [f"evidence: {evidence}, preset `{self.preset}`"]
+        if self.records and evidence not in EXACT:
+            made = [record.provenance for record in self.records]
+            seeds = {getattr(record.experiment, "seed", 0) for record in self.records}
+            failed = sum(not record.done for record in self.records)
+            spent = timedelta(seconds=round(sum(record.wall_s for record in self.records)))
+            lines.append(
+                f"{len(made)} records, {failed} of them failed; {len(seeds)} seed{'s' * (len(seeds) > 1)}; "
+                f"{spent} (h:mm:ss) on {_several(x.get('device') or 'unnamed' for x in made)}"
+            )
+            lines.append(f"made at commit {_several(map(_commit, made))}")
+            if hashes := [str(x["dataset_sha256"])[:12] for x in made if "dataset_sha256" in x]:
+                lines.append(f"SHA-256 of the data: {_several(hashes)}")
+        lines.append(f"notebook run on {self.run} (UTC), {_page()}")
+        return [*lines, f"command: `{self.command}`"]
 
 
 def attach(notebook: NotebookNode, page: Path, template: Path, origin: Origin) -> None:
@@ -116,7 +129,7 @@ def _files(data: dict) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield "table", {"csv": _csv(_grid(table))}
     for lines in _MARKDOWN_TABLE.findall(data.get("text/markdown", "")):
         rows = [_CELL_ENDS.split(line.strip().strip("|")) for line in lines.splitlines()]
-        yield "table", {"csv": _csv([[cell.strip() for cell in row] for row in (rows[0], *rows[2:])])}
+        yield "table", {"csv": _csv(pd.DataFrame([rows[0], *rows[2:]]).map(str.strip))}
 
 
 def _lighter(png: bytes) -> bytes:
@@ -126,7 +139,7 @@ def _lighter(png: bytes) -> bytes:
     return light.getvalue()
 
 
-def _grid(table) -> list[list[str]]:
+def _grid(table) -> pd.DataFrame:
     """A table of pandas as shown; a cell over several rows or columns is repeated in each."""
     grid: dict[tuple[int, int], str] = {}
     for i, row in enumerate(table.find_all("tr")):
@@ -136,33 +149,11 @@ def _grid(table) -> list[list[str]]:
             for x in range(int(cell.get("rowspan", 1))):
                 for y in range(int(cell.get("colspan", 1))):
                     grid[i + x, first + y] = cell.get_text().strip().replace("−", "-")
-    height, width = (1 + max(place[axis] for place in grid) for axis in (0, 1))
-    return [[grid.get((i, j), "") for j in range(width)] for i in range(height)]
+    return pd.Series(grid).unstack(fill_value="")
 
 
-def _csv(rows: Sequence[Sequence[str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
-
-
-def about(evidence: str, command: str, records: Sequence[Record], run: str) -> list[str]:
-    """What a note says: ``evidence``, what the records were made with, the time of the ``run`` and the ``command``."""
-    lines = [f"evidence: {evidence}"]
-    if records:
-        made = [record.provenance for record in records]
-        seeds = {getattr(record.experiment, "seed", 0) for record in records}
-        failed = sum(not record.done for record in records)
-        spent = timedelta(seconds=round(sum(record.wall_s for record in records)))
-        lines.append(
-            f"{len(records)} records, {failed} of them failed; {len(seeds)} seed{'s' * (len(seeds) > 1)}; "
-            f"{spent} (h:mm:ss) on {_several(x.get('device') or 'unnamed' for x in made)}"
-        )
-        lines.append(f"made at commit {_several(map(_commit, made))}")
-        if hashes := [str(x["dataset_sha256"])[:12] for x in made if "dataset_sha256" in x]:
-            lines.append(f"SHA-256 of the data: {_several(hashes)}")
-    lines.append(f"notebook run on {run} (UTC), {_page()}")
-    return [*lines, f"command: `{command}`"]
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(header=False, index=False, lineterminator="\n").encode()
 
 
 def outside_note(files: Sequence[str], evidence: str, command: str) -> str:

@@ -35,15 +35,6 @@ def meanings() -> dict[str, dict[str, str]]:
     return yaml.safe_load(Path(__file__).with_name("meanings.yaml").read_text(encoding="utf-8"))
 
 
-def _bounds(field: FieldInfo) -> list[str]:
-    return [f"{sign} {getattr(m, x):,}" for x, sign in _BOUNDS.items() for m in field.metadata if hasattr(m, x)]
-
-
-def _meaning(part: type, key: str, field: FieldInfo) -> str:
-    """What a key stands for: its description, or what ``meanings`` has of it."""
-    return (field.description or meanings()[part.__name__][key]).replace("``", "`")
-
-
 def public_names() -> str:
     """A table of the names that ``import tinynet_core as tn`` gives, each with a link to its description."""
     lines = []
@@ -85,8 +76,9 @@ def _parameter(model: type[BaseModel], name: str, field: FieldInfo) -> str:
     """One field of a model as a parameter in reStructuredText."""
     default = "its own defaults" if isinstance(field.default, BaseModel) else f"``{field.default!r}``"
     required = "required" if field.is_required() else f"default {default}"
-    text = _meaning(model, name, field).replace("`", "``").replace("*", r"\*")
-    return f":param {name}: {text} ({', '.join([f'``{_type(field.annotation)}``', *_bounds(field), required])})"
+    bounds = [f"{sign} {getattr(m, x):,}" for x, sign in _BOUNDS.items() for m in field.metadata if hasattr(m, x)]
+    text = re.sub("`+", "``", field.description or meanings()[model.__name__][name]).replace("*", r"\*")
+    return f":param {name}: {text} ({', '.join([f'``{_type(field.annotation)}``', *bounds, required])})"
 
 
 def _type(annotation: Any) -> str:

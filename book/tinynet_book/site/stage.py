@@ -23,8 +23,6 @@ from tinynet_core.study.pages import behind, page_of
 from tinynet_core.study.presets import Preset
 from tinynet_core.study.study import Study
 
-EXTRA = "_extra"
-"""Folder of what the site holds beside its pages, as _config.yml names it."""
 NO_TABLES = "Some records are stale or missing, so these tables are not part of this site."
 
 
@@ -59,16 +57,12 @@ def stage(
         nbformat.write(notebook, target)
     matplotlib.use("agg")
     set_style()
-    found, verdicts = conclusions.answered(table), mark + _verdict_picture(table, folder, preset)
-    write_explorer(study, folder / EXTRA / "explorer")
-    _fill(
-        folder / "intro.md",
-        cards=conclusions.cards(table),
-        answers=conclusions.at_a_glance(found),
-    )
+    found = conclusions.answered(table)
+    write_explorer(study, folder / "_extra" / "explorer")  # beside the pages, as _config.yml has it
+    _fill(folder / "intro.md", cards=conclusions.cards(table), answers=conclusions.at_a_glance(found))
     generated = {
-        "conclusions": mark + conclusions.conclusions(preset, study.store),
-        "claims": f"{verdicts}\n\n{_claims(table, folder)}",
+        "conclusions": mark + conclusions.conclusions(preset, found, study.store.frame()),
+        "claims": f"{mark}{_verdict_picture(table, folder, preset)}\n\n{_claims(table, folder)}",
         "data": _glyphs(preset, folder),
         "dataset": NO_TABLES if stale or failed else _tables(study, folder / "dataset"),
         "api": reference.public_names(),
@@ -91,7 +85,7 @@ def _fill(page: Path, **content: str) -> None:
     """Put generated ``content`` where the page names it in a comment."""
     text = page.read_text(encoding="utf-8")
     for place, generated in content.items():
-        text = text.replace(f"<!-- {place.replace('_', ' ')} -->", generated)
+        text = text.replace(f"<!-- {place} -->", generated)
     page.write_text(text, encoding="utf-8")
 
 
@@ -112,10 +106,10 @@ def _tables(study: Study, folder: Path) -> str:
 
 def _glyphs(preset: Preset, folder: Path) -> str:
     """The picture of the images, drawn into ``folder``, and what is behind it."""
-    own = isinstance(preset.dataset, GlyphDataset)
-    drawn = preset.dataset if isinstance(preset.dataset, GlyphDataset) else GlyphDataset()
+    drawn, data = GlyphDataset(), "tn.GlyphDataset()"
+    if isinstance(preset.dataset, GlyphDataset):
+        drawn, data = preset.dataset, f"tn.load_preset({preset.name!r}).dataset"
     glyph_sheet(drawn).savefig(folder / "glyphs.png", metadata={"Software": None})
-    data = f"tn.load_preset({preset.name!r}).dataset" if own else "tn.GlyphDataset()"
     command = (
         'python -c "import tinynet_core as tn; from tinynet_book.figures import glyph_sheet; '
         f"glyph_sheet({data}).savefig('glyphs.png')\""
