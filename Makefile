@@ -7,7 +7,7 @@ PRESET ?= reduced
 PYTHON ?= python3
 # What nbmake opens in "make test". The site runs every notebook; those that need no records show that a reader can run them
 # without its parameters and kernels. "make test NOTEBOOKS=notebooks" opens all, as the weekly workflow does.
-NOTEBOOKS ?= notebooks/07*.ipynb notebooks/10*.ipynb
+NOTEBOOKS ?= notebooks/07*.ipynb notebooks/09*.ipynb
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready

@@ -46,9 +46,12 @@ def test_powers_are_written_as_powers():
     assert not [page for page in pages if "B^-" in page.read_text(encoding="utf-8")]
 
 
-def test_the_list_of_contents_has_every_notebook_once():
+def test_the_list_of_contents_has_every_notebook_once_and_few_entries():
     parts = yaml.safe_load((project_root() / "book" / "_toc.yml").read_text(encoding="utf-8"))["parts"]
-    files = [chapter["file"] for part in parts for chapter in part["chapters"]]
+    chapters = [chapter for part in parts for chapter in part["chapters"]]
+    assert len(parts) <= 6
+    assert len(chapters) <= 30
+    files = [page["file"] for chapter in chapters for page in (chapter, *chapter.get("sections", ()))]
     assert sorted(f for f in files if f.startswith("notebooks/")) == [f"notebooks/{p.stem}" for p in NOTEBOOKS]
 
 

@@ -32,7 +32,7 @@ def executed(tmp_path):
         shown("draw", {"image/png": "AA=="}, "picture"),
         shown("Markdown()", {"text/markdown": "**In a word**: yes"}, "box"),
     ]
-    path = tmp_path / "10_ema_warmup.ipynb"
+    path = tmp_path / "06_table3_costs.ipynb"
     nbformat.write(new_notebook(cells=cells), path)
     return path
 
@@ -51,7 +51,7 @@ def test_the_box_and_the_picture_come_first_and_silent_code_joins_what_is_below_
     assert sources[2:4] == ["preset = 1", "preset = 2"]
     assert sources[4] == "import x\n\n\ndef f(): ...\n\n\ntable"
     assert "Evidence: recomputed" in sources[5]
-    assert "papermill notebooks/10_ema_warmup.ipynb out.ipynb -p preset smoke" in sources[5]
+    assert "papermill notebooks/06_table3_costs.ipynb out.ipynb -p preset smoke" in sources[5]
     assert len(sources) == 6
 
 

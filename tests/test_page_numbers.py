@@ -62,7 +62,7 @@ def protocol():
 
 DERIVED = {
     "06": {len(rows("table3")), len(rows("table6")), 4, 5},  # counts of rows; tables without weights
-    "10": {500, 500 * 100 // 1024},  # images a class, steps an epoch
+    "13": {500, 500 * 100 // 1024},  # images a class, steps an epoch
     "11": {2.5 * 100, 500, 8, 64},  # GPU hours in all, images a class, GPUs, nodes of the title
     "15": {round(100 * (1 - 81.30 / 99.85), 1), round(100 * (99.85 / 81.30 - 1)), 0.795, 0.814},
 }

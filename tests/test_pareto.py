@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 import pytest
-from notebook_code import run_cell
 from scipy import stats
 
 from tinynet_book import null_correlations, rank_correlation
@@ -119,15 +118,3 @@ def test_the_null_of_the_papers_setting():
     assert np.quantile(null["r"], 0.975) > 0.6
     whole = null_correlations(family("efficientnet_b0"), 50, draws=20, pool=50)
     assert all(np.ptp(x) < 1e-12 for x in whole.values())  # all 50 of 50, none twice: every subset is the same
-
-
-def test_p_values_under_a_null():
-    null_p_value = run_cell("22", "def null_p_value", np=np)["null_p_value"]
-    null = np.arange(-9, 10) / 10  # 19 draws
-    assert null_p_value(0.9, null) == pytest.approx(2 * 2 / 20)
-    assert null_p_value(-1.0, null) == pytest.approx(2 * 1 / 20)
-    assert null_p_value(0.0, null) == 1
-    assert np.isnan(null_p_value(float("nan"), null))
-    rng = np.random.default_rng(0)
-    p = [null_p_value(rho, rng.normal(size=199)) for rho in rng.normal(size=500)]
-    assert stats.kstest(p, "uniform").pvalue > 0.01

@@ -18,10 +18,8 @@ from tinynet_core.study.spread import Spread, log_odds, seed_spread
 KNOWN = {"np": np, "pd": pd, "expit": expit, "logit": logit, "brentq": brentq, "gammaln": gammaln}
 KNOWN |= {name: getattr(stats, name) for name in ("nct", "norm", "spearmanr", "t")}
 KNOWN |= {"candidates": candidates, "WINDOW": WINDOW}
-EACH = run_cell("22", "def network_spreads", **KNOWN)
-APART = run_cell("22", "def power(", **KNOWN)
-CURSE = run_cell("22", "def winners_curse", **KNOWN)
-power, told_apart, ranked_right = (APART[name] for name in ("power", "told_apart", "ranked_right"))
+APART = run_cell("23", "def power(", **KNOWN)
+power, told_apart = (APART[name] for name in ("power", "told_apart"))
 
 
 def test_the_pooled_spread_by_hand():
@@ -31,9 +29,6 @@ def test_the_pooled_spread_by_hand():
     assert (spread.freedom, spread.networks, spread.runs) == (3, 2, 5)
     assert spread.low == pytest.approx(np.sqrt(0.08 / 9.348404))  # quantiles of chi-square with 3, from tables
     assert spread.high == pytest.approx(np.sqrt(0.08 / 0.2157953))
-    each = EACH["network_spreads"]({"a": [0.1, 0.3], "c": [0.9]})
-    assert each.loc["a"].tolist() == pytest.approx([0.2, np.sqrt(0.02), 2])
-    assert list(each.index) == ["a"]
 
 
 def test_one_seed_tells_nothing():
@@ -42,7 +37,6 @@ def test_one_seed_tells_nothing():
         assert not spread.known
         assert np.isnan(spread.sd)
         assert str(spread) == "unknown: no network has two seeds"
-        assert np.isnan(EACH["spread_trend"](groups)[0])
     assert np.isnan(reliability([0.1, 0.2, 0.3], float("nan")))
 
 
@@ -72,26 +66,6 @@ def test_reliability_is_the_correlation_of_two_runs():
     assert reliability(first, 0.02) == pytest.approx(np.corrcoef(first, second)[0, 1], abs=0.02)
     assert reliability(first, 0.02) == pytest.approx(9 / 13, abs=0.02)
     assert reliability([0.5, 0.5001, 0.4999], 0.1) == reliability([0.5, 0.5, 0.5], 0.1) == 0
-
-
-def test_what_cost_explains_is_taken_out():
-    macs = np.geomspace(1, 30, 40)
-    x = np.log(macs)
-    wiggle = np.random.default_rng(0).normal(0, 0.01, 40)
-    design = np.column_stack([np.ones(40), x, x**2])
-    expected = wiggle - design @ np.linalg.lstsq(design, wiggle)[0]
-    found = CURSE["beyond_cost"](0.3 + 0.1 * x - 0.02 * x**2 + wiggle, macs)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-
-
-def test_the_winners_curse():
-    """In log odds a standard deviation of 0.01 is 0.0021 of accuracy at 70%; the largest of 100 normals is 2.5076
-    standard deviations above their mean (Teichroew 1956)."""
-    overestimate, *rest = CURSE["winners_curse"](np.full(100, logit(0.7)), 0.01)
-    assert (overestimate, rest) == (pytest.approx(0.0021 * 2.50759, rel=0.02), [0, 1])
-    _, regret, right = CURSE["winners_curse"](np.array([0.0, 0.01]), 0.01)
-    assert right == pytest.approx(float(ranked_right(0.01, 0.01)), abs=0.01)
-    assert regret == pytest.approx((expit(0.01) - 0.5) * (1 - right), abs=1e-9)
 
 
 def test_log_odds():

@@ -13,7 +13,8 @@ from tinynet_core.study.presets import project_root
 
 ROOT = project_root()
 CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
-PAGES = [CONTENTS["root"], *(chapter["file"] for part in CONTENTS["parts"] for chapter in part["chapters"])]
+CHAPTERS = [chapter for part in CONTENTS["parts"] for chapter in part["chapters"]]
+PAGES = [CONTENTS["root"], *(x["file"] for chapter in CHAPTERS for x in (chapter, *chapter.get("sections", ())))]
 MOST_BYTES = 1_000_000
 MESSAGES = (("error", "warning"), ("error",))
 """What no page may say, and what the explorer may not, of whose drawing in 3-D the browser warns that it is slow."""

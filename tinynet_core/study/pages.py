@@ -68,7 +68,6 @@ ALL = (
     Page("table7", "07_table7_ghostnet_a", evidence="recomputed"),
     Page("open", "08_open_questions_cost", evidence="recomputed"),
     Page("own", "09_your_own_network", evidence="recomputed"),
-    Page("ema", "10_ema_warmup", evidence="recomputed"),
     Page("scale", "11_scale", (SAMPLE,), part="sampled", evidence="quoted"),
     Page("table2", "17_table2_resnet", (), networks.table2, part="sampled"),
     Page("table3", "12_table3_imagenet", (), networks.table3),
@@ -79,8 +78,6 @@ ALL = (
     Page("fig6", "18_fig6_dimensions", (SAMPLE,), fitted=networks.fig6),
     Page("table6", "19_table6_ghostnet", (), networks.table6),
     Page("fig7", "20_fig7_systems", shows=("table3", "table6")),
-    Page("heads", "21_heads", (), networks.heads),
-    Page("spread", "22_spread_of_seeds", (SAMPLE,), repeats=True, part="sampled"),
     Page("robustness", "23_robustness_of_the_formula", (SAMPLE,), repeats=True, part="sampled"),
     Page("duel", "24_duel_equal_cost", (SAMPLE, EQUAL_COST), fitted=networks.duel, part="sampled"),
     Page("remeasured", "26_released_tinynets", evidence="third party"),
@@ -91,7 +88,7 @@ ALL = (
 )
 PAGES = {page.name: page for page in ALL if page.recorded}
 """Pages that rest on records, by name. Networks are trained in this order."""
-REPEATED = ("table1", "table3", "fig6", "heads")
+REPEATED = ("table1", "table3", "fig6")
 """Pages of networks that are trained with as many seeds as the preset compares."""
 
 

@@ -121,7 +121,7 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
         ge=1,
         le=100,
         strict=True,
-        description="of ResNets, GhostNets, RandAugment, heads, close-ups and detectors; "
+        description="of ResNets, GhostNets, RandAugment, fixed heads, close-ups and detectors; "
         "as many as compared_seeds where left out, and at most so many",
     )
     second_world: SecondWorld | None = None

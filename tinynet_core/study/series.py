@@ -239,7 +239,7 @@ def table2(preset: Preset) -> Series:
 
 
 def table3(preset: Preset) -> Series:
-    """The networks of Table 3 that are the paper's own, under their names there, and the preset's further networks."""
+    """The networks of Table 3 that are the paper's own, under their names there, and the giants with the fixed head."""
     series, seeds = Series(), preset.compared_seeds
     series.add("Baseline EfficientNet-B0", seeds, preset.experiment, Scale())
     series.add("TinyNet-A", seeds, tinynet, preset, "tinynet_a")
@@ -253,6 +253,7 @@ def table3(preset: Preset) -> Series:
         else:
             series.add(label, seeds, giant, preset, phi)
             series.add(tiny_label(name), seeds, tinynet, preset, name, c)
+        series.add(f"{label}, fixed head", preset.seeds_aside, giant, preset, phi, "fixed")
     return series
 
 
@@ -295,29 +296,6 @@ def _augmented(experiments: Sequence[Experiment]) -> list[Experiment]:
     """With RandAugment of magnitude 9 and standard deviation 0.5 (paper, section 4.3) instead of the colour jitter."""
     augmented = {"rand_augment": 9.0, "rand_augment_std": 0.5, "jitter": 0.0}
     return [e.model_copy(update={"recipe": e.recipe.model_copy(update=augmented)}) for e in experiments]
-
-
-def heads(preset: Preset) -> Series:
-    """TinyNet and EfficientNet-B⁻ᵠ with either head, at equal MACs and at equal parameters.
-
-    For every phi whose 2⁻ᵠ is among the preset's budgets; the head is in the name of each row. At equal parameters
-    the giant formula is solved for the parameters of the TinyNet with the same head.
-    """
-    series, seeds = Series(), preset.seeds_aside
-
-    def equal_parameters(tiny: Experiment, head: Head) -> Experiment:
-        params = tiny.spec().complexity().params
-        return preset.experiment(shrink(preset.family(head), params=params, method="giant").scale, head=head)
-
-    kinds: tuple[Head, ...] = ("fixed", "scaled")
-    for phi in (phi for phi in TINY_OF_PHI if 2.0**-phi in preset.budgets):
-        for head in kinds:
-            tiny = tinynet(preset, TINY_OF_PHI[phi], 2.0**-phi, head)
-            rival = f"{giant_label(phi)}, {head} head"
-            series[f"{tiny_label(TINY_OF_PHI[phi])}, {head} head"] = seeded(tiny, seeds)
-            series.add(rival, seeds, giant, preset, phi, head)
-            series.add(f"{rival}, equal parameters", seeds, equal_parameters, tiny, head)
-    return series
 
 
 def giant_label(phi: int) -> str:
