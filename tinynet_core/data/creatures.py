@@ -8,24 +8,16 @@ is never one on ImageNet or COCO.
 An image depends on (seed, split, index) alone, and its bytes are the same on every machine (``drawing``).
 """
 
+from bisect import bisect
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from tinynet_core.data.drawing import Canvas, Dice
-from tinynet_core.data.drawn import SPLITS, DrawnDataset, DrawnScenes, Extent, Scene, Shares
-from tinynet_core.data.portrait import (
-    LEAVES,
-    Painted,
-    Species,
-    World,
-    finished,
-    ground,
-    paint_creature,
-    paint_occluder,
-    world,
-)
+from tinynet_core.data.drawing import SHAPES, Canvas, Dice, Frame
+from tinynet_core.data.drawn import DrawnDataset, DrawnScenes, Extent, Scene, Shares
+from tinynet_core.data.portrait import LEAVES, Painted, Species, World, finished, ground, paint_creature, world
+from tinynet_core.data.sets import SPLITS
 
 SIZES = ((0.04, 0.046), (0.13, 0.165), (0.34, 0.5))
 """Range of the longer side of a small, medium and large creature, as a share of the canvas.
@@ -106,7 +98,9 @@ def _draw(dataset: CreatureDataset, split: str, index: int) -> tuple[np.ndarray,
     at = 0.5 + dice.uniform(-room, room), 0.5 + dice.uniform(-room, room)
     creature = paint_creature(canvas, dice, species, at, size, dataset.variety, dataset.pose)
     if dice.chance(dataset.occlusion):
-        paint_occluder(canvas, dice, at, size)
+        x, y = (middle + dice.bell(size) for middle in at)
+        leaf = Frame(x, y).at(0.0, 0.0, size * dice.uniform(0.25, 0.6), dice.uniform(0.0, 1.0))
+        canvas.paint(leaf, SHAPES[dice.below(len(SHAPES))], dice.colour())
     return finished(canvas, dice, [creature]), canvas.coverage(creature.first, creature.end) >= 2
 
 
@@ -149,25 +143,21 @@ def render_scene(dataset: CreatureSceneDataset, split: str, index: int) -> Scene
     dice, hard, places = Dice(*key), dataset.difficulty, dataset.world
     habitat = places.habitats[dice.below(_HABITATS)]
     canvas = ground(dataset.side, dice, habitat, leaves=int(LEAVES * hard))
-    sizes = sorted((_size(dice, dataset.shares) for _ in range(1 + dice.below(dataset.most))), reverse=True)
+    small, medium, _ = dataset.shares
+    kinds = (bisect((small, small + medium), dice.uniform(0.0, 1.0)) for _ in range(1 + dice.below(dataset.most)))
     creatures: list[Painted] = []
     boxes: list[Box] = []
     labels: list[int] = []
-    for number, size in enumerate(sizes, 1):
+    for number, kind in enumerate(sorted(kinds, reverse=True), 1):
         label = dice.below(dataset.classes)
         creature = _Creature((*key, number), places.species[label], hard)
-        at = creature.place(dice, dataset.side, dice.uniform(*SIZES[size]), boxes)
+        at = creature.place(dice, dataset.side, dice.uniform(*SIZES[kind]), boxes)
         if at is not None:
             creatures.append(creature.paint(canvas, *at))
             boxes.append(_box(canvas, creatures[-1]))
             labels.append(label + 1)
     image = finished(canvas, dice, creatures, noise=2.0 + 6.0 * hard)
     return Scene(image, np.array(boxes, np.int64).reshape(-1, 4), np.array(labels, np.int64))
-
-
-def _size(dice: Dice, shares: tuple[float, float, float]) -> int:
-    draw = dice.uniform(0.0, 1.0)
-    return 0 if draw < shares[0] else 1 if draw < shares[0] + shares[1] else 2
 
 
 class _Creature:

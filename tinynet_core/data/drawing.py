@@ -19,6 +19,11 @@ Inside = Callable[[NDArray, NDArray], NDArray]
 """Says of points (u, v) whether they are inside, as a mask."""
 
 
+def plus(one: Colour, other: Colour) -> Colour:
+    """The sum of two colours."""
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+
+
 class Shape(NamedTuple):
     """What is inside, and where to look: within ``reach`` of the line from u = -``core`` to ``core``."""
 

@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field, model_serializer
 
-from tinynet_core.data.drawn import SPLITS, DrawnDataset, Extent
+from tinynet_core.data.drawn import DrawnDataset, Extent
+from tinynet_core.data.sets import SPLITS
 
 _LETTERS = (
     "eéèêë", "aáàâä", "oóòôö", "uúùûü",

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from tinynet_core.data.drawn import SPLITS, DrawnScenes, Scene, Shares
+from tinynet_core.data.drawn import DrawnScenes, Scene, Shares
 from tinynet_core.data.glyphs import FACES, background, clutter, glyph_mask
+from tinynet_core.data.sets import SPLITS
 
 CLASSES = ("O", "X", "T", "A", "H", "U", "V", "M", "Y", "W")
 """Capitals that differ in shape and are still the same letter when they are mirrored."""
