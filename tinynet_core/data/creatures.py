@@ -63,11 +63,6 @@ class CreatureDataset(DrawnDataset):
         return self.genera * self.species
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Of the classes: the number of the genus and a letter for the species, from 1a."""
-        return tuple(f"{g + 1}{chr(ord('a') + s)}" for g in range(self.genera) for s in range(self.species))
-
-    @property
     def world(self) -> World:
         """The species and the grounds."""
         return world(self.seed, self.genera, self.species, self.habitats, self.spread)
@@ -128,11 +123,6 @@ class CreatureSceneDataset(DrawnScenes):
         """Of the classes: the number of the genus and a letter for the species, from 1a."""
         return tuple(f"{genus}a" for genus in range(1, self.classes + 1))
 
-    @property
-    def world(self) -> World:
-        """The species and the grounds."""
-        return world(self.seed, self.classes, 1, _HABITATS, 1.0)
-
     def draw(self, split: str, index: int) -> Scene:
         return render_scene(self, split, index)
 
@@ -140,7 +130,8 @@ class CreatureSceneDataset(DrawnScenes):
 def render_scene(dataset: CreatureSceneDataset, split: str, index: int) -> Scene:
     """Scene ``index`` of ``split``. The creatures are placed one by one, large ones first."""
     key = dataset.seed, _STREAM + SPLITS.index(split), index
-    dice, hard, places = Dice(*key), dataset.difficulty, dataset.world
+    dice, hard = Dice(*key), dataset.difficulty
+    places = world(dataset.seed, dataset.classes, 1, _HABITATS, 1.0)
     habitat = places.habitats[dice.below(_HABITATS)]
     canvas = ground(dataset.side, dice, habitat, leaves=int(LEAVES * hard))
     small, medium, _ = dataset.shares
