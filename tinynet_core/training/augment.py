@@ -124,17 +124,23 @@ def centre_boxes(n: int, size: int, share: float, aspects: torch.Tensor | None =
 
 
 def training_batch(
-    images: torch.Tensor, side: int, recipe: Recipe, draws: Draws, aspects: torch.Tensor | None = None
+    images: torch.Tensor,
+    side: int,
+    recipe: Recipe,
+    draws: Draws,
+    aspects: torch.Tensor | None = None,
+    clamp: bool = False,
 ) -> torch.Tensor:
     """uint8 (n, 3, S, S) images to augmented, normalised (n, 3, side, side); ``aspects`` (n,) lies on the CPU.
 
-    Crop and flip, colour jitter, then RandAugment.
+    Crop and flip, colour jitter, then RandAugment. ``clamp`` cuts off what rounding leaves above white, as bicubic
+    crops always need it.
     """
     device = images.device
     crops = crop_boxes(draws.tries, draws.place, images.shape[2], recipe, 1.0 if aspects is None else aspects)
     flip = draws.flip.to(device) if recipe.mirror else None
     batch = resample(images.float().div_(255), crops.to(device), side, flip, recipe.interpolation)
-    if recipe.interpolation == "bicubic":
+    if clamp or recipe.interpolation == "bicubic":
         batch.clamp_(0, 1)
     if recipe.jitter:
         batch = jitter(batch, draws.factors.to(device))
@@ -180,6 +186,11 @@ class Batch(NamedTuple):
     labels: torch.Tensor
     aspects: torch.Tensor | None
 
+    def take(self, part: slice) -> "Batch":
+        """Some images of it."""
+        aspects = None if self.aspects is None else self.aspects[part]
+        return Batch(self.images[part], self.labels[part], aspects)
+
 
 class Source:
     """Images with their labels and aspects.
@@ -189,46 +200,38 @@ class Source:
     """
 
     def __init__(
-        self,
-        images: np.ndarray | JpegImages,
-        labels: np.ndarray,
-        aspects: np.ndarray | None,
-        device: torch.device,
+        self, images: np.ndarray | JpegImages, labels: np.ndarray, aspects: np.ndarray | None, device: torch.device
     ) -> None:
         self.device = device
         self.labels = torch.from_numpy(np.array(labels)).to(device)
         self.aspects = None if aspects is None else torch.from_numpy(np.array(aspects))
-        self.files = None if isinstance(images, np.ndarray) else images
-        self.pixels = _pixels(images, device) if isinstance(images, np.ndarray) else torch.empty(0)
+        self.images: JpegImages | torch.Tensor
+        if isinstance(images, JpegImages):
+            self.images = images
+        elif device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+            self.images = torch.from_numpy(images).permute(0, 3, 1, 2)
+        else:
+            self.images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[Batch]:
         """One batch for each of ``indices``, int64 tensors on the CPU."""
-        images = self._stored(indices) if self.files is None else self._decoded(indices, self.files)
-        for index, part in zip(indices, images, strict=True):
+        for index, images in zip(indices, self._chosen(indices), strict=True):
             aspects = None if self.aspects is None else self.aspects[index]
-            yield Batch(part.to(self.device, non_blocking=True), self.labels[index.to(self.device)], aspects)
+            yield Batch(images.to(self.device, non_blocking=True), self.labels[index.to(self.device)], aspects)
 
-    def _stored(self, indices: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-        for index in indices:
-            yield self.pixels[index.to(self.pixels.device)]
-
-    def _decoded(self, indices: Sequence[torch.Tensor], files: JpegImages) -> Iterator[torch.Tensor]:
+    def _chosen(self, indices: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        if isinstance(self.images, torch.Tensor):
+            yield from (self.images[index.to(self.images.device)] for index in indices)
+            return
         wanted = [i for index in indices for i in index.tolist()]
         most = AHEAD * max(map(len, indices), default=1)
         with ThreadPoolExecutor(cores()) as pool:
             try:
-                images = ahead(pool, files.__getitem__, wanted, most)
+                images = ahead(pool, self.images.__getitem__, wanted, most)
                 for index in indices:
                     yield torch.from_numpy(np.stack([*islice(images, len(index))])).permute(0, 3, 1, 2)
             finally:
                 pool.shutdown(cancel_futures=True)
-
-
-def _pixels(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The images as (n, 3, S, S), on the device or, where they are too many, where they lie."""
-    if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
-        return torch.from_numpy(images).permute(0, 3, 1, 2)
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)

@@ -5,7 +5,7 @@ import hashlib
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tinynet_core.files import UserError
 from tinynet_core.training import checkpoint
-from tinynet_core.training.augment import Draws, draw
+from tinynet_core.training.augment import Batch, Draws, Source, draw
 from tinynet_core.training.depthwise import with_fast_gradients
 from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.team import team
@@ -63,6 +63,8 @@ class Loop(ABC):
     """
 
     train_sums: tuple[str, ...] = ("loss",)
+    train_set: Source
+    val_set: Source
 
     def __init__(
         self,
@@ -99,12 +101,8 @@ class Loop(ABC):
         self.outcome = Outcome()
 
     @abstractmethod
-    def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[Any]:
-        """One batch of training images for each of ``indices``, int64 tensors on the CPU."""
-
-    @abstractmethod
-    def backward(self, batch: Any, draws: Draws, part: slice) -> torch.Tensor:
-        """Gradients of the images ``part`` of this process's share of a batch; returns what they add to the sums."""
+    def backward(self, batch: Batch, draws: Draws, share: float) -> torch.Tensor:
+        """Gradients of ``share`` of this process's part of a batch; returns what its images add to the sums."""
 
     @abstractmethod
     def evaluate(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
@@ -141,7 +139,7 @@ class Loop(ABC):
         batches = order[: self.steps_per_epoch * self.recipe.batch_size].view(self.steps_per_epoch, -1)
         mine = [batch[team().share(self.recipe.batch_size)] for batch in batches[self.step :]]
         stopped = False
-        for batch in self.batches(mine):
+        for batch in self.train_set.batches(mine):
             stopped = self.step % _ASK_EVERY[team().size > 1] == 0 and self._agreed(should_stop)
             if stopped:
                 break
@@ -157,7 +155,7 @@ class Loop(ABC):
             return should_stop()
         return bool(team().total(torch.tensor(float(should_stop()), device=self.device)))
 
-    def train_step(self, batch: Any) -> torch.Tensor:
+    def train_step(self, batch: Batch) -> torch.Tensor:
         """One step of the optimiser on this process's share of a batch; returns what it adds to ``sums``.
 
         Images go through the network in parts of ``norm_batch``, whose gradients add up.
@@ -169,11 +167,12 @@ class Loop(ABC):
             group["lr"] = self.recipe.learning_rate(self.epoch + (self.step + 1) / self.steps_per_epoch)
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros_like(self.sums)
-        starts = range(0, share.stop - share.start, self.part)
+        starts = range(0, len(batch.images), self.part)
         for start in starts:
             torch.manual_seed(_mix(self.seed, _DROPOUT, self.epoch, self.step, share.start + start))
+            part = slice(start, start + self.part)
             with nullcontext() if start == starts[-1] else team().holding_back(self.forward):
-                sums += self.backward(batch, draws, slice(start, start + self.part))
+                sums += self.backward(batch.take(part), draws.take(part), self.part / len(batch.images))
         self.optimizer.step()
         self.ema.update()
         return sums
