@@ -16,7 +16,7 @@ from pydantic import Field
 
 from tinynet_core.data.drawing import SHAPES, Canvas, Dice, Frame
 from tinynet_core.data.drawn import DrawnDataset, DrawnScenes, Extent, Scene, Shares
-from tinynet_core.data.portrait import LEAVES, Painted, Species, World, finished, ground, paint_creature, world
+from tinynet_core.data.portrait import LEAVES, Painted, Point, Species, World, finished, ground, world
 from tinynet_core.data.sets import SPLITS
 
 SIZES = ((0.04, 0.046), (0.13, 0.165), (0.34, 0.5))
@@ -91,7 +91,7 @@ def _draw(dataset: CreatureDataset, split: str, index: int) -> tuple[np.ndarray,
     size = 0.5 * dice.uniform(*dataset.extent)
     room = 0.55 * (0.5 - size)
     at = 0.5 + dice.uniform(-room, room), 0.5 + dice.uniform(-room, room)
-    creature = paint_creature(canvas, dice, species, at, size, dataset.variety, dataset.pose)
+    creature = Painted(canvas, dice, species, at, size, dataset.variety, dataset.pose)
     if dice.chance(dataset.occlusion):
         x, y = (middle + dice.bell(size) for middle in at)
         leaf = Frame(x, y).at(0.0, 0.0, size * dice.uniform(0.25, 0.6), dice.uniform(0.0, 1.0))
@@ -161,10 +161,10 @@ class _Creature:
         self.bounds = tuple((edge / _TRIAL_SIDE - 0.5) / _TRIAL_SIZE for edge in box)
         """Left, top, right and bottom in radii of the body from its middle."""
 
-    def paint(self, canvas: Canvas, at: tuple[float, float], radius: float) -> Painted:
-        return paint_creature(canvas, Dice(*self.key), self.species, at, radius, _VARIETY, self.pose)
+    def paint(self, canvas: Canvas, at: Point, radius: float) -> Painted:
+        return Painted(canvas, Dice(*self.key), self.species, at, radius, _VARIETY, self.pose)
 
-    def place(self, dice: Dice, side: int, longer: float, taken: list[Box]) -> tuple[tuple[float, float], float] | None:
+    def place(self, dice: Dice, side: int, longer: float, taken: list[Box]) -> tuple[Point, float] | None:
         """Middle and radius of the body at a random place, two pixels from all others; None if no try fits.
 
         ``longer`` is the longer side of the creature as a share of the canvas.

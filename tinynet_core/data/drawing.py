@@ -142,18 +142,12 @@ class Canvas:
         """How many colours there are; the next one that is painted gets this number."""
         return len(self._colours)
 
-    def paint(self, frame: Frame, shape: Shape, colour: Colour) -> None:
-        """Fill a shape with a colour."""
-        patch, u, v = self._around(frame, shape)
-        np.copyto(patch, self.colours, where=shape.inside(u, v))
-        self._colours.append(colour)
-
-    def paint_marked(self, frame: Frame, shape: Shape, colour: Colour, marks: Inside, mark: Colour) -> None:
-        """Fill a shape with a colour, and what is inside of ``marks`` too with another."""
+    def paint(self, frame: Frame, shape: Shape, *colours: Colour, marks: Inside | None = None) -> None:
+        """Fill a shape with a colour, and what is inside of ``marks`` too with a second one."""
         patch, u, v = self._around(frame, shape)
         inside = shape.inside(u, v)
-        patch[inside] = self.colours + marks(u[inside], v[inside])
-        self._colours += [colour, mark]
+        patch[inside] = self.colours + (marks(u[inside], v[inside]) if marks else 0)
+        self._colours += colours
 
     def _around(self, frame: Frame, shape: Shape) -> tuple[NDArray, NDArray, NDArray]:
         """A view of the numbers around a shape, and (u, v) of each."""

@@ -81,8 +81,9 @@ def _draw(dataset: GlyphDataset, split: str, index: int) -> tuple[np.ndarray, np
     ink, canvas = colours(rng, hard)
     image = background(rng, side, canvas, hard)
     clutter(rng, image, hard)
-    extent = dataset.extent or (0.55 - 0.2 * hard, 0.9)
-    mask = _glyph_mask(rng, CLASSES[index % dataset.classes], side, hard, extent)
+    face = FACES[int(rng.integers(len(FACES)))]
+    longer = side * rng.uniform(*(dataset.extent or (0.55 - 0.2 * hard, 0.9)))
+    mask = glyph_mask(CLASSES[index % dataset.classes], face, longer, rng.uniform(-1, 1) * 30 * hard, 2 * side)
     x = int(rng.integers(0, max(1, side - mask.width + 1)))
     y = int(rng.integers(0, max(1, side - mask.height + 1)))
     image.paste(tuple(ink), (x, y), mask)
@@ -117,18 +118,6 @@ def clutter(rng: np.random.Generator, image: Image.Image, hard: float) -> None:
         colour = tuple(rng.integers(0, 256, 3).tolist())
         ends = rng.uniform(0, side, 4).tolist()
         draw.line(ends, fill=colour, width=max(1, int(rng.uniform(0.01, 0.03) * side)))
-
-
-def _glyph_mask(
-    rng: np.random.Generator, character: str, side: int, hard: float, extent: tuple[float, float]
-) -> Image.Image:
-    """The turned glyph, the share of the image that its longer side takes drawn from ``extent``.
-
-    Without an ``extent`` of the data set that is 55-90% (easy) to 35-90% (hard).
-    """
-    face = FACES[int(rng.integers(len(FACES)))]
-    longer = side * rng.uniform(*extent)
-    return glyph_mask(character, face, longer, rng.uniform(-1, 1) * 30 * hard, 2 * side)
 
 
 def glyph_mask(character: str, face: str, extent: float, angle: float, font_size: int) -> Image.Image:

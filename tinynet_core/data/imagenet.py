@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -34,6 +34,8 @@ IMAGENET_IMAGES_PER_CLASS = 1281
 IMAGENET_VALIDATION_PER_CLASS = 50
 _FORMAT = 3
 """Raise with every change of the files of a cache, or of the pixels that a configuration gives."""
+Read = tuple[float, bytes, bytes] | str
+"""Width over height of an image, SHA-256 of its file, its pixels where they are wanted; or what is wrong with it."""
 _INDEX = ("names", "labels", "aspects", "file_sha256")
 _LAYOUT = "train/<class>/ and val/<class>/ with .jpeg, .jpg or .png files"
 
@@ -236,7 +238,7 @@ def _fill(
 
 
 def _write_split(
-    file: Path, folder: Path, files: list[tuple[str, int]], reads: Iterable["_Image | str"], broken: list[str]
+    file: Path, folder: Path, files: list[tuple[str, int]], reads: Iterable[Read], broken: list[str]
 ) -> tuple[np.ndarray, ...]:
     """The index of a split, whose pixels are then in ``file``; adds to ``broken`` what could not be read."""
     kept: list[tuple[bytes, int, float, bytes]] = []
@@ -247,8 +249,8 @@ def _write_split(
                 broken.append(read)
                 reasons[label] = read
             else:
-                pixels.write(read.pixels)
-                kept.append((os.fsencode(name), label, read.aspect, read.sha256))
+                pixels.write(read[2])
+                kept.append((os.fsencode(name), label, *read[:2]))
     if empty := reasons.keys() - {label for _, label, _, _ in kept}:
         raise UserError(f"{folder}: a class has no readable image ({reasons[min(empty)]})")
     names, labels, aspects, digests = zip(*kept, strict=True)
@@ -260,14 +262,8 @@ def _write_split(
     )
 
 
-class _Image(NamedTuple):
-    aspect: float
-    sha256: bytes
-    pixels: bytes
-
-
-def read_file(path: Path, side: int, pixels: bool) -> "_Image | str":
-    """What a file gave, with its ``pixels`` where they are wanted, or why it cannot be decoded."""
+def read_file(path: Path, side: int, pixels: bool) -> Read:
+    """The image in a file, or why it cannot be decoded."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on corrupt EXIF data, which good images cause
     try:
         data = path.read_bytes()
@@ -276,7 +272,7 @@ def read_file(path: Path, side: int, pixels: bool) -> "_Image | str":
         return f"{path}: {error}"
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    return _Image(aspect, hashlib.sha256(data).digest(), image.tobytes() if pixels else b"")
+    return aspect, hashlib.sha256(data).digest(), image.tobytes() if pixels else b""
 
 
 class UnreadableImage(Exception):

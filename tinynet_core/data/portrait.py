@@ -7,7 +7,6 @@ differ in fine things: pattern, head, tips of the limbs, badge and eyes. A netwo
 import math
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,7 +17,8 @@ from tinynet_core.data.drawing import PATTERNS, SHAPES, Canvas, Dice, Frame, Sha
 
 _GENUS, _HABITAT = 2, 3
 """Second number of the key of their random streams; the splits have 0 and 1."""
-Outline = tuple[tuple[float, float], ...]
+Point = tuple[float, float]
+Outline = tuple[Point, ...]
 """A cosine and a sine for each harmonic of the radius of a body, from the first."""
 _HARMONICS = (0.22, 0.16, 0.10, 0.07)
 """Typical sizes of theirs."""
@@ -32,8 +32,6 @@ _WILD = 0.15
 """Share of leaves of any shape, and share of leaves of any colour, on every ground."""
 _SHADE = 0.25
 """How much lighter or darker a creature is a radius from its middle."""
-_NOISE = 6.0
-"""Standard deviation of the noise of a pixel, of 255."""
 
 
 class Habitat:
@@ -160,51 +158,18 @@ def ground(side: int, dice: Dice, habitat: Habitat, leaves: int = LEAVES) -> Can
     return canvas
 
 
-@dataclass(frozen=True, slots=True)
 class Painted:
-    """A creature on a canvas: the numbers of its colours, from ``first`` to ``end`` - 1, and the light on it.
+    """A creature on a canvas, mirrored or not: its colours are those from number ``first`` to ``end`` - 1.
 
-    The light is 1 at (x, y) and changes by ``slope`` along x and y of the unit square.
+    Its body has its middle at ``at`` and about ``size`` for a radius. ``variety`` scales how much the creatures of a
+    species differ, ``pose`` how far they turn. The light is 1 in the middle and changes by ``slope`` along x and y.
     """
-
-    first: int
-    end: int
-    x: float
-    y: float
-    slope: tuple[float, float]
-
-
-def paint_creature(
-    canvas: Canvas, dice: Dice, species: Species, at: tuple[float, float], size: float, variety: float, pose: float
-) -> Painted:
-    """Paint a creature, mirrored or not, whose body has its middle at ``at`` and about ``size`` for a radius.
-
-    ``variety`` scales how much the creatures of a species differ, ``pose`` how far they turn.
-    """
-    first = canvas.colours
-    creature = _Creature(canvas, dice, species, at, size, variety, pose)
-    creature.paint_limbs()
-    creature.paint_body()
-    creature.paint_badge()
-    creature.paint_head()
-    cosine, sine = direction(dice.uniform(0.0, 1.0))
-    return Painted(first, canvas.colours, *at, (_SHADE * cosine / size, _SHADE * sine / size))
-
-
-class _Creature:
-    """One creature of a species, whose frame, outline and colours vary a little, and the painting of its parts."""
 
     def __init__(
-        self,
-        canvas: Canvas,
-        dice: Dice,
-        species: Species,
-        at: tuple[float, float],
-        size: float,
-        variety: float,
-        pose: float,
+        self, canvas: Canvas, dice: Dice, species: Species, at: Point, size: float, variety: float, pose: float
     ) -> None:
-        self.canvas, self.dice, self.species, self.variety = canvas, dice, species, variety
+        self.canvas, self.dice, self.species, self.at, self.variety = canvas, dice, species, at, variety
+        self.first = canvas.colours
         cosine, sine = direction(dice.bell(0.056 * variety * pose))
         shear = self.some(0.12)
         root = math.sqrt(species.genus.stretch * self.times(0.08))
@@ -216,6 +181,13 @@ class _Creature:
         self.light, self.dark, self.accent = (
             dice.near(plus(colour, shift), 9.0 * variety) for colour in (species.light, species.dark, species.accent)
         )
+        self.paint_limbs()
+        self.paint_body()
+        self.paint_badge()
+        self.paint_head()
+        self.end = canvas.colours
+        cosine, sine = direction(dice.uniform(0.0, 1.0))
+        self.slope = _SHADE * cosine / size, _SHADE * sine / size
 
     def some(self, deviation: float) -> float:
         return self.dice.bell(deviation * self.variety)
@@ -261,8 +233,7 @@ class _Creature:
         red, green, blue = (
             one + species.contrast * (other - one) for one, other in zip(self.light, self.dark, strict=True)
         )
-        body = Shape(inside, farthest + 0.02)
-        self.canvas.paint_marked(self.frame, body, self.light, marks, (red, green, blue))
+        self.canvas.paint(self.frame, Shape(inside, farthest + 0.02), self.light, (red, green, blue), marks=marks)
 
     def paint_badge(self) -> None:
         """One shape on the body."""
@@ -293,12 +264,15 @@ def radius(outline: Outline, cosine: Any, sine: Any) -> Any:
     return cosine * even + sine * odd + (1.0 - before_even)
 
 
-def finished(canvas: Canvas, dice: Dice, creatures: Sequence[Painted], noise: float = _NOISE) -> NDArray[np.uint8]:
-    """The picture, uint8 (side, side, 3): light on the creatures, another contrast and brightness, and noise."""
+def finished(canvas: Canvas, dice: Dice, creatures: Sequence[Painted], noise: float = 6.0) -> NDArray[np.uint8]:
+    """The picture, uint8 (side, side, 3): light on the creatures, another contrast and brightness, and noise.
+
+    ``noise`` is its standard deviation, of 255.
+    """
     pixels = canvas.pixels()
     places = (np.arange(canvas.side) + 0.5) / canvas.side
     for creature in creatures:
-        x, y = creature.slope[0] * (places - creature.x), creature.slope[1] * (places - creature.y)
+        x, y = (slope * (places - middle) for slope, middle in zip(creature.slope, creature.at, strict=True))
         covered = canvas.coverage(creature.first, creature.end) / 4.0
         pixels *= (1.0 + (x + y[:, None]) * covered)[..., None]
     contrast = dice.uniform(0.7, 1.1)

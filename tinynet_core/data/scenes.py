@@ -26,6 +26,7 @@ A square box is small below 1/16 and large from 3/16 of the side (``SceneDataset
 end early enough for half a pixel more, on the smallest canvas too.
 """
 _FONT = 96
+Box = tuple[int, int, int, int]
 _TRIES = 30
 """Places that are tried for a letter before it is left out."""
 
@@ -63,11 +64,13 @@ def render_scene(dataset: SceneDataset, split: str, index: int) -> Scene:
     image = background(rng, side, canvas.astype(float), hard)
     clutter(rng, image, hard)
     sizes = np.sort(rng.choice(3, int(rng.integers(1, dataset.most + 1)), p=dataset.shares))[::-1]  # large ones first
-    boxes: list[tuple[int, int, int, int]] = []
+    boxes: list[Box] = []
     labels: list[int] = []
     for size in sizes:
         label = int(rng.integers(dataset.classes))
-        mask = _letter(rng, CLASSES[label], side * rng.uniform(*SIZES[size]), hard)
+        extent, face = side * rng.uniform(*SIZES[size]), FACES[int(rng.integers(len(FACES)))]
+        mask = glyph_mask(CLASSES[label], face, extent, rng.uniform(-1, 1) * 30 * hard, _FONT)
+        mask = mask.crop(mask.getbbox())  # to all that is not transparent
         box = _place(rng, mask, side, boxes)
         ink = _ink(rng, canvas, hard)
         if box is not None:
@@ -79,16 +82,7 @@ def render_scene(dataset: SceneDataset, split: str, index: int) -> Scene:
     return Scene(pixels, np.array(boxes, np.int64).reshape(-1, 4), np.array(labels, np.int64))
 
 
-def _letter(rng: np.random.Generator, character: str, extent: float, hard: float) -> Image.Image:
-    """The letter's mask, cut to all that is not transparent."""
-    face = FACES[int(rng.integers(len(FACES)))]
-    mask = glyph_mask(character, face, extent, rng.uniform(-1, 1) * 30 * hard, _FONT)
-    return mask.crop(mask.getbbox())
-
-
-def _place(
-    rng: np.random.Generator, mask: Image.Image, side: int, taken: list[tuple[int, int, int, int]]
-) -> tuple[int, int, int, int] | None:
+def _place(rng: np.random.Generator, mask: Image.Image, side: int, taken: list[Box]) -> Box | None:
     """Left, top, right, bottom of a random place for ``mask``, a pixel from all others; None where no try fits."""
     for _ in range(_TRIES):
         left, top = (int(rng.integers(0, side - extent + 1)) for extent in mask.size)
