@@ -50,8 +50,9 @@ def prepare(dataset: Dataset | DetectionDataset, workers: int = 1, progress: boo
 
 def load_detection(dataset: DetectionDataset, workers: int = 1, progress: bool = False) -> DetectionSet:
     """The images of ``dataset`` with their boxes, rendered in ``workers`` processes, or indexed, where no cache has."""
-    load = load_coco if isinstance(dataset, CocoDataset) else load_drawn_scenes
-    return load(dataset, workers, progress)
+    if isinstance(dataset, CocoDataset):
+        return load_coco(dataset, workers, progress)
+    return load_drawn_scenes(dataset, workers, progress)
 
 
 def load_images(dataset: Dataset, workers: int = 1, progress: bool = False) -> ImageSet:
@@ -73,5 +74,6 @@ def load_images(dataset: Dataset, workers: int = 1, progress: bool = False) -> I
     ImageSet
         Images and labels of both splits, and the hash of their content.
     """
-    load = load_imagenet if isinstance(dataset, ImageNetDataset) else load_drawn_images
-    return load(dataset, workers, progress)
+    if isinstance(dataset, ImageNetDataset):
+        return load_imagenet(dataset, workers, progress)
+    return load_drawn_images(dataset, workers, progress)

@@ -1,10 +1,8 @@
 """Batches from memory or from files, cropped, resized and augmented at once on whatever device they lie.
 
-A crop box and a flip differ from image to image; one pair of small matrices per image resamples them all in two
-batched products, with the filters that ``F.interpolate(antialias=True)`` uses.
-
-Images may be stored squeezed into a square; with their ``aspects`` (width over height of the original) every crop is
-a rectangle of the original image, as torchvision's ``RandomResizedCrop`` and ``CenterCrop`` cut it.
+A pair of small matrices per image resamples all crops in two batched products, with the filters of torch's antialiased
+``F.interpolate``. Images may be stored squeezed into a square; with their ``aspects`` (width over height of the original)
+a crop is one of the original, as torchvision's ``RandomResizedCrop`` and ``CenterCrop`` cut it.
 """
 
 import math
@@ -60,49 +58,46 @@ def draw(n: int, recipe: Recipe, generator: torch.Generator) -> Draws:
 
 
 def resample(
-    images: torch.Tensor,
-    boxes: torch.Tensor,
-    side: int,
-    flip: torch.Tensor | None = None,
-    interpolation: str = "bilinear",
+    images: torch.Tensor, boxes: torch.Tensor, side: int, flip: torch.Tensor | None = None, kernel: str = "bilinear"
 ) -> torch.Tensor:
     """Cut ``boxes`` out of float ``images`` (n, 3, H, W) and resize them to (n, 3, side, side), antialiased.
 
-    ``boxes`` is (n, 4): top, left, bottom, right in pixels, fractions allowed. ``flip`` (n,) mirrors where true.
+    ``boxes`` is (n, 4): top, left, bottom, right in pixels, fractions allowed. ``flip`` (n,) mirrors where true. The
+    ``kernel`` is bilinear or bicubic.
     """
-    rows = _filter(boxes[:, 0], boxes[:, 2], images.shape[2], side, interpolation)
-    columns = _filter(boxes[:, 1], boxes[:, 3], images.shape[3], side, interpolation)
+    rows = _filter(boxes[:, 0], boxes[:, 2], images.shape[2], side, kernel)
+    columns = _filter(boxes[:, 1], boxes[:, 3], images.shape[3], side, kernel)
     if flip is not None:
         columns = torch.where(flip[:, None, None], columns.flip(1), columns)
     return rows[:, None] @ images @ columns[:, None].transpose(2, 3)
 
 
-def _filter(low: torch.Tensor, high: torch.Tensor, size: int, side: int, interpolation: str) -> torch.Tensor:
-    """Weights (n, side, size) of a filter scaled to an output pixel, each row summing to one."""
+def _filter(low: torch.Tensor, high: torch.Tensor, size: int, side: int, kernel: str) -> torch.Tensor:
+    """Weights (n, side, size) of a filter scaled to an output pixel, each row summing to one.
+
+    Bicubic is Keys' cubic convolution with the a = -0.5 of PIL and of torch's antialiased resizing.
+    """
     step = ((high - low) / side)[:, None, None]
     centre = low[:, None, None] + (torch.arange(side, device=low.device)[None, :, None] + 0.5) * step
     pixel = torch.arange(size, device=low.device)[None, None, :] + 0.5
-    distance = (pixel - centre).abs() / step.clamp(min=1)
-    weights = (1 - distance).clamp_(min=0) if interpolation == "bilinear" else _cubic(distance)
+    x = (pixel - centre).abs() / step.clamp(min=1)
+    if kernel == "bilinear":
+        weights = (1 - x).clamp_(min=0)
+    else:
+        near, far = (1.5 * x - 2.5) * x * x + 1, -0.5 * (((x - 5) * x + 8) * x - 4)
+        weights = torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
     return weights / weights.sum(2, keepdim=True)
 
 
-def _cubic(x: torch.Tensor, a: float = -0.5) -> torch.Tensor:
-    """Keys' cubic convolution kernel at distance ``x``, with the a of PIL and of torch's antialiased resizing."""
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = a * (((x - 5) * x + 8) * x - 4)
-    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
-
-
 def crop_boxes(
-    tries: torch.Tensor, place: torch.Tensor, size: int, recipe: Recipe, aspects: torch.Tensor | float = 1.0
+    tries: torch.Tensor, place: torch.Tensor, size: int, recipe: Recipe, aspects: torch.Tensor | float | None = None
 ) -> torch.Tensor:
     """(n, 4) random crops from uniform numbers: ``tries`` (n, k, 2) for area and log of aspect, ``place`` (n, 2).
 
     The first of the k tries that fits into the image counts; where none does, the largest centred crop of an allowed
     aspect. ``size`` is the stored side in pixels.
     """
-    aspects = torch.as_tensor(aspects).expand(len(tries))
+    aspects = torch.as_tensor(1.0 if aspects is None else aspects).expand(len(tries))
     least, most = recipe.crop_aspect
     area = recipe.crop_area[0] + tries[..., 0] * (recipe.crop_area[1] - recipe.crop_area[0])
     relative = torch.exp(math.log(least) + tries[..., 1] * math.log(most / least)) / aspects[:, None]
@@ -137,7 +132,7 @@ def training_batch(
     crops always need it.
     """
     device = images.device
-    crops = crop_boxes(draws.tries, draws.place, images.shape[2], recipe, 1.0 if aspects is None else aspects)
+    crops = crop_boxes(draws.tries, draws.place, images.shape[2], recipe, aspects)
     flip = draws.flip.to(device) if recipe.mirror else None
     batch = resample(images.float().div_(255), crops.to(device), side, flip, recipe.interpolation)
     if clamp or recipe.interpolation == "bicubic":

@@ -27,8 +27,8 @@ from tinynet_core.training.team import team
 TRAINING_VERSION = 2
 """Raise when the same experiment would give other numbers than before."""
 
-_ASK_EVERY = {False: 1, True: 16}
-"""Steps after which a process alone, or several together, heed a request to stop."""
+_ASK_EVERY = 16
+"""Steps after which several processes together heed a request to stop; one alone does before every step."""
 _INITIAL, _ORDER, _AUGMENTATION, _DROPOUT = range(1, 5)  # what a random stream is for
 
 
@@ -88,8 +88,14 @@ class Loop(ABC):
         self.ema = EMA(self.model, recipe.ema_decay, recipe.ema_warmup)
         self.optimizer = _optimizer(self.model, recipe)
         self.steps_per_epoch = train_images // recipe.batch_size
-        self.part = _part(recipe)
-        parts = recipe.batch_size // team().size // self.part
+        batch, processes = recipe.batch_size, team().size
+        self.part = recipe.norm_batch or batch // processes
+        if batch % (processes * self.part):
+            raise UserError(
+                f"recipe.batch_size {batch} over {processes} processes must be a multiple of the {self.part} images "
+                "that share batch-norm statistics"
+            )
+        parts = batch // processes // self.part
         for module in self.model.modules():
             if isinstance(module, _BatchNorm):
                 module.momentum = 1 - (1 - recipe.bn_momentum) ** (1 / parts)  # so much is left of a step's old values
@@ -111,9 +117,9 @@ class Loop(ABC):
     def train(self, path: Path | None = None, should_stop: Callable[[], bool] | None = None) -> Self:
         """Go on to the end, from the checkpoint at ``path`` on where there is one; returns the run itself.
 
-        ``should_stop`` is asked before every step and every batch of the evaluation (of several processes together,
-        every sixteenth step); when it answers true the state is written and ``Interrupted`` raised. Raises
-        ``TrainingFailed`` when the loss is no longer finite, ``CheckpointError`` when the state cannot be written.
+        ``should_stop`` is asked before every step and every batch of the evaluation; when it answers true the state is
+        written and ``Interrupted`` raised. Raises ``TrainingFailed`` when the loss is no longer finite,
+        ``CheckpointError`` when the state cannot be written.
         """
         for turn in (True, False):  # the first process sets a damaged checkpoint aside, the others then find none
             if path is not None and team().leads == turn:
@@ -140,7 +146,10 @@ class Loop(ABC):
         mine = [batch[team().share(self.recipe.batch_size)] for batch in batches[self.step :]]
         stopped = False
         for batch in self.train_set.batches(mine):
-            stopped = self.step % _ASK_EVERY[team().size > 1] == 0 and self._agreed(should_stop)
+            if team().size == 1:
+                stopped = should_stop()
+            elif self.step % _ASK_EVERY == 0:
+                stopped = bool(team().total(torch.tensor(float(should_stop()), device=self.device)))
             if stopped:
                 break
             self.sums += self.train_step(batch)
@@ -148,12 +157,6 @@ class Loop(ABC):
         stopped = stopped or self._close_epoch(should_stop)
         self.outcome.wall_s += time.monotonic() - begin
         return stopped
-
-    def _agreed(self, should_stop: Callable[[], bool]) -> bool:
-        """Whether any of the processes was asked to stop."""
-        if team().size == 1:
-            return should_stop()
-        return bool(team().total(torch.tensor(float(should_stop()), device=self.device)))
 
     def train_step(self, batch: Batch) -> torch.Tensor:
         """One step of the optimiser on this process's share of a batch; returns what it adds to ``sums``.
@@ -189,9 +192,9 @@ class Loop(ABC):
         self.sums.zero_()
         trained = {f"train_{name}": value for name, value in zip(self.train_sums, means, strict=True)}
         row = {"epoch": self.epoch, **trained, **found}
-        if not (math.isfinite(row["raw_loss"]) and math.isfinite(row["ema_loss"])):
-            losses = f"{row['raw_loss']} raw, {row['ema_loss']} averaged"
-            raise TrainingFailed(f"diverged: validation loss {losses} in epoch {self.epoch}")
+        raw, averaged = row["raw_loss"], row["ema_loss"]
+        if not math.isfinite(raw + averaged):
+            raise TrainingFailed(f"diverged: validation loss {raw} raw, {averaged} averaged in epoch {self.epoch}")
         self.outcome.curve.append(row)
         return False
 
@@ -272,18 +275,6 @@ def _decays(step: ArrayLike, decay: float, warmup: bool) -> np.ndarray:
     return np.minimum(decay, (1 + step) / (10 + step)) if warmup else np.full(step.shape, decay)
 
 
-def _part(recipe: Recipe) -> int:
-    """Images that go through the network at once; ``UserError`` where the batch cannot be cut into such parts."""
-    batch, processes = recipe.batch_size, team().size
-    part = recipe.norm_batch or batch // processes
-    if batch % (processes * part):
-        raise UserError(
-            f"recipe.batch_size {batch} over {processes} processes must be a multiple of the {part} images that share "
-            "batch-norm statistics"
-        )
-    return part
-
-
 def _mix(seed: int, *part: int) -> int:
     """A 63-bit seed for one part of a run, which starts with its purpose; parts and seeds share nothing."""
     words = np.random.SeedSequence([seed, *part]).generate_state(2, np.uint32)
@@ -295,19 +286,11 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     free = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    lr, momentum = recipe.peak_lr, recipe.momentum
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, lr=recipe.peak_lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True
-        )
+        return torch.optim.SGD(groups, lr, momentum, nesterov=recipe.nesterov, fused=True)
     if recipe.optimizer == "rmsprop":
         from timm.optim import RMSpropTF
 
-        return RMSpropTF(
-            groups,
-            lr=recipe.peak_lr,
-            alpha=recipe.rmsprop_decay,
-            eps=recipe.rmsprop_eps,
-            momentum=recipe.momentum,
-            foreach=True,
-        )
-    return torch.optim.AdamW(groups, lr=recipe.peak_lr, fused=True)
+        return RMSpropTF(groups, lr, recipe.rmsprop_decay, recipe.rmsprop_eps, momentum=momentum, foreach=True)
+    return torch.optim.AdamW(groups, lr, fused=True)
