@@ -1,8 +1,7 @@
 """COCO, or any detection data set in its layout, from the disk of whoever trains.
 
-``$TINYNET_COCO`` names the folder, which is a matter of the machine and not of the experiment: ``train2017/``,
-``val2017/`` and ``annotations/instances_{train,val}2017.json``. Nothing is written there. What training needs of the
-annotations is kept in the cache; images are decoded on the way.
+``$TINYNET_COCO`` names the folder: ``train2017/``, ``val2017/`` and ``annotations/instances_{train,val}2017.json``.
+What training needs of the annotations is kept in the cache; images are decoded on the way.
 """
 
 import hashlib
@@ -46,13 +45,10 @@ class CocoDataset(DataConfig):
 def load_coco(dataset: CocoDataset, workers: int = 1, progress: bool = False) -> DetectionSet:
     """The images below ``$TINYNET_COCO`` with their boxes; crowds are left out of training, pycocotools knows of them.
 
-    The first load decodes every image once, in ``workers`` processes, so that none stops a training later.
-
-    The labels are the positions of the category ids, in their order, counted from 1. Images without an object are left
-    out of the training split. The content hash is that of names, sizes, boxes and labels, not of the pixels.
-
-    Raises ``UserError`` for a folder that is not laid out so, annotations that are not as COCO's, and annotated images
-    that are not there or cannot be decoded. Boxes without an extent are left out with a warning.
+    The first load decodes every image once, in ``workers`` processes, so that none stops a training later. Labels are
+    the positions of the category ids, in their order, from 1. Training images without an object are left out, and boxes
+    without an extent with a warning. The content hash is that of names, sizes, boxes and labels, not of the pixels.
+    Raises ``UserError`` for what is not laid out as COCO's, not there, or cannot be decoded.
     """
     root = coco_root()
     files = [(root / file).stat() for file in ANNOTATIONS.values()]

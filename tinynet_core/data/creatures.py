@@ -1,11 +1,9 @@
 """Creatures: an image-classification task and an object-detection task that need no download.
 
-A class is a species of a genus, drawn in front of a ground of leaves. Genera differ in outline, limbs, colours and
-ground, species of one genus in pattern, head, tips of the limbs, badge and eyes, so that there is something to learn at
-every scale. A scene has creatures of all sizes on one ground, which do not overlap. Both are proxies: a result on them
-is never one on ImageNet or COCO.
-
-An image depends on (seed, split, index) alone, and its bytes are the same on every machine (``drawing``).
+A class is a species of a genus, drawn in front of a ground of leaves, with something to learn at every scale
+(``portrait``). A scene has creatures of all sizes on one ground, which do not overlap. Both are proxies: a result on
+them is never one on ImageNet or COCO. An image depends on (seed, split, index) alone, and its bytes are the same on
+every machine (``drawing``).
 """
 
 from bisect import bisect
@@ -165,10 +163,7 @@ class _Creature:
         return Painted(canvas, Dice(*self.key), self.species, at, radius, _VARIETY, self.pose)
 
     def place(self, dice: Dice, side: int, longer: float, taken: list[Box]) -> tuple[Point, float] | None:
-        """Middle and radius of the body at a random place, two pixels from all others; None if no try fits.
-
-        ``longer`` is the longer side of the creature as a share of the canvas.
-        """
+        """Middle and radius of a body, ``longer`` the longer side, at a place two pixels from all others, or None."""
         left, top, right, bottom = self.bounds
         radius = longer / max(right - left, bottom - top)
         width, height = radius * (right - left), radius * (bottom - top)

@@ -131,11 +131,9 @@ def render(dataset: Any, workers: int = 1, progress: bool = False) -> dict[str, 
 
 def annotations(dataset: Any, split: BoxedImages) -> dict[str, Any]:
     """Those of a split in COCO's format. The area of an object is that of its box; image ids count from 1."""
-    owners = np.repeat(split.ids, np.diff(split.starts))
+    owners, boxes, labels = np.repeat(split.ids, np.diff(split.starts)), split.boxes.tolist(), split.labels.tolist()
     objects = []
-    for i, (owner, box, label) in enumerate(
-        zip(owners.tolist(), split.boxes.tolist(), split.labels.tolist(), strict=True), 1
-    ):
+    for i, (owner, box, label) in enumerate(zip(owners.tolist(), boxes, labels, strict=True), 1):
         left, top, right, bottom = box
         size = [right - left, bottom - top]
         about = {"id": i, "image_id": owner, "category_id": label, "iscrowd": 0}

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from pydantic import Field, model_serializer
+from pydantic import Field
 
 from tinynet_core.data.drawn import DrawnDataset, Extent
 from tinynet_core.data.sets import SPLITS
@@ -49,16 +49,10 @@ class GlyphDataset(DrawnDataset):
     difficulty: float = Field(0.5, ge=0.0, le=1.0, description="0: large, upright, clear; 1: small, turned, cluttered")
     seed: int = Field(0, ge=0)
     extent: Extent | None = Field(
-        None, description="range of a glyph's longer side as a share of the image; what difficulty says where left out"
+        None,
+        exclude_if=lambda extent: extent is None,  # keys made before there was one stay what they were
+        description="range of a glyph's longer side as a share of the image; what difficulty says where left out",
     )
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_left_out(self, handler):
-        """Keys of data sets and of trainings made before there was an ``extent`` stay what they were."""
-        content = handler(self)
-        if self.extent is None:
-            del content["extent"]
-        return content
 
     def draw(self, split: str, index: int) -> tuple[np.ndarray, ...]:
         return (render_image(self, split, index),)

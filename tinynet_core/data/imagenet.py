@@ -1,10 +1,8 @@
 """ImageNet, or any image folder, from the disk of whoever trains: decoded once into a cache, or streamed.
 
-``$TINYNET_IMAGENET`` names the folder, ``train/<class>/`` and ``val/<class>/``: a matter of the machine and not
-of the experiment. Nothing is written there, and of its files only JPEG and PNG images are opened.
-
-An image is resized to a square as a whole, whatever its shape: together with width over height of the original, a crop
-of the square is an exact rectangle of the original.
+``$TINYNET_IMAGENET`` names the folder, ``train/<class>/`` and ``val/<class>/``, in which nothing is written. An image
+is resized to a square as a whole, whatever its shape: together with width over height of the original, a crop of the
+square is an exact rectangle of the original.
 """
 
 import hashlib
@@ -30,8 +28,6 @@ LEFT_BEHIND = ("__MACOSX", "@eaDir")
 """Folders that archives and network disks add, with images of their own."""
 CLASS_LISTS = Path(__file__).parent / "class_lists"
 """Lists of classes that public code ships, one file each with its source."""
-IMAGENET_IMAGES_PER_CLASS = 1281
-IMAGENET_VALIDATION_PER_CLASS = 50
 _FORMAT = 3
 """Raise with every change of the files of a cache, or of the pixels that a configuration gives."""
 Read = tuple[float, bytes, bytes] | str
@@ -89,13 +85,13 @@ class ImageNetDataset(DataConfig):
 
     @property
     def train_images(self) -> int:
-        """Nominal number of training images, for estimates; unreadable files make it fewer."""
-        return self.classes * (self.train_per_class or IMAGENET_IMAGES_PER_CLASS)
+        """Nominal number of training images, those of ImageNet where all are taken; unreadable files make it fewer."""
+        return self.classes * (self.train_per_class or 1281)
 
     @property
     def val_images(self) -> int:
         """Nominal number of validation images."""
-        return self.validation_images or self.classes * IMAGENET_VALIDATION_PER_CLASS
+        return self.validation_images or self.classes * 50
 
 
 def imagenet_root() -> Path:
@@ -180,9 +176,7 @@ def load_imagenet(dataset: ImageNetDataset, workers: int = 1, progress: bool = F
     """The images of ``dataset`` below ``$TINYNET_IMAGENET``, from the cache or, with ``stream``, from their files.
 
     The first load decodes every wanted file once, in ``workers`` processes. Those that cannot be decoded are left out
-    and reported in one warning; ``meta.json`` in the cache lists them. Where names or sizes of the classes' files
-    change, another cache is made; the index of a cache is checked at each load.
-
+    with a warning; ``meta.json`` in the cache lists them. Where names or sizes of files change, another cache is made.
     ``content_hash`` is over labels, names and bytes of the files, so it is the same for cache and stream. Raises
     ``UserError`` for what a user can mend: the folder, the classes, the space on the disk.
     """
@@ -282,13 +276,11 @@ class UnreadableImage(Exception):
 def decode(data: bytes, side: int) -> tuple[np.ndarray, float]:
     """Pixels uint8 (side, side, 3) of a JPEG or PNG file's bytes, and width over height of the original.
 
-    Grey, palette, CMYK and transparent images become RGB as Pillow's ``convert`` does it; an EXIF orientation is
-    ignored, as is usual in training on ImageNet. The filter is Pillow's antialiased bicubic. A JPEG at least four times
-    ``side`` in both directions is decoded at a half, a quarter or an eighth of its size, which is never below twice
-    ``side``: much faster, and the pixels differ by rounding and by details that the resize removes anyway.
-
-    Raises ``UnreadableImage`` for anything else: a file that was cut off, one of another format, one whose grey has 16
-    bits, which Pillow would turn into white.
+    All modes become RGB as Pillow's ``convert`` does it; an EXIF orientation is ignored, as is usual on ImageNet. The
+    filter is Pillow's antialiased bicubic. A JPEG at least four times ``side`` in both directions is decoded at a half,
+    a quarter or an eighth of its size, never below twice ``side``: much faster, and pixels differ by rounding and by
+    details that the resize removes anyway. Raises ``UnreadableImage`` for a file that was cut off, one of another
+    format, and one whose grey has 16 bits, which Pillow would turn into white.
     """
     try:
         # other formats stay shut, whatever the suffix: one of Pillow's decoders starts a program

@@ -179,10 +179,9 @@ def average_precision(
     """COCO's metrics, as fractions, of ``detections`` on the images ``image_ids`` of ``truth``.
 
     A row of ``detections`` is image id, left, top, width, height in pixels of the original image, score, category id.
-    ``map`` is the mean over intersections over union of 0.5, 0.55, ... 0.95 and over categories; ``map_small``,
-    ``map_medium`` and ``map_large`` are those of objects below, between and above ``area_limits`` in square pixels, by
-    the area that the annotations give; ``ar_100`` is the recall at a hundred detections an image. A metric of which the
-    images hold no object is left out.
+    ``map`` is the mean over intersections over union of 0.5, 0.55, ... 0.95 and over categories, ``map_small`` and so
+    on that of objects below, between and above ``area_limits`` in square pixels of the annotated area, ``ar_100`` the
+    recall at a hundred detections an image. A metric of which the images hold no object is left out.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval

@@ -1,8 +1,8 @@
 """Batches from memory or from files, cropped, resized and augmented at once on whatever device they lie.
 
 A pair of small matrices per image resamples all crops in two batched products, with the filters of torch's antialiased
-``F.interpolate``. Images may be stored squeezed into a square; with their ``aspects`` (width over height of the original)
-a crop is one of the original, as torchvision's ``RandomResizedCrop`` and ``CenterCrop`` cut it.
+``F.interpolate``. Images may be stored squeezed into a square; with their ``aspects``, width over height of the
+original, a crop is one of the original, as torchvision's ``RandomResizedCrop`` and ``CenterCrop`` cut it.
 """
 
 import math
@@ -20,8 +20,7 @@ from tinynet_core.machine import ahead, cores
 from tinynet_core.training import randaugment
 from tinynet_core.training.recipe import Recipe
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's colours."""
 _GREY = (0.299, 0.587, 0.114)
 _TRIES = 10  # as torchvision's RandomResizedCrop
@@ -128,8 +127,7 @@ def training_batch(
 ) -> torch.Tensor:
     """uint8 (n, 3, S, S) images to augmented, normalised (n, 3, side, side); ``aspects`` (n,) lies on the CPU.
 
-    Crop and flip, colour jitter, then RandAugment. ``clamp`` cuts off what rounding leaves above white, as bicubic
-    crops always need it.
+    Crop and flip, colour jitter, then RandAugment. ``clamp`` cuts off what rounding leaves above white.
     """
     device = images.device
     crops = crop_boxes(draws.tries, draws.place, images.shape[2], recipe, aspects)
@@ -190,8 +188,7 @@ class Batch(NamedTuple):
 class Source:
     """Images with their labels and aspects.
 
-    An array goes to the device where half of its free memory holds it. Files are decoded in threads, since decoders let
-    other threads run.
+    An array goes to the device where half of its free memory holds it. Files are decoded in threads.
     """
 
     def __init__(
@@ -218,6 +215,7 @@ class Source:
             yield Batch(images.to(self.device, non_blocking=True), self.labels[index.to(self.device)], aspects)
 
     def _chosen(self, indices: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The images of each batch, where they lie or as files give them."""
         if isinstance(self.images, torch.Tensor):
             yield from (self.images[index.to(self.images.device)] for index in indices)
             return

@@ -58,8 +58,8 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 class Loop(ABC):
     """One training run between two steps. What is learnt, and how it is judged, is the subclass's.
 
-    ``train_sums`` names what the steps add up for each image, the loss first. All randomness of a step follows from
-    (seed, epoch, step), so a resumed run ends with the same bits as one that was never stopped.
+    ``train_sums`` names what the steps add up for each image, the loss first. All randomness follows from (seed, epoch,
+    step), so a resumed run ends with the same bits as one that was never stopped.
     """
 
     train_sums: tuple[str, ...] = ("loss",)
@@ -141,7 +141,7 @@ class Loop(ABC):
         """The rest of one pass over the training images, then the metrics; true when ``should_stop`` ended it."""
         begin = time.monotonic()
         self.forward.train()
-        order = torch.randperm(self.train_images, generator=self.generator(_ORDER, self.epoch))
+        order = torch.randperm(self.train_images, generator=_generator(self.seed, _ORDER, self.epoch))
         batches = order[: self.steps_per_epoch * self.recipe.batch_size].view(self.steps_per_epoch, -1)
         mine = [batch[team().share(self.recipe.batch_size)] for batch in batches[self.step :]]
         stopped = False
@@ -159,12 +159,9 @@ class Loop(ABC):
         return stopped
 
     def train_step(self, batch: Batch) -> torch.Tensor:
-        """One step of the optimiser on this process's share of a batch; returns what it adds to ``sums``.
-
-        Images go through the network in parts of ``norm_batch``, whose gradients add up.
-        """
+        """One step of the optimiser, in parts of ``norm_batch`` images; returns what this process adds to ``sums``."""
         share = team().share(self.recipe.batch_size)
-        random = self.generator(_AUGMENTATION, self.epoch, self.step)
+        random = _generator(self.seed, _AUGMENTATION, self.epoch, self.step)
         draws = draw(self.recipe.batch_size, self.recipe, random).take(share)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate(self.epoch + (self.step + 1) / self.steps_per_epoch)
@@ -202,13 +199,9 @@ class Loop(ABC):
         """The precision of the recipe."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
 
-    def generator(self, *part: int) -> torch.Generator:
-        """Random numbers for one part of the run, the same whenever they are asked for."""
-        return torch.Generator().manual_seed(_mix(self.seed, *part))
-
     def _statistics(self) -> list[torch.Tensor]:
         """What differs from process to process between two steps: running statistics of batch-norm."""
-        return [*self.ema.statistics, *(b for b in self.model.buffers() if b.is_floating_point())]
+        return [b for module in (self.ema.module, self.model) for b in module.buffers() if b.is_floating_point()]
 
     def state(self) -> dict[str, Any]:
         """Everything that ``restore`` needs; all processes must call it together."""
@@ -253,7 +246,6 @@ class EMA:
         self.decay, self.warmup, self.steps = decay, warmup, 0
         theirs, mine = module.state_dict(), self.module.state_dict()
         floating = [name for name, value in mine.items() if value.is_floating_point()]
-        self.statistics = [b for b in self.module.buffers() if b.is_floating_point()]
         self._source = [theirs[name] for name in floating]
         self._shadow = [mine[name] for name in floating]
 
@@ -279,6 +271,10 @@ def _mix(seed: int, *part: int) -> int:
     """A 63-bit seed for one part of a run, which starts with its purpose; parts and seeds share nothing."""
     words = np.random.SeedSequence([seed, *part]).generate_state(2, np.uint32)
     return int(words[0]) << 31 | int(words[1]) >> 1
+
+
+def _generator(seed: int, *part: int) -> torch.Generator:
+    return torch.Generator().manual_seed(_mix(seed, *part))
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

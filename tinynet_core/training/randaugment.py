@@ -1,10 +1,9 @@
 """RandAugment of a whole batch at once, on whatever device it lies.
 
 The policy is timm's ``rand-m9-mstd0.5`` with its default (not "increasing") 15 operations: Cubuk et al.,
-https://arxiv.org/abs/1909.13719, with the ranges of the TensorFlow EfficientNet code. Every image has its own
-operations and magnitudes; images that share an operation go through it together. Operations map 8-bit levels to 8-bit
-levels, as PIL's do, and give PIL's levels but for rounding, with one exception: the bicubic kernel is torch's
-(a = -0.75), a little softer than PIL's (a = -1).
+https://arxiv.org/abs/1909.13719, with the ranges of the TensorFlow EfficientNet code. Images that share an operation go
+through it together. Operations give PIL's 8-bit levels but for rounding, with one exception: the bicubic kernel is
+torch's (a = -0.75), a little softer than PIL's (a = -1).
 """
 
 import math
