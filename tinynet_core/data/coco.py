@@ -137,13 +137,11 @@ def _index(images: dict, objects: dict, categories: list[int], with_objects: boo
                 raise ValueError("annotation ids must be at least 1: to pycocotools 0 means no match")
             left, top, width, height = found["bbox"]
             box = np.clip([left, top, left + width, top + height], 0, extent)
-            if found["iscrowd"]:
-                continue
-            if not (box[2:] > box[:2]).all():
+            if not found["iscrowd"] and (box[2:] > box[:2]).all():
+                boxes.append(box)
+                labels.append(label_of[found["category_id"]])
+            elif not found["iscrowd"]:
                 empty += 1
-                continue
-            boxes.append(box)
-            labels.append(label_of[found["category_id"]])
         if len(boxes) > starts[-1] or not with_objects:
             kept.append(image)
             starts.append(len(boxes))

@@ -262,15 +262,11 @@ def read_file(path: Path, side: int, pixels: bool) -> Read:
     try:
         data = path.read_bytes()
         image, aspect = decode(data, side)
-    except UnreadableImage as error:
+    except ValueError as error:
         return f"{path}: {error}"
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     return aspect, hashlib.sha256(data).digest(), image.tobytes() if pixels else b""
-
-
-class UnreadableImage(Exception):
-    """Bytes that cannot be decoded; the message says why."""
 
 
 def decode(data: bytes, side: int) -> tuple[np.ndarray, float]:
@@ -279,24 +275,24 @@ def decode(data: bytes, side: int) -> tuple[np.ndarray, float]:
     All modes become RGB as Pillow's ``convert`` does it; an EXIF orientation is ignored, as is usual on ImageNet. The
     filter is Pillow's antialiased bicubic. A JPEG at least four times ``side`` in both directions is decoded at a half,
     a quarter or an eighth of its size, never below twice ``side``: much faster, and pixels differ by rounding and by
-    details that the resize removes anyway. Raises ``UnreadableImage`` for a file that was cut off, one of another
+    details that the resize removes anyway. Raises ``ValueError`` for a file that was cut off, one of another
     format, and one whose grey has 16 bits, which Pillow would turn into white.
     """
     try:
         # other formats stay shut, whatever the suffix: one of Pillow's decoders starts a program
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             if image.mode.startswith(("I", "F")):
-                raise UnreadableImage("more than 8 bits a channel")
+                raise ValueError("more than 8 bits a channel")
             width, height = image.size
             drafted = image.draft("RGB", (2 * side, 2 * side))
             box = drafted[1] if drafted else None
             square = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC, box=box)
     except UnidentifiedImageError as error:
-        raise UnreadableImage("neither JPEG nor PNG") from error
+        raise ValueError("neither JPEG nor PNG") from error
     except MemoryError:
         raise
     except Exception as error:  # Pillow raises nearly any type on broken bytes
-        raise UnreadableImage(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     return np.asarray(square), width / height
 
 
@@ -318,5 +314,5 @@ class JpegImages:
     def __getitem__(self, i: int) -> np.ndarray:
         try:
             return decode(self.path(i).read_bytes(), self.side)[0]
-        except (OSError, UnreadableImage) as error:
+        except (OSError, ValueError) as error:
             raise UserError(f"{self.path(i)} can no longer be read, as when its folder was indexed: {error}") from error

@@ -26,8 +26,6 @@ _CONTRAST = 150.0
 """Least difference, summed over red, green and blue, of the two colours of a genus."""
 _WHITE, _BLACK = (245.0, 245.0, 245.0), (15.0, 15.0, 15.0)
 LEAVES = 45
-_SMALLEST, _LARGEST = 0.03, 0.35
-"""Size of a leaf as a share of the image."""
 _WILD = 0.15
 """Share of leaves of any shape, and share of leaves of any colour, on every ground."""
 _SHADE = 0.25
@@ -141,9 +139,9 @@ def ground(side: int, dice: Dice, habitat: Habitat, leaves: int = LEAVES) -> Can
     """A canvas of ``side`` pixels covered with leaves of a habitat, mirrored or not."""
     turns, shift = habitat.turns + dice.bell(0.05), dice.near((0.0, 0.0, 0.0), 20.0)
     canvas = Canvas(side, plus(habitat.palette[0], shift))
-    draws, ratio = dice.uniform(0.0, 1.0, leaves), _SMALLEST / _LARGEST
-    square = _SMALLEST / (1.0 - draws * (1.0 - ratio))  # their density falls with the square of the size
-    cubic = _SMALLEST / np.sqrt(1.0 - draws * (1.0 - ratio * ratio))
+    smallest, draws, ratio = 0.03, dice.uniform(0.0, 1.0, leaves), 0.03 / 0.35  # shares of the image
+    square = smallest / (1.0 - draws * (1.0 - ratio))  # their density falls with the square of the size
+    cubic = smallest / np.sqrt(1.0 - draws * (1.0 - ratio * ratio))
     sizes = np.where(dice.uniform(0.0, 1.0, leaves) < habitat.coarse, square, cubic).tolist()
     angles = (turns + dice.bell(habitat.disorder, leaves)).tolist()
     places = dice.uniform(-0.05, 1.05, 2 * leaves).tolist()
@@ -183,7 +181,6 @@ class Painted:
         )
         self.paint_limbs()
         self.paint_body()
-        self.paint_badge()
         self.paint_head()
         self.end = canvas.colours
         cosine, sine = direction(dice.uniform(0.0, 1.0))
@@ -213,7 +210,7 @@ class Painted:
                 canvas.paint(frame.at(u, v, species.tip_size), SHAPES[species.tip], self.accent)
 
     def paint_body(self) -> None:
-        """The body with its pattern."""
+        """The body with its pattern, and the badge on it."""
         species, outline = self.species, self.outline
         cosine, sine = direction(species.angle + self.some(0.019))
         frequency = species.frequency * self.times(0.1)
@@ -234,12 +231,9 @@ class Painted:
             one + species.contrast * (other - one) for one, other in zip(self.light, self.dark, strict=True)
         )
         self.canvas.paint(self.frame, Shape(inside, farthest + 0.02), self.light, (red, green, blue), marks=marks)
-
-    def paint_badge(self) -> None:
-        """One shape on the body."""
-        if self.species.badge is not None:
-            u, v = (middle + self.some(0.06) for middle in self.species.badge_at)
-            self.canvas.paint(self.frame.at(u, v, self.species.badge_size), SHAPES[self.species.badge], self.accent)
+        if species.badge is not None:
+            x, y = (middle + self.some(0.06) for middle in species.badge_at)
+            self.canvas.paint(self.frame.at(x, y, species.badge_size), SHAPES[species.badge], self.accent)
 
     def paint_head(self) -> None:
         """The head on the outline of the body, with two eyes beside its middle."""

@@ -139,9 +139,8 @@ def _each(function: Callable[..., T], jobs: Sequence[tuple]) -> list[T]:
 def cached(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]) -> T:
     """What ``read`` makes of ``folder``, which ``fill`` makes where it is absent.
 
-    ``fill`` is given an empty folder that takes the name of ``folder`` only when it is complete and on the disk. One
-    that ``read`` cannot use, because it was changed or cut off, is made anew with a warning. Safe to call from several
-    processes. Raises ``UserError`` for a folder that cannot be written.
+    ``fill`` is given an empty folder that takes the name of ``folder`` when it is complete and on the disk. One that
+    ``read`` cannot use is made anew with a warning. Raises ``UserError`` for a folder that cannot be written.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -152,26 +151,22 @@ def cached(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]
                 except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
                     warnings.warn(f"dataset cache {folder} cannot be used ({error}): rebuilding it", stacklevel=4)
                     shutil.rmtree(folder)
-            _fill_whole(folder, fill)
+            scratch = folder.with_name(f".building-{folder.name}")
+            shutil.rmtree(scratch, ignore_errors=True)  # of a killed process: the lock is held
+            scratch.mkdir()
+            try:
+                fill(scratch)
+                for path in [*scratch.iterdir(), scratch]:
+                    sync_folder(path)
+                scratch.rename(folder)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"the cache folder {folder.parent} cannot be written ({error.strerror or error}): "
             "set TINYNET_CACHE to one that can"
         ) from error
     return read(folder)
-
-
-def _fill_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    scratch = folder.with_name(f".building-{folder.name}")
-    shutil.rmtree(scratch, ignore_errors=True)  # of a killed process: the lock is held
-    scratch.mkdir()
-    try:
-        fill(scratch)
-        for path in [*scratch.iterdir(), scratch]:
-            sync_folder(path)
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def content_hash(arrays: dict[str, np.ndarray]) -> str:

@@ -17,6 +17,5 @@ def tapped_stage(spec: Network) -> int:
         if strided and spec.stages[strided[-1]].kind == "ir" and 2 ** (1 + len(strided)) == STRIDE:
             return strided[-1]
     raise ValueError(
-        f"network must have an inverted residual block that goes from stride 16 to stride 32, as the EfficientNet "
-        f"family has, got {spec.name!r}"
+        f"network must have an inverted residual block from stride 16 to 32, as EfficientNets do, got {spec.name!r}"
     )

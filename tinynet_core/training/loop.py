@@ -178,7 +178,7 @@ class Loop(ABC):
         return sums
 
     def _close_epoch(self, should_stop: Callable[[], bool]) -> bool:
-        """Evaluate and write the curve's row; true, and nothing of it, when ``should_stop`` said so."""
+        """Evaluate and write the curve's row; true when ``should_stop`` ended it before."""
         team().average_(self._statistics())
         means = (team().total(self.sums.clone()) / (self.steps_per_epoch * self.recipe.batch_size)).tolist()
         if not math.isfinite(means[0]):

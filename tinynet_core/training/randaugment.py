@@ -170,13 +170,9 @@ def _matrices(ops: torch.Tensor, strength: torch.Tensor, height: int, width: int
     turn, shear_x, shear_y, shift_x, shift_y = (torch.where(ops == OPS.index(name), strength, 0.0) for name in _AFFINE)
     cos, sin = (turn * math.radians(30)).cos(), (turn * math.radians(30)).sin()
     x, y = width / 2, height / 2
-    return torch.stack(
-        [
-            torch.stack([cos, 0.3 * shear_x - sin, (1 - cos) * x + sin * y + 0.45 * width * shift_x], 1),
-            torch.stack([0.3 * shear_y + sin, cos, (1 - cos) * y - sin * x + 0.45 * height * shift_y], 1),
-        ],
-        1,
-    )
+    across = torch.stack([cos, 0.3 * shear_x - sin, (1 - cos) * x + sin * y + 0.45 * width * shift_x], 1)
+    down = torch.stack([0.3 * shear_y + sin, cos, (1 - cos) * y - sin * x + 0.45 * height * shift_y], 1)
+    return torch.stack([across, down], 1)
 
 
 def _warp(levels: torch.Tensor, matrices: torch.Tensor, mode: str) -> torch.Tensor:
