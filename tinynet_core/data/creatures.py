@@ -20,8 +20,7 @@ from tinynet_core.data.sets import SPLITS
 SIZES = ((0.04, 0.046), (0.13, 0.165), (0.34, 0.5))
 """Range of the longer side of a small, medium and large creature, as a share of the canvas.
 
-A square box is small below 1/16 and large from 3/16 of the side (``CreatureSceneDataset.area_limits``). Each range is
-narrow enough for a pixel more, and for a creature three times as long as it is wide.
+A range is narrow enough for ``area_limits`` with a pixel more, and for creatures three times as long as they are wide.
 """
 _STREAM = 4
 """Second number of the key of the random stream of a training scene; those below are of other things."""

@@ -33,19 +33,13 @@ class Shape(NamedTuple):
 
 
 class Dice:
-    """Random numbers of PCG64, seeded by ``SeedSequence(key)``.
-
-    The stream depends on the numbers of ``key`` alone. Each is below 2**32, so that no two keys of one length collide.
-    """
+    """Random numbers of PCG64, seeded by ``SeedSequence(key)``; the key's numbers are below 2**32."""
 
     def __init__(self, *key: int) -> None:
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key))).random
 
     def uniform(self, low: float, high: float, n: int | None = None) -> Any:
-        """A number from ``low`` to ``high``, or ``n`` of them.
-
-        ``Generator.uniform`` would compile to a fused multiply-add on some processors.
-        """
+        """A number from ``low`` to ``high``, or ``n`` of them; ``Generator.uniform`` fuses it on some processors."""
         return low + (high - low) * self._random(n)
 
     def bell(self, deviation: float, n: int | None = None) -> Any:

@@ -149,8 +149,7 @@ def annotations(dataset: Any, split: BoxedImages) -> dict[str, Any]:
 def probe_hash(dataset: Any) -> str:
     """SHA-256 over some images of a data set that the package draws; empty for photographs.
 
-    Of each split it takes the same number of images of every class, at random places. Images that no probe meets may
-    change unseen.
+    Of each split it takes as many images of every class, at random places; a change of others may stay unseen.
     """
     if not hasattr(dataset, "draw"):
         return ""

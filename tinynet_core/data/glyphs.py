@@ -1,10 +1,8 @@
 """Glyphs: an image-classification task that needs no download.
 
-Letters with and without diacritics, drawn with the DejaVu faces that matplotlib ships, varied in face, size, place,
-angle, colour, background and clutter. The classes of one letter differ by a mark a few pixels high, so resolution
-matters, as it does in ImageNet. It is a proxy: a result on it is never an ImageNet result.
-
-An image depends on (seed, split, index) alone, so any number of workers renders the same bytes.
+Letters with and without diacritics, drawn with the DejaVu faces that matplotlib ships. The classes of one letter differ
+by a mark a few pixels high, so resolution matters, as it does in ImageNet. It is a proxy: a result on it is never an
+ImageNet result. An image depends on (seed, split, index) alone.
 """
 
 from functools import lru_cache
@@ -115,10 +113,7 @@ def clutter(rng: np.random.Generator, image: Image.Image, hard: float) -> None:
 
 
 def glyph_mask(character: str, face: str, extent: float, angle: float, font_size: int) -> Image.Image:
-    """A glyph turned by ``angle`` degrees as an 8-bit mask cut to its ink, its longer side ``extent`` pixels.
-
-    It is drawn with a font of ``font_size`` pixels and then resized.
-    """
+    """A glyph turned by ``angle`` degrees as an 8-bit mask cut to its ink, its longer side ``extent`` pixels."""
     font = _font(face, font_size)
     left, top, right, bottom = font.getbbox(character)
     big = Image.new("L", (int(right - left) + 4, int(bottom - top) + 4))

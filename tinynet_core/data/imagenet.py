@@ -115,10 +115,7 @@ def named_root(variable: str, parts: Sequence[str], layout: str, example: str) -
 
 
 def image_files(folder: Path) -> list[tuple[str, int]]:
-    """(name below ``folder``, size in bytes) of all images at any depth, in the order of torchvision's ImageFolder.
-
-    Without what file managers and notebooks leave there: hidden files and folders, thumbnails, unpacked archives' own.
-    """
+    """(name below ``folder``, bytes) of images at any depth in torchvision's order, without what programs leave there."""
     found = []
     for directory, below, names in os.walk(folder, followlinks=True):
         below[:] = [name for name in below if not _is_left_behind(name)]

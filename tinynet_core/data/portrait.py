@@ -259,10 +259,7 @@ def radius(outline: Outline, cosine: Any, sine: Any) -> Any:
 
 
 def finished(canvas: Canvas, dice: Dice, creatures: Sequence[Painted], noise: float = 6.0) -> NDArray[np.uint8]:
-    """The picture, uint8 (side, side, 3): light on the creatures, another contrast and brightness, and noise.
-
-    ``noise`` is its standard deviation, of 255.
-    """
+    """The picture, uint8 (side, side, 3), with light on the creatures and ``noise``, its deviation of 255."""
     pixels = canvas.pixels()
     places = (np.arange(canvas.side) + 0.5) / canvas.side
     for creature in creatures:

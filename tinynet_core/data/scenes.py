@@ -1,10 +1,8 @@
 """Scenes: an object-detection task that needs no download.
 
-Letters of all sizes on one canvas, drawn as the glyphs of the classification task are. They do not overlap, so the box
-around the pasted ink is exact. A mirrored letter keeps its class, though not the slant of its face or the side of its
-thick strokes. It is a proxy: a result on it is never a COCO result.
-
-A scene depends on (seed, split, index) alone, so any number of workers renders the same bytes.
+Letters of all sizes on one canvas, drawn as glyphs are, which do not overlap, so that the box around the pasted ink is
+exact. A mirrored letter keeps its class. It is a proxy: a result on it is never a COCO result. A scene depends on
+(seed, split, index) alone.
 """
 
 from typing import Literal
@@ -20,11 +18,7 @@ from tinynet_core.data.sets import SPLITS
 CLASSES = ("O", "X", "T", "A", "H", "U", "V", "M", "Y", "W")
 """Capitals that differ in shape and are still the same letter when they are mirrored."""
 SIZES = ((0.045, 0.054), (0.12, 0.175), (0.3, 0.5))
-"""Range of the longer side of a small, medium and large letter, as a share of the canvas.
-
-A square box is small below 1/16 and large from 3/16 of the side (``SceneDataset.area_limits``). The first two ranges
-end early enough for half a pixel more, on the smallest canvas too.
-"""
+"""Range of the longer side of a small, medium and large letter, as a share of the canvas (``area_limits``)."""
 _FONT = 96
 Box = tuple[int, int, int, int]
 _TRIES = 30

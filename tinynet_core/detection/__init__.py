@@ -8,10 +8,7 @@ STRIDE = 32
 
 
 def tapped_stage(spec: Network) -> int:
-    """Position of the last stage with a stride, whose first block's expanded features are at stride 16.
-
-    Raises ``ValueError`` for a network without such an inverted residual block.
-    """
+    """Position of the last stage with a stride; ``ValueError`` unless its first block expands features at stride 16."""
     if isinstance(spec, EfficientNet):
         strided = [i for i, stage in enumerate(spec.stages) if stage.stride == 2]
         if strided and spec.stages[strided[-1]].kind == "ir" and 2 ** (1 + len(strided)) == STRIDE:

@@ -102,7 +102,7 @@ class Detector(SSD):
         self.anchors = torch.empty(0)
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        return self.head(self.backbone(images))
+        return {name: value.float() for name, value in self.head(self.backbone(images)).items()}
 
     def place_anchors(self) -> torch.Tensor:
         """(anchors, 4): default boxes in pixels, left, top, right, bottom, for images of this detector's resolution."""
@@ -121,14 +121,12 @@ class Detector(SSD):
         anchors = self.place_anchors()
         none = torch.full((len(anchors),), -1, device=anchors.device)
         matched = [self.proposal_matcher(box_iou(t.boxes, anchors)) if len(t.boxes) else none for t in targets]
-        outputs = {name: value.float() for name, value in outputs.items()}
         found = self.compute_loss([t._asdict() for t in targets], outputs, [anchors] * len(targets), matched)
         return found["bbox_regression"], found["classification"]
 
     def detections(self, outputs: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
         """At most a hundred an image, the best first: ``boxes`` in pixels of the input, ``scores`` and ``labels``."""
         n = len(outputs["cls_logits"])
-        outputs = {name: value.float() for name, value in outputs.items()}
         return self.postprocess_detections(outputs, [self.place_anchors()] * n, [(self.side, self.side)] * n)
 
 
@@ -143,8 +141,7 @@ def build(
 ) -> Detector:
     """The detector of ``classes`` on the network ``spec``, which starts with the weights of ``pretrained`` if given.
 
-    ``width`` multiplies the channels of the extra blocks; ``scales`` are the smallest and largest default box as shares
-    of the image.
+    ``width`` multiplies the channels of the extra blocks; ``scales`` are the least and largest default box.
     """
     backbone = spec.build(zero_init_residual=zero_init_residual)
     assert isinstance(backbone, EfficientNetModule)

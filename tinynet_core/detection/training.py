@@ -35,7 +35,7 @@ LEAST_PIXELS = 1.0
 
 
 class DetectionRun(Loop):
-    """A training of the detector that ``build`` makes; ``start`` names the weights that it starts with.
+    """A training of the detector that ``build`` makes, from the weights that ``start`` names.
 
     Raises ``UserError`` where a launcher started several processes: a detector is trained in one.
     """

@@ -28,15 +28,12 @@ _TRIES = 10  # as torchvision's RandomResizedCrop
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of one batch: for the crops (n, 10, 2) and (n, 2), flips (n,), jitter (n, 3), RandAugment.
+    """The random numbers of one batch, on the CPU: a seed means the same augmentation on every device."""
 
-    They lie on the CPU, so a seed means the same augmentation on every device.
-    """
-
-    tries: torch.Tensor
-    place: torch.Tensor
-    flip: torch.Tensor
-    factors: torch.Tensor
+    tries: torch.Tensor  # of crops, (n, 10, 2)
+    place: torch.Tensor  # of crops, (n, 2)
+    flip: torch.Tensor  # (n,)
+    factors: torch.Tensor  # of the jitter, (n, 3)
     policy: randaugment.Draw | None
 
     def take(self, part: slice) -> "Draws":
@@ -72,10 +69,7 @@ def resample(
 
 
 def _filter(low: torch.Tensor, high: torch.Tensor, size: int, side: int, kernel: str) -> torch.Tensor:
-    """Weights (n, side, size) of a filter scaled to an output pixel, each row summing to one.
-
-    Bicubic is Keys' cubic convolution with the a = -0.5 of PIL and of torch's antialiased resizing.
-    """
+    """Weights (n, side, size) of a filter over pixels, each row summing to one; bicubic is Keys' with a = -0.5."""
     step = ((high - low) / side)[:, None, None]
     centre = low[:, None, None] + (torch.arange(side, device=low.device)[None, :, None] + 0.5) * step
     pixel = torch.arange(size, device=low.device)[None, None, :] + 0.5
@@ -186,10 +180,7 @@ class Batch(NamedTuple):
 
 
 class Source:
-    """Images with their labels and aspects.
-
-    An array goes to the device where half of its free memory holds it. Files are decoded in threads.
-    """
+    """Images with labels and aspects; an array goes to the device where half of its free memory holds it."""
 
     def __init__(
         self, images: np.ndarray | JpegImages, labels: np.ndarray, aspects: np.ndarray | None, device: torch.device

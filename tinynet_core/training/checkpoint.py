@@ -33,8 +33,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path, training_version: int, identity: str | None = None) -> dict[str, Any] | None:
     """The state at ``path``, or None where there is none.
 
-    A damaged file, one of another ``training_version`` and, where ``identity`` is given, one of another run is set
-    aside by name with a warning.
+    A file that is damaged, of another ``training_version`` or ``identity`` is set aside by name with a warning.
     """
     if not path.exists():
         return None
@@ -70,10 +69,7 @@ def save_weights(path: Path, module: nn.Module, about: dict[str, str]) -> None:
 
 
 def load_weights(path: Path, module: nn.Module, about: dict[str, str]) -> None:
-    """Read the file at ``path`` into ``module``.
-
-    Raises ``CheckpointError`` unless it holds exactly its tensors and says the same ``about`` where they come from.
-    """
+    """Read the file at ``path`` into ``module``; ``CheckpointError`` unless its tensors and ``about`` are the same."""
     try:
         with safe_open(path, "pt") as file:
             found = json.loads((file.metadata() or {}).get("about", "{}"))

@@ -16,8 +16,7 @@ from tinynet_core.training.team import team
 class Run(Loop):
     """A training of the module that ``build`` makes on ``images`` resized to ``resolution`` pixels.
 
-    ``compiled`` sends the network through ``torch.compile``. Where a launcher started several processes, each trains
-    on its share of every batch.
+    ``compiled`` sends it through ``torch.compile``. Of several processes each trains on its share of every batch.
     """
 
     train_sums = ("loss", "top1")
@@ -49,10 +48,9 @@ class Run(Loop):
 
     @torch.inference_mode()
     def evaluate(self, should_stop: Callable[[], bool], batch_size: int = 128) -> dict[str, float] | None:
-        """Mean cross-entropy without smoothing, top-1 and top-5 of raw and of averaged weights over the validation set.
+        """Mean cross-entropy without smoothing, top-1 and top-5 of raw and of averaged weights.
 
-        After every epoch but the last it is over the first ``recipe.curve_images`` of that set. None when
-        ``should_stop`` ended it; of several processes none asks the others here.
+        After every epoch but the last it is over the first ``recipe.curve_images`` of the validation set.
         """
         models = {"raw": self.model.eval(), "ema": self.ema.module.eval()}
         sums = torch.zeros(2, 3, dtype=torch.float64, device=self.device)

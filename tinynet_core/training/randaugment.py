@@ -54,10 +54,7 @@ def draw(n: int, magnitude: float, std: float, generator: torch.Generator) -> Dr
 
 
 def apply(images: torch.Tensor, draws: Draw) -> torch.Tensor:
-    """Copy of float32 ``images`` (n, 3, H, W) in [0, 1] after the layers of ``draws`` in turn.
-
-    An image that no operation touches keeps its bits; any other comes out in multiples of 1/255.
-    """
+    """Copy of float32 ``images`` (n, 3, H, W) in [0, 1] after the layers of ``draws``; untouched ones stay."""
     images = images.clone()
     for ops, magnitudes, signs, bicubic in zip(*draws, strict=True):
         strength = magnitudes / MAX_MAGNITUDE
