@@ -115,7 +115,7 @@ def named_root(variable: str, parts: Sequence[str], layout: str, example: str) -
 
 
 def image_files(folder: Path) -> list[tuple[str, int]]:
-    """(name below ``folder``, bytes) of images at any depth in torchvision's order, without what programs leave there."""
+    """Name below ``folder`` and bytes of all images in torchvision's order, without what programs leave there."""
     found = []
     for directory, below, names in os.walk(folder, followlinks=True):
         below[:] = [name for name in below if not _is_left_behind(name)]
