@@ -14,12 +14,11 @@ from pathlib import Path
 
 import torch
 
-from tinynet_core import Base, Experiment, GlyphDataset, Recipe, Scale
+from tinynet_core import Base, Experiment, GlyphDataset, Recipe, Scale, load_preset
 from tinynet_core.data import SceneDataset
 from tinynet_core.study.detect import Detection
 from tinynet_core.study.record import provenance
 from tinynet_core.training.loop import TRAINING_VERSION
-from tinynet_core.training.recipe import EFFICIENTNET_RECIPE, RESNET_RECIPE
 
 FILE = Path(__file__).with_name("golden.json")
 SPLITS = ("train", "raw", "ema")
@@ -28,11 +27,11 @@ WRITE = "run python tests/golden.py"
 BASE = Base(48, 0.2, 4)
 GLYPHS = GlyphDataset(classes=4, resolution=64, train_images=50, val_images=24, difficulty=0.25)  # larger than the
 # networks' input and no multiple of a batch: images are made smaller, and the last ones are left over
-SHORT = {"epochs": 2, "batch_size": 24, "bn_momentum": 0.4}
+SHORT = {"epochs": 2, "batch_size": 24, "bn_momentum": 0.4, "precision": "fp32"}
 AS_PRESETS = Recipe(
     **SHORT, lr=0.01, warmup_epochs=0.3, weight_decay=1.0, ema_decay=0.2, crop_area=(0.9, 1), jitter=0.1
 )
-AS_EFFICIENTNET = EFFICIENTNET_RECIPE.model_copy(
+AS_EFFICIENTNET = load_preset("imagenet1k").recipe.model_copy(
     update={
         **SHORT,
         "norm_batch": 12,
@@ -45,7 +44,7 @@ AS_EFFICIENTNET = EFFICIENTNET_RECIPE.model_copy(
         "mirror": 0.0,
     }
 )
-AS_RESNET = RESNET_RECIPE.model_copy(
+AS_RESNET = load_preset("imagenet100").resnet_recipe.model_copy(
     update={
         **SHORT,
         "norm_batch": None,

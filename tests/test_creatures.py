@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,10 +81,14 @@ def test_species_of_a_genus_share_what_is_coarse_and_differ_in_what_is_fine():
 
 def without_creature(monkeypatch, dataset, index):
     """The image from the same random numbers, with its creature left out."""
-    real = creatures.paint_creature
+
+    def elsewhere(canvas, *about):
+        painted = portrait.Painted(deepcopy(canvas), *about)
+        painted.first = painted.end = 0
+        return painted
+
     with monkeypatch.context() as patched:
-        elsewhere = lambda canvas, *about: replace(real(deepcopy(canvas), *about), first=0, end=0)  # noqa: E731
-        patched.setattr(creatures, "paint_creature", elsewhere)
+        patched.setattr(creatures, "Painted", elsewhere)
         return creatures.render_image(dataset, "val", index)
 
 

@@ -19,7 +19,7 @@ from tinynet_core.study.classify import Experiment
 from tinynet_core.study.detect import Detection, DetectionPlan
 from tinynet_core.study.record import execute, outdated
 from tinynet_core.training import checkpoint, loop
-from tinynet_core.training.augment import draw
+from tinynet_core.training.augment import Batch, draw
 
 SCENES = SceneDataset(classes=2, side=96, train_images=16, val_images=6, most=3)
 RECIPE = Recipe(
@@ -122,11 +122,11 @@ def test_perfect_codes_decode_to_the_objects():
     wanted = torch.where(matched < 0, 0, labels[matched.clamp(min=0)])
     logits = 20 * torch.nn.functional.one_hot(wanted, 3).float()
     (found,) = net.detections({"bbox_regression": codes[None], "cls_logits": logits[None]})
-    sure = found.scores > 0.5
-    assert sorted(found.labels[sure].tolist()) == [1, 2]
-    for box, label in zip(found.boxes[sure], found.labels[sure], strict=True):
+    sure = found["scores"] > 0.5
+    assert sorted(found["labels"][sure].tolist()) == [1, 2]
+    for box, label in zip(found["boxes"][sure], found["labels"][sure], strict=True):
         torch.testing.assert_close(box, boxes[label - 1], atol=1e-3, rtol=0)
-    assert found.boxes.max() <= side
+    assert found["boxes"].max() <= side
 
 
 # boxes move with their images
@@ -138,9 +138,9 @@ def test_boxes_move_as_the_pixels_do():
     images = torch.zeros(40, 3, 64, 64, dtype=torch.uint8)
     box = torch.tensor([[20.0, 16.0, 44.0, 36.0]])
     images[:, :, 16:36, 20:44] = 255
-    batch = training.BoxedBatch(images, [Targets(box, torch.tensor([1]))] * 40, torch.ones(40))
+    batch, objects = Batch(images, torch.arange(40), torch.ones(40)), [Targets(box, torch.tensor([1]))] * 40
     draws = draw(40, recipe, torch.Generator().manual_seed(1))
-    pixels, targets = training.augmented(batch, 128, recipe, draws)
+    pixels, targets = training.augmented(batch, objects, 128, recipe, draws)
     assert 10 < draws.flip.sum() < 30
     assert sum(len(t.boxes) for t in targets) >= 35
     for image, target in zip(pixels, targets, strict=True):

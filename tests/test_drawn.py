@@ -18,6 +18,7 @@ from tinynet_core.data import (
     glyphs,
     load_detection,
     load_images,
+    sets,
 )
 from tinynet_core.data.drawn import PROBES, probe_hash, probes
 
@@ -60,7 +61,7 @@ def test_an_image_depends_on_seed_split_and_index_alone(dataset):
 
 
 def test_the_number_of_workers_does_not_change_a_byte(monkeypatch):
-    monkeypatch.setattr(drawn, "_CHUNK", 5)
+    monkeypatch.setattr(sets, "_CHUNK", 5)
     one, two = drawn.render(SCENES[1]), drawn.render(SCENES[1], workers=2)
     assert all(np.array_equal(one[name], two[name]) for name in one)
 

@@ -9,11 +9,9 @@ from tinynet_core import Experiment, Scale, Store, load_preset, run
 from tinynet_core.cli import tinynet
 from tinynet_core.data import ImageNetDataset
 from tinynet_core.study.pages import offered
-from tinynet_core.training.recipe import EFFICIENTNET_RECIPE
 
-RECIPE = EFFICIENTNET_RECIPE.scaled(epochs=2, batch_size=16, images=30 / 1_281_167).model_copy(
-    update={"rand_augment": 9.0, "zero_init_residual": True, "lr": 1.0}
-)
+RECIPE = load_preset("imagenet1k").recipe.scaled(epochs=2, batch_size=16, images=30 / 1_281_167)
+RECIPE = RECIPE.model_copy(update={"rand_augment": 9.0, "zero_init_residual": True, "lr": 1.0, "precision": "fp32"})
 DATASET = {"kind": "imagenet", "classes": 3, "class_seed": 1, "train_per_class": 10, "side": 32}
 PRESET = {
     "name": "folder",

@@ -6,7 +6,7 @@ from pydantic import Discriminator, Field, Tag
 
 from tinynet_core.data.coco import CocoDataset, coco_root, load_coco
 from tinynet_core.data.creatures import CreatureDataset, CreatureSceneDataset
-from tinynet_core.data.drawn import load_drawn_images, load_drawn_scenes
+from tinynet_core.data.drawn import DrawnScenes, load_drawn_images, load_drawn_scenes
 from tinynet_core.data.glyphs import GlyphDataset
 from tinynet_core.data.imagenet import ImageNetDataset, JpegImages, imagenet_root, load_imagenet
 from tinynet_core.data.scenes import SceneDataset
@@ -24,9 +24,7 @@ Dataset = Annotated[
     Discriminator(
         _kind,
         custom_error_type="dataset_kind",
-        custom_error_message=(
-            "must be a mapping of keys whose kind is 'glyphs', as it is where left out, 'creatures' or 'imagenet'"
-        ),
+        custom_error_message="must be keys whose kind is 'glyphs', as it is where left out, 'creatures' or 'imagenet'",
     ),
 ]
 """Any data set's configuration, told apart by its key ``kind``."""
@@ -46,10 +44,8 @@ def check_source(dataset: Dataset | DetectionDataset) -> None:
 
 def prepare(dataset: Dataset | DetectionDataset, workers: int = 1, progress: bool = False) -> None:
     """Fill the cache of ``dataset``, so that many processes can load it."""
-    if isinstance(dataset, SceneDataset | CreatureSceneDataset | CocoDataset):
-        load_detection(dataset, workers, progress)
-    else:
-        load_images(dataset, workers, progress)
+    load: Any = load_detection if isinstance(dataset, DrawnScenes | CocoDataset) else load_images
+    load(dataset, workers, progress)
 
 
 def load_detection(dataset: DetectionDataset, workers: int = 1, progress: bool = False) -> DetectionSet:

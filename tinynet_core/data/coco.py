@@ -1,34 +1,24 @@
 """COCO, or any detection data set in its layout, from the disk of whoever trains.
 
-``$TINYNET_COCO`` names the folder, which is a matter of the machine and not of the experiment: ``train2017/``,
-``val2017/`` and ``annotations/instances_{train,val}2017.json``. Nothing is written there. What training needs of the
-annotations is kept in the cache; images are decoded on the way.
+``$TINYNET_COCO`` names the folder: ``train2017/``, ``val2017/`` and ``annotations/instances_{train,val}2017.json``.
+What training needs of the annotations is kept in the cache; images are decoded on the way.
 """
 
 import hashlib
 import json
 import os
 import warnings
-from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
-from tqdm import tqdm
+from pydantic import Field
 
-from tinynet_core.data.imagenet import JpegImages, in_chunks, named_root, read_files
-from tinynet_core.data.sets import (
-    COCO_LIMITS,
-    BoxedImages,
-    DetectionSet,
-    cached,
-    ground_truth,
-    read_arrays,
-    write_arrays,
-)
+from tinynet_core.data import sets
+from tinynet_core.data.imagenet import JpegImages, named_root, read_file
+from tinynet_core.data.sets import BoxedImages, DataConfig, DetectionSet
 from tinynet_core.files import UserError
-from tinynet_core.machine import cache_root, in_processes
+from tinynet_core.machine import cache_root
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
 ANNOTATIONS = {split: f"annotations/instances_{folder}.json" for split, folder in FOLDERS.items()}
@@ -38,16 +28,12 @@ _PARTS = ("names", "boxes", "labels", "starts", "ids", "shapes")
 _ARRAYS = (*(f"{split}_{part}" for split in FOLDERS for part in _PARTS), "categories", "category_names")
 
 
-class CocoDataset(BaseModel):
+class CocoDataset(DataConfig):
     """How many classes the folder must have, and at what size its images are stored.
 
     ``train_images`` and ``val_images`` are nominal, for estimates; all images of the folder that have an object are
     trained on, and all of the validation split judged.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    mirror_safe: ClassVar[bool] = True
 
     kind: Literal["coco"] = "coco"
     classes: int = Field(80, ge=1, le=10_000)
@@ -59,13 +45,10 @@ class CocoDataset(BaseModel):
 def load_coco(dataset: CocoDataset, workers: int = 1, progress: bool = False) -> DetectionSet:
     """The images below ``$TINYNET_COCO`` with their boxes; crowds are left out of training, pycocotools knows of them.
 
-    The first load decodes every image once, in ``workers`` processes, so that none stops a training later.
-
-    The labels are the positions of the category ids, in their order, counted from 1. Images without an object are left
-    out of the training split. The content hash is that of names, sizes, boxes and labels, not of the pixels.
-
-    Raises ``UserError`` for a folder that is not laid out so, annotations that are not as COCO's, and annotated images
-    that are not there or cannot be decoded. Boxes without an extent are left out with a warning.
+    The first load decodes every image once, in ``workers`` processes, so that none stops a training later. Labels are
+    the positions of the category ids, in their order, from 1. Training images without an object are left out, and boxes
+    without an extent with a warning. The content hash is that of names, sizes, boxes and labels, not of the pixels.
+    Raises ``UserError`` for what is not laid out as COCO's, not there, or cannot be decoded.
     """
     root = coco_root()
     files = [(root / file).stat() for file in ANNOTATIONS.values()]
@@ -75,17 +58,17 @@ def load_coco(dataset: CocoDataset, workers: int = 1, progress: bool = False) ->
     def fill(scratch: Path) -> None:
         arrays = _read_annotations(root, dataset)
         _check_images(root, arrays, dataset.side, workers, progress)
-        write_arrays(scratch, arrays, dataset.model_dump())
+        sets.write_arrays(scratch, arrays, dataset.model_dump())
 
-    arrays, found = cached(folder, fill, lambda place: read_arrays(place, _ARRAYS))
+    arrays, found = sets.cached(folder, fill, lambda place: sets.read_arrays(place, _ARRAYS))
     return DetectionSet(
         train=_boxed(root, "train", arrays, dataset.side),
         val=_boxed(root, "val", arrays, dataset.side),
         side=dataset.side,
         categories=tuple(arrays["categories"].tolist()),
         names=tuple(name.decode() for name in arrays["category_names"].tolist()),
-        truth=lambda: ground_truth(str(root / ANNOTATIONS["val"])),
-        area_limits=COCO_LIMITS,
+        truth=lambda: sets.ground_truth(str(root / ANNOTATIONS["val"])),
+        area_limits=sets.COCO_LIMITS,
         content_hash=found,
     )
 
@@ -118,7 +101,7 @@ def _read_annotations(root: Path, dataset: CocoDataset) -> dict[str, np.ndarray]
     for split in FOLDERS:
         file = root / ANNOTATIONS[split]
         try:
-            truth = ground_truth(str(file))
+            truth = sets.ground_truth(str(file))
             named = {int(i): str(truth.cats[i]["name"]) for i in sorted(truth.cats)}
             parts = _index(truth.imgs, truth.imgToAnns, [*named], with_objects=split == "train")
         except (AssertionError, LookupError, OverflowError, TypeError, ValueError) as error:
@@ -136,14 +119,10 @@ def _read_annotations(root: Path, dataset: CocoDataset) -> dict[str, np.ndarray]
 
 def _check_images(root: Path, arrays: dict[str, np.ndarray], side: int, workers: int, progress: bool) -> None:
     """Raise ``UserError`` unless every annotated image that is there can be decoded."""
-    named = [root / FOLDERS[split] / os.fsdecode(x) for split in FOLDERS for x in arrays[f"{split}_names"].tolist()]
-    paths, broken = [path for path in named if path.is_file()], []
-    read = partial(read_files, side=side, pixels=False)
-    with tqdm(total=len(paths), desc="checking images", unit="img", disable=not progress) as bar:
-        for chunk in in_processes(read, in_chunks(paths), workers):
-            broken += [x for x in chunk if isinstance(x, str)]
-            bar.update(len(chunk))
-    if broken:
+    paths = [root / FOLDERS[split] / os.fsdecode(x) for split in FOLDERS for x in arrays[f"{split}_names"].tolist()]
+    jobs = [(path, side, False) for path in paths if path.is_file()]
+    reads = sets.in_chunks(read_file, jobs, workers, "checking images", progress)
+    if broken := [x for x in reads if isinstance(x, str)]:
         raise UserError(f"{len(broken)} annotated images cannot be decoded: {'; '.join(broken[:3])}")
 
 
@@ -158,13 +137,11 @@ def _index(images: dict, objects: dict, categories: list[int], with_objects: boo
                 raise ValueError("annotation ids must be at least 1: to pycocotools 0 means no match")
             left, top, width, height = found["bbox"]
             box = np.clip([left, top, left + width, top + height], 0, extent)
-            if found["iscrowd"]:
-                continue
-            if not (box[2:] > box[:2]).all():
+            if not found["iscrowd"] and (box[2:] > box[:2]).all():
+                boxes.append(box)
+                labels.append(label_of[found["category_id"]])
+            elif not found["iscrowd"]:
                 empty += 1
-                continue
-            boxes.append(box)
-            labels.append(label_of[found["category_id"]])
         if len(boxes) > starts[-1] or not with_objects:
             kept.append(image)
             starts.append(len(boxes))

@@ -1,37 +1,26 @@
 """Creatures: an image-classification task and an object-detection task that need no download.
 
-A class is a species of a genus, drawn in front of a ground of leaves. Genera differ in outline, limbs, colours and
-ground, species of one genus in pattern, head, tips of the limbs, badge and eyes, so that there is something to learn at
-every scale. A scene has creatures of all sizes on one ground, which do not overlap. Both are proxies: a result on them
-is never one on ImageNet or COCO.
-
-An image depends on (seed, split, index) alone, and its bytes are the same on every machine (``drawing``).
+A class is a species of a genus, drawn in front of a ground of leaves, with something to learn at every scale
+(``portrait``). A scene has creatures of all sizes on one ground, which do not overlap. Both are proxies: a result on
+them is never one on ImageNet or COCO. An image depends on (seed, split, index) alone, and its bytes are the same on
+every machine (``drawing``).
 """
 
+from bisect import bisect
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from tinynet_core.data.drawing import Canvas, Dice
-from tinynet_core.data.drawn import SPLITS, DrawnDataset, DrawnScenes, Extent, Scene, Shares
-from tinynet_core.data.portrait import (
-    LEAVES,
-    Painted,
-    Species,
-    World,
-    finished,
-    ground,
-    paint_creature,
-    paint_occluder,
-    world,
-)
+from tinynet_core.data.drawing import SHAPES, Canvas, Dice, Frame
+from tinynet_core.data.drawn import DrawnDataset, DrawnScenes, Extent, Scene, Shares
+from tinynet_core.data.portrait import LEAVES, Painted, Point, Species, World, finished, ground, world
+from tinynet_core.data.sets import SPLITS
 
 SIZES = ((0.04, 0.046), (0.13, 0.165), (0.34, 0.5))
 """Range of the longer side of a small, medium and large creature, as a share of the canvas.
 
-A square box is small below 1/16 and large from 3/16 of the side (``CreatureSceneDataset.area_limits``). Each range is
-narrow enough for a pixel more, and for a creature three times as long as it is wide.
+A range is narrow enough for ``area_limits`` with a pixel more, and for creatures three times as long as they are wide.
 """
 _STREAM = 4
 """Second number of the key of the random stream of a training scene; those below are of other things."""
@@ -71,11 +60,6 @@ class CreatureDataset(DrawnDataset):
         return self.genera * self.species
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Of the classes: the number of the genus and a letter for the species, from 1a."""
-        return tuple(f"{g + 1}{chr(ord('a') + s)}" for g in range(self.genera) for s in range(self.species))
-
-    @property
     def world(self) -> World:
         """The species and the grounds."""
         return world(self.seed, self.genera, self.species, self.habitats, self.spread)
@@ -104,9 +88,11 @@ def _draw(dataset: CreatureDataset, split: str, index: int) -> tuple[np.ndarray,
     size = 0.5 * dice.uniform(*dataset.extent)
     room = 0.55 * (0.5 - size)
     at = 0.5 + dice.uniform(-room, room), 0.5 + dice.uniform(-room, room)
-    creature = paint_creature(canvas, dice, species, at, size, dataset.variety, dataset.pose)
+    creature = Painted(canvas, dice, species, at, size, dataset.variety, dataset.pose)
     if dice.chance(dataset.occlusion):
-        paint_occluder(canvas, dice, at, size)
+        x, y = (middle + dice.bell(size) for middle in at)
+        leaf = Frame(x, y).at(0.0, 0.0, size * dice.uniform(0.25, 0.6), dice.uniform(0.0, 1.0))
+        canvas.paint(leaf, SHAPES[dice.below(len(SHAPES))], dice.colour())
     return finished(canvas, dice, [creature]), canvas.coverage(creature.first, creature.end) >= 2
 
 
@@ -134,11 +120,6 @@ class CreatureSceneDataset(DrawnScenes):
         """Of the classes: the number of the genus and a letter for the species, from 1a."""
         return tuple(f"{genus}a" for genus in range(1, self.classes + 1))
 
-    @property
-    def world(self) -> World:
-        """The species and the grounds."""
-        return world(self.seed, self.classes, 1, _HABITATS, 1.0)
-
     def draw(self, split: str, index: int) -> Scene:
         return render_scene(self, split, index)
 
@@ -146,28 +127,25 @@ class CreatureSceneDataset(DrawnScenes):
 def render_scene(dataset: CreatureSceneDataset, split: str, index: int) -> Scene:
     """Scene ``index`` of ``split``. The creatures are placed one by one, large ones first."""
     key = dataset.seed, _STREAM + SPLITS.index(split), index
-    dice, hard, places = Dice(*key), dataset.difficulty, dataset.world
+    dice, hard = Dice(*key), dataset.difficulty
+    places = world(dataset.seed, dataset.classes, 1, _HABITATS, 1.0)
     habitat = places.habitats[dice.below(_HABITATS)]
     canvas = ground(dataset.side, dice, habitat, leaves=int(LEAVES * hard))
-    sizes = sorted((_size(dice, dataset.shares) for _ in range(1 + dice.below(dataset.most))), reverse=True)
+    small, medium, _ = dataset.shares
+    kinds = (bisect((small, small + medium), dice.uniform(0.0, 1.0)) for _ in range(1 + dice.below(dataset.most)))
     creatures: list[Painted] = []
     boxes: list[Box] = []
     labels: list[int] = []
-    for number, size in enumerate(sizes, 1):
+    for number, kind in enumerate(sorted(kinds, reverse=True), 1):
         label = dice.below(dataset.classes)
         creature = _Creature((*key, number), places.species[label], hard)
-        at = creature.place(dice, dataset.side, dice.uniform(*SIZES[size]), boxes)
+        at = creature.place(dice, dataset.side, dice.uniform(*SIZES[kind]), boxes)
         if at is not None:
             creatures.append(creature.paint(canvas, *at))
             boxes.append(_box(canvas, creatures[-1]))
             labels.append(label + 1)
     image = finished(canvas, dice, creatures, noise=2.0 + 6.0 * hard)
     return Scene(image, np.array(boxes, np.int64).reshape(-1, 4), np.array(labels, np.int64))
-
-
-def _size(dice: Dice, shares: tuple[float, float, float]) -> int:
-    draw = dice.uniform(0.0, 1.0)
-    return 0 if draw < shares[0] else 1 if draw < shares[0] + shares[1] else 2
 
 
 class _Creature:
@@ -180,14 +158,11 @@ class _Creature:
         self.bounds = tuple((edge / _TRIAL_SIDE - 0.5) / _TRIAL_SIZE for edge in box)
         """Left, top, right and bottom in radii of the body from its middle."""
 
-    def paint(self, canvas: Canvas, at: tuple[float, float], radius: float) -> Painted:
-        return paint_creature(canvas, Dice(*self.key), self.species, at, radius, _VARIETY, self.pose)
+    def paint(self, canvas: Canvas, at: Point, radius: float) -> Painted:
+        return Painted(canvas, Dice(*self.key), self.species, at, radius, _VARIETY, self.pose)
 
-    def place(self, dice: Dice, side: int, longer: float, taken: list[Box]) -> tuple[tuple[float, float], float] | None:
-        """Middle and radius of the body at a random place, two pixels from all others; None if no try fits.
-
-        ``longer`` is the longer side of the creature as a share of the canvas.
-        """
+    def place(self, dice: Dice, side: int, longer: float, taken: list[Box]) -> tuple[Point, float] | None:
+        """Middle and radius of a body, ``longer`` the longer side, at a place two pixels from all others, or None."""
         left, top, right, bottom = self.bounds
         radius = longer / max(right - left, bottom - top)
         width, height = radius * (right - left), radius * (bottom - top)

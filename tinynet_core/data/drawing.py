@@ -19,6 +19,11 @@ Inside = Callable[[NDArray, NDArray], NDArray]
 """Says of points (u, v) whether they are inside, as a mask."""
 
 
+def plus(one: Colour, other: Colour) -> Colour:
+    """The sum of two colours."""
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+
+
 class Shape(NamedTuple):
     """What is inside, and where to look: within ``reach`` of the line from u = -``core`` to ``core``."""
 
@@ -28,19 +33,13 @@ class Shape(NamedTuple):
 
 
 class Dice:
-    """Random numbers of PCG64, seeded by ``SeedSequence(key)``.
-
-    The stream depends on the numbers of ``key`` alone. Each is below 2**32, so that no two keys of one length collide.
-    """
+    """Random numbers of PCG64, seeded by ``SeedSequence(key)``; the key's numbers are below 2**32."""
 
     def __init__(self, *key: int) -> None:
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key))).random
 
     def uniform(self, low: float, high: float, n: int | None = None) -> Any:
-        """A number from ``low`` to ``high``, or ``n`` of them.
-
-        ``Generator.uniform`` would compile to a fused multiply-add on some processors.
-        """
+        """A number from ``low`` to ``high``, or ``n`` of them; ``Generator.uniform`` fuses it on some processors."""
         return low + (high - low) * self._random(n)
 
     def bell(self, deviation: float, n: int | None = None) -> Any:
@@ -137,18 +136,12 @@ class Canvas:
         """How many colours there are; the next one that is painted gets this number."""
         return len(self._colours)
 
-    def paint(self, frame: Frame, shape: Shape, colour: Colour) -> None:
-        """Fill a shape with a colour."""
-        patch, u, v = self._around(frame, shape)
-        np.copyto(patch, self.colours, where=shape.inside(u, v))
-        self._colours.append(colour)
-
-    def paint_marked(self, frame: Frame, shape: Shape, colour: Colour, marks: Inside, mark: Colour) -> None:
-        """Fill a shape with a colour, and what is inside of ``marks`` too with another."""
+    def paint(self, frame: Frame, shape: Shape, *colours: Colour, marks: Inside | None = None) -> None:
+        """Fill a shape with a colour, and what is inside of ``marks`` too with a second one."""
         patch, u, v = self._around(frame, shape)
         inside = shape.inside(u, v)
-        patch[inside] = self.colours + marks(u[inside], v[inside])
-        self._colours += [colour, mark]
+        patch[inside] = self.colours + (marks(u[inside], v[inside]) if marks else 0)
+        self._colours += colours
 
     def _around(self, frame: Frame, shape: Shape) -> tuple[NDArray, NDArray, NDArray]:
         """A view of the numbers around a shape, and (u, v) of each."""

@@ -1,36 +1,23 @@
-"""What the data sets that the package draws share: a key, rendering in several processes, the cache, and probes.
+"""What the data sets that the package draws share: rendering in several processes, the cache, and probes.
 
 An image depends on (configuration, split, index) alone, so that any number of workers renders the same bytes.
 """
 
 import hashlib
-import json
 from abc import abstractmethod
-from collections.abc import Iterator
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Strict
-from tqdm import tqdm
+from pydantic import AfterValidator, Strict
 
-from tinynet_core.data.sets import (
-    COCO_LIMITS,
-    BoxedImages,
-    DetectionSet,
-    ImageSet,
-    cached,
-    ground_truth,
-    read_arrays,
-    write_arrays,
-)
-from tinynet_core.machine import cache_root, in_processes
+from tinynet_core.data import sets
+from tinynet_core.data.sets import SPLITS, BoxedImages, DataConfig, DetectionSet, ImageSet, cached, in_chunks
+from tinynet_core.machine import cache_root
 
-SPLITS = ("train", "val")
 PROBES = 32
 """Images of each split that ``probe_hash`` looks at, at least; more where that leaves out a class."""
-_CHUNK = 100
 _SCENE_PARTS = ("images", "boxes", "labels", "starts")
 
 
@@ -61,18 +48,8 @@ class Scene(NamedTuple):
     labels: np.ndarray
 
 
-class DrawnDataset(BaseModel):
+class DrawnDataset(DataConfig):
     """A configuration of what to draw. Two equal values give the same images, byte for byte."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    mirror_safe: ClassVar[bool] = True
-    """Whether a mirrored image keeps its class."""
-
-    @property
-    def key(self) -> str:
-        """SHA-256 of the configuration; names the cache folder."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
     @abstractmethod
     def draw(self, split: str, index: int) -> tuple[np.ndarray, ...]:
@@ -86,7 +63,7 @@ class DrawnScenes(DrawnDataset):
     def area_limits(self) -> tuple[float, float]:
         """Square pixels from which an object is medium, and large: COCO's for 512 pixels, in proportion."""
         share = (self.side / 512) ** 2  # type: ignore[attr-defined]
-        return COCO_LIMITS[0] * share, COCO_LIMITS[1] * share
+        return sets.COCO_LIMITS[0] * share, sets.COCO_LIMITS[1] * share
 
     @property
     @abstractmethod
@@ -113,7 +90,7 @@ def load_drawn_scenes(dataset: Any, workers: int = 1, progress: bool = False) ->
         side=dataset.side,
         categories=tuple(range(1, dataset.classes + 1)),
         names=dataset.names,
-        truth=lambda: ground_truth(annotations(dataset, splits["val"])),
+        truth=lambda: sets.ground_truth(annotations(dataset, splits["val"])),
         area_limits=dataset.area_limits,
         content_hash=found,
     )
@@ -122,19 +99,22 @@ def load_drawn_scenes(dataset: Any, workers: int = 1, progress: bool = False) ->
 @lru_cache(maxsize=4)
 def _arrays(dataset: Any, root: Path, workers: int, progress: bool) -> tuple[dict[str, np.ndarray], str]:
     def fill(scratch: Path) -> None:
-        write_arrays(scratch, render(dataset, workers, progress), dataset.model_dump())
+        sets.write_arrays(scratch, render(dataset, workers, progress), dataset.model_dump())
 
     parts = _SCENE_PARTS if isinstance(dataset, DrawnScenes) else ("images", "labels")
     names = [f"{split}_{part}" for split in SPLITS for part in parts]
     folder = root / f"{dataset.kind.replace('_', '-')}-{dataset.key[:16]}"
-    return cached(folder, fill, lambda place: read_arrays(place, names))
+    return cached(folder, fill, lambda place: sets.read_arrays(place, names))
 
 
 def render(dataset: Any, workers: int = 1, progress: bool = False) -> dict[str, np.ndarray]:
     """All images and labels of a classification task, image i of class ``i % classes``; all scenes with their boxes."""
+    n = dataset.train_images
+    jobs = [("train", i) for i in range(n)] + [("val", i) for i in range(dataset.val_images)]
+    drawn = [*in_chunks(dataset.draw, jobs, workers, f"rendering {dataset.kind.replace('_', ' ')}", progress)]
     arrays = {}
-    for split, drawn in _drawn(dataset, workers, progress):
-        images, *objects = zip(*drawn, strict=True)
+    for split, some in (("train", drawn[:n]), ("val", drawn[n:])):
+        images, *objects = zip(*some, strict=True)
         arrays[f"{split}_images"] = np.stack(images)
         if objects:
             boxes, labels = objects
@@ -142,38 +122,18 @@ def render(dataset: Any, workers: int = 1, progress: bool = False) -> dict[str, 
             arrays[f"{split}_labels"] = np.concatenate(labels)
             arrays[f"{split}_starts"] = np.cumsum([0, *map(len, labels)])
         else:
-            arrays[f"{split}_labels"] = np.arange(len(drawn), dtype=np.int64) % dataset.classes
+            arrays[f"{split}_labels"] = np.arange(len(some), dtype=np.int64) % dataset.classes
     seen = {image.tobytes() for image in arrays["train_images"]}
     if any(image.tobytes() in seen for image in arrays["val_images"]):
         raise RuntimeError("a rendered image is both in train and in val")
     return arrays
 
 
-def _drawn(dataset: Any, workers: int, progress: bool) -> Iterator[tuple[str, list[tuple[np.ndarray, ...]]]]:
-    """All that is drawn for each split."""
-    counts = {"train": dataset.train_images, "val": dataset.val_images}
-    jobs = [(dataset, s, i, min(i + _CHUNK, n)) for s, n in counts.items() for i in range(0, n, _CHUNK)]
-    found: dict[str, list[tuple[np.ndarray, ...]]] = {split: [] for split in SPLITS}
-    doing = f"rendering {dataset.kind.replace('_', ' ')}"
-    with tqdm(total=sum(counts.values()), desc=doing, unit="img", disable=not progress) as bar:
-        for (_, split, *_), some in zip(jobs, in_processes(_draw_chunk, jobs, workers), strict=True):
-            found[split] += some
-            bar.update(len(some))
-    yield from found.items()
-
-
-def _draw_chunk(job: tuple[Any, str, int, int]) -> list[tuple[np.ndarray, ...]]:
-    dataset, split, start, stop = job
-    return [dataset.draw(split, i) for i in range(start, stop)]
-
-
 def annotations(dataset: Any, split: BoxedImages) -> dict[str, Any]:
     """Those of a split in COCO's format. The area of an object is that of its box; image ids count from 1."""
-    owners = np.repeat(split.ids, np.diff(split.starts))
+    owners, boxes, labels = np.repeat(split.ids, np.diff(split.starts)), split.boxes.tolist(), split.labels.tolist()
     objects = []
-    for i, (owner, box, label) in enumerate(
-        zip(owners.tolist(), split.boxes.tolist(), split.labels.tolist(), strict=True), 1
-    ):
+    for i, (owner, box, label) in enumerate(zip(owners.tolist(), boxes, labels, strict=True), 1):
         left, top, right, bottom = box
         size = [right - left, bottom - top]
         about = {"id": i, "image_id": owner, "category_id": label, "iscrowd": 0}
@@ -189,16 +149,14 @@ def annotations(dataset: Any, split: BoxedImages) -> dict[str, Any]:
 def probe_hash(dataset: Any) -> str:
     """SHA-256 over some images of a data set that the package draws; empty for photographs.
 
-    Of each split it takes the same number of images of every class, at random places. Images that no probe meets may
-    change unseen.
+    Of each split it takes as many images of every class, at random places; a change of others may stay unseen.
     """
-    if not isinstance(dataset, DrawnDataset):
+    if not hasattr(dataset, "draw"):
         return ""
-    drawn: Any = dataset
     digest = hashlib.sha256()
-    for split, n in zip(SPLITS, (drawn.train_images, drawn.val_images), strict=True):
-        for index in probes(n, drawn.classes):
-            for array in drawn.draw(split, index):
+    for split in SPLITS:
+        for index in probes(getattr(dataset, f"{split}_images"), dataset.classes):
+            for array in dataset.draw(split, index):
                 digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 

@@ -1,10 +1,8 @@
 """Glyphs: an image-classification task that needs no download.
 
-Letters with and without diacritics, drawn with the DejaVu faces that matplotlib ships, varied in face, size, place,
-angle, colour, background and clutter. The classes of one letter differ by a mark a few pixels high, so resolution
-matters, as it does in ImageNet. It is a proxy: a result on it is never an ImageNet result.
-
-An image depends on (seed, split, index) alone, so any number of workers renders the same bytes.
+Letters with and without diacritics, drawn with the DejaVu faces that matplotlib ships. The classes of one letter differ
+by a mark a few pixels high, so resolution matters, as it does in ImageNet. It is a proxy: a result on it is never an
+ImageNet result. An image depends on (seed, split, index) alone.
 """
 
 from functools import lru_cache
@@ -14,9 +12,10 @@ from typing import ClassVar, Literal
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from pydantic import Field, model_serializer
+from pydantic import Field
 
-from tinynet_core.data.drawn import SPLITS, DrawnDataset, Extent
+from tinynet_core.data.drawn import DrawnDataset, Extent
+from tinynet_core.data.sets import SPLITS
 
 _LETTERS = (
     "eéèêë", "aáàâä", "oóòôö", "uúùûü",
@@ -48,16 +47,10 @@ class GlyphDataset(DrawnDataset):
     difficulty: float = Field(0.5, ge=0.0, le=1.0, description="0: large, upright, clear; 1: small, turned, cluttered")
     seed: int = Field(0, ge=0)
     extent: Extent | None = Field(
-        None, description="range of a glyph's longer side as a share of the image; what difficulty says where left out"
+        None,
+        exclude_if=lambda extent: extent is None,  # keys made before there was one stay what they were
+        description="range of a glyph's longer side as a share of the image; what difficulty says where left out",
     )
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_left_out(self, handler):
-        """Keys of data sets and of trainings made before there was an ``extent`` stay what they were."""
-        content = handler(self)
-        if self.extent is None:
-            del content["extent"]
-        return content
 
     def draw(self, split: str, index: int) -> tuple[np.ndarray, ...]:
         return (render_image(self, split, index),)
@@ -80,8 +73,9 @@ def _draw(dataset: GlyphDataset, split: str, index: int) -> tuple[np.ndarray, np
     ink, canvas = colours(rng, hard)
     image = background(rng, side, canvas, hard)
     clutter(rng, image, hard)
-    extent = dataset.extent or (0.55 - 0.2 * hard, 0.9)
-    mask = _glyph_mask(rng, CLASSES[index % dataset.classes], side, hard, extent)
+    face = FACES[int(rng.integers(len(FACES)))]
+    longer = side * rng.uniform(*(dataset.extent or (0.55 - 0.2 * hard, 0.9)))
+    mask = glyph_mask(CLASSES[index % dataset.classes], face, longer, rng.uniform(-1, 1) * 30 * hard, 2 * side)
     x = int(rng.integers(0, max(1, side - mask.width + 1)))
     y = int(rng.integers(0, max(1, side - mask.height + 1)))
     image.paste(tuple(ink), (x, y), mask)
@@ -118,23 +112,8 @@ def clutter(rng: np.random.Generator, image: Image.Image, hard: float) -> None:
         draw.line(ends, fill=colour, width=max(1, int(rng.uniform(0.01, 0.03) * side)))
 
 
-def _glyph_mask(
-    rng: np.random.Generator, character: str, side: int, hard: float, extent: tuple[float, float]
-) -> Image.Image:
-    """The turned glyph, the share of the image that its longer side takes drawn from ``extent``.
-
-    Without an ``extent`` of the data set that is 55-90% (easy) to 35-90% (hard).
-    """
-    face = FACES[int(rng.integers(len(FACES)))]
-    longer = side * rng.uniform(*extent)
-    return glyph_mask(character, face, longer, rng.uniform(-1, 1) * 30 * hard, 2 * side)
-
-
 def glyph_mask(character: str, face: str, extent: float, angle: float, font_size: int) -> Image.Image:
-    """A glyph turned by ``angle`` degrees as an 8-bit mask cut to its ink, its longer side ``extent`` pixels.
-
-    It is drawn with a font of ``font_size`` pixels and then resized.
-    """
+    """A glyph turned by ``angle`` degrees as an 8-bit mask cut to its ink, its longer side ``extent`` pixels."""
     font = _font(face, font_size)
     left, top, right, bottom = font.getbbox(character)
     big = Image.new("L", (int(right - left) + 4, int(bottom - top) + 4))

@@ -1,61 +1,70 @@
 """ImageNet, or any image folder, from the disk of whoever trains: decoded once into a cache, or streamed.
 
-``$TINYNET_IMAGENET`` names the folder, ``train/<class>/`` and ``val/<class>/``: a matter of the machine and not
-of the experiment. Nothing is written there, and of its files only JPEG and PNG images are opened.
-
-An image is resized to a square as a whole, whatever its shape: together with width over height of the original, a crop
-of the square is an exact rectangle of the original.
+``$TINYNET_IMAGENET`` names the folder, ``train/<class>/`` and ``val/<class>/``, in which nothing is written. An image
+is resized to a square as a whole, whatever its shape: together with width over height of the original, a crop of the
+square is an exact rectangle of the original.
 """
 
 import hashlib
 import io
-import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
-from tqdm import tqdm
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
-from tinynet_core.data.sets import ImageSet, cached, read_arrays, write_arrays
+from tinynet_core.data.sets import SPLITS, DataConfig, ImageSet, cached, in_chunks, read_arrays, write_arrays
 from tinynet_core.files import UserError
-from tinynet_core.machine import cache_root, in_processes
+from tinynet_core.machine import cache_root
 
-SPLITS = ("train", "val")
 SUFFIXES = (".jpeg", ".jpg", ".png")
 LEFT_BEHIND = ("__MACOSX", "@eaDir")
 """Folders that archives and network disks add, with images of their own."""
 CLASS_LISTS = Path(__file__).parent / "class_lists"
 """Lists of classes that public code ships, one file each with its source."""
-IMAGENET_IMAGES_PER_CLASS = 1281
-IMAGENET_VALIDATION_PER_CLASS = 50
 _FORMAT = 3
 """Raise with every change of the files of a cache, or of the pixels that a configuration gives."""
-_CHUNK = 32
-"""Images that a process reads at a time."""
+Read = tuple[float, bytes, bytes] | str
+"""Width over height of an image, SHA-256 of its file, its pixels where they are wanted; or what is wrong with it."""
 _INDEX = ("names", "labels", "aspects", "file_sha256")
 _LAYOUT = "train/<class>/ and val/<class>/ with .jpeg, .jpg or .png files"
+
+
+def _listed(value: Any) -> Any:
+    """The class folders that a file names, one a line, where ``value`` is the name of a list or of a .txt file."""
+    if not isinstance(value, str):
+        return value
+    known = sorted(path.stem for path in CLASS_LISTS.glob("*.txt"))
+    if value not in known and not value.endswith(".txt"):
+        raise ValueError(
+            f"must be a list of folders, a .txt file that names one a line, or {' or '.join(known)}, got {value!r}"
+        )
+    path = CLASS_LISTS / f"{value}.txt" if value in known else Path(value)
+    if not path.is_file():
+        raise ValueError(f"there is no file {value}")
+    lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 _Wnid = Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")]
+_Wnids = Annotated[
+    tuple[_Wnid, ...], Strict(False), BeforeValidator(_listed), AfterValidator(lambda names: tuple(sorted({*names})))
+]
 
 
-class ImageNetDataset(BaseModel):
+class ImageNetDataset(DataConfig):
     """Which images of the folder, and at what size. Labels are positions in the sorted list of chosen classes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    mirror_safe: ClassVar[bool] = True
 
     kind: Literal["imagenet"] = "imagenet"
     classes: int = Field(1000, ge=2, le=100_000)
     class_seed: int | None = Field(None, ge=0, description="draws so many classes of those that the folder has")
-    wnids: Annotated[tuple[_Wnid, ...], Strict(False)] | None = Field(
+    wnids: _Wnids | None = Field(
         None, description="or these class folders: a list, a .txt file that names one a line, or imagenette"
     )
     train_per_class: int | None = Field(None, ge=1, description="training images drawn of each class; null: all")
@@ -65,16 +74,6 @@ class ImageNetDataset(BaseModel):
     )
     side: int = Field(256, ge=16, le=1024, description="of a stored image in pixels")
     stream: bool = Field(False, exclude=True, description="decode at each access, to the same pixels, without a cache")
-
-    @field_validator("wnids", mode="before")
-    @classmethod
-    def _listed_wnids(cls, value: Any) -> Any:
-        return _wnids_of_file(value) if isinstance(value, str) else value
-
-    @field_validator("wnids")
-    @classmethod
-    def _sorted_wnids(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return None if value is None else tuple(sorted(set(value)))
 
     @model_validator(mode="after")
     def _consistent(self) -> "ImageNetDataset":
@@ -86,31 +85,13 @@ class ImageNetDataset(BaseModel):
 
     @property
     def train_images(self) -> int:
-        """Nominal number of training images, for estimates; unreadable files make it fewer."""
-        return self.classes * (self.train_per_class or IMAGENET_IMAGES_PER_CLASS)
+        """Nominal number of training images, those of ImageNet where all are taken; unreadable files make it fewer."""
+        return self.classes * (self.train_per_class or 1281)
 
     @property
     def val_images(self) -> int:
         """Nominal number of validation images."""
-        return self.validation_images or self.classes * IMAGENET_VALIDATION_PER_CLASS
-
-    @property
-    def key(self) -> str:
-        """SHA-256 of the configuration, ``stream`` left out."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
-
-
-def _wnids_of_file(name: str) -> list[str]:
-    known = sorted(path.stem for path in CLASS_LISTS.glob("*.txt"))
-    if name not in known and not name.endswith(".txt"):
-        raise ValueError(
-            f"must be a list of class folders, a .txt file that names one a line, or {' or '.join(known)}, got {name!r}"
-        )
-    path = CLASS_LISTS / f"{name}.txt" if name in known else Path(name)
-    if not path.is_file():
-        raise ValueError(f"there is no file {name}")
-    lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+        return self.validation_images or self.classes * 50
 
 
 def imagenet_root() -> Path:
@@ -133,16 +114,8 @@ def named_root(variable: str, parts: Sequence[str], layout: str, example: str) -
     return root
 
 
-def class_folders(folder: Path) -> list[str]:
-    """Sorted names of the class folders in ``folder``, without what programs leave there."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not _is_left_behind(entry.name))
-
-
 def image_files(folder: Path) -> list[tuple[str, int]]:
-    """(name below ``folder``, size in bytes) of all images at any depth, in the order of torchvision's ImageFolder.
-
-    Without what file managers and notebooks leave there: hidden files and folders, thumbnails, unpacked archives' own.
-    """
+    """Name below ``folder`` and bytes of all images in torchvision's order, without what programs leave there."""
     found = []
     for directory, below, names in os.walk(folder, followlinks=True):
         below[:] = [name for name in below if not _is_left_behind(name)]
@@ -155,18 +128,11 @@ def _is_left_behind(name: str) -> bool:
     return name.startswith(".") or name in LEFT_BEHIND
 
 
-class Selection(NamedTuple):
-    """The chosen classes, sorted; the files of each split, by name with their class; a hash of the listing."""
+def select(dataset: ImageNetDataset, root: Path) -> tuple[dict[str, list[tuple[str, int]]], str]:
+    """The chosen files of each split below ``root``, by name with their class, and a hash of the listing.
 
-    wnids: Sequence[str]
-    files: dict[str, list[tuple[str, int]]]
-    listing_sha256: str
-
-
-def select(dataset: ImageNetDataset, root: Path) -> Selection:
-    """The files of ``dataset`` below ``root``. Draws depend on the names alone, not on the order of a listing.
-
-    A class's draw of training images depends on ``image_seed`` and its name, not on the other classes.
+    Draws depend on the names alone, not on the order of a listing. A class's draw of training images depends on
+    ``image_seed`` and its name, not on the other classes.
     """
     wnids = _choose_classes(dataset, root / "train")
     digest = hashlib.sha256()
@@ -181,18 +147,17 @@ def select(dataset: ImageNetDataset, root: Path) -> Selection:
                     f"must hold at least {wanted or 1}"
                 )
             digest.update(os.fsencode("".join(f"{split}/{wnid}/{name}\0{size}\0" for name, size in found)))
-            drawn: Sequence[int] = range(len(found))
             if wanted is not None and wanted < len(found):
                 order = np.random.default_rng([dataset.image_seed, *os.fsencode(wnid)]).permutation(len(found))
-                drawn = sorted(order[:wanted])
-            files[split] += [(os.path.join(wnid, found[i][0]), label) for i in drawn]
-    return Selection(wnids, files, digest.hexdigest())
+                found = [found[i] for i in sorted(order[:wanted])]
+            files[split] += [(os.path.join(wnid, name), label) for name, _ in found]
+    return files, digest.hexdigest()
 
 
 def _choose_classes(dataset: ImageNetDataset, folder: Path) -> Sequence[str]:
-    available = class_folders(folder)
     if dataset.wnids is not None:
         return dataset.wnids
+    available = sorted(x.name for x in os.scandir(folder) if x.is_dir() and not _is_left_behind(x.name))
     if dataset.classes == len(available):
         return available
     if dataset.classes > len(available) or dataset.class_seed is None:
@@ -208,20 +173,18 @@ def load_imagenet(dataset: ImageNetDataset, workers: int = 1, progress: bool = F
     """The images of ``dataset`` below ``$TINYNET_IMAGENET``, from the cache or, with ``stream``, from their files.
 
     The first load decodes every wanted file once, in ``workers`` processes. Those that cannot be decoded are left out
-    and reported in one warning; ``meta.json`` in the cache lists them. Where names or sizes of the classes' files
-    change, another cache is made; the index of a cache is checked at each load.
-
+    with a warning; ``meta.json`` in the cache lists them. Where names or sizes of files change, another cache is made.
     ``content_hash`` is over labels, names and bytes of the files, so it is the same for cache and stream. Raises
     ``UserError`` for what a user can mend: the folder, the classes, the space on the disk.
     """
     root = imagenet_root()
-    chosen = select(dataset, root)
+    files, listing = select(dataset, root)
     kind = "index" if dataset.stream else "pixels"
-    described = f"{_FORMAT} {dataset.key} {root} {chosen.listing_sha256} {kind}"
+    described = f"{_FORMAT} {dataset.key} {root} {listing} {kind}"
     folder = cache_root().absolute() / f"imagenet-{hashlib.sha256(os.fsencode(described)).hexdigest()[:16]}"
     return cached(
         folder,
-        lambda scratch: _fill(scratch, folder, dataset, root, chosen.files, workers, progress),
+        lambda scratch: _fill(scratch, folder, dataset, root, files, workers, progress),
         lambda place: _read(place, dataset, root),
     )
 
@@ -235,12 +198,8 @@ def _read(folder: Path, dataset: ImageNetDataset, root: Path) -> ImageSet:
         else:
             shape = (len(arrays[f"{split}_labels"]), dataset.side, dataset.side, 3)
             images[split] = np.memmap(folder / f"{split}_pixels", np.uint8, "r", shape=shape)
-    return ImageSet(
-        *(images["train"], arrays["train_labels"], images["val"], arrays["val_labels"]),
-        content_hash=found,
-        train_aspects=arrays["train_aspects"],
-        val_aspects=arrays["val_aspects"],
-    )
+    parts = {f"{split}_{part}": arrays[f"{split}_{part}"] for split in SPLITS for part in ("labels", "aspects")}
+    return ImageSet(train_images=images["train"], val_images=images["val"], content_hash=found, **parts)
 
 
 def _fill(
@@ -256,13 +215,11 @@ def _fill(
         )
     arrays: dict[str, np.ndarray] = {"side": np.array(dataset.side)}
     broken: list[str] = []
-    read = partial(read_files, side=dataset.side, pixels=not dataset.stream)
-    with tqdm(total=total, desc="reading images", unit="img", disable=not progress) as bar:
-        for split in SPLITS:
-            paths = [root / split / name for name, _ in files[split]]
-            reads = (x for chunk in in_processes(read, in_chunks(paths), workers) for x in chunk)
-            index = _write_split(scratch / f"{split}_pixels", root / split, files[split], reads, bar, broken)
-            arrays |= {f"{split}_{part}": array for part, array in zip(_INDEX, index, strict=True)}
+    for split in SPLITS:
+        jobs = [(root / split / name, dataset.side, not dataset.stream) for name, _ in files[split]]
+        reads = in_chunks(read_file, jobs, workers, f"reading {split} images", progress)
+        parts = _write_split(scratch / f"{split}_pixels", root / split, files[split], reads, broken)
+        arrays |= {f"{split}_{part}": array for part, array in zip(_INDEX, parts, strict=True)}
     write_arrays(scratch, arrays, dataset.model_dump() | {"root": str(root), "unreadable": broken})
     if broken:
         first = "; ".join(broken[:3]) + ("; ..." if len(broken) > 3 else "")
@@ -272,23 +229,21 @@ def _fill(
 
 
 def _write_split(
-    file: Path, folder: Path, files: list[tuple[str, int]], reads: Iterator["_Image | str"], bar: tqdm, broken: list
+    file: Path, folder: Path, files: list[tuple[str, int]], reads: Iterable[Read], broken: list[str]
 ) -> tuple[np.ndarray, ...]:
     """The index of a split, whose pixels are then in ``file``; adds to ``broken`` what could not be read."""
     kept: list[tuple[bytes, int, float, bytes]] = []
     reasons: dict[int, str] = {}
     with file.open("wb") as pixels:
         for (name, label), read in zip(files, reads, strict=True):
-            bar.update()
             if isinstance(read, str):
                 broken.append(read)
                 reasons[label] = read
             else:
-                pixels.write(read.pixels)
-                kept.append((os.fsencode(name), label, read.aspect, read.sha256))
+                pixels.write(read[2])
+                kept.append((os.fsencode(name), label, *read[:2]))
     if empty := reasons.keys() - {label for _, label, _, _ in kept}:
-        reason = reasons[min(empty)]
-        raise UserError(f"{folder}: a class has no readable image ({reason})")
+        raise UserError(f"{folder}: a class has no readable image ({reasons[min(empty)]})")
     names, labels, aspects, digests = zip(*kept, strict=True)
     return (
         np.array(names, np.bytes_),
@@ -298,63 +253,43 @@ def _write_split(
     )
 
 
-def in_chunks(paths: Sequence[Path]) -> list[Sequence[Path]]:
-    """``paths`` in the pieces that a process reads at a time."""
-    return [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
-
-
-class _Image(NamedTuple):
-    aspect: float
-    sha256: bytes
-    pixels: bytes
-
-
-def read_files(paths: Sequence[Path], side: int, pixels: bool) -> "list[_Image | str]":
-    """What each file gave, with its ``pixels`` where they are wanted, or why it cannot be decoded."""
+def read_file(path: Path, side: int, pixels: bool) -> Read:
+    """The image in a file, or why it cannot be decoded."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on corrupt EXIF data, which good images cause
-    found: list[_Image | str] = []
-    for path in paths:
-        try:
-            data = path.read_bytes()
-            image, aspect = decode(data, side)
-            found.append(_Image(aspect, hashlib.sha256(data).digest(), image.tobytes() if pixels else b""))
-        except UnreadableImage as error:
-            found.append(f"{path}: {error}")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    return found
-
-
-class UnreadableImage(Exception):
-    """Bytes that cannot be decoded; the message says why."""
+    try:
+        data = path.read_bytes()
+        image, aspect = decode(data, side)
+    except ValueError as error:
+        return f"{path}: {error}"
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    return aspect, hashlib.sha256(data).digest(), image.tobytes() if pixels else b""
 
 
 def decode(data: bytes, side: int) -> tuple[np.ndarray, float]:
     """Pixels uint8 (side, side, 3) of a JPEG or PNG file's bytes, and width over height of the original.
 
-    Grey, palette, CMYK and transparent images become RGB as Pillow's ``convert`` does it; an EXIF orientation is
-    ignored, as is usual in training on ImageNet. The filter is Pillow's antialiased bicubic. A JPEG at least four times
-    ``side`` in both directions is decoded at a half, a quarter or an eighth of its size, which is never below twice
-    ``side``: much faster, and the pixels differ by rounding and by details that the resize removes anyway.
-
-    Raises ``UnreadableImage`` for anything else: a file that was cut off, one of another format, one whose grey has 16
-    bits, which Pillow would turn into white.
+    All modes become RGB as Pillow's ``convert`` does it; an EXIF orientation is ignored, as is usual on ImageNet. The
+    filter is Pillow's antialiased bicubic. A JPEG at least four times ``side`` in both directions is decoded at a half,
+    a quarter or an eighth of its size, never below twice ``side``: much faster, and pixels differ by rounding and by
+    details that the resize removes anyway. Raises ``ValueError`` for a file that was cut off, one of another
+    format, and one whose grey has 16 bits, which Pillow would turn into white.
     """
     try:
         # other formats stay shut, whatever the suffix: one of Pillow's decoders starts a program
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             if image.mode.startswith(("I", "F")):
-                raise UnreadableImage("more than 8 bits a channel")
+                raise ValueError("more than 8 bits a channel")
             width, height = image.size
             drafted = image.draft("RGB", (2 * side, 2 * side))
             box = drafted[1] if drafted else None
             square = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC, box=box)
     except UnidentifiedImageError as error:
-        raise UnreadableImage("neither JPEG nor PNG") from error
+        raise ValueError("neither JPEG nor PNG") from error
     except MemoryError:
         raise
     except Exception as error:  # Pillow raises nearly any type on broken bytes
-        raise UnreadableImage(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     return np.asarray(square), width / height
 
 
@@ -374,10 +309,7 @@ class JpegImages:
         return self.folder / os.fsdecode(self.names[i])
 
     def __getitem__(self, i: int) -> np.ndarray:
-        path = self.path(i)
         try:
-            return decode(path.read_bytes(), self.side)[0]
-        except (OSError, UnreadableImage) as error:
-            raise UserError(
-                f"{path} cannot be read any more, as it could when its folder was indexed: {error}"
-            ) from error
+            return decode(self.path(i).read_bytes(), self.side)[0]
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path(i)} can no longer be read, as when its folder was indexed: {error}") from error

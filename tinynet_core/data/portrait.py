@@ -6,30 +6,19 @@ differ in fine things: pattern, head, tips of the limbs, badge and eyes. A netwo
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from copy import copy
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynet_core.data.drawing import (
-    PATTERNS,
-    SHAPES,
-    Canvas,
-    Colour,
-    Dice,
-    Frame,
-    Shape,
-    capsule,
-    direction,
-    disc,
-    wave,
-)
+from tinynet_core.data.drawing import PATTERNS, SHAPES, Canvas, Dice, Frame, Shape, capsule, direction, disc, plus, wave
 
 _GENUS, _HABITAT = 2, 3
 """Second number of the key of their random streams; the splits have 0 and 1."""
-Outline = tuple[tuple[float, float], ...]
+Point = tuple[float, float]
+Outline = tuple[Point, ...]
 """A cosine and a sine for each harmonic of the radius of a body, from the first."""
 _HARMONICS = (0.22, 0.16, 0.10, 0.07)
 """Typical sizes of theirs."""
@@ -37,74 +26,89 @@ _CONTRAST = 150.0
 """Least difference, summed over red, green and blue, of the two colours of a genus."""
 _WHITE, _BLACK = (245.0, 245.0, 245.0), (15.0, 15.0, 15.0)
 LEAVES = 45
-_SMALLEST, _LARGEST = 0.03, 0.35
-"""Size of a leaf as a share of the image."""
 _WILD = 0.15
 """Share of leaves of any shape, and share of leaves of any colour, on every ground."""
 _SHADE = 0.25
 """How much lighter or darker a creature is a radius from its middle."""
-_NOISE = 6.0
-"""Standard deviation of the noise of a pixel, of 255."""
-_AROUND = np.arange(64) / 64
 
 
-@dataclass(frozen=True, slots=True)
 class Habitat:
     """Statistics of a ground of leaves that cover one another."""
 
-    palette: tuple[Colour, ...]
-    shapes: tuple[int, int]
-    stretch: float
-    turns: float
-    disorder: float
-    coarse: float
+    def __init__(self, dice: Dice) -> None:
+        self.palette = tuple(dice.colour(10.0, 245.0) for _ in range(4))
+        self.shapes = dice.below(len(SHAPES)), dice.below(len(SHAPES))
+        self.stretch = dice.factor(0.4)
+        self.turns = dice.uniform(0.0, 0.5)
+        self.disorder = dice.uniform(0.016, 0.19)
+        self.coarse = dice.uniform(0.0, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
 class Genus:
     """What the species of a genus share. Angles are in turns."""
 
-    outline: Outline
-    stretch: float
-    limbs: int
-    limb_length: float
-    limb_width: float
-    first_limb: float
-    bend: float
-    light: Colour
-    dark: Colour
-    homes: tuple[int, int]
+    def __init__(self, dice: Dice, habitats: int) -> None:
+        outline = []
+        for deviation in _HARMONICS:
+            cosine, sine = direction(dice.uniform(0.0, 1.0))
+            size = dice.bell(deviation)
+            outline.append((size * cosine, size * sine))
+        self.outline: Outline = tuple(outline)
+        light, dark = dice.colour(), dice.colour()
+        while abs(dark[0] - light[0]) + abs(dark[1] - light[1]) + abs(dark[2] - light[2]) < _CONTRAST:
+            dark = dice.colour()
+        self.light, self.dark = light, dark
+        home = dice.below(habitats)
+        self.homes = home, (home + 1 + dice.below(habitats - 1)) % habitats if habitats > 1 else home
+        self.stretch = dice.factor(0.25)
+        self.limbs = dice.below(7)
+        self.limb_length = dice.uniform(0.45, 0.95)
+        self.limb_width = dice.uniform(0.06, 0.2)
+        self.first_limb = dice.uniform(0.0, 1.0)
+        self.bend = dice.bell(0.08)
 
 
-@dataclass(frozen=True, slots=True)
 class Species:
     """One class. Sizes are in radii of the body; ``tip`` and ``badge`` are shapes, or None for no such part."""
 
-    genus: Genus
-    light: Colour
-    dark: Colour
-    accent: Colour
-    pattern: int
-    frequency: float
-    angle: float
-    contrast: float
-    head: int
-    head_size: float
-    head_turns: float
-    eye: float
-    tip: int | None
-    tip_size: float
-    badge: int | None
-    badge_size: float
-    badge_at: tuple[float, float]
+    def __init__(self, dice: Dice, genus: Genus, pattern: int, head: int) -> None:
+        self.genus, self.pattern, self.head = genus, pattern, head
+        root = dice.uniform(0.88, 1.51)  # its cube: more low frequencies than high ones
+        self.light = dice.near(genus.light, 18.0)
+        self.dark = dice.near(genus.dark, 18.0)
+        self.accent = dice.colour()
+        self.frequency = root * root * root
+        self.angle = dice.uniform(0.0, 0.5)
+        self.contrast = dice.uniform(0.5, 1.0)
+        self.head_size = dice.uniform(0.22, 0.42)
+        self.head_turns = dice.uniform(0.0, 1.0)
+        self.eye = dice.uniform(0.08, 0.2)
+        self.tip = _shape_or_none(dice)
+        self.tip_size = dice.uniform(0.08, 0.16)
+        self.badge = _shape_or_none(dice)
+        self.badge_size = dice.uniform(0.1, 0.2)
+        self.badge_at = dice.uniform(-0.35, 0.35), dice.uniform(-0.35, 0.35)
+
+    def towards(self, other: "Species", dice: Dice, spread: float) -> "Species":
+        """Amounts go from here to ``other`` by ``spread``; each choice is the other one with that probability."""
+        found = copy(self)
+        for name, after in vars(other).items():
+            before = getattr(self, name)
+            if isinstance(before, float):
+                after = before + spread * (after - before)
+            elif isinstance(before, tuple):
+                after = tuple(b + spread * (a - b) for b, a in zip(before, after, strict=True))
+            elif name == "genus" or not dice.chance(spread):
+                after = before
+            setattr(found, name, after)
+        return found
 
 
-@dataclass(frozen=True)
-class World:
+class World(NamedTuple):
     """All species, genus by genus, and all habitats."""
 
-    species: tuple[Species, ...]
-    habitats: tuple[Habitat, ...]
+    species: list[Species]
+    habitats: list[Habitat]
 
 
 @lru_cache(maxsize=8)
@@ -117,62 +121,13 @@ def world(seed: int, genera: int, species: int, habitats: int, spread: float) ->
     table: list[Species] = []
     for number in range(genera):
         dice = Dice(seed, _GENUS, number)
-        genus = _genus(dice, habitats)
+        genus = Genus(dice, habitats)
         patterns, heads = dice.order(len(PATTERNS)), dice.order(len(SHAPES))
-        typical = _species(dice, genus, patterns[0], heads[0])
+        typical = Species(dice, genus, patterns[0], heads[0])
         for i in range(species):
-            own = _species(dice, genus, patterns[i % len(patterns)], heads[i % len(heads)])
-            table.append(_between(dice, typical, own, spread))
-    return World(tuple(table), tuple(_habitat(Dice(seed, _HABITAT, number)) for number in range(habitats)))
-
-
-def _genus(dice: Dice, habitats: int) -> Genus:
-    outline = []
-    for deviation in _HARMONICS:
-        cosine, sine = direction(dice.uniform(0.0, 1.0))
-        size = dice.bell(deviation)
-        outline.append((size * cosine, size * sine))
-    light = dice.colour()
-    dark = dice.colour()
-    while abs(dark[0] - light[0]) + abs(dark[1] - light[1]) + abs(dark[2] - light[2]) < _CONTRAST:
-        dark = dice.colour()
-    first = dice.below(habitats)
-    second = (first + 1 + dice.below(habitats - 1)) % habitats if habitats > 1 else first
-    return Genus(
-        outline=tuple(outline),
-        stretch=dice.factor(0.25),
-        limbs=dice.below(7),
-        limb_length=dice.uniform(0.45, 0.95),
-        limb_width=dice.uniform(0.06, 0.2),
-        first_limb=dice.uniform(0.0, 1.0),
-        bend=dice.bell(0.08),
-        light=light,
-        dark=dark,
-        homes=(first, second),
-    )
-
-
-def _species(dice: Dice, genus: Genus, pattern: int, head: int) -> Species:
-    root = dice.uniform(0.88, 1.51)  # its cube: more low frequencies than high ones
-    return Species(
-        genus=genus,
-        light=dice.near(genus.light, 18.0),
-        dark=dice.near(genus.dark, 18.0),
-        accent=dice.colour(),
-        pattern=pattern,
-        frequency=root * root * root,
-        angle=dice.uniform(0.0, 0.5),
-        contrast=dice.uniform(0.5, 1.0),
-        head=head,
-        head_size=dice.uniform(0.22, 0.42),
-        head_turns=dice.uniform(0.0, 1.0),
-        eye=dice.uniform(0.08, 0.2),
-        tip=_shape_or_none(dice),
-        tip_size=dice.uniform(0.08, 0.16),
-        badge=_shape_or_none(dice),
-        badge_size=dice.uniform(0.1, 0.2),
-        badge_at=(dice.uniform(-0.35, 0.35), dice.uniform(-0.35, 0.35)),
-    )
+            own = Species(dice, genus, patterns[i % len(patterns)], heads[i % len(heads)])
+            table.append(typical.towards(own, dice, spread))
+    return World(table, [Habitat(Dice(seed, _HABITAT, number)) for number in range(habitats)])
 
 
 def _shape_or_none(dice: Dice) -> int | None:
@@ -180,112 +135,56 @@ def _shape_or_none(dice: Dice) -> int | None:
     return number if number < len(SHAPES) else None
 
 
-def _between(dice: Dice, typical: Species, own: Species, spread: float) -> Species:
-    """Amounts go from ``typical`` to ``own`` by ``spread``; each choice is the own one with that probability."""
-    changed: dict[str, Any] = {}
-    for name in (field.name for field in fields(Species) if field.name != "genus"):
-        before, after = getattr(typical, name), getattr(own, name)
-        if isinstance(before, float):
-            changed[name] = before + spread * (after - before)
-        elif isinstance(before, tuple):
-            changed[name] = tuple(b + spread * (a - b) for b, a in zip(before, after, strict=True))
-        else:
-            changed[name] = after if dice.chance(spread) else before
-    return replace(typical, **changed)
-
-
-def _habitat(dice: Dice) -> Habitat:
-    return Habitat(
-        palette=tuple(dice.colour(10.0, 245.0) for _ in range(4)),
-        shapes=(dice.below(len(SHAPES)), dice.below(len(SHAPES))),
-        stretch=dice.factor(0.4),
-        turns=dice.uniform(0.0, 0.5),
-        disorder=dice.uniform(0.016, 0.19),
-        coarse=dice.uniform(0.0, 1.0),
-    )
-
-
 def ground(side: int, dice: Dice, habitat: Habitat, leaves: int = LEAVES) -> Canvas:
     """A canvas of ``side`` pixels covered with leaves of a habitat, mirrored or not."""
     turns, shift = habitat.turns + dice.bell(0.05), dice.near((0.0, 0.0, 0.0), 20.0)
-    canvas = Canvas(side, _sum(habitat.palette[0], shift))
-    sizes = _leaf_sizes(dice, habitat.coarse, leaves)
+    canvas = Canvas(side, plus(habitat.palette[0], shift))
+    smallest, draws, ratio = 0.03, dice.uniform(0.0, 1.0, leaves), 0.03 / 0.35  # shares of the image
+    square = smallest / (1.0 - draws * (1.0 - ratio))  # their density falls with the square of the size
+    cubic = smallest / np.sqrt(1.0 - draws * (1.0 - ratio * ratio))
+    sizes = np.where(dice.uniform(0.0, 1.0, leaves) < habitat.coarse, square, cubic).tolist()
     angles = (turns + dice.bell(habitat.disorder, leaves)).tolist()
     places = dice.uniform(-0.05, 1.05, 2 * leaves).tolist()
     tints = dice.bell(18.0, 3 * leaves).tolist()
     for i in range(leaves):
         shape = SHAPES[dice.below(len(SHAPES)) if dice.chance(_WILD) else habitat.shapes[dice.below(2)]]
-        base = dice.colour() if dice.chance(_WILD) else _sum(habitat.palette[dice.below(4)], shift)
+        base = dice.colour() if dice.chance(_WILD) else plus(habitat.palette[dice.below(4)], shift)
         frame = Frame(places[2 * i], places[2 * i + 1]).at(0.0, 0.0, sizes[i], angles[i], habitat.stretch)
-        canvas.paint(frame, shape, _sum(base, (tints[3 * i], tints[3 * i + 1], tints[3 * i + 2])))
+        canvas.paint(frame, shape, plus(base, (tints[3 * i], tints[3 * i + 1], tints[3 * i + 2])))
     if dice.chance(0.5):
         canvas.mirror()
     return canvas
 
 
-def _leaf_sizes(dice: Dice, coarse: float, n: int) -> list[float]:
-    """Sizes whose density falls with the square of the size for a share ``coarse`` of them, else with its cube."""
-    draws, ratio = dice.uniform(0.0, 1.0, n), _SMALLEST / _LARGEST
-    cubic = _SMALLEST / np.sqrt(1.0 - draws * (1.0 - ratio * ratio))
-    square = _SMALLEST / (1.0 - draws * (1.0 - ratio))
-    return np.where(dice.uniform(0.0, 1.0, n) < coarse, square, cubic).tolist()
-
-
-def _sum(one: Colour, other: Colour) -> Colour:
-    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
-
-
-@dataclass(frozen=True, slots=True)
 class Painted:
-    """A creature on a canvas: the numbers of its colours, from ``first`` to ``end`` - 1, and the light on it.
+    """A creature on a canvas, mirrored or not: its colours are those from number ``first`` to ``end`` - 1.
 
-    The light is 1 at (x, y) and changes by ``slope`` along x and y of the unit square.
+    Its body has its middle at ``at`` and about ``size`` for a radius. ``variety`` scales how much the creatures of a
+    species differ, ``pose`` how far they turn. The light is 1 in the middle and changes by ``slope`` along x and y.
     """
 
-    first: int
-    end: int
-    x: float
-    y: float
-    slope: tuple[float, float]
-
-
-def paint_creature(
-    canvas: Canvas, dice: Dice, species: Species, at: tuple[float, float], size: float, variety: float, pose: float
-) -> Painted:
-    """Paint a creature, mirrored or not, whose body has its middle at ``at`` and about ``size`` for a radius.
-
-    ``variety`` scales how much the creatures of a species differ, ``pose`` how far they turn.
-    """
-    first = canvas.colours
-    creature = _Creature(canvas, dice, species, _body_frame(dice, species.genus, at, size, variety, pose), variety)
-    creature.paint_limbs()
-    creature.paint_body()
-    creature.paint_badge()
-    creature.paint_head()
-    cosine, sine = direction(dice.uniform(0.0, 1.0))
-    return Painted(first, canvas.colours, *at, (_SHADE * cosine / size, _SHADE * sine / size))
-
-
-def _body_frame(dice: Dice, genus: Genus, at: tuple[float, float], size: float, variety: float, pose: float) -> Frame:
-    cosine, sine = direction(dice.bell(0.056 * variety * pose))
-    shear = dice.bell(0.12 * variety)
-    root = math.sqrt(genus.stretch * dice.factor(0.08 * variety))
-    along, across = size * root * (-1.0 if dice.chance(0.5) else 1.0), size / root
-    return Frame(*at).then(
-        0.0, 0.0, cosine * along, (cosine * shear - sine) * across, sine * along, (sine * shear + cosine) * across
-    )
-
-
-class _Creature:
-    """One creature of a species, whose outline and colours vary a little, and the painting of its parts."""
-
-    def __init__(self, canvas: Canvas, dice: Dice, species: Species, frame: Frame, variety: float) -> None:
-        self.canvas, self.dice, self.species, self.frame, self.variety = canvas, dice, species, frame, variety
+    def __init__(
+        self, canvas: Canvas, dice: Dice, species: Species, at: Point, size: float, variety: float, pose: float
+    ) -> None:
+        self.canvas, self.dice, self.species, self.at, self.variety = canvas, dice, species, at, variety
+        self.first = canvas.colours
+        cosine, sine = direction(dice.bell(0.056 * variety * pose))
+        shear = self.some(0.12)
+        root = math.sqrt(species.genus.stretch * self.times(0.08))
+        along, across = size * root * (-1.0 if dice.chance(0.5) else 1.0), size / root
+        b, d = (cosine * shear - sine) * across, (sine * shear + cosine) * across
+        self.frame = Frame(*at, cosine * along, b, sine * along, d)
         self.outline = tuple((a + self.some(0.03), b + self.some(0.03)) for a, b in species.genus.outline)
         shift = dice.near((0.0, 0.0, 0.0), 14.0 * variety)
         self.light, self.dark, self.accent = (
-            dice.near(_sum(colour, shift), 9.0 * variety) for colour in (species.light, species.dark, species.accent)
+            dice.near(plus(colour, shift), 9.0 * variety) for colour in (species.light, species.dark, species.accent)
         )
+        self.paint_limbs()
+        self.paint_body()
+        self.paint_head()
+        self.end = canvas.colours
+        cosine, sine = direction(dice.uniform(0.0, 1.0))
+        self.slope = _SHADE * cosine / size, _SHADE * sine / size
 
     def some(self, deviation: float) -> float:
         return self.dice.bell(deviation * self.variety)
@@ -311,7 +210,7 @@ class _Creature:
                 canvas.paint(frame.at(u, v, species.tip_size), SHAPES[species.tip], self.accent)
 
     def paint_body(self) -> None:
-        """The body with its pattern."""
+        """The body with its pattern, and the badge on it."""
         species, outline = self.species, self.outline
         cosine, sine = direction(species.angle + self.some(0.019))
         frequency = species.frequency * self.times(0.1)
@@ -326,18 +225,15 @@ class _Creature:
             b = (frequency * cosine) * v - (frequency * sine) * u + across
             return PATTERNS[species.pattern](a, b)
 
-        farthest = float(radius(outline, wave(_AROUND + 0.25), wave(_AROUND)).max())
+        around = np.arange(64) / 64
+        farthest = float(radius(outline, wave(around + 0.25), wave(around)).max())
         red, green, blue = (
             one + species.contrast * (other - one) for one, other in zip(self.light, self.dark, strict=True)
         )
-        body = Shape(inside, farthest + 0.02)
-        self.canvas.paint_marked(self.frame, body, self.light, marks, (red, green, blue))
-
-    def paint_badge(self) -> None:
-        """One shape on the body."""
-        if self.species.badge is not None:
-            u, v = (middle + self.some(0.06) for middle in self.species.badge_at)
-            self.canvas.paint(self.frame.at(u, v, self.species.badge_size), SHAPES[self.species.badge], self.accent)
+        self.canvas.paint(self.frame, Shape(inside, farthest + 0.02), self.light, (red, green, blue), marks=marks)
+        if species.badge is not None:
+            x, y = (middle + self.some(0.06) for middle in species.badge_at)
+            self.canvas.paint(self.frame.at(x, y, species.badge_size), SHAPES[species.badge], self.accent)
 
     def paint_head(self) -> None:
         """The head on the outline of the body, with two eyes beside its middle."""
@@ -362,19 +258,12 @@ def radius(outline: Outline, cosine: Any, sine: Any) -> Any:
     return cosine * even + sine * odd + (1.0 - before_even)
 
 
-def paint_occluder(canvas: Canvas, dice: Dice, at: tuple[float, float], size: float) -> None:
-    """One leaf of any shape and colour that may cover a part of a creature of about ``size``."""
-    x, y = (middle + dice.bell(size) for middle in at)
-    frame = Frame(x, y).at(0.0, 0.0, size * dice.uniform(0.25, 0.6), dice.uniform(0.0, 1.0))
-    canvas.paint(frame, SHAPES[dice.below(len(SHAPES))], dice.colour())
-
-
-def finished(canvas: Canvas, dice: Dice, creatures: Sequence[Painted], noise: float = _NOISE) -> NDArray[np.uint8]:
-    """The picture, uint8 (side, side, 3): light on the creatures, another contrast and brightness, and noise."""
+def finished(canvas: Canvas, dice: Dice, creatures: Sequence[Painted], noise: float = 6.0) -> NDArray[np.uint8]:
+    """The picture, uint8 (side, side, 3), with light on the creatures and ``noise``, its deviation of 255."""
     pixels = canvas.pixels()
     places = (np.arange(canvas.side) + 0.5) / canvas.side
     for creature in creatures:
-        x, y = creature.slope[0] * (places - creature.x), creature.slope[1] * (places - creature.y)
+        x, y = (slope * (places - middle) for slope, middle in zip(creature.slope, creature.at, strict=True))
         covered = canvas.coverage(creature.first, creature.end) / 4.0
         pixels *= (1.0 + (x + y[:, None]) * covered)[..., None]
     contrast = dice.uniform(0.7, 1.1)

@@ -1,10 +1,8 @@
 """Scenes: an object-detection task that needs no download.
 
-Letters of all sizes on one canvas, drawn as the glyphs of the classification task are. They do not overlap, so the box
-around the pasted ink is exact. A mirrored letter keeps its class, though not the slant of its face or the side of its
-thick strokes. It is a proxy: a result on it is never a COCO result.
-
-A scene depends on (seed, split, index) alone, so any number of workers renders the same bytes.
+Letters of all sizes on one canvas, drawn as glyphs are, which do not overlap, so that the box around the pasted ink is
+exact. A mirrored letter keeps its class. It is a proxy: a result on it is never a COCO result. A scene depends on
+(seed, split, index) alone.
 """
 
 from typing import Literal
@@ -13,18 +11,16 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from tinynet_core.data.drawn import SPLITS, DrawnScenes, Scene, Shares
+from tinynet_core.data.drawn import DrawnScenes, Scene, Shares
 from tinynet_core.data.glyphs import FACES, background, clutter, glyph_mask
+from tinynet_core.data.sets import SPLITS
 
 CLASSES = ("O", "X", "T", "A", "H", "U", "V", "M", "Y", "W")
 """Capitals that differ in shape and are still the same letter when they are mirrored."""
 SIZES = ((0.045, 0.054), (0.12, 0.175), (0.3, 0.5))
-"""Range of the longer side of a small, medium and large letter, as a share of the canvas.
-
-A square box is small below 1/16 and large from 3/16 of the side (``SceneDataset.area_limits``). The first two ranges
-end early enough for half a pixel more, on the smallest canvas too.
-"""
+"""Range of the longer side of a small, medium and large letter, as a share of the canvas (``area_limits``)."""
 _FONT = 96
+Box = tuple[int, int, int, int]
 _TRIES = 30
 """Places that are tried for a letter before it is left out."""
 
@@ -62,11 +58,13 @@ def render_scene(dataset: SceneDataset, split: str, index: int) -> Scene:
     image = background(rng, side, canvas.astype(float), hard)
     clutter(rng, image, hard)
     sizes = np.sort(rng.choice(3, int(rng.integers(1, dataset.most + 1)), p=dataset.shares))[::-1]  # large ones first
-    boxes: list[tuple[int, int, int, int]] = []
+    boxes: list[Box] = []
     labels: list[int] = []
     for size in sizes:
         label = int(rng.integers(dataset.classes))
-        mask = _letter(rng, CLASSES[label], side * rng.uniform(*SIZES[size]), hard)
+        extent, face = side * rng.uniform(*SIZES[size]), FACES[int(rng.integers(len(FACES)))]
+        mask = glyph_mask(CLASSES[label], face, extent, rng.uniform(-1, 1) * 30 * hard, _FONT)
+        mask = mask.crop(mask.getbbox())  # to all that is not transparent
         box = _place(rng, mask, side, boxes)
         ink = _ink(rng, canvas, hard)
         if box is not None:
@@ -78,16 +76,7 @@ def render_scene(dataset: SceneDataset, split: str, index: int) -> Scene:
     return Scene(pixels, np.array(boxes, np.int64).reshape(-1, 4), np.array(labels, np.int64))
 
 
-def _letter(rng: np.random.Generator, character: str, extent: float, hard: float) -> Image.Image:
-    """The letter's mask, cut to all that is not transparent."""
-    face = FACES[int(rng.integers(len(FACES)))]
-    mask = glyph_mask(character, face, extent, rng.uniform(-1, 1) * 30 * hard, _FONT)
-    return mask.crop(mask.getbbox())
-
-
-def _place(
-    rng: np.random.Generator, mask: Image.Image, side: int, taken: list[tuple[int, int, int, int]]
-) -> tuple[int, int, int, int] | None:
+def _place(rng: np.random.Generator, mask: Image.Image, side: int, taken: list[Box]) -> Box | None:
     """Left, top, right, bottom of a random place for ``mask``, a pixel from all others; None where no try fits."""
     for _ in range(_TRIES):
         left, top = (int(rng.integers(0, side - extent + 1)) for extent in mask.size)

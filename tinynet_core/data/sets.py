@@ -1,20 +1,24 @@
-"""What data sets load into, images with labels or with the boxes of objects, and the cache that arrays are kept in."""
+"""What data sets share: configurations, what they load into, work in several processes, and the cache for arrays."""
 
 import contextlib
 import hashlib
 import io
 import json
-import os
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import starmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
+from pydantic import BaseModel
+from tqdm import tqdm
 
-from tinynet_core.files import UserError, locked
+from tinynet_core.files import UserError, locked, sync_folder
+from tinynet_core.machine import in_processes
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -23,8 +27,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SPLITS = ("train", "val")
 COCO_LIMITS = (32.0**2, 96.0**2)
 """Square pixels from which an object of COCO is medium, and large, in images of about 512 to 640 pixels."""
+_CHUNK = 32
+"""Images that a process reads or draws at a time."""
+
+
+class DataConfig(BaseModel, frozen=True, extra="forbid", strict=True):
+    """Which images a data set has. Two equal values give the same ones."""
+
+    mirror_safe: ClassVar[bool] = True
+    """Whether a mirrored image keeps its class."""
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the configuration."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -102,12 +121,26 @@ def ground_truth(source: dict[str, Any] | str) -> "COCO":
     return index
 
 
+def in_chunks(
+    function: Callable[..., T], jobs: Sequence[tuple], workers: int, doing: str, progress: bool
+) -> Iterator[T]:
+    """``function`` of the arguments of each job, in order, computed in ``workers`` processes, with a bar."""
+    chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
+    with tqdm(total=len(jobs), desc=doing, unit="img", disable=not progress) as bar:
+        for found in in_processes(partial(_each, function), chunks, workers):
+            bar.update(len(found))
+            yield from found
+
+
+def _each(function: Callable[..., T], jobs: Sequence[tuple]) -> list[T]:
+    return [*starmap(function, jobs)]
+
+
 def cached(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]) -> T:
     """What ``read`` makes of ``folder``, which ``fill`` makes where it is absent.
 
-    ``fill`` is given an empty folder that takes the name of ``folder`` only when it is complete and on the disk. One
-    that ``read`` cannot use, because it was changed or cut off, is made anew with a warning. Safe to call from several
-    processes. Raises ``UserError`` for a folder that cannot be written.
+    ``fill`` is given an empty folder that takes the name of ``folder`` when it is complete and on the disk. One that
+    ``read`` cannot use is made anew with a warning. Raises ``UserError`` for a folder that cannot be written.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -118,28 +151,22 @@ def cached(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]
                 except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
                     warnings.warn(f"dataset cache {folder} cannot be used ({error}): rebuilding it", stacklevel=4)
                     shutil.rmtree(folder)
-            _fill_whole(folder, fill)
+            scratch = folder.with_name(f".building-{folder.name}")
+            shutil.rmtree(scratch, ignore_errors=True)  # of a killed process: the lock is held
+            scratch.mkdir()
+            try:
+                fill(scratch)
+                for path in [*scratch.iterdir(), scratch]:
+                    sync_folder(path)
+                scratch.rename(folder)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"the cache folder {folder.parent} cannot be written ({error.strerror or error}): "
             "set TINYNET_CACHE to one that can"
         ) from error
     return read(folder)
-
-
-def _fill_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    scratch = folder.with_name(f".building-{folder.name}")
-    shutil.rmtree(scratch, ignore_errors=True)  # of a killed process: the lock is held
-    scratch.mkdir()
-    try:
-        fill(scratch)
-        for path in [*scratch.iterdir(), scratch]:
-            handle = os.open(path, os.O_RDONLY)
-            os.fsync(handle)
-            os.close(handle)
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def content_hash(arrays: dict[str, np.ndarray]) -> str:

@@ -8,15 +8,11 @@ STRIDE = 32
 
 
 def tapped_stage(spec: Network) -> int:
-    """Position of the last stage with a stride, whose first block's expanded features are at stride 16.
-
-    Raises ``ValueError`` for a network without such an inverted residual block.
-    """
+    """Position of the last stage with a stride; ``ValueError`` unless its first block expands features at stride 16."""
     if isinstance(spec, EfficientNet):
         strided = [i for i, stage in enumerate(spec.stages) if stage.stride == 2]
         if strided and spec.stages[strided[-1]].kind == "ir" and 2 ** (1 + len(strided)) == STRIDE:
             return strided[-1]
     raise ValueError(
-        f"network must have an inverted residual block that goes from stride 16 to stride 32, as the EfficientNet "
-        f"family has, got {spec.name!r}"
+        f"network must have an inverted residual block from stride 16 to 32, as EfficientNets do, got {spec.name!r}"
     )

@@ -37,14 +37,6 @@ class Targets(NamedTuple):
     labels: torch.Tensor
 
 
-class Detected(NamedTuple):
-    """Boxes (n, 4), scores (n,) and labels (n,) from 1 on, the best first."""
-
-    boxes: torch.Tensor
-    scores: torch.Tensor
-    labels: torch.Tensor
-
-
 class Features(nn.Module):
     """A classifier without its last layer, whose feature maps at several strides come out, the finest first."""
 
@@ -110,7 +102,7 @@ class Detector(SSD):
         self.anchors = torch.empty(0)
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        return self.head(self.backbone(images))
+        return {name: value.float() for name, value in self.head(self.backbone(images)).items()}
 
     def place_anchors(self) -> torch.Tensor:
         """(anchors, 4): default boxes in pixels, left, top, right, bottom, for images of this detector's resolution."""
@@ -127,23 +119,15 @@ class Detector(SSD):
         Both are sums over the batch divided by its number of matched anchors.
         """
         anchors = self.place_anchors()
-        matched = [self._match(target.boxes, anchors) for target in targets]
-        outputs = {name: value.float() for name, value in outputs.items()}
+        none = torch.full((len(anchors),), -1, device=anchors.device)
+        matched = [self.proposal_matcher(box_iou(t.boxes, anchors)) if len(t.boxes) else none for t in targets]
         found = self.compute_loss([t._asdict() for t in targets], outputs, [anchors] * len(targets), matched)
         return found["bbox_regression"], found["classification"]
 
-    def _match(self, boxes: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
-        """(anchors,): which object each anchor stands for, below 0: none."""
-        if not len(boxes):
-            return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
-        return self.proposal_matcher(box_iou(boxes, anchors))
-
-    def detections(self, outputs: dict[str, torch.Tensor]) -> list[Detected]:
-        """At most a hundred detections an image, in pixels of the input."""
+    def detections(self, outputs: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        """At most a hundred an image, the best first: ``boxes`` in pixels of the input, ``scores`` and ``labels``."""
         n = len(outputs["cls_logits"])
-        outputs = {name: value.float() for name, value in outputs.items()}
-        found = self.postprocess_detections(outputs, [self.place_anchors()] * n, [(self.side, self.side)] * n)
-        return [Detected(x["boxes"], x["scores"], x["labels"]) for x in found]
+        return self.postprocess_detections(outputs, [self.place_anchors()] * n, [(self.side, self.side)] * n)
 
 
 def build(
@@ -157,8 +141,7 @@ def build(
 ) -> Detector:
     """The detector of ``classes`` on the network ``spec``, which starts with the weights of ``pretrained`` if given.
 
-    ``width`` multiplies the channels of the extra blocks; ``scales`` are the smallest and largest default box as shares
-    of the image.
+    ``width`` multiplies the channels of the extra blocks; ``scales`` are the least and largest default box.
     """
     backbone = spec.build(zero_init_residual=zero_init_residual)
     assert isinstance(backbone, EfficientNetModule)

@@ -1,10 +1,8 @@
 """Batches from memory or from files, cropped, resized and augmented at once on whatever device they lie.
 
-A crop box and a flip differ from image to image; one pair of small matrices per image resamples them all in two
-batched products, with the filters that ``F.interpolate(antialias=True)`` uses.
-
-Images may be stored squeezed into a square; with their ``aspects`` (width over height of the original) every crop is
-a rectangle of the original image, as torchvision's ``RandomResizedCrop`` and ``CenterCrop`` cut it.
+A pair of small matrices per image resamples all crops in two batched products, with the filters of torch's antialiased
+``F.interpolate``. Images may be stored squeezed into a square; with their ``aspects``, width over height of the
+original, a crop is one of the original, as torchvision's ``RandomResizedCrop`` and ``CenterCrop`` cut it.
 """
 
 import math
@@ -22,8 +20,7 @@ from tinynet_core.machine import ahead, cores
 from tinynet_core.training import randaugment
 from tinynet_core.training.recipe import Recipe
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's colours."""
 _GREY = (0.299, 0.587, 0.114)
 _TRIES = 10  # as torchvision's RandomResizedCrop
@@ -31,15 +28,12 @@ _TRIES = 10  # as torchvision's RandomResizedCrop
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of one batch: for the crops (n, 10, 2) and (n, 2), flips (n,), jitter (n, 3), RandAugment.
+    """The random numbers of one batch, on the CPU: a seed means the same augmentation on every device."""
 
-    They lie on the CPU, so a seed means the same augmentation on every device.
-    """
-
-    tries: torch.Tensor
-    place: torch.Tensor
-    flip: torch.Tensor
-    factors: torch.Tensor
+    tries: torch.Tensor  # of crops, (n, 10, 2)
+    place: torch.Tensor  # of crops, (n, 2)
+    flip: torch.Tensor  # (n,)
+    factors: torch.Tensor  # of the jitter, (n, 3)
     policy: randaugment.Draw | None
 
     def take(self, part: slice) -> "Draws":
@@ -60,49 +54,43 @@ def draw(n: int, recipe: Recipe, generator: torch.Generator) -> Draws:
 
 
 def resample(
-    images: torch.Tensor,
-    boxes: torch.Tensor,
-    side: int,
-    flip: torch.Tensor | None = None,
-    interpolation: str = "bilinear",
+    images: torch.Tensor, boxes: torch.Tensor, side: int, flip: torch.Tensor | None = None, kernel: str = "bilinear"
 ) -> torch.Tensor:
     """Cut ``boxes`` out of float ``images`` (n, 3, H, W) and resize them to (n, 3, side, side), antialiased.
 
-    ``boxes`` is (n, 4): top, left, bottom, right in pixels, fractions allowed. ``flip`` (n,) mirrors where true.
+    ``boxes`` is (n, 4): top, left, bottom, right in pixels, fractions allowed. ``flip`` (n,) mirrors where true. The
+    ``kernel`` is bilinear or bicubic.
     """
-    rows = _filter(boxes[:, 0], boxes[:, 2], images.shape[2], side, interpolation)
-    columns = _filter(boxes[:, 1], boxes[:, 3], images.shape[3], side, interpolation)
+    rows = _filter(boxes[:, 0], boxes[:, 2], images.shape[2], side, kernel)
+    columns = _filter(boxes[:, 1], boxes[:, 3], images.shape[3], side, kernel)
     if flip is not None:
         columns = torch.where(flip[:, None, None], columns.flip(1), columns)
     return rows[:, None] @ images @ columns[:, None].transpose(2, 3)
 
 
-def _filter(low: torch.Tensor, high: torch.Tensor, size: int, side: int, interpolation: str) -> torch.Tensor:
-    """Weights (n, side, size) of a filter scaled to an output pixel, each row summing to one."""
+def _filter(low: torch.Tensor, high: torch.Tensor, size: int, side: int, kernel: str) -> torch.Tensor:
+    """Weights (n, side, size) of a filter over pixels, each row summing to one; bicubic is Keys' with a = -0.5."""
     step = ((high - low) / side)[:, None, None]
     centre = low[:, None, None] + (torch.arange(side, device=low.device)[None, :, None] + 0.5) * step
     pixel = torch.arange(size, device=low.device)[None, None, :] + 0.5
-    distance = (pixel - centre).abs() / step.clamp(min=1)
-    weights = (1 - distance).clamp_(min=0) if interpolation == "bilinear" else _cubic(distance)
+    x = (pixel - centre).abs() / step.clamp(min=1)
+    if kernel == "bilinear":
+        weights = (1 - x).clamp_(min=0)
+    else:
+        near, far = (1.5 * x - 2.5) * x * x + 1, -0.5 * (((x - 5) * x + 8) * x - 4)
+        weights = torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
     return weights / weights.sum(2, keepdim=True)
 
 
-def _cubic(x: torch.Tensor, a: float = -0.5) -> torch.Tensor:
-    """Keys' cubic convolution kernel at distance ``x``, with the a of PIL and of torch's antialiased resizing."""
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = a * (((x - 5) * x + 8) * x - 4)
-    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
-
-
 def crop_boxes(
-    tries: torch.Tensor, place: torch.Tensor, size: int, recipe: Recipe, aspects: torch.Tensor | float = 1.0
+    tries: torch.Tensor, place: torch.Tensor, size: int, recipe: Recipe, aspects: torch.Tensor | float | None = None
 ) -> torch.Tensor:
     """(n, 4) random crops from uniform numbers: ``tries`` (n, k, 2) for area and log of aspect, ``place`` (n, 2).
 
     The first of the k tries that fits into the image counts; where none does, the largest centred crop of an allowed
     aspect. ``size`` is the stored side in pixels.
     """
-    aspects = torch.as_tensor(aspects).expand(len(tries))
+    aspects = torch.as_tensor(1.0 if aspects is None else aspects).expand(len(tries))
     least, most = recipe.crop_aspect
     area = recipe.crop_area[0] + tries[..., 0] * (recipe.crop_area[1] - recipe.crop_area[0])
     relative = torch.exp(math.log(least) + tries[..., 1] * math.log(most / least)) / aspects[:, None]
@@ -124,17 +112,22 @@ def centre_boxes(n: int, size: int, share: float, aspects: torch.Tensor | None =
 
 
 def training_batch(
-    images: torch.Tensor, side: int, recipe: Recipe, draws: Draws, aspects: torch.Tensor | None = None
+    images: torch.Tensor,
+    side: int,
+    recipe: Recipe,
+    draws: Draws,
+    aspects: torch.Tensor | None = None,
+    clamp: bool = False,
 ) -> torch.Tensor:
     """uint8 (n, 3, S, S) images to augmented, normalised (n, 3, side, side); ``aspects`` (n,) lies on the CPU.
 
-    Crop and flip, colour jitter, then RandAugment.
+    Crop and flip, colour jitter, then RandAugment. ``clamp`` cuts off what rounding leaves above white.
     """
     device = images.device
-    crops = crop_boxes(draws.tries, draws.place, images.shape[2], recipe, 1.0 if aspects is None else aspects)
+    crops = crop_boxes(draws.tries, draws.place, images.shape[2], recipe, aspects)
     flip = draws.flip.to(device) if recipe.mirror else None
     batch = resample(images.float().div_(255), crops.to(device), side, flip, recipe.interpolation)
-    if recipe.interpolation == "bicubic":
+    if clamp or recipe.interpolation == "bicubic":
         batch.clamp_(0, 1)
     if recipe.jitter:
         batch = jitter(batch, draws.factors.to(device))
@@ -180,55 +173,49 @@ class Batch(NamedTuple):
     labels: torch.Tensor
     aspects: torch.Tensor | None
 
+    def take(self, part: slice) -> "Batch":
+        """Some images of it."""
+        aspects = None if self.aspects is None else self.aspects[part]
+        return Batch(self.images[part], self.labels[part], aspects)
+
 
 class Source:
-    """Images with their labels and aspects.
-
-    An array goes to the device where half of its free memory holds it. Files are decoded in threads, since decoders let
-    other threads run.
-    """
+    """Images with labels and aspects; an array goes to the device where half of its free memory holds it."""
 
     def __init__(
-        self,
-        images: np.ndarray | JpegImages,
-        labels: np.ndarray,
-        aspects: np.ndarray | None,
-        device: torch.device,
+        self, images: np.ndarray | JpegImages, labels: np.ndarray, aspects: np.ndarray | None, device: torch.device
     ) -> None:
         self.device = device
         self.labels = torch.from_numpy(np.array(labels)).to(device)
         self.aspects = None if aspects is None else torch.from_numpy(np.array(aspects))
-        self.files = None if isinstance(images, np.ndarray) else images
-        self.pixels = _pixels(images, device) if isinstance(images, np.ndarray) else torch.empty(0)
+        self.images: JpegImages | torch.Tensor
+        if isinstance(images, JpegImages):
+            self.images = images
+        elif device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+            self.images = torch.from_numpy(images).permute(0, 3, 1, 2)
+        else:
+            self.images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[Batch]:
         """One batch for each of ``indices``, int64 tensors on the CPU."""
-        images = self._stored(indices) if self.files is None else self._decoded(indices, self.files)
-        for index, part in zip(indices, images, strict=True):
+        for index, images in zip(indices, self._chosen(indices), strict=True):
             aspects = None if self.aspects is None else self.aspects[index]
-            yield Batch(part.to(self.device, non_blocking=True), self.labels[index.to(self.device)], aspects)
+            yield Batch(images.to(self.device, non_blocking=True), self.labels[index.to(self.device)], aspects)
 
-    def _stored(self, indices: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-        for index in indices:
-            yield self.pixels[index.to(self.pixels.device)]
-
-    def _decoded(self, indices: Sequence[torch.Tensor], files: JpegImages) -> Iterator[torch.Tensor]:
+    def _chosen(self, indices: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The images of each batch, where they lie or as files give them."""
+        if isinstance(self.images, torch.Tensor):
+            yield from (self.images[index.to(self.images.device)] for index in indices)
+            return
         wanted = [i for index in indices for i in index.tolist()]
         most = AHEAD * max(map(len, indices), default=1)
         with ThreadPoolExecutor(cores()) as pool:
             try:
-                images = ahead(pool, files.__getitem__, wanted, most)
+                images = ahead(pool, self.images.__getitem__, wanted, most)
                 for index in indices:
                     yield torch.from_numpy(np.stack([*islice(images, len(index))])).permute(0, 3, 1, 2)
             finally:
                 pool.shutdown(cancel_futures=True)
-
-
-def _pixels(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The images as (n, 3, S, S), on the device or, where they are too many, where they lie."""
-    if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
-        return torch.from_numpy(images).permute(0, 3, 1, 2)
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)

@@ -33,31 +33,26 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path, training_version: int, identity: str | None = None) -> dict[str, Any] | None:
     """The state at ``path``, or None where there is none.
 
-    A damaged file, one of another ``training_version`` and, where ``identity`` is given, one of another run is set
-    aside by name with a warning.
+    A file that is damaged, of another ``training_version`` or ``identity`` is set aside by name with a warning.
     """
     if not path.exists():
         return None
     content = memoryview(path.read_bytes())
+    digest, body = content[:_DIGEST], content[_DIGEST:]
     try:
-        return _state(content, training_version, identity)
+        if hashlib.sha256(body).digest() != digest:
+            raise ValueError("its checksum does not match its content")
+        state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        if state["training_version"] != training_version:
+            raise ValueError(f"not of training version {training_version}")
+        if identity is not None and state["identity"] != identity:
+            raise ValueError("of another network, recipe, seed or data set")
+        return state
     except Exception as error:  # torch.load raises many types for what it refuses
         reason = str(error) if isinstance(error, ValueError) else type(error).__name__
     aside = path.replace(path.with_suffix(".damaged"))
     warnings.warn(f"checkpoint set aside as {aside} ({reason}): training restarts", stacklevel=2)
     return None
-
-
-def _state(content: memoryview, training_version: int, identity: str | None) -> dict[str, Any]:
-    digest, body = content[:_DIGEST], content[_DIGEST:]
-    if hashlib.sha256(body).digest() != digest:
-        raise ValueError("its checksum does not match its content")
-    state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    if state["training_version"] != training_version:
-        raise ValueError(f"not of training version {training_version}")
-    if identity is not None and state["identity"] != identity:
-        raise ValueError("of another network, recipe, seed or data set")
-    return state
 
 
 def remove(path: Path) -> None:
@@ -74,10 +69,7 @@ def save_weights(path: Path, module: nn.Module, about: dict[str, str]) -> None:
 
 
 def load_weights(path: Path, module: nn.Module, about: dict[str, str]) -> None:
-    """Read the file at ``path`` into ``module``.
-
-    Raises ``CheckpointError`` unless it holds exactly its tensors and says the same ``about`` where they come from.
-    """
+    """Read the file at ``path`` into ``module``; ``CheckpointError`` unless its tensors and ``about`` are the same."""
     try:
         with safe_open(path, "pt") as file:
             found = json.loads((file.metadata() or {}).get("about", "{}"))

@@ -1,6 +1,6 @@
 """Training a classifier: images stay in memory, every batch is cut, resized and augmented on the device."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -16,8 +16,7 @@ from tinynet_core.training.team import team
 class Run(Loop):
     """A training of the module that ``build`` makes on ``images`` resized to ``resolution`` pixels.
 
-    ``compiled`` sends the network through ``torch.compile``. Where a launcher started several processes, each trains
-    on its share of every batch.
+    ``compiled`` sends it through ``torch.compile``. Of several processes each trains on its share of every batch.
     """
 
     train_sums = ("loss", "top1")
@@ -38,26 +37,20 @@ class Run(Loop):
         self.train_set = Source(images.train_images, images.train_labels, images.train_aspects, self.device)
         self.val_set = Source(images.val_images, images.val_labels, images.val_aspects, self.device)
 
-    def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[Batch]:
-        return self.train_set.batches(indices)
-
-    def backward(self, batch: Batch, draws: Draws, part: slice) -> torch.Tensor:
-        labels = batch.labels[part]
-        aspects = None if batch.aspects is None else batch.aspects[part]
-        inputs = training_batch(batch.images[part], self.resolution, self.recipe, draws.take(part), aspects)
+    def backward(self, batch: Batch, draws: Draws, share: float) -> torch.Tensor:
+        inputs = training_batch(batch.images, self.resolution, self.recipe, draws, batch.aspects)
         with self.autocast():
             logits = self.forward(inputs)
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-        (loss * (len(labels) / len(batch.labels))).backward()
-        hits = (logits.detach().argmax(1) == labels).sum()
-        return torch.stack([loss.detach().double() * len(labels), hits.double()])
+            loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
+        (loss * share).backward()
+        hits = (logits.detach().argmax(1) == batch.labels).sum()
+        return torch.stack([loss.detach().double() * len(inputs), hits.double()])
 
     @torch.inference_mode()
     def evaluate(self, should_stop: Callable[[], bool], batch_size: int = 128) -> dict[str, float] | None:
-        """Mean cross-entropy without smoothing, top-1 and top-5 of raw and of averaged weights over the validation set.
+        """Mean cross-entropy without smoothing, top-1 and top-5 of raw and of averaged weights.
 
-        After every epoch but the last it is over the first ``recipe.curve_images`` of that set. None when
-        ``should_stop`` ended it; of several processes none asks the others here.
+        After every epoch but the last it is over the first ``recipe.curve_images`` of the validation set.
         """
         models = {"raw": self.model.eval(), "ema": self.ema.module.eval()}
         sums = torch.zeros(2, 3, dtype=torch.float64, device=self.device)
@@ -68,15 +61,12 @@ class Run(Loop):
             if team().size == 1 and should_stop():
                 return None
             inputs = evaluation_batch(images, self.resolution, self.recipe, aspects)
-            sums += torch.stack([self._score(model, inputs, labels) for model in models.values()])
+            for row, model in zip(sums, models.values(), strict=True):
+                with self.autocast():
+                    logits = model(inputs).float()
+                best = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+                loss = F.cross_entropy(logits, labels, reduction="sum")
+                row += torch.stack([loss.double(), best[:, 0].sum().double(), best.sum().double()])
         values = (team().total(sums) / n).tolist()
         names = ("loss", "top1", "top5")
         return {f"{m}_{n}": x for m, row in zip(models, values, strict=True) for n, x in zip(names, row, strict=True)}
-
-    def _score(self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Summed loss, top-1 and top-5 hits of one batch."""
-        with self.autocast():
-            logits = model(inputs).float()
-        best = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-        loss = F.cross_entropy(logits, labels, reduction="sum")
-        return torch.stack([loss.double(), best[:, 0].sum().double(), best.sum().double()])

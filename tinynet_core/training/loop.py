@@ -5,7 +5,7 @@ import hashlib
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tinynet_core.files import UserError
 from tinynet_core.training import checkpoint
-from tinynet_core.training.augment import Draws, draw
+from tinynet_core.training.augment import Batch, Draws, Source, draw
 from tinynet_core.training.depthwise import with_fast_gradients
 from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.team import team
@@ -27,8 +27,8 @@ from tinynet_core.training.team import team
 TRAINING_VERSION = 2
 """Raise when the same experiment would give other numbers than before."""
 
-_ASK_EVERY = {False: 1, True: 16}
-"""Steps after which a process alone, or several together, heed a request to stop."""
+_ASK_EVERY = 16
+"""Steps after which several processes together heed a request to stop; one alone does before every step."""
 _INITIAL, _ORDER, _AUGMENTATION, _DROPOUT = range(1, 5)  # what a random stream is for
 
 
@@ -58,11 +58,13 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 class Loop(ABC):
     """One training run between two steps. What is learnt, and how it is judged, is the subclass's.
 
-    ``train_sums`` names what the steps add up for each image, the loss first. All randomness of a step follows from
-    (seed, epoch, step), so a resumed run ends with the same bits as one that was never stopped.
+    ``train_sums`` names what the steps add up for each image, the loss first. All randomness follows from (seed, epoch,
+    step), so a resumed run ends with the same bits as one that was never stopped.
     """
 
     train_sums: tuple[str, ...] = ("loss",)
+    train_set: Source
+    val_set: Source
 
     def __init__(
         self,
@@ -86,8 +88,14 @@ class Loop(ABC):
         self.ema = EMA(self.model, recipe.ema_decay, recipe.ema_warmup)
         self.optimizer = _optimizer(self.model, recipe)
         self.steps_per_epoch = train_images // recipe.batch_size
-        self.part = _part(recipe)
-        parts = recipe.batch_size // team().size // self.part
+        batch, processes = recipe.batch_size, team().size
+        self.part = recipe.norm_batch or batch // processes
+        if batch % (processes * self.part):
+            raise UserError(
+                f"recipe.batch_size {batch} over {processes} processes must be a multiple of the {self.part} images "
+                "that share batch-norm statistics"
+            )
+        parts = batch // processes // self.part
         for module in self.model.modules():
             if isinstance(module, _BatchNorm):
                 module.momentum = 1 - (1 - recipe.bn_momentum) ** (1 / parts)  # so much is left of a step's old values
@@ -99,12 +107,8 @@ class Loop(ABC):
         self.outcome = Outcome()
 
     @abstractmethod
-    def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[Any]:
-        """One batch of training images for each of ``indices``, int64 tensors on the CPU."""
-
-    @abstractmethod
-    def backward(self, batch: Any, draws: Draws, part: slice) -> torch.Tensor:
-        """Gradients of the images ``part`` of this process's share of a batch; returns what they add to the sums."""
+    def backward(self, batch: Batch, draws: Draws, share: float) -> torch.Tensor:
+        """Gradients of ``share`` of this process's part of a batch; returns what its images add to the sums."""
 
     @abstractmethod
     def evaluate(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
@@ -113,9 +117,9 @@ class Loop(ABC):
     def train(self, path: Path | None = None, should_stop: Callable[[], bool] | None = None) -> Self:
         """Go on to the end, from the checkpoint at ``path`` on where there is one; returns the run itself.
 
-        ``should_stop`` is asked before every step and every batch of the evaluation (of several processes together,
-        every sixteenth step); when it answers true the state is written and ``Interrupted`` raised. Raises
-        ``TrainingFailed`` when the loss is no longer finite, ``CheckpointError`` when the state cannot be written.
+        ``should_stop`` is asked before every step and every batch of the evaluation; when it answers true the state is
+        written and ``Interrupted`` raised. Raises ``TrainingFailed`` when the loss is no longer finite,
+        ``CheckpointError`` when the state cannot be written.
         """
         for turn in (True, False):  # the first process sets a damaged checkpoint aside, the others then find none
             if path is not None and team().leads == turn:
@@ -137,12 +141,15 @@ class Loop(ABC):
         """The rest of one pass over the training images, then the metrics; true when ``should_stop`` ended it."""
         begin = time.monotonic()
         self.forward.train()
-        order = torch.randperm(self.train_images, generator=self.generator(_ORDER, self.epoch))
+        order = torch.randperm(self.train_images, generator=_generator(self.seed, _ORDER, self.epoch))
         batches = order[: self.steps_per_epoch * self.recipe.batch_size].view(self.steps_per_epoch, -1)
         mine = [batch[team().share(self.recipe.batch_size)] for batch in batches[self.step :]]
         stopped = False
-        for batch in self.batches(mine):
-            stopped = self.step % _ASK_EVERY[team().size > 1] == 0 and self._agreed(should_stop)
+        for batch in self.train_set.batches(mine):
+            if team().size == 1:
+                stopped = should_stop()
+            elif self.step % _ASK_EVERY == 0:
+                stopped = bool(team().total(torch.tensor(float(should_stop()), device=self.device)))
             if stopped:
                 break
             self.sums += self.train_step(batch)
@@ -151,35 +158,27 @@ class Loop(ABC):
         self.outcome.wall_s += time.monotonic() - begin
         return stopped
 
-    def _agreed(self, should_stop: Callable[[], bool]) -> bool:
-        """Whether any of the processes was asked to stop."""
-        if team().size == 1:
-            return should_stop()
-        return bool(team().total(torch.tensor(float(should_stop()), device=self.device)))
-
-    def train_step(self, batch: Any) -> torch.Tensor:
-        """One step of the optimiser on this process's share of a batch; returns what it adds to ``sums``.
-
-        Images go through the network in parts of ``norm_batch``, whose gradients add up.
-        """
+    def train_step(self, batch: Batch) -> torch.Tensor:
+        """One step of the optimiser, in parts of ``norm_batch`` images; returns what this process adds to ``sums``."""
         share = team().share(self.recipe.batch_size)
-        random = self.generator(_AUGMENTATION, self.epoch, self.step)
+        random = _generator(self.seed, _AUGMENTATION, self.epoch, self.step)
         draws = draw(self.recipe.batch_size, self.recipe, random).take(share)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate(self.epoch + (self.step + 1) / self.steps_per_epoch)
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros_like(self.sums)
-        starts = range(0, share.stop - share.start, self.part)
+        starts = range(0, len(batch.images), self.part)
         for start in starts:
             torch.manual_seed(_mix(self.seed, _DROPOUT, self.epoch, self.step, share.start + start))
+            part = slice(start, start + self.part)
             with nullcontext() if start == starts[-1] else team().holding_back(self.forward):
-                sums += self.backward(batch, draws, slice(start, start + self.part))
+                sums += self.backward(batch.take(part), draws.take(part), self.part / len(batch.images))
         self.optimizer.step()
         self.ema.update()
         return sums
 
     def _close_epoch(self, should_stop: Callable[[], bool]) -> bool:
-        """Evaluate and write the curve's row; true, and nothing of it, when ``should_stop`` said so."""
+        """Evaluate and write the curve's row; true when ``should_stop`` ended it before."""
         team().average_(self._statistics())
         means = (team().total(self.sums.clone()) / (self.steps_per_epoch * self.recipe.batch_size)).tolist()
         if not math.isfinite(means[0]):
@@ -190,9 +189,9 @@ class Loop(ABC):
         self.sums.zero_()
         trained = {f"train_{name}": value for name, value in zip(self.train_sums, means, strict=True)}
         row = {"epoch": self.epoch, **trained, **found}
-        if not (math.isfinite(row["raw_loss"]) and math.isfinite(row["ema_loss"])):
-            losses = f"{row['raw_loss']} raw, {row['ema_loss']} averaged"
-            raise TrainingFailed(f"diverged: validation loss {losses} in epoch {self.epoch}")
+        raw, averaged = row["raw_loss"], row["ema_loss"]
+        if not math.isfinite(raw + averaged):
+            raise TrainingFailed(f"diverged: validation loss {raw} raw, {averaged} averaged in epoch {self.epoch}")
         self.outcome.curve.append(row)
         return False
 
@@ -200,13 +199,9 @@ class Loop(ABC):
         """The precision of the recipe."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
 
-    def generator(self, *part: int) -> torch.Generator:
-        """Random numbers for one part of the run, the same whenever they are asked for."""
-        return torch.Generator().manual_seed(_mix(self.seed, *part))
-
     def _statistics(self) -> list[torch.Tensor]:
         """What differs from process to process between two steps: running statistics of batch-norm."""
-        return [*self.ema.statistics, *(b for b in self.model.buffers() if b.is_floating_point())]
+        return [b for module in (self.ema.module, self.model) for b in module.buffers() if b.is_floating_point()]
 
     def state(self) -> dict[str, Any]:
         """Everything that ``restore`` needs; all processes must call it together."""
@@ -251,7 +246,6 @@ class EMA:
         self.decay, self.warmup, self.steps = decay, warmup, 0
         theirs, mine = module.state_dict(), self.module.state_dict()
         floating = [name for name, value in mine.items() if value.is_floating_point()]
-        self.statistics = [b for b in self.module.buffers() if b.is_floating_point()]
         self._source = [theirs[name] for name in floating]
         self._shadow = [mine[name] for name in floating]
 
@@ -273,22 +267,14 @@ def _decays(step: ArrayLike, decay: float, warmup: bool) -> np.ndarray:
     return np.minimum(decay, (1 + step) / (10 + step)) if warmup else np.full(step.shape, decay)
 
 
-def _part(recipe: Recipe) -> int:
-    """Images that go through the network at once; ``UserError`` where the batch cannot be cut into such parts."""
-    batch, processes = recipe.batch_size, team().size
-    part = recipe.norm_batch or batch // processes
-    if batch % (processes * part):
-        raise UserError(
-            f"recipe.batch_size {batch} over {processes} processes must be a multiple of the {part} images that share "
-            "batch-norm statistics"
-        )
-    return part
-
-
 def _mix(seed: int, *part: int) -> int:
     """A 63-bit seed for one part of a run, which starts with its purpose; parts and seeds share nothing."""
     words = np.random.SeedSequence([seed, *part]).generate_state(2, np.uint32)
     return int(words[0]) << 31 | int(words[1]) >> 1
+
+
+def _generator(seed: int, *part: int) -> torch.Generator:
+    return torch.Generator().manual_seed(_mix(seed, *part))
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -296,19 +282,11 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     free = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    lr, momentum = recipe.peak_lr, recipe.momentum
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, lr=recipe.peak_lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True
-        )
+        return torch.optim.SGD(groups, lr, momentum, nesterov=recipe.nesterov, fused=True)
     if recipe.optimizer == "rmsprop":
         from timm.optim import RMSpropTF
 
-        return RMSpropTF(
-            groups,
-            lr=recipe.peak_lr,
-            alpha=recipe.rmsprop_decay,
-            eps=recipe.rmsprop_eps,
-            momentum=recipe.momentum,
-            foreach=True,
-        )
-    return torch.optim.AdamW(groups, lr=recipe.peak_lr, fused=True)
+        return RMSpropTF(groups, lr, recipe.rmsprop_decay, recipe.rmsprop_eps, momentum=momentum, foreach=True)
+    return torch.optim.AdamW(groups, lr, fused=True)

@@ -1,10 +1,9 @@
 """RandAugment of a whole batch at once, on whatever device it lies.
 
 The policy is timm's ``rand-m9-mstd0.5`` with its default (not "increasing") 15 operations: Cubuk et al.,
-https://arxiv.org/abs/1909.13719, with the ranges of the TensorFlow EfficientNet code. Every image has its own
-operations and magnitudes; images that share an operation go through it together. Operations map 8-bit levels to 8-bit
-levels, as PIL's do, and give PIL's levels but for rounding, with one exception: the bicubic kernel is torch's
-(a = -0.75), a little softer than PIL's (a = -1).
+https://arxiv.org/abs/1909.13719, with the ranges of the TensorFlow EfficientNet code. Images that share an operation go
+through it together. Operations give PIL's 8-bit levels but for rounding, with one exception: the bicubic kernel is
+torch's (a = -0.75), a little softer than PIL's (a = -1).
 """
 
 import math
@@ -27,9 +26,8 @@ FILL = (124, 116, 104)
 class Draw(NamedTuple):
     """What happens to each of n images in each layer: four CPU tensors (layers, n).
 
-    ``ops`` indexes ``OPS`` or is ``UNTOUCHED``; ``magnitudes`` (float64) lie in [0, 10]; ``signs`` (float64), 1 or -1,
-    say which way an image is turned, sheared or shifted, and ``bicubic`` whether that interpolates bicubically instead
-    of bilinearly.
+    ``ops`` indexes ``OPS`` or is ``UNTOUCHED``; ``magnitudes``, float64, lie in [0, 10]; ``signs``, float64, say which
+    way an image is turned, sheared or shifted; ``bicubic`` says whether that interpolates bicubically or bilinearly.
     """
 
     ops: torch.Tensor
@@ -42,8 +40,7 @@ def draw(n: int, magnitude: float, std: float, generator: torch.Generator) -> Dr
     """Random operations for ``n`` images, from a CPU ``generator``: a seed means the same on every device.
 
     In each layer an image's operation is any of ``OPS``, equally likely, and happens with a probability of one half.
-    Its magnitude is normal around ``magnitude`` with ``std``, clipped to [0, 10]. Signs and interpolations are equally
-    likely.
+    Its magnitude is normal around ``magnitude`` with ``std``, clipped to [0, 10].
     """
     ops = torch.randint(len(OPS), (LAYERS, n), generator=generator)
     happens, sign, kernel = torch.rand(3, LAYERS, n, generator=generator)
@@ -57,10 +54,7 @@ def draw(n: int, magnitude: float, std: float, generator: torch.Generator) -> Dr
 
 
 def apply(images: torch.Tensor, draws: Draw) -> torch.Tensor:
-    """Copy of float32 ``images`` (n, 3, H, W) in [0, 1] after the layers of ``draws`` in turn.
-
-    An image that no operation touches keeps its bits; any other comes out in multiples of 1/255.
-    """
+    """Copy of float32 ``images`` (n, 3, H, W) in [0, 1] after the layers of ``draws``; untouched ones stay."""
     images = images.clone()
     for ops, magnitudes, signs, bicubic in zip(*draws, strict=True):
         strength = magnitudes / MAX_MAGNITUDE
@@ -110,10 +104,6 @@ def _equalise(levels: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
     return equalize(levels.byte()).to(levels.dtype)
 
 
-def _invert(levels: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-    return levels.neg_().add_(255)
-
-
 def _posterise(levels: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
     width = _per_image(2 ** (8 - bits))
     return levels.div_(width).floor_().mul_(width)
@@ -129,19 +119,11 @@ def _solarise_add(levels: torch.Tensor, addition: torch.Tensor) -> torch.Tensor:
     return levels.clone().lt_(128).mul_(_per_image(addition)).add_(levels).clamp_(max=255)
 
 
-def _colour(levels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    return _blend(_grey(levels), levels, factor)
-
-
 def _contrast(levels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """Blend with the mean grey, rounded; whole sums keep it the same on every device."""
     total, count = _grey(levels).sum(3).long().sum((1, 2)), levels.shape[2] * levels.shape[3]
     mean = (2 * total + count) // (2 * count)
     return _blend(_per_image(mean), levels, factor)
-
-
-def _brightness(levels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    return levels.mul_(_per_image(factor)).clamp_(max=255).floor_()
 
 
 def _sharpness(levels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
@@ -160,13 +142,13 @@ def _enhancement(strength: torch.Tensor) -> torch.Tensor:
 _ON_LEVELS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Operation]] = {
     "AutoContrast": (lambda strength: strength, _auto_contrast),
     "Equalize": (lambda strength: strength, _equalise),
-    "Invert": (lambda strength: strength, _invert),
+    "Invert": (lambda strength: strength, lambda levels, _: levels.neg_().add_(255)),
     "Posterize": (lambda strength: (4 * strength).trunc(), _posterise),
     "Solarize": (lambda strength: (256 * strength).trunc(), _solarise),
     "SolarizeAdd": (lambda strength: (110 * strength).trunc(), _solarise_add),
-    "Color": (_enhancement, _colour),
+    "Color": (_enhancement, lambda levels, factor: _blend(_grey(levels), levels, factor)),
     "Contrast": (_enhancement, _contrast),
-    "Brightness": (_enhancement, _brightness),
+    "Brightness": (_enhancement, lambda levels, factor: levels.mul_(_per_image(factor)).clamp_(max=255).floor_()),
     "Sharpness": (_enhancement, _sharpness),
 }
 """Operations from levels to levels: what they make of magnitude / 10, and the operation with that argument."""
@@ -185,13 +167,9 @@ def _matrices(ops: torch.Tensor, strength: torch.Tensor, height: int, width: int
     turn, shear_x, shear_y, shift_x, shift_y = (torch.where(ops == OPS.index(name), strength, 0.0) for name in _AFFINE)
     cos, sin = (turn * math.radians(30)).cos(), (turn * math.radians(30)).sin()
     x, y = width / 2, height / 2
-    return torch.stack(
-        [
-            torch.stack([cos, 0.3 * shear_x - sin, (1 - cos) * x + sin * y + 0.45 * width * shift_x], 1),
-            torch.stack([0.3 * shear_y + sin, cos, (1 - cos) * y - sin * x + 0.45 * height * shift_y], 1),
-        ],
-        1,
-    )
+    across = torch.stack([cos, 0.3 * shear_x - sin, (1 - cos) * x + sin * y + 0.45 * width * shift_x], 1)
+    down = torch.stack([0.3 * shear_y + sin, cos, (1 - cos) * y - sin * x + 0.45 * height * shift_y], 1)
+    return torch.stack([across, down], 1)
 
 
 def _warp(levels: torch.Tensor, matrices: torch.Tensor, mode: str) -> torch.Tensor:

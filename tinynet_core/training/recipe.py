@@ -1,4 +1,7 @@
-"""How a network is trained, as validated data, and the two recipes of the paper."""
+"""How a network is trained, as validated data.
+
+The paper's own recipes (section 4.1) are in the presets imagenet1k (``recipe``) and imagenet100 (``resnet_recipe``).
+"""
 
 import math
 from typing import Literal
@@ -89,12 +92,11 @@ class Recipe(BaseModel):
         The learning rate grows with the batch, warm-up and decay keep their share of the epochs, and the averaging of
         weights keeps its share of the steps: decay ** (old steps / new steps).
         """
-        if not images > 0:
-            raise ValueError(f"images must be above 0, got {images}")
         epochs = self.epochs if epochs is None else epochs
         batch_size = self.batch_size if batch_size is None else batch_size
-        if epochs < 1 or batch_size < 2:
-            raise ValueError(f"epochs must be at least 1 and batch_size at least 2, got {epochs} and {batch_size}")
+        if not (epochs >= 1 and batch_size >= 2 and images > 0):
+            given = f"{epochs}, {batch_size}, {images}"
+            raise ValueError(f"epochs must be at least 1, batch_size at least 2, images above 0, got {given}")
         stretch = epochs / self.epochs
         steps = stretch * images * self.batch_size / batch_size
         return self.model_validate(
@@ -109,54 +111,3 @@ class Recipe(BaseModel):
                 "ema_decay": self.ema_decay ** (1 / steps),
             }
         )
-
-
-EFFICIENTNET_RECIPE = Recipe(
-    epochs=450,
-    batch_size=1024,
-    norm_batch=128,
-    optimizer="rmsprop",
-    lr=0.048,
-    lr_batch=1024,
-    weight_decay=1e-5,
-    schedule="step",
-    warmup_epochs=3,
-    bn_momentum=0.01,
-    zero_init_residual=False,
-    zero_init_classifier=False,
-    ema_decay=0.9999,
-    ema_warmup=False,
-    crop_area=(0.08, 1.0),
-    crop_aspect=(3 / 4, 4 / 3),
-    interpolation="bicubic",
-    mirror=0.5,
-    eval_crop=0.875,
-)
-"""Section 4.1 of the paper; what it leaves out (label smoothing, crops, jitter, RMSProp's epsilon) is as released.
-
-With ``model_copy(update={"rand_augment": 9.0, "jitter": 0.0})`` it is that of the rows marked "+ RA" in Table 3:
-timm, whose policy it is, leaves the colour jitter out where it augments this way.
-"""
-
-RESNET_RECIPE = EFFICIENTNET_RECIPE.model_copy(
-    update={
-        "epochs": 90,
-        "optimizer": "sgd",
-        "nesterov": False,
-        "lr": 0.4,
-        "weight_decay": 1e-4,
-        "decay_epochs": 30.0,
-        "decay_rate": 0.1,
-        "warmup_epochs": 0.0,
-        "bn_momentum": 0.1,
-        "label_smoothing": 0.0,
-        "dropout": 0.0,
-        "ema_decay": 0.0,
-        "jitter": 0.0,
-        "interpolation": "bilinear",
-    }
-)
-"""Section 4.1 of the paper: SGD at 0.4 for 1024 images a step, divided by ten every 30 of 90 epochs, no averaging.
-
-What the paper leaves out is the usual: random crops and mirror images, nothing else.
-"""

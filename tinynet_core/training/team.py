@@ -20,11 +20,8 @@ class Team:
         self._shared: Any = accelerator
         self.rank = accelerator.process_index if accelerator else 0
         self.size = accelerator.num_processes if accelerator else 1
-
-    @property
-    def leads(self) -> bool:
+        self.leads = self.rank == 0
         """Whether this process is the one that writes files and speaks."""
-        return self.rank == 0
 
     def share(self, n: int) -> slice:
         """The part of ``n`` items that is this process's; n must be a multiple of ``size``."""
