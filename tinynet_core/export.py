@@ -9,11 +9,10 @@ import warnings
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -23,7 +22,7 @@ from torch.optim.swa_utils import update_bn
 
 from tinynet_core.files import UserError, check_target, exported
 from tinynet_core.networks.spec import Network, Specification
-from tinynet_core.networks.trace import products
+from tinynet_core.networks.trace import counted
 
 TOLERANCE = 1e-4
 """Largest difference of two logits that is allowed, as a share of the largest logit."""
@@ -35,33 +34,27 @@ class ExportError(UserError):
     """The network has no faithful ONNX form: torch cannot export it, or ONNX Runtime computes something else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
-    """A checked ONNX file: the largest ``difference`` of its logits from torch's, and its ``size`` in bytes.
+class Export(NamedTuple):
+    """A checked ONNX file of ``size`` bytes, and the largest ``difference`` of its logits from torch's.
 
-    ``share`` is that difference as a share of the ``largest`` logit; 0 where all logits are 0.
+    ``share`` is that difference as a share of the largest logit; 0 where all logits are 0.
     """
 
     path: Path
-    difference: float
-    largest: float
     size: int
-
-    @property
-    def share(self) -> float:
-        return self.difference / self.largest if self.largest else 0.0
+    difference: float
+    share: float
 
 
 def export_onnx(spec: Specification, path: str | Path, weights: str | Path | None = None, seed: int = 0) -> Export:
     """Write ``spec`` to ``path`` as one ONNX file: ``image`` (batch, 3, R, R) to ``logits`` (batch, classes), float32.
 
-    ``weights`` are those of ``Network.build``. Without them a network of this package starts at random from ``seed``,
-    with batch-norm statistics of random images (see ``build_module``); another one is taken as it builds itself.
-    Batch norms may be folded into convolutions.
+    ``weights`` are those of ``Network.build``, random ones from ``seed`` where left out (see ``build_module``). Batch
+    norms may be folded into convolutions. The file appears only after ONNX Runtime agreed with torch on two random
+    images, to ``TOLERANCE``.
 
-    The file appears only after ONNX Runtime agreed with torch on two random images, to ``TOLERANCE``. Raises
-    ``UserError`` for a path that cannot be written, before any work, and ``ExportError`` when the network cannot be
-    exported or the two do not agree.
+    Raises ``UserError`` for a path that cannot be written, before any work, and ``ExportError`` when the network cannot
+    be exported or the two do not agree.
     """
     path = Path(path)
     check_target(path, (".onnx",))
@@ -70,13 +63,12 @@ def export_onnx(spec: Specification, path: str | Path, weights: str | Path | Non
         onnx = write_onnx(module, images[:3], spec.name, any_batch=True)
         difference, largest = _difference(module, onnx, images[:2], spec.name)
         file.write(onnx)
-    return Export(path, difference, largest, len(onnx))
+    return Export(path, len(onnx), difference, difference / largest if largest else 0.0)
 
 
 def build_module(spec: Specification, weights: str | Path | None = None, seed: int = 0) -> tuple[nn.Module, Tensor]:
     """The module of ``spec``, ready for inference, and four random images for it. Torch's global state stays as it was.
 
-    Images have three channels, or as many as ``spec.channels`` says where there is such a number.
     An untrained network of this package gets the batch-norm statistics of these images. With those it starts with,
     the signal of a deep one vanishes or grows without bound: logits that say nothing, and arithmetic on denormals.
     """
@@ -86,12 +78,9 @@ def build_module(spec: Specification, weights: str | Path | None = None, seed: i
     images = torch.randn(4, getattr(spec, "channels", 3), spec.resolution, spec.resolution, generator=generator)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        if not isinstance(spec, Network):
-            module = spec.build()
-        else:
-            module = spec.build(weights=weights)
-            if weights is None:
-                update_bn([images], module)
+        module = spec.build(weights=weights) if isinstance(spec, Network) else spec.build()
+        if isinstance(spec, Network) and weights is None:
+            update_bn([images], module)
     return module.eval(), images
 
 
@@ -101,8 +90,9 @@ def write_onnx(module: nn.Module, images: Tensor, name: str, any_batch: bool = F
     Takes torch's TorchScript exporter: it needs a tenth of the time of the one on ``torch.export``, for the same
     speed of the exported network. Raises ``ExportError`` when torch cannot export the module.
     """
-    batch = {"image": {0: "batch"}, "logits": {0: "batch"}} if any_batch else None
-    names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"], "dynamic_axes": batch}
+    names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
+    if any_batch:
+        names["dynamic_axes"] = {"image": {0: "batch"}, "logits": {0: "batch"}}
     content = io.BytesIO()
     try:
         with warnings.catch_warnings():
@@ -117,7 +107,7 @@ def write_onnx(module: nn.Module, images: Tensor, name: str, any_batch: bool = F
 def open_session(onnx: bytes, threads: int = 0, profile: str = "") -> onnxruntime.InferenceSession:
     """ONNX Runtime on the CPU, one operator after the other, each on ``threads`` threads, 0: on all.
 
-    ``profile`` begins the name of a file that it writes the times of operators to.
+    ``profile`` begins the name of a file that the times of operators are written to.
     """
     options = onnxruntime.SessionOptions()
     options.enable_profiling, options.profile_file_prefix = bool(profile), profile
@@ -160,19 +150,10 @@ WARMUP, REPEATS = 5, 30
 
 
 def measure_latency(spec: Specification) -> float:
-    """Milliseconds of ``spec`` for one random image on one thread: the median of 30 runs after 5 to warm up.
-
-    Weights are random, or those that a network from outside this package builds itself with: they do not matter here.
-    Raises ``ExportError`` for a network that cannot be exported.
-    """
-    run = timed_run(spec)
-    return median([run() for _ in range(WARMUP + REPEATS)][WARMUP:])
-
-
-def timed_run(spec: Specification, threads: int = 1) -> Run:
-    """``spec`` run once for one random image by ONNX Runtime on ``threads`` threads."""
+    """Milliseconds of ``spec`` for one random image on one thread: the median of 30 runs after 5 to warm up."""
     module, images = build_module(spec)
-    return onnx_run(module, images[:1], spec.name, threads)
+    run = onnx_run(module, images[:1], spec.name)
+    return median([run() for _ in range(WARMUP + REPEATS)][WARMUP:])
 
 
 def onnx_run(module: nn.Module, image: Tensor, name: str, threads: int = 1) -> Run:
@@ -216,9 +197,9 @@ def profile(spec: Network) -> list[float]:
 
 
 def row_of_products(spec: Network, module: nn.Module) -> list[int]:
-    """The row of each product, in the order in which torch calls them: by the MACs up to it."""
+    """The row of each product, in the order of torch's calls: by the MACs up to it."""
     ends = [*accumulate(row.macs for row in spec.rows())]
-    return [bisect_left(ends, macs) for macs in accumulate(products(module, spec.resolution))]
+    return [bisect_left(ends, macs) for macs in accumulate(counted(module, spec.resolution, 3).products)]
 
 
 def node_times(module: nn.Module, image: Tensor, name: str) -> dict[tuple[str, str], float]:

@@ -17,27 +17,11 @@ RANGE = (0.35, 2.8)
 def sample_scales(
     net: str | AnyFamily, n: int, window: tuple[float, float] = (0.03, 1.05), seed: int = 0
 ) -> list[Scale]:
-    """Random scales within a window of cost, r, d and w uniform on 0.35 ... 2.8 (paper, sections 3.2 and 4.2).
+    """``n`` random scales of ``net``, r, d and w uniform on 0.35 ... 2.8, by ``seed`` (paper, sections 3.2 and 4.2).
 
-    The first k of a larger sample are the sample of k.
-
-    Raises ``ValueError`` when too few of 2,000 n draws fall into the window.
-
-    Parameters
-    ----------
-    net
-        The name of a scalable network, or a family.
-    n
-        How many, at least 1.
-    window
-        Smallest and largest MACs as fractions of the baseline's.
-    seed
-        Of the sample.
-
-    Returns
-    -------
-    list of Scale
-        ``n`` of them, in the order drawn.
+    ``window`` is the smallest and the largest MACs allowed, as fractions of the baseline's. ``net`` is the name of a
+    scalable network, or a family. The first k of a larger sample are the sample of k. Raises ``ValueError`` when too
+    few of 2,000 n draws fall into the window.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -59,26 +43,11 @@ def sample_scales(
 
 
 def sample_scales_at(net: str | AnyFamily, n: int, c: float, tolerance: float = 0.03, seed: int = 0) -> list[Scale]:
-    """Random scales at one cost (paper, section 3.1).
+    """``n`` random scales at one cost (paper, section 3.1); ``net`` and ``seed`` are as for ``sample_scales``.
 
+    ``c`` is that cost, MACs as a fraction of the baseline's, and ``tolerance`` the largest relative distance from it.
     r and d are uniform on 0.35 ... 2.8 and the width is solved; a width outside that range is drawn again. The paper
-    does not say which widths it allowed.
-
-    Raises ``ValueError`` when too few of 2,000 n draws meet the cost.
-
-    Parameters
-    ----------
-    net, n, seed
-        As for ``sample_scales``.
-    c
-        MACs as a fraction of the baseline's.
-    tolerance
-        Largest relative distance from that cost.
-
-    Returns
-    -------
-    list of Scale
-        ``n`` of them, in the order drawn.
+    does not say which widths it allowed. Raises ``ValueError`` when too few of 2,000 n draws meet the cost.
     """
     return [*_at(family_of(net), n, c, tolerance, seed)]
 
@@ -102,24 +71,11 @@ def _at(family: AnyFamily, n: int, c: float, tolerance: float, seed: int) -> tup
 
 
 def frontier(macs: ArrayLike, accuracy: ArrayLike, fraction: float = 0.2, seed: int = 0) -> np.ndarray:
-    """The models that NSGA-III's survival selection keeps, for few MACs and high accuracy (paper, section 3.2).
+    """Indices, by growing MACs, of the models that NSGA-III's survival selection keeps (paper, section 3.2).
 
-    Fronts are kept whole while they fit; the last is thinned by its distance to evenly spread reference directions (Deb
-    and Jain 2013).
-
-    Parameters
-    ----------
-    macs, accuracy
-        Of n models, (n,), finite; failed ones left out.
-    fraction
-        Share of the models to keep, above 0 and at most 1.
-    seed
-        Settles ties of the last front.
-
-    Returns
-    -------
-    (k,) array of int
-        Indices of the models kept, by growing MACs.
+    ``macs`` and ``accuracy`` are those of n models, (n,), finite, failed ones left out; few MACs and high accuracy are
+    good. ``fraction`` is the share to keep, above 0 and at most 1. Fronts are kept whole while they fit; the last is
+    thinned by its distance to evenly spread reference directions (Deb and Jain 2013), and ``seed`` settles its ties.
     """
     from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
     from pymoo.core.population import Population

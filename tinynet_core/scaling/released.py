@@ -57,13 +57,9 @@ def fractions(c: ArrayLike, fitted: np.ndarray, there: str) -> np.ndarray:
 
 @cache
 def released_formula() -> ReleasedFormula:
-    """The tiny formula fitted on what the authors released.
+    """The tiny formula fitted on what the authors released, with the ``predict`` of a ``TinyFormula``.
 
-    Returns
-    -------
-    ReleasedFormula
-        With the ``predict`` of a ``TinyFormula``: r and d of TinyNet-A ... E over their real MACs, and of
-        EfficientNet-B0 at c = 1.
+    These are r and d of TinyNet-A ... E over their real MACs, and of EfficientNet-B0 at c = 1.
     """
     scales = {"efficientnet_b0": Scale(), **TINYNETS}
     macs = np.array([network(name).complexity().macs for name in scales], dtype=float)
