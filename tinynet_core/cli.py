@@ -218,7 +218,9 @@ def shrink_command(
 def architecture(rows: list[CostedRow], times: Sequence[float] = ()) -> str:
     """An architecture table, one line a row, with activations and milliseconds where there are ``times``."""
     line = "{:<14}{:<26}{:>6}{:>8}{:>9}{:>10}{:>15}{:>13}" + "{:>13}{:>9}" * bool(times)
-    cells = [("input", "operator", "kernel", "stride", "repeats", "channels", "MACs", "params", "activations", "ms")]
+    cells: list[tuple] = [
+        ("input", "operator", "kernel", "stride", "repeats", "channels", "MACs", "params", "activations", "ms")
+    ]
     for x, ms in zip(rows, times or [0.0] * len(rows), strict=True):
         start = f"{x.side}x{x.side}x{x.c_in}", x.row.operator + x.row.squeeze * " + SE", x.row.kernel, x.row.stride
         counts = (f"{count:,}" for count in (x.macs, x.params, x.activations))

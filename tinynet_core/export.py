@@ -24,10 +24,8 @@ from tinynet_core.files import UserError, check_target, exported
 from tinynet_core.networks.spec import Network, Specification
 from tinynet_core.networks.trace import counted
 
-TOLERANCE = 1e-4
-"""Largest difference of two logits that is allowed, as a share of the largest logit."""
-OPSET = 17
-"""Version of ONNX's operators."""
+TOLERANCE = 1e-4  # largest difference of two logits that is allowed, as a share of the largest logit
+OPSET = 17  # the version of ONNX's operators
 
 
 class ExportError(UserError):
@@ -35,10 +33,7 @@ class ExportError(UserError):
 
 
 class Export(NamedTuple):
-    """A checked ONNX file of ``size`` bytes, and the largest ``difference`` of its logits from torch's.
-
-    ``share`` is that difference as a share of the largest logit; 0 where all logits are 0.
-    """
+    """A checked ONNX file of ``size`` bytes: how far its logits are from torch's, and the ``share`` of the largest."""
 
     path: Path
     size: int
@@ -51,10 +46,7 @@ def export_onnx(spec: Specification, path: str | Path, weights: str | Path | Non
 
     ``weights`` are those of ``Network.build``, random ones from ``seed`` where left out (see ``build_module``). Batch
     norms may be folded into convolutions. The file appears only after ONNX Runtime agreed with torch on two random
-    images, to ``TOLERANCE``.
-
-    Raises ``UserError`` for a path that cannot be written, before any work, and ``ExportError`` when the network cannot
-    be exported or the two do not agree.
+    images, to ``TOLERANCE``; ``ExportError`` says that it did not, or that torch cannot export the network.
     """
     path = Path(path)
     check_target(path, (".onnx",))
@@ -88,7 +80,7 @@ def write_onnx(module: nn.Module, images: Tensor, name: str, any_batch: bool = F
     """``module``, called ``name``, as the bytes of an ONNX file for the size of ``images``, or for any batch.
 
     Takes torch's TorchScript exporter: it needs a tenth of the time of the one on ``torch.export``, for the same
-    speed of the exported network. Raises ``ExportError`` when torch cannot export the module.
+    speed of the exported network.
     """
     names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
     if any_batch:
@@ -112,8 +104,7 @@ def open_session(onnx: bytes, threads: int = 0, profile: str = "") -> onnxruntim
     options = onnxruntime.SessionOptions()
     options.enable_profiling, options.profile_file_prefix = bool(profile), profile
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.inter_op_num_threads = 1
-    options.intra_op_num_threads = threads
+    options.inter_op_num_threads, options.intra_op_num_threads = 1, threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
 
@@ -121,8 +112,7 @@ def open_session(onnx: bytes, threads: int = 0, profile: str = "") -> onnxruntim
 def _difference(module: nn.Module, onnx: bytes, images: Tensor, name: str) -> tuple[float, float]:
     """The largest difference between the logits of ``module`` and of its ONNX form, and the largest logit.
 
-    It must not exceed ``TOLERANCE`` times the largest logit, or, where torch's own single precision is worse than that,
-    twice the distance of torch's logits from those in double precision.
+    Allowed is ``TOLERANCE`` times the largest logit, or twice torch's own error in single precision where that is more.
     """
     with torch.no_grad():
         logits = module(images)
@@ -138,14 +128,12 @@ def _difference(module: nn.Module, onnx: bytes, images: Tensor, name: str) -> tu
             exact = copy.deepcopy(module).double()(images.double()).numpy()
         allowed = max(TOLERANCE * largest, 2 * np.abs(expected - exact).max())
         if np.abs(found - exact).max() > allowed:
-            raise ExportError(
-                f"{name}: logits of ONNX Runtime and torch differ by {difference:.3g}, allowed is {allowed:.3g}"
-            )
+            said = f"differ by {difference:.3g}, allowed is {allowed:.3g}"
+            raise ExportError(f"{name}: logits of ONNX Runtime and torch {said}")
     return difference, largest
 
 
-Run = Callable[[], float]
-"""Runs a network once for one image and returns the milliseconds that it took."""
+Run = Callable[[], float]  # runs a network once for one image and returns the milliseconds that it took
 WARMUP, REPEATS = 5, 30
 
 
@@ -158,9 +146,8 @@ def measure_latency(spec: Specification) -> float:
 
 def onnx_run(module: nn.Module, image: Tensor, name: str, threads: int = 1) -> Run:
     """``module``, called ``name``, exported for the size of ``image`` and run by ONNX Runtime."""
-    image = image.contiguous()
     session = open_session(write_onnx(module, image, name), threads)
-    inputs = {"image": image.numpy()}
+    inputs = {"image": image.contiguous().numpy()}
 
     def run() -> float:
         start = time.perf_counter()
@@ -174,7 +161,7 @@ PRODUCTS = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
 """Operators of ONNX Runtime that multiply and add."""
 
 
-def profile(spec: Network) -> list[float]:
+def profile(spec: Specification) -> list[float]:
     """Milliseconds of each of ``spec.rows()`` for one random image on one thread of ONNX Runtime, medians of 30 runs.
 
     What runs between two products, such as activations and squeezes, counts to the row of the first. Raises
@@ -196,7 +183,7 @@ def profile(spec: Network) -> list[float]:
     return found
 
 
-def row_of_products(spec: Network, module: nn.Module) -> list[int]:
+def row_of_products(spec: Specification, module: nn.Module) -> list[int]:
     """The row of each product, in the order of torch's calls: by the MACs up to it."""
     ends = [*accumulate(row.macs for row in spec.rows())]
     return [bisect_left(ends, macs) for macs in accumulate(counted(module, spec.resolution, 3).products)]

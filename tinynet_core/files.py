@@ -37,7 +37,7 @@ class StoppedWaiting(UserError):
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """The lock on the file ``path`` is held. To wait for it ends with ``StoppedWaiting`` as soon as a signal comes."""
+    """The lock on the file ``path`` is held; waiting for it ends with ``StoppedWaiting`` as soon as a signal comes."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

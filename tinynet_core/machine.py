@@ -23,8 +23,7 @@ from tinynet_core.files import UserError
 
 J = TypeVar("J")
 T = TypeVar("T")
-SOCKET_PATH = 103
-"""Bytes of a socket's path at most, on macOS; Linux allows four more."""
+SOCKET_PATH = 103  # bytes of a socket's path at most, on macOS; Linux allows four more
 
 
 class Resources(BaseModel):

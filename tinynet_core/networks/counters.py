@@ -69,11 +69,7 @@ TOOLS: dict[str, tuple[int, str, dict[str, int], str]] = {
 
 
 def counters(spec: Specification) -> list[Counted]:
-    """``spec`` as each tool counts it that is installed, ours first.
-
-    Every difference to our multiply-adds is put down to what the tool adds for elements of biases, batch norms,
-    activations and average pools; what then remains is named with the tool's other rules.
-    """
+    """``spec`` as each tool counts it, ours first; ``reason`` puts differences down to what a tool counts beside."""
     module, ours = spec.build().eval(), spec.complexity().macs
     image = torch.zeros(1, getattr(spec, "channels", 3), spec.resolution, spec.resolution)
     elements = _elements(copy.deepcopy(module), image)

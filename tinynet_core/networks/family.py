@@ -16,8 +16,7 @@ from tinynet_core.scaling.scale import Base, Scale, Scales
 if TYPE_CHECKING:
     from tinynet_core.networks.own import TracedFamily
 
-CHUNK = 16_384
-"""Candidates counted together: few enough that the intermediate arrays stay in the processor's cache."""
+CHUNK = 16_384  # candidates counted together: few enough that the intermediate arrays stay in the processor's cache
 FAMILIES = (efficientnet, resnet, ghostnet)
 SCALABLE: dict[str, Base] = {name: base for module in FAMILIES for name, base in module.SCALABLE.items()}
 """Networks that take a ``Scale``, with the size that r = d = w = 1 stands for."""

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 Activation = Literal["silu", "relu", "relu6", "hswish"]
 Head = Literal["fixed", "scaled"]
-Int = Any
-"""A whole number, or an int64 array of them: a tally counts one network or many of one family at once."""
+Int = Any  # a whole number, or an int64 array of them: a tally counts one network or many of one family at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +209,7 @@ class Network(ABC):
             nn.init.zeros_(module.get_classifier().weight)  # type: ignore[operator]
 
 
-Specification = Union["Network", "TracedNetwork"]
-"""A network at one scale, one of this package or one of your own."""
+Specification = Union["Network", "TracedNetwork"]  # a network at one scale, of this package or one of your own
 
 
 # The rules of the released TinyNet code (huawei-noah/Efficient-AI-Backbones, ``tinynet_pytorch/tinynet.py``). Each

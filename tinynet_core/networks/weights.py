@@ -57,11 +57,10 @@ class WeightsWarning(UserWarning):
 def load_weights(module: nn.Module, name: str, weights: str | Path) -> None:
     """Load ``weights`` into ``module``, the network called ``name``.
 
-    ``weights`` is ``"timm"`` or ``"torchvision"`` for what that library released, taken from ``weights/`` in the cache
-    folder and downloaded to it where needed, or a file: safetensors, or a state dict saved by torch, plain or in a
-    checkpoint. Of a checkpoint with averaged weights beside raw ones the averaged are taken; ``FILE#KEY`` names others,
-    by their key or by what stands before the names of their tensors.
-    Floating tensors of any precision become those of the module. What was chosen or left aside is said in a warning.
+    ``weights`` is ``"timm"`` or ``"torchvision"`` for what that library released, kept in ``weights/`` of the cache
+    folder, or a file: safetensors, or a state dict saved by torch, plain or in a checkpoint. Of averaged weights beside
+    raw ones the averaged are taken; ``FILE#KEY`` names others, by their key or by what stands before the names of their
+    tensors. A warning says what was chosen or left aside. Floating tensors take the module's precision.
 
     Raises ``UserError`` for weights that nobody released or that cannot be had, for a file that is damaged or holds
     more than tensors, and for tensors that are not this network's; the module is then unchanged.
@@ -182,15 +181,13 @@ def _misfit(own: dict[str, Tensor], given: dict[str, Tensor]) -> str | None:
     return None
 
 
-ALONE = ""
-"""The group of channels that nothing shares: images, and the classes."""
+ALONE = ""  # the group of channels that nothing shares: images, and the classes
 
 
 class Layer(NamedTuple):
-    """A layer by its ``name`` in the smaller network and in the ``larger`` one, and the groups of channels it links.
+    """A layer by its ``name`` in the smaller network and in the ``larger`` one: it takes ``into``, and gives ``out``.
 
-    A group is kept as a whole, by every layer that gives ``out`` or takes ``into`` it. ``norm``: this is a batch norm
-    of ``out``, whose scale counts; ``deep``: a convolution with a channel for each of its own.
+    These are groups of channels that are kept as a whole. ``norm`` is a batch norm, ``deep`` a depthwise convolution.
     """
 
     name: str
@@ -256,7 +253,7 @@ def _channels(layers: list[Layer], own: dict[str, Tensor], weights: dict[str, Te
 
 
 def _positions(small: int, large: int) -> Iterator[tuple[int, int]]:
-    """Blocks of a stage, each with the one of the larger network that it is taken from; without one it has none."""
+    """Blocks of a stage, each with the one of the larger network that it is taken from, where there is one."""
     yield 0, 0
     for j in range(1, small if large > 1 else 1):
         yield j, 1 + (j - 1) * (large - 1) // (small - 1)
@@ -265,10 +262,8 @@ def _positions(small: int, large: int) -> Iterator[tuple[int, int]]:
 def _normed(at: tuple[str, str], conv: str, norm: str, out: str, into: str = ALONE, deep: bool = False) -> list[Layer]:
     """A convolution and its batch norm in the block ``at`` a place of the smaller and of the larger network."""
     ours, theirs = at
-    return [
-        Layer(ours + conv, theirs + conv, out, into, deep=deep),
-        Layer(ours + norm, theirs + norm, out, norm=True),
-    ]
+    weighted = Layer(ours + conv, theirs + conv, out, into, deep=deep)
+    return [weighted, Layer(ours + norm, theirs + norm, out, norm=True)]
 
 
 def _efficientnet(small: EfficientNet, large: EfficientNet) -> Iterator[Layer]:

@@ -14,8 +14,7 @@ from tinynet_core.scaling.released import fractions
 
 KernelName = Literal["rbf", "matern32", "matern52", "rational_quadratic"]
 Mean = Literal["zero", "constant", "linear"]
-LONGEST = 10.0
-"""Upper bound of the length scale of c, which lies between 0 and about 1."""
+LONGEST = 10.0  # upper bound of the length scale of c, which lies between 0 and about 1
 KERNELS: dict[str, Callable[[], Kernel]] = {
     "rbf": lambda: RBF(0.5, (5e-2, LONGEST)),
     "matern32": lambda: Matern(0.5, (5e-2, LONGEST), nu=1.5),
@@ -29,8 +28,7 @@ OUTSIDE: dict[str, str] = {
     "linear": "r and d follow their estimated line in log c there",
 }
 """What a prediction outside the fitted fractions does, by mean function."""
-VAGUE = 1e4
-"""Prior variance of the coefficients of a mean function; r and d are near 1."""
+VAGUE = 1e4  # prior variance of the coefficients of a mean function; r and d are near 1
 
 
 class TinyFormula(BaseEstimator):

@@ -10,8 +10,7 @@ from tinynet_core.networks.family import CHUNK, AnyFamily, family_of
 from tinynet_core.scaling.scale import Scale
 from tinynet_core.scaling.solve import UnreachableBudget, solve_width
 
-RANGE = (0.35, 2.8)
-"""The paper samples r, d and w from this range (section 4.2)."""
+RANGE = (0.35, 2.8)  # the paper samples r, d and w from this range (section 4.2)
 
 
 def sample_scales(
@@ -116,9 +115,8 @@ def pareto_front(macs: ArrayLike, accuracy: ArrayLike) -> np.ndarray:
 def _objectives(macs: ArrayLike, accuracy: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     cost, score = np.asarray(macs, dtype=float), np.asarray(accuracy, dtype=float)
     if cost.ndim != 1 or cost.shape != score.shape or not len(cost):
-        raise ValueError(
-            f"macs and accuracy must be one-dimensional and of one length, got {cost.shape}, {score.shape}"
-        )
+        shapes = f"{cost.shape}, {score.shape}"
+        raise ValueError(f"macs and accuracy must be one-dimensional and of one length, got {shapes}")
     if not (np.isfinite(cost).all() and np.isfinite(score).all()):
         raise ValueError("macs and accuracy must be finite; leave failed models out")
     return cost, score

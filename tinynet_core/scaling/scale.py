@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 def is_positive(value: Any) -> bool:
     """Whether ``value`` is a finite number above zero."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,7 @@ FITTED_DECIMALS, POWER_DIGITS = 3, 4
 
 Processors differ in later digits.
 """
-GIANT = Scale(r=1.15, d=1.2, w=1.1)
-"""EfficientNet's compound scaling per step of phi (Tan and Le 2019, section 3.3)."""
+GIANT = Scale(r=1.15, d=1.2, w=1.1)  # EfficientNet's compound scaling per step of phi (Tan and Le 2019, section 3.3)
 
 
 def giant(phi: float) -> Scale:

@@ -38,8 +38,7 @@ Method = Literal["formula", "giant", "r", "d", "w"]
 METHODS: tuple[Method, ...] = ("formula", "giant", "r", "d", "w")
 TOLERANCE = {"macs": 0.01, "params": 0.01, "peak_activations": 0.01, "latency_ms": 0.05}
 """Relative distance from the budget that passes without a warning."""
-MEASUREMENTS = 8
-"""Networks whose latency is measured at most; each is exported and timed, a few seconds."""
+MEASUREMENTS = 8  # networks whose latency is measured at most; each is exported and timed, a few seconds
 
 
 class BudgetWarning(UserWarning):
@@ -92,7 +91,7 @@ def shrink(
     (paper, section 3.2); ``"giant"`` moves along EfficientNet's compound scaling; ``"r"``, ``"d"`` and ``"w"`` change
     one dimension alone. Multipliers in ``fix``, one or two such as ``{"r": 1}``, stay; of two, the third is solved.
 
-    Channels, blocks and pixels are whole numbers, so not every budget can be met. The formula with a budget other than
+    Not every budget can be met: channels, blocks and pixels are whole numbers. The formula with a budget other than
     MACs is searched on a grid of the fractions c that it was fitted on, and latency in a few measurements: there the
     nearest network found need not be the nearest of all. Raises ``UnreachableBudget``, with the smallest and the
     largest reachable cost, and warns with ``BudgetWarning`` when the network is over 1% off (latency: 5%).
@@ -124,14 +123,14 @@ def shrink(
         if other != budget and (spent := search.cost(scale, other)) > most * (1 + TOLERANCE[other]):
             said = f"within {_amount(wanted)} {budget} it has {_amount(spent)} {other}, more than {_amount(most)}"
             raise UnreachableBudget(f"{family.name} shrunk by {method}: {said}")
-    error = (cost - wanted) / wanted
-    if abs(error) > TOLERANCE[budget]:
+    off = (cost - wanted) / wanted
+    if abs(off) > TOLERANCE[budget]:
         said = f"{family.name} shrunk by {method}: the nearest network found {scale} has {_amount(cost)} {budget}, "
-        said += f"{error:+.1%} off the budget of {_amount(wanted)}"
+        said += f"{off:+.1%} off the budget of {_amount(wanted)}"
         if gaps := getattr(family, "gaps", []):
             said += f"; some cannot be built: {gaps[-1]}"
         warnings.warn(said, BudgetWarning, stacklevel=2)
-    return Shrunk(family.at(scale), scale, method, budget, wanted, cost, error, **search.stds(scale))
+    return Shrunk(family.at(scale), scale, method, budget, wanted, cost, off, **search.stds(scale))
 
 
 def _amount(x: float) -> str:

@@ -13,10 +13,8 @@ from tinynet_core.scaling.scale import GIANT, POWER_DIGITS, Scale, giant, is_pos
 Count = Literal["macs", "params", "peak_activations"]
 LARGEST, NARROWEST, SMALLEST_INPUT = 8.0, 1e-3, 8
 """Multipliers searched, of which the smallest leave every stage at its minimum, and pixels of the smallest input."""
-PARTS = 64
-"""Of the depth and of the width of a network of your own: whole numbers of these are tried first."""
-NEAR = 0.01
-"""Relative distance from the smallest or the largest cost at which a budget still counts as reachable."""
+PARTS = 64  # of the depth and of the width of a network of your own: whole numbers of these are tried first
+NEAR = 0.01  # relative distance from the smallest or the largest cost at which a budget still counts as reachable
 PRECISE, FINEST = 1e-9, 1e-4
 """Widths of intervals that are not halved any more: of scales, and relative ones for a network of your own."""
 
@@ -131,7 +129,7 @@ def check_budget(budget: float) -> None:
         raise ValueError(f"budget must be a finite number above 0, got {budget!r}")
 
 
-def check_reachable(budget: float, least: int, most: int) -> None:
+def check_reachable(budget: float, least: float, most: float) -> None:
     """Raise ``UnreachableBudget`` when ``budget`` is more than 1% outside ``least`` ... ``most``, or that falls."""
     if least > most:
         raise UnreachableBudget(f"the cost falls from {least:,} to {most:,} over the range, where it should grow")
