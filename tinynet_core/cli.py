@@ -53,15 +53,17 @@ def fixed(text: str) -> tuple[str, float]:
         raise click.BadParameter(f"{text!r} is not a multiplier such as r=1 or d=0.8") from None
 
 
-at_least_1 = click.IntRange(min=1)
+whole = click.IntRange(min=1)
 head_option = click.option("--head", type=click.Choice(["fixed", "scaled"]), help="Whether width moves stem and head.")
-classes_option = click.option("--classes", type=at_least_1, default=1000, show_default=True)
-channels_option = click.option("--channels", type=at_least_1, default=3, show_default=True, help="Of your own's input.")
+classes_option = click.option("--classes", type=whole, default=1000, show_default=True)
+channels_option = click.option(
+    "--channels", type=whole, default=3, show_default=True, help="Of your own network's input."
+)
 
 
 def network_options(command):
     """The multipliers and the other properties that make a network of a name."""
-    pixels = click.option("--resolution", type=at_least_1, help="Pixels at r = 1 of a network of your own.")
+    pixels = click.option("--resolution", type=whole, help="Pixels at r = 1 of a network of your own.")
     command = head_option(classes_option(pixels(channels_option(command))))
     for name, what in (("w", "Width"), ("d", "Depth"), ("r", "Resolution")):
         command = click.option(f"--{name}", type=float, help=f"{what} multiplier.")(command)
@@ -136,14 +138,14 @@ def _own(name: str, head: str | None, classes: int, resolution: int | None, chan
 @click.option("--macs", type=amounts, metavar="AMOUNT[,...]", help="Budget of multiply-adds: 1.8G. Several: a table.")
 @click.option("--params", type=amount, help="Budget of parameters: 2.5M.")
 @click.option("--peak-activations", type=amount, help="Budget of elements that the widest layer holds.")
-@click.option("--latency", "latency_ms", type=float, help="Budget of milliseconds on one thread of this CPU.")
+@click.option("--latency", "latency_ms", type=float, help="Milliseconds on one thread of this CPU by ONNX Runtime.")
 @click.option("--method", type=click.Choice(["formula", "giant", "r", "d", "w"]), default="formula", show_default=True)
 @click.option("--preset", help="Fit the formula on the random sample of this preset, from its store of records.")
 @store_option
 @head_option
 @classes_option
 @click.option("--fix", type=fixed, multiple=True, help="Keep a multiplier: r=1. Of two, the third is solved.")
-@click.option("--resolution", type=at_least_1, help="Pixels to keep; for a network of your own, those at r = 1.")
+@click.option("--resolution", type=whole, help="Pixels to keep; for a network of your own, those at r = 1.")
 @click.option("--init", help="Weights of the whole network, as for export: those of the shrunk one are taken from it.")
 @click.option("--out", type=click.Path(path_type=Path), default="shrunk.safetensors", help="File for them.")
 @click.option("--json", "form", flag_value="json", help="Print JSON for programs.")

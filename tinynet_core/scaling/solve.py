@@ -133,11 +133,11 @@ def check_reachable(budget: float, least: float, most: float) -> None:
     """Raise ``UnreachableBudget`` when ``budget`` is more than 1% outside ``least`` ... ``most``, or that falls."""
     if least > most:
         raise UnreachableBudget(f"the cost falls from {least:,} to {most:,} over the range, where it should grow")
-    smallest, largest = f"smallest reachable cost {least:,}", f"largest reachable cost {most:,}"
+    wanted = f"budget {budget:,.6g} is"
     if budget < (1 - NEAR) * least:
-        raise UnreachableBudget(f"budget {budget:,.6g} is below the {smallest} ({largest})")
+        raise UnreachableBudget(f"{wanted} below the smallest reachable cost {least:,} (largest {most:,})")
     if budget > (1 + NEAR) * most:
-        raise UnreachableBudget(f"budget {budget:,.6g} is above the {largest} ({smallest})")
+        raise UnreachableBudget(f"{wanted} above the largest reachable cost {most:,} (smallest {least:,})")
 
 
 def short_decimal(low: float, high: float) -> float:
