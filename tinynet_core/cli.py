@@ -56,9 +56,7 @@ def fixed(text: str) -> tuple[str, float]:
 whole = click.IntRange(min=1)
 head_option = click.option("--head", type=click.Choice(["fixed", "scaled"]), help="Whether width moves stem and head.")
 classes_option = click.option("--classes", type=whole, default=1000, show_default=True)
-channels_option = click.option(
-    "--channels", type=whole, default=3, show_default=True, help="Of your own network's input."
-)
+channels_option = click.option("--channels", type=whole, default=3, show_default=True, help="Of your own network.")
 
 
 def network_options(command):
