@@ -6,7 +6,7 @@ from frame import Recording, median_interval
 from tqdm import tqdm
 
 import tinynet_core as tn
-from tinynet_core.export import timed_run
+from tinynet_core.export import build_module, onnx_run
 
 NAMES = ("efficientnet_b0", "tinynet_a", "tinynet_b", "tinynet_c", "tinynet_d", "tinynet_e")
 WARMUP = 20
@@ -15,7 +15,8 @@ PAPER = {"efficientnet_b0": 99.85, "tinynet_a": 81.30}  # milliseconds
 
 def interleaved(rounds: int) -> np.ndarray:
     """Milliseconds by round and network; every round runs each network once, in an order of its own."""
-    runs = [timed_run(tn.network(name)) for name in NAMES]
+    built = {name: build_module(tn.network(name)) for name in NAMES}
+    runs = [onnx_run(module, images[:1], name) for name, (module, images) in built.items()]
     rng = np.random.default_rng(0)
     times = np.empty((rounds + WARMUP, len(NAMES)))
     for row in tqdm(times, unit="round", disable=None):

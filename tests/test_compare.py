@@ -6,9 +6,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from tinynet_core import UnreachableBudget, shrink
-from tinynet_core.cli import tinynet
-from tinynet_core.scaling.compare import compare, table
-from tinynet_core.scaling.shrink import METHODS
+from tinynet_core.cli import compared_text, tinynet
+from tinynet_core.scaling.shrink import METHODS, compare
 
 pytestmark = pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning")
 BUDGETS = [300e6, 2e9]
@@ -37,7 +36,7 @@ def test_the_command_prints_writes_and_draws_it(found, tmp_path):
     csv, picture = tmp_path / "x.csv", tmp_path / "x.png"
     asked = ["shrink", "resnet50", "--macs", "300M, 2G", "--csv", str(csv), "--plot", str(picture)]
     done = CliRunner().invoke(tinynet, asked, catch_exceptions=False)
-    assert done.output.strip() == table(found)
+    assert done.output.strip() == compared_text(found)
     assert "none: resnet50 shrunk by d: budget 3e+08 is below" in done.output
     pd.testing.assert_frame_equal(
         pd.read_csv(csv, keep_default_na=True).drop(columns="reason"), found.drop(columns="reason"), check_dtype=False

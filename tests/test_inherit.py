@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from tinynet_core import Base, Scale, UserError, network, shrink
 from tinynet_core.cli import tinynet
-from tinynet_core.networks.inherit import inherited
+from tinynet_core.networks.weights import inherited
 
 BASE = Base(32, 1.0)  # so wide that no layer of the smaller network gets a shortcut that the larger one has not
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,74 +19,50 @@ from tinynet_core.scaling.scale import Scale
 from tinynet_core.study.commands import store_group, store_option, sweep_command, train_command, verify_command
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tinynet_core.scaling.shrink import Formula, Shrunk
 
-UNITS = {"macs": "MACs", "params": "parameters", "peak_activations": "peak activations", "latency_ms": "ms of latency"}
+COUNTED = {"macs": "MACs", "params": "parameters", "activations": "activations", "peak_activations": "peak activations"}
 SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
 
-class Fixed(click.ParamType):
-    """A multiplier that stays, such as r=1."""
-
-    name = "fixed"
-
-    def convert(self, value, param, ctx) -> tuple[str, float]:
-        if isinstance(value, tuple):
-            return value
-        key, _, number = value.partition("=")
-        try:
-            return {"r": "r", "d": "d", "w": "w"}[key], float(number)
-        except (KeyError, ValueError):
-            self.fail(f"{value!r} is not a multiplier such as r=1 or d=0.8", param, ctx)
-
-
-class Amount(click.ParamType):
+def amount(text: str) -> float:
     """A count such as 141e6, 100M or 1.8G."""
-
-    name = "amount"
-
-    def convert(self, value, param, ctx) -> float:
-        if isinstance(value, float):
-            return value
-        digits, factor = (value[:-1], SUFFIXES[value[-1]]) if value[-1:] in SUFFIXES else (value, 1.0)
-        try:
-            return float(digits) * factor
-        except ValueError:
-            self.fail(f"{value!r} is not an amount such as 141e6, 500k, 100M or 1.8G", param, ctx)
+    digits, factor = (text[:-1], SUFFIXES[text[-1]]) if text[-1:] in SUFFIXES else (text, 1.0)
+    try:
+        return float(digits) * factor
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not an amount such as 141e6, 500k, 100M or 1.8G") from None
 
 
-class Amounts(click.ParamType):
+def amounts(text: str) -> list[float]:
     """One amount, or several with commas between them."""
-
-    name = "amount[,...]"
-
-    def convert(self, value, param, ctx) -> list[float]:
-        if isinstance(value, list):
-            return value
-        parts = [x.strip() for x in value.split(",")]
-        if len({x[-1:] in SUFFIXES for x in parts}) > 1:
-            self.fail(f"{value!r}: give each amount its suffix, 1G,2G, and decimals a point, 1.8G", param, ctx)
-        return [Amount().convert(x, param, ctx) for x in parts]
+    parts = [x.strip() for x in text.split(",")]
+    if len({x[-1:] in SUFFIXES for x in parts}) > 1:
+        raise click.BadParameter(f"{text!r}: give each amount its suffix, 1G,2G, and decimals a point, 1.8G")
+    return [amount(x) for x in parts]
 
 
-head_option = click.option(
-    "--head", type=click.Choice(["fixed", "scaled"]), help="Whether stem and head move with the width."
-)
-classes_option = click.option("--classes", type=click.IntRange(min=1), default=1000, show_default=True)
-channels_option = click.option(
-    "--channels",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Of the input of a network of your own.",
-)
-pixels_option = click.option(
-    "--resolution", type=click.IntRange(min=1), help="Pixels at r = 1 of a network of your own."
-)
+def fixed(text: str) -> tuple[str, float]:
+    """A multiplier that stays, such as r=1."""
+    key, _, number = text.partition("=")
+    try:
+        return {"r": "r", "d": "d", "w": "w"}[key], float(number)
+    except (KeyError, ValueError):
+        raise click.BadParameter(f"{text!r} is not a multiplier such as r=1 or d=0.8") from None
 
 
-def scale_options(command):
-    """The three multipliers of a scalable network."""
+whole = click.IntRange(min=1)
+head_option = click.option("--head", type=click.Choice(["fixed", "scaled"]), help="Whether width moves stem and head.")
+classes_option = click.option("--classes", type=whole, default=1000, show_default=True)
+channels_option = click.option("--channels", type=whole, default=3, show_default=True, help="Of your own network.")
+
+
+def network_options(command):
+    """The multipliers and the other properties that make a network of a name."""
+    pixels = click.option("--resolution", type=whole, help="Pixels at r = 1 of a network of your own.")
+    command = head_option(classes_option(pixels(channels_option(command))))
     for name, what in (("w", "Width"), ("d", "Depth"), ("r", "Resolution")):
         command = click.option(f"--{name}", type=float, help=f"{what} multiplier.")(command)
     return command
@@ -99,21 +76,17 @@ def tinynet() -> None:
 
 @tinynet.command()
 @click.argument("name")
-@scale_options
-@head_option
-@classes_option
+@network_options
 @click.option("--counters", "others", is_flag=True, help="How fvcore, ptflops, thop, calflops and torch count it.")
-@click.option("--profile", is_flag=True, help="Time each row on one thread of this CPU with ONNX Runtime.")
-@pixels_option
-@channels_option
-def cost(name: str, r, d, w, head, classes: int, others: bool, profile: bool, resolution, channels: int) -> None:
+@click.option("--profile", "timed", is_flag=True, help="Time each row on one thread of this CPU with ONNX Runtime.")
+def cost(name: str, others: bool, timed: bool, **properties: Any) -> None:
     """Exact cost of network NAME, such as tinynet_a, or efficientnet_b0 with --r, --d and --w.
 
     NAME may be a function of your own, as for tinynet shrink.
     """
-    spec = _network(name, r, d, w, head, classes, resolution, channels)
-    if others and profile:
+    if others and timed:
         raise click.UsageError("--counters and --profile print two tables: ask for one of them")
+    spec, times = _network(name, **properties), []
     if others:
         from tinynet_core.networks.counters import counters
 
@@ -123,87 +96,64 @@ def cost(name: str, r, d, w, head, classes: int, others: bool, profile: bool, re
         return
     total = spec.complexity()
     click.echo(f"{spec.name}  {spec.scale or ''}  input {spec.resolution} px")
-    times = _times(spec) if profile else []
+    if timed:
+        from tinynet_core.export import profile
+
+        times = profile(spec)
     if rows := spec.rows():
         click.echo(architecture(rows, times))
-    click.echo(f"MACs              {total.macs:>16,}")
-    click.echo(f"parameters        {total.params:>16,}")
-    click.echo(f"activations       {total.activations:>16,}")
-    click.echo(f"peak activations  {total.peak_activations:>16,}")
-
-
-def _times(spec: Any) -> list[float]:
-    from tinynet_core.export import profile
-
-    return profile(spec)
+    for key, label in COUNTED.items():
+        click.echo(f"{label:<18}{getattr(total, key):>16,}")
 
 
 def _network(name: str, r, d, w, head, classes: int, resolution: int | None, channels: int) -> Specification:
     """The network called ``name`` at the multipliers that are given."""
     given = {k: v for k, v in (("r", r), ("d", d), ("w", w)) if v is not None}
-    if _is_own(name, head, classes, channels):
-        return _own(name, resolution, channels).at(Scale(**given))
+    if own := _own(name, head, classes, resolution, channels):
+        return own.at(Scale(**given))
     if resolution:
         raise click.UsageError(f"--resolution is for a network of your own; give {name} another --r")
     return network(name, Scale(**given) if given or name in SCALABLE else None, classes, head)
 
 
-def _is_own(name: str, head: str | None, classes: int, channels: int) -> bool:
-    """Whether a network is of a file of the user's; refuses options that would have no effect."""
-    own = ":" in name
-    if own and (head or classes != 1000):
+def _own(name: str, head: str | None, classes: int, resolution: int | None, channels: int) -> AnyFamily | None:
+    """The family in a file of the user's, None for another name; refuses options that would have no effect."""
+    if name.endswith(".py"):
+        raise click.UsageError(f"{name} has many names: add that of the function, {name}:NAME")
+    if ":" not in name:
+        if channels != 3:
+            raise click.UsageError(f"--channels is for a network of your own, {name} has 3")
+        return None
+    if head or classes != 1000:
         raise click.UsageError(f"--head and --classes are for a network of this package, {name} is another one")
-    if not own and channels != 3:
-        raise click.UsageError(f"--channels is for a network of your own, {name} has 3")
-    return own
+    from tinynet_core.networks.own import from_file
+
+    return from_file(name, resolution, channels)
 
 
 @tinynet.command("shrink")
 @click.argument("name")
-@click.option("--macs", type=Amounts(), help="Budget of multiply-adds for one image: 100M, 1.8G. Several: a table.")
-@click.option("--params", type=Amount(), help="Budget of parameters: 2.5M.")
-@click.option("--peak-activations", type=Amount(), help="Budget of elements that the widest layer holds.")
-@click.option("--latency", type=float, help="Budget of milliseconds on one thread of this CPU with ONNX Runtime.")
+@click.option("--macs", type=amounts, metavar="AMOUNT[,...]", help="Budget of multiply-adds: 1.8G. Several: a table.")
+@click.option("--params", type=amount, help="Budget of parameters: 2.5M.")
+@click.option("--peak-activations", type=amount, help="Budget of elements that the widest layer holds.")
+@click.option("--latency", "latency_ms", type=float, help="Milliseconds on one thread of this CPU by ONNX Runtime.")
 @click.option("--method", type=click.Choice(["formula", "giant", "r", "d", "w"]), default="formula", show_default=True)
 @click.option("--preset", help="Fit the formula on the random sample of this preset, from its store of records.")
 @store_option
 @head_option
 @classes_option
-@click.option("--fix", type=Fixed(), multiple=True, help="Keep a multiplier: r=1. Of two, the third is solved.")
-@click.option(
-    "--resolution",
-    type=click.IntRange(min=1),
-    help="Keep the input at so many pixels; for a network of your own, its pixels at r = 1.",
-)
+@click.option("--fix", type=fixed, multiple=True, help="Keep a multiplier: r=1. Of two, the third is solved.")
+@click.option("--resolution", type=whole, help="Pixels to keep; for a network of your own, those at r = 1.")
 @click.option("--init", help="Weights of the whole network, as for export: those of the shrunk one are taken from it.")
 @click.option("--out", type=click.Path(path_type=Path), default="shrunk.safetensors", help="File for them.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-@click.option("--table", "as_table", is_flag=True, help="All methods side by side, at each of --macs.")
+@click.option("--json", "form", flag_value="json", help="Print JSON for programs.")
+@click.option("--table", "form", flag_value="table", help="All methods side by side, at each of --macs.")
 @channels_option
 @click.option("--time", is_flag=True, help="Measure the latency of each network of the table.")
 @click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write the table to this file as well.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the table: out.svg, out.png.")
 def shrink_command(
-    name,
-    macs,
-    params,
-    peak_activations,
-    latency,
-    method,
-    preset,
-    store,
-    head,
-    classes,
-    fix,
-    resolution,
-    init,
-    out,
-    as_json,
-    as_table,
-    channels,
-    time,
-    csv,
-    plot,
+    name, method, preset, store, head, classes, fix, resolution, channels, init, out, form, time, csv, plot, **budgets
 ) -> None:
     """Find the smaller version of network NAME that comes nearest to a budget. Of several budgets all hold.
 
@@ -211,35 +161,28 @@ def shrink_command(
     torch module from a Scale: my_file.py:build or my_package.my_module:build.
     """
     from tinynet_core.scaling.released import released_formula
-    from tinynet_core.scaling.shrink import METHODS, shrink
+    from tinynet_core.scaling.shrink import METHODS, compare, shrink
 
-    as_table |= bool(time or csv or plot) or len(macs or []) > 1
-    alone = params or peak_activations or latency or as_json or fix or init
-    if as_table and (not macs or alone or (resolution and ":" not in name)):
-        raise click.UsageError(
-            "a table takes --macs alone as its budgets, and none of --fix, --resolution, --init and --json"
-        )
-    budgets = {"macs": macs and macs[0], "params": params, "peak_activations": peak_activations, "latency_ms": latency}
     given: dict[str, Any] = {k: v for k, v in budgets.items() if v is not None}
-    own = _is_own(name, head, classes, channels)
-    if name.endswith(".py"):
-        raise click.UsageError(f"{name} has many names: add that of the function, {name}:NAME")
-    if not given:
-        raise click.UsageError("give a budget: --macs, --params, --peak-activations or --latency")
+    macs, kept, own = given.get("macs", []), dict(fix), ":" in name
+    as_table = bool(form == "table" or time or csv or plot) or len(macs) > 1
+    if as_table and ([*given] != ["macs"] or form == "json" or fix or init or (resolution and not own)):
+        alone = "a table takes --macs alone as its budgets, and none of --fix, --resolution, --init and --json"
+        raise click.UsageError(alone)
     if preset and method != "formula":
         raise click.UsageError(f"--preset gives a formula, but --method is {method}")
-    fixed = dict(fix)
-    if len(fixed) < len(fix):
+    if len(kept) < len(fix):
         raise click.UsageError("--fix gives one multiplier twice")
-    if csv:
-        check_target(csv, (".csv",))
-    if plot:
-        check_target(plot, (".svg", ".png", ".pdf"))
-    if resolution and "r" in fixed and not own:
-        raise click.UsageError(f"--resolution {resolution} and --fix r={fixed['r']:g} both fix r: give one of them")
+    if resolution and "r" in kept and not own:
+        raise click.UsageError(f"--resolution {resolution} and --fix r={kept['r']:g} both fix r: give one of them")
     if own and init:
         raise click.UsageError("--init is for networks of this package: of others no one knows what goes together")
-    net: AnyFamily = _own(name, resolution, channels) if own else family(name, head=head, classes=classes)
+    for path, suffixes in ((csv, (".csv",)), (plot, (".svg", ".png", ".pdf"))):
+        if path:
+            check_target(path, suffixes)
+    net = _own(name, head, classes, resolution, channels) or family(name, head=head, classes=classes)
+    if not given:
+        raise click.UsageError("give a budget: --macs, --params, --peak-activations or --latency")
     formula: Formula | None = None
     source = ""
     if preset:
@@ -249,54 +192,40 @@ def shrink_command(
     elif method == "formula":
         formula, source = released_formula(), "TinyNet-A to -E and EfficientNet-B0 as released"
     if as_table:
-        from tinynet_core.scaling import compare
-
         chosen = click.get_current_context().get_parameter_source("method") != ParameterSource.DEFAULT
-        found = compare.compare(net, macs, [method] if chosen else METHODS, formula, time)
-        click.echo(compare.table(found))
+        found = compare(net, macs, [method] if chosen else METHODS, formula, time)
+        click.echo(compared_text(found))
         if csv:
             found.to_csv(csv, index=False)
         if plot:
-            compare.plot(found, net, plot)
+            draw(found, net, plot)
         return
     if resolution and not own:
-        fixed["r"] = resolution / net.resolution
-    result = shrink(net, method=method, formula=formula, fix=fixed, **given)
+        kept["r"] = resolution / net.resolution
+    result = shrink(net, method=method, formula=formula, fix=kept, **given | {"macs": macs[0] if macs else None})
     if init:
-        from tinynet_core.networks.inherit import write_inherited
+        from tinynet_core.networks.weights import write_inherited
 
         new = write_inherited(cast(Network, result.network), cast(Network, net.at(Scale())), init, out)
         also = f"; new are {', '.join(new)}" if new else ""
-        click.echo(f"weights taken from {init} are in {out}{also}", err=as_json)
-    if as_json:
+        click.echo(f"weights taken from {init} are in {out}{also}", err=form == "json")
+    if form == "json":
         click.echo(shrunk_json(result, source, head, classes))
     else:
         click.echo(shrunk_text(result, net.at(Scale()), source, len(given) > 1))
 
 
-def _own(name: str, resolution: int | None, channels: int) -> AnyFamily:
-    from tinynet_core.networks.own import from_file
-
-    return from_file(name, resolution, channels)
-
-
-def architecture(rows: list[CostedRow], times: list[float]) -> str:
+def architecture(rows: list[CostedRow], times: Sequence[float] = ()) -> str:
     """An architecture table, one line a row, with activations and milliseconds where there are ``times``."""
-    lines = [
-        f"{'input':<14}{'operator':<26}{'kernel':>6}{'stride':>8}{'repeats':>9}{'channels':>10}{'MACs':>15}{'params':>13}"
+    line = "{:<14}{:<26}{:>6}{:>8}{:>9}{:>10}{:>15}{:>13}" + "{:>13}{:>9}" * bool(times)
+    cells: list[tuple] = [
+        ("input", "operator", "kernel", "stride", "repeats", "channels", "MACs", "params", "activations", "ms")
     ]
-    if times:
-        lines[0] += f"{'activations':>13}{'ms':>9}"
-    for x in rows:
-        row = x.row
-        size, operator = f"{x.side}x{x.side}x{x.c_in}", row.operator + row.squeeze * " + SE"
-        lines.append(
-            f"{size:<14}{operator:<26}{row.kernel:>6}{row.stride:>8}{row.repeats:>9}{row.channels:>10}"
-            f"{x.macs:>15,}{x.params:>13,}"
-        )
-    for i, ms in enumerate(times):
-        lines[i + 1] += f"{rows[i].activations:>13,}{ms:>9.3f}"
-    return "\n".join(lines)
+    for x, ms in zip(rows, times or [0.0] * len(rows), strict=True):
+        start = f"{x.side}x{x.side}x{x.c_in}", x.row.operator + x.row.squeeze * " + SE", x.row.kernel, x.row.stride
+        counts = (f"{count:,}" for count in (x.macs, x.params, x.activations))
+        cells.append((*start, x.row.repeats, x.row.channels, *counts, f"{ms:.3f}"))
+    return "\n".join(line.format(*x) for x in cells)
 
 
 def shrunk_text(result: "Shrunk", whole: Specification, source: str, several: bool) -> str:
@@ -305,74 +234,94 @@ def shrunk_text(result: "Shrunk", whole: Specification, source: str, several: bo
     by = f"the tiny formula, fitted on {source}" if source else f"method {result.method}"
     if result.method == "giant" and spec.name.startswith("efficientnet"):
         by += ", blocks to the nearest whole number (EfficientNet-B1 to B7 as released round them up)"
-    wanted = f"{result.wanted:,.10g} {UNITS[result.budget]}" + (", the budget that binds," if several else "")
+    unit = COUNTED.get(result.budget, "ms of latency")
+    wanted = f"{result.wanted:,.10g} {unit}" + (", the budget that binds," if several else "")
     uncertain = {k: f" +- {x:.2g}" for k, x in (("r", result.r_std), ("d", result.d_std)) if x is not None}
     lines = [f"{spec.name} shrunk to {wanted} by {by}", "", f"{'':<18}{'whole':>16}{'shrunk':>16}"]
     lines += [f"{k:<18}{1:>16}{getattr(scale, k):>16.10g}{uncertain.get(k, '')}" for k in "rdw"]
     lines.append(f"{'input (pixels)':<18}{whole.resolution:>16}{spec.resolution:>16}")
-    for key, label in (("macs", "MACs"), ("params", "parameters"), ("peak_activations", "peak activations")):
+    for key in ("macs", "params", "peak_activations"):
         x, y = getattr(before, key), getattr(after, key)
-        lines.append(f"{label:<18}{x:>16,}{y:>16,}  {y / x:.1%}")
+        lines.append(f"{COUNTED[key]:<18}{x:>16,}{y:>16,}  {y / x:.1%}")
     if result.budget == "latency_ms":
         lines.append(f"{'latency (ms)':<18}{'':>16}{result.cost:>16.3g}")
     lines.append(f"{'off the budget':<18}{'':>16}{result.error:>+16.1%}")
     if uncertain:
         lines.append("+- is one standard deviation of the formula's posterior for a new model")
     rows = spec.rows()
-    return "\n".join([*lines, "", architecture(rows, [])] if rows else lines)
+    return "\n".join([*lines, "", architecture(rows)] if rows else lines)
 
 
 def shrunk_json(result: "Shrunk", source: str, head: str | None, classes: int) -> str:
     """A shrunk network as JSON; counts are whole numbers, latency is in milliseconds."""
     spec = result.network
-    return json.dumps(
-        {
-            "network": spec.name,
-            "head": head,
-            "classes": classes,
-            "method": result.method,
-            "formula": source or None,
-            "budget": {"kind": result.budget, "wanted": result.wanted, "cost": result.cost, "error": result.error},
-            "scale": asdict(result.scale),
-            "std": {"r": result.r_std, "d": result.d_std},
-            "resolution": spec.resolution,
-            **asdict(result.complexity),
-            "stages": [
-                {"side": x.side, "channels_in": x.c_in, **x.row._asdict(), "macs": x.macs, "params": x.params}
-                for x in spec.rows()
-            ],
-        },
-        indent=1,
+    kind = {"network": spec.name, "head": head, "classes": classes, "method": result.method, "formula": source or None}
+    budget = {"kind": result.budget, "wanted": result.wanted, "cost": result.cost, "error": result.error}
+    scale = {"scale": asdict(result.scale), "std": {"r": result.r_std, "d": result.d_std}}
+    stages = [
+        {"side": x.side, "channels_in": x.c_in, **x.row._asdict(), "macs": x.macs, "params": x.params}
+        for x in spec.rows()
+    ]
+    costs = {"resolution": spec.resolution, **asdict(result.complexity), "stages": stages}
+    return json.dumps(kind | {"budget": budget} | scale | costs, indent=1)
+
+
+def compared_text(found: "pd.DataFrame") -> str:
+    """The rows of ``compare``, budgets and costs in millions."""
+    from pandas import isna
+
+    shown = found.drop(columns="reason").assign(
+        wanted=[f"{x / 1e6:,.4g}" for x in found.wanted],
+        macs=["" if isna(x) else f"{x / 1e6:,.4g}" for x in found.macs],
+        params=["" if isna(x) else f"{x / 1e6:,.3g}" for x in found.params],
+        resolution=["none" if isna(x) else f"{x}" for x in found.resolution],
+        off=["" if isna(x) else f"{x:+.1%}" for x in found.off],
     )
+    names = {"wanted": "budget (M)", "macs": "MACs (M)", "params": "parameters (M)", "resolution": "pixels"}
+    shown = shown.rename(columns={**names, "latency_ms": "latency (ms)"})
+    text = shown.to_string(index=False, na_rep="", float_format="{:.3g}".format)
+    return "\n".join([text, *(f"none: {x}" for x in found.reason if x)])
+
+
+def draw(found: "pd.DataFrame", net: AnyFamily, path: Path) -> None:
+    """Draw the multipliers of ``compare`` over the budgets to a file, by method; the suffix is its format."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    panels = figure.subplots(1, 3, sharex=True)
+    whole = net.cost(Scale()).macs / 1e6
+    ticks = [*(found.wanted.unique() / 1e6), whole]
+    for axes, x, title in zip(panels, "rdw", ("resolution r", "depth d", "width w"), strict=True):
+        for method, some in found.dropna(subset="macs").groupby("method", sort=False):
+            axes.plot(some.macs.astype(float) / 1e6, some[x], "o-", label=method)
+        axes.plot(whole, 1, "k*", markersize=10, label="whole network")
+        axes.set(xscale="log", xlabel="MACs (millions)", ylabel="multiplier", title=title)
+        axes.set_xticks(ticks, [f"{x:,.4g}" for x in ticks])
+        axes.minorticks_off()
+    panels[0].legend(fontsize="small")
+    figure.suptitle(f"{net.name}, shrunk by each method", fontsize="medium")
+    figure.savefig(path)
 
 
 @tinynet.command()
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path))
-@scale_options
-@head_option
-@classes_option
+@network_options
 @click.option("--weights", help="timm, torchvision, or a file; random weights by default.")
-@pixels_option
-@channels_option
-def export(name: str, file: Path, r, d, w, head, classes: int, weights: str | None, resolution, channels: int) -> None:
+def export(name: str, file: Path, weights: str | None, **properties: Any) -> None:
     """Write network NAME as an ONNX file, and check that ONNX Runtime agrees with torch to 1e-4 of its logits.
 
     NAME may be a function of your own, as for tinynet shrink.
     """
     from tinynet_core.export import export_onnx
 
-    done = export_onnx(_network(name, r, d, w, head, classes, resolution, channels), file, weights)
-    click.echo(
-        f"{done.path}  {done.size / 1e6:,.1f} MB; ONNX Runtime and torch differ by {done.difference:.1e} at most, "
-        f"{done.share:.1e} of the largest logit"
-    )
+    done = export_onnx(_network(name, **properties), file, weights)
+    differ = f"differ by {done.difference:.1e} at most, {done.share:.1e} of the largest logit"
+    click.echo(f"{done.path}  {done.size / 1e6:,.1f} MB; ONNX Runtime and torch {differ}")
 
 
-tinynet.add_command(sweep_command)
-tinynet.add_command(train_command)
-tinynet.add_command(verify_command)
-tinynet.add_command(store_group)
+for _command in (sweep_command, train_command, verify_command, store_group):
+    tinynet.add_command(_command)
 for _entry in entry_points(group="tinynet_core.commands"):  # of other packages, such as the book's
     tinynet.add_command(_entry.load())
 

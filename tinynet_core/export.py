@@ -9,11 +9,10 @@ import warnings
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -23,45 +22,31 @@ from torch.optim.swa_utils import update_bn
 
 from tinynet_core.files import UserError, check_target, exported
 from tinynet_core.networks.spec import Network, Specification
-from tinynet_core.networks.trace import products
+from tinynet_core.networks.trace import counted
 
-TOLERANCE = 1e-4
-"""Largest difference of two logits that is allowed, as a share of the largest logit."""
-OPSET = 17
-"""Version of ONNX's operators."""
+TOLERANCE = 1e-4  # largest difference of two logits that is allowed, as a share of the largest logit
+OPSET = 17  # the version of ONNX's operators
 
 
 class ExportError(UserError):
     """The network has no faithful ONNX form: torch cannot export it, or ONNX Runtime computes something else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
-    """A checked ONNX file: the largest ``difference`` of its logits from torch's, and its ``size`` in bytes.
-
-    ``share`` is that difference as a share of the ``largest`` logit; 0 where all logits are 0.
-    """
+class Export(NamedTuple):
+    """A checked ONNX file of ``size`` bytes: how far its logits are from torch's, and the ``share`` of the largest."""
 
     path: Path
-    difference: float
-    largest: float
     size: int
-
-    @property
-    def share(self) -> float:
-        return self.difference / self.largest if self.largest else 0.0
+    difference: float
+    share: float
 
 
 def export_onnx(spec: Specification, path: str | Path, weights: str | Path | None = None, seed: int = 0) -> Export:
     """Write ``spec`` to ``path`` as one ONNX file: ``image`` (batch, 3, R, R) to ``logits`` (batch, classes), float32.
 
-    ``weights`` are those of ``Network.build``. Without them a network of this package starts at random from ``seed``,
-    with batch-norm statistics of random images (see ``build_module``); another one is taken as it builds itself.
-    Batch norms may be folded into convolutions.
-
-    The file appears only after ONNX Runtime agreed with torch on two random images, to ``TOLERANCE``. Raises
-    ``UserError`` for a path that cannot be written, before any work, and ``ExportError`` when the network cannot be
-    exported or the two do not agree.
+    ``weights`` are those of ``Network.build``, random ones from ``seed`` where left out (see ``build_module``). Batch
+    norms may be folded into convolutions. The file appears only after ONNX Runtime agreed with torch on two random
+    images, to ``TOLERANCE``; ``ExportError`` says that it did not, or that torch cannot export the network.
     """
     path = Path(path)
     check_target(path, (".onnx",))
@@ -70,13 +55,12 @@ def export_onnx(spec: Specification, path: str | Path, weights: str | Path | Non
         onnx = write_onnx(module, images[:3], spec.name, any_batch=True)
         difference, largest = _difference(module, onnx, images[:2], spec.name)
         file.write(onnx)
-    return Export(path, difference, largest, len(onnx))
+    return Export(path, len(onnx), difference, difference / largest if largest else 0.0)
 
 
 def build_module(spec: Specification, weights: str | Path | None = None, seed: int = 0) -> tuple[nn.Module, Tensor]:
     """The module of ``spec``, ready for inference, and four random images for it. Torch's global state stays as it was.
 
-    Images have three channels, or as many as ``spec.channels`` says where there is such a number.
     An untrained network of this package gets the batch-norm statistics of these images. With those it starts with,
     the signal of a deep one vanishes or grows without bound: logits that say nothing, and arithmetic on denormals.
     """
@@ -86,12 +70,9 @@ def build_module(spec: Specification, weights: str | Path | None = None, seed: i
     images = torch.randn(4, getattr(spec, "channels", 3), spec.resolution, spec.resolution, generator=generator)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        if not isinstance(spec, Network):
-            module = spec.build()
-        else:
-            module = spec.build(weights=weights)
-            if weights is None:
-                update_bn([images], module)
+        module = spec.build(weights=weights) if isinstance(spec, Network) else spec.build()
+        if isinstance(spec, Network) and weights is None:
+            update_bn([images], module)
     return module.eval(), images
 
 
@@ -99,10 +80,11 @@ def write_onnx(module: nn.Module, images: Tensor, name: str, any_batch: bool = F
     """``module``, called ``name``, as the bytes of an ONNX file for the size of ``images``, or for any batch.
 
     Takes torch's TorchScript exporter: it needs a tenth of the time of the one on ``torch.export``, for the same
-    speed of the exported network. Raises ``ExportError`` when torch cannot export the module.
+    speed of the exported network.
     """
-    batch = {"image": {0: "batch"}, "logits": {0: "batch"}} if any_batch else None
-    names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"], "dynamic_axes": batch}
+    names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
+    if any_batch:
+        names["dynamic_axes"] = {"image": {0: "batch"}, "logits": {0: "batch"}}
     content = io.BytesIO()
     try:
         with warnings.catch_warnings():
@@ -117,13 +99,12 @@ def write_onnx(module: nn.Module, images: Tensor, name: str, any_batch: bool = F
 def open_session(onnx: bytes, threads: int = 0, profile: str = "") -> onnxruntime.InferenceSession:
     """ONNX Runtime on the CPU, one operator after the other, each on ``threads`` threads, 0: on all.
 
-    ``profile`` begins the name of a file that it writes the times of operators to.
+    ``profile`` begins the name of a file that the times of operators are written to.
     """
     options = onnxruntime.SessionOptions()
     options.enable_profiling, options.profile_file_prefix = bool(profile), profile
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.inter_op_num_threads = 1
-    options.intra_op_num_threads = threads
+    options.inter_op_num_threads, options.intra_op_num_threads = 1, threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
 
@@ -131,8 +112,7 @@ def open_session(onnx: bytes, threads: int = 0, profile: str = "") -> onnxruntim
 def _difference(module: nn.Module, onnx: bytes, images: Tensor, name: str) -> tuple[float, float]:
     """The largest difference between the logits of ``module`` and of its ONNX form, and the largest logit.
 
-    It must not exceed ``TOLERANCE`` times the largest logit, or, where torch's own single precision is worse than that,
-    twice the distance of torch's logits from those in double precision.
+    Allowed is ``TOLERANCE`` times the largest logit, or twice torch's own error in single precision where that is more.
     """
     with torch.no_grad():
         logits = module(images)
@@ -148,38 +128,26 @@ def _difference(module: nn.Module, onnx: bytes, images: Tensor, name: str) -> tu
             exact = copy.deepcopy(module).double()(images.double()).numpy()
         allowed = max(TOLERANCE * largest, 2 * np.abs(expected - exact).max())
         if np.abs(found - exact).max() > allowed:
-            raise ExportError(
-                f"{name}: logits of ONNX Runtime and torch differ by {difference:.3g}, allowed is {allowed:.3g}"
-            )
+            said = f"differ by {difference:.3g}, allowed is {allowed:.3g}"
+            raise ExportError(f"{name}: logits of ONNX Runtime and torch {said}")
     return difference, largest
 
 
-Run = Callable[[], float]
-"""Runs a network once for one image and returns the milliseconds that it took."""
+Run = Callable[[], float]  # runs a network once for one image and returns the milliseconds that it took
 WARMUP, REPEATS = 5, 30
 
 
 def measure_latency(spec: Specification) -> float:
-    """Milliseconds of ``spec`` for one random image on one thread: the median of 30 runs after 5 to warm up.
-
-    Weights are random, or those that a network from outside this package builds itself with: they do not matter here.
-    Raises ``ExportError`` for a network that cannot be exported.
-    """
-    run = timed_run(spec)
-    return median([run() for _ in range(WARMUP + REPEATS)][WARMUP:])
-
-
-def timed_run(spec: Specification, threads: int = 1) -> Run:
-    """``spec`` run once for one random image by ONNX Runtime on ``threads`` threads."""
+    """Milliseconds of ``spec`` for one random image on one thread: the median of 30 runs after 5 to warm up."""
     module, images = build_module(spec)
-    return onnx_run(module, images[:1], spec.name, threads)
+    run = onnx_run(module, images[:1], spec.name)
+    return median([run() for _ in range(WARMUP + REPEATS)][WARMUP:])
 
 
 def onnx_run(module: nn.Module, image: Tensor, name: str, threads: int = 1) -> Run:
     """``module``, called ``name``, exported for the size of ``image`` and run by ONNX Runtime."""
-    image = image.contiguous()
     session = open_session(write_onnx(module, image, name), threads)
-    inputs = {"image": image.numpy()}
+    inputs = {"image": image.contiguous().numpy()}
 
     def run() -> float:
         start = time.perf_counter()
@@ -193,7 +161,7 @@ PRODUCTS = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
 """Operators of ONNX Runtime that multiply and add."""
 
 
-def profile(spec: Network) -> list[float]:
+def profile(spec: Specification) -> list[float]:
     """Milliseconds of each of ``spec.rows()`` for one random image on one thread of ONNX Runtime, medians of 30 runs.
 
     What runs between two products, such as activations and squeezes, counts to the row of the first. Raises
@@ -215,10 +183,10 @@ def profile(spec: Network) -> list[float]:
     return found
 
 
-def row_of_products(spec: Network, module: nn.Module) -> list[int]:
-    """The row of each product, in the order in which torch calls them: by the MACs up to it."""
+def row_of_products(spec: Specification, module: nn.Module) -> list[int]:
+    """The row of each product, in the order of torch's calls: by the MACs up to it."""
     ends = [*accumulate(row.macs for row in spec.rows())]
-    return [bisect_left(ends, macs) for macs in accumulate(products(module, spec.resolution))]
+    return [bisect_left(ends, macs) for macs in accumulate(counted(module, spec.resolution, 3).products)]
 
 
 def node_times(module: nn.Module, image: Tensor, name: str) -> dict[tuple[str, str], float]:

@@ -16,8 +16,6 @@ from filelock import FileLock, Timeout
 if TYPE_CHECKING:
     import pandas as pd
 
-SUFFIXES = (".csv", ".parquet")
-
 
 class UserError(Exception):
     """A mistake that a user can mend; the message names the file or key, what was given and what is allowed."""
@@ -39,7 +37,7 @@ class StoppedWaiting(UserError):
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """The lock on the file ``path`` is held. To wait for it ends with ``StoppedWaiting`` as soon as a signal comes."""
+    """The lock on the file ``path`` is held; waiting for it ends with ``StoppedWaiting`` as soon as a signal comes."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -56,21 +54,19 @@ def locked(path: Path) -> Iterator[None]:
 def _hearing_signals(path: Path) -> Iterator[None]:
     """Handlers of SIGINT and SIGTERM, which may only note the signal, are followed by ``StoppedWaiting``."""
     main = threading.current_thread() is threading.main_thread()
-    handlers = {x: signal.getsignal(x) for x in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    found = {x: signal.getsignal(x) for x in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    handlers = {x: handler for x, handler in found.items() if callable(handler)}
 
     def end(number: int, frame: FrameType | None) -> None:
-        handler = handlers[signal.Signals(number)]
-        assert callable(handler)
-        handler(number, frame)
+        handlers[signal.Signals(number)](number, frame)
         raise StoppedWaiting(signal.Signals(number), path)
 
-    replaced = {x: handler for x, handler in handlers.items() if callable(handler)}
-    for number in replaced:
+    for number in handlers:
         signal.signal(number, end)
     try:
         yield
     finally:
-        for number, handler in replaced.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
@@ -109,7 +105,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def check_target(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
+def check_target(path: Path, suffixes: tuple[str, ...] = (".csv", ".parquet")) -> None:
     """Raise ``UserError`` for a path that no file with one of ``suffixes``, those of tables, can be written to."""
     if path.suffix not in suffixes:
         raise UserError(f"export file must end in {' or '.join(suffixes)}, got {path}")
@@ -123,9 +119,7 @@ def write_table(frame: "pd.DataFrame", path: Path) -> None:
     """Write ``frame`` without its index to ``path``, in the format of its suffix; a file that is there is replaced.
 
     Numbers are not rounded: ``pandas.read_csv(path, float_precision="round_trip")`` gives them back, bit by bit.
-    Raises ``UserError`` for another suffix and for a path that cannot be written.
     """
-    check_target(path)
     with exported(path) as file:
         if path.suffix == ".csv":
             frame.to_csv(file, index=False)

@@ -3,6 +3,7 @@
 import math
 import os
 import platform
+import re
 import subprocess
 import tempfile
 import threading
@@ -22,8 +23,7 @@ from tinynet_core.files import UserError
 
 J = TypeVar("J")
 T = TypeVar("T")
-SOCKET_PATH = 103
-"""Bytes of a socket's path at most, on macOS; Linux allows four more."""
+SOCKET_PATH = 103  # bytes of a socket's path at most, on macOS; Linux allows four more
 
 
 class Resources(BaseModel):
@@ -42,11 +42,7 @@ class Resources(BaseModel):
         return float(gpus > 0) if self.gpus is None else self.gpus
 
     def devices(self, cores: int, gpus: int, device: str = "auto") -> list[str]:
-        """The device of each worker on a machine with so many cores and GPUs.
-
-        ``"auto"`` spreads the workers over all GPUs where a run holds a share of one. Raises ``UserError`` where a
-        share is asked for and there is no GPU.
-        """
+        """The device of each worker on a machine with so many cores and GPUs; ``"auto"`` spreads them over all GPUs."""
         share = self.gpu_share(gpus)
         if device == "auto" and share and not gpus:
             raise UserError(f"resources.gpus is {share:g}, but this machine has no GPU that torch can use")
@@ -71,10 +67,7 @@ def cache_root() -> Path:
 
 
 def folder_for_sockets(behind: int) -> str:
-    """A folder in which a socket's path has room for ``behind`` more bytes: that of temporary files where it has.
-
-    Raises ``UserError`` where neither that nor another one of the system will do.
-    """
+    """A folder in which a socket's path has room for ``behind`` more bytes: that of temporary files where it has."""
     usual, room = tempfile.gettempdir(), SOCKET_PATH - behind
     for folder in (usual, os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"):
         if folder and len(os.fsencode(folder)) <= room and os.access(folder, os.W_OK | os.X_OK):
@@ -94,17 +87,17 @@ def launched() -> bool:
 def processor() -> str:
     """The processor's model where the system tells it, its architecture elsewhere."""
     about = Path("/proc/cpuinfo")
-    lines = about.read_text(encoding="utf-8").splitlines() if about.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
+    text = about.read_text(encoding="utf-8") if about.exists() else ""
+    model = re.search(r"^model name\s*:(.*)", text, re.M)
+    return model[1].strip() if model else platform.machine()
 
 
 @cache
 def commit() -> dict[str, Any]:
     """Commit of the checkout that holds this package, and whether its sources are those of that commit.
 
-    Both are None unless the package is tracked at the top of its repository. An untracked module is a change; a tracked
-    store that a sweep adds records to is none.
+    Both are None unless the package is tracked at the top of its repository. An untracked module is a change, a record
+    that a sweep adds to a tracked store is none.
     """
     package = Path(__file__).resolve().parent
     tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
@@ -128,10 +121,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def in_processes(function: Callable[[J], T], jobs: Sequence[J], workers: int) -> Iterator[T]:
-    """``function`` of each job, in order, computed in ``workers`` spawned processes, which end with this one.
-
-    Raises ``UserError`` when a process dies.
-    """
+    """``function`` of each job, in order, in ``workers`` spawned processes, which end with this one."""
     if workers <= 1 or len(jobs) <= 1:
         yield from map(function, jobs)
         return

@@ -7,13 +7,10 @@ Architecture: Tan and Le 2019, Table 1. Scaling rules: the released TinyNet code
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from tinynet_core.networks.spec import Activation, Head, Network, Row, Tally, at_least, round_channels, round_repeats
-from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale, Scales, giant
-
-if TYPE_CHECKING:
-    from torch import nn
+from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale, giant
 
 # kind, repeats, kernel, stride, expansion, channels
 B0_STAGES: tuple[tuple[Literal["ir", "ds"], int, int, int, int, int], ...] = (
@@ -73,8 +70,7 @@ class Stage:
 
     def tally(self, tally: Tally) -> Row:
         self._block(tally, self.c_in, self.stride, 1)
-        if not isinstance(self.repeats, int) or self.repeats > 1:
-            self._block(tally, self.c_out, 1, self.repeats - 1)
+        self._block(tally, self.c_out, 1, self.repeats - 1)
         operator = f"inverted residual x{self.expansion}" if self.kind == "ir" else "separable"
         return Row(operator, self.c_out, self.kernel, self.stride, self.repeats, self.squeeze)
 
@@ -117,11 +113,6 @@ class EfficientNet(Network):
         tally.linear(last, self.num_classes)
         yield Row("linear", self.num_classes)
 
-    def module(self, dropout: float) -> "nn.Module":
-        from tinynet_core.networks.modules import EfficientNetModule
-
-        return EfficientNetModule(self, dropout)
-
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> EfficientNet:
     """B0 at a ``Scale``, or at many ``Scales`` at once.
@@ -130,19 +121,13 @@ def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> E
     with the width, as EfficientNet does and as the parameters of EfficientNet-B⁻ᵠ in the paper's Table 3 require.
     """
 
-    def channels_at(width: Any, channels: int) -> Any:
-        return round_channels(channels * width, base.divisor)
-
     width = scale.w * base.width
-    if head == "scaled":
-        stem, top = channels_at(width, B0_STEM), channels_at(width, B0_HEAD)
-    else:
-        stem, top = channels_at(base.width, B0_STEM), channels_at(at_least(base.width, width), B0_HEAD)
+    ends = (width, width) if head == "scaled" else (base.width, at_least(base.width, width))
+    stem, top = (round_channels(n * x, base.divisor) for n, x in zip((B0_STEM, B0_HEAD), ends, strict=True))
     stages, c_in = [], stem
     for kind, n, kernel, stride, expansion, channels in B0_STAGES:
         repeats = math.ceil(n * scale.d) if name == "efficientnet_b1" else round_repeats(n, scale.d)
-        c_out = channels_at(width, channels)
+        c_out = round_channels(channels * width, base.divisor)
         stages.append(Stage(kind, repeats, kernel, stride, expansion, c_in, c_out))
         c_in = c_out
-    own = None if isinstance(scale, Scales) else scale
-    return EfficientNet(name, own, base.pixels(scale.r), num_classes, stem, tuple(stages), top)
+    return EfficientNet(name, scale, base.pixels(scale.r), num_classes, stem, tuple(stages), top)

@@ -16,16 +16,13 @@ from tinynet_core.scaling.scale import Base, Scale, Scales
 if TYPE_CHECKING:
     from tinynet_core.networks.own import TracedFamily
 
-CHUNK = 16_384
-"""Candidates counted together: few enough that the intermediate arrays stay in the processor's cache."""
+CHUNK = 16_384  # candidates counted together: few enough that the intermediate arrays stay in the processor's cache
 FAMILIES = (efficientnet, resnet, ghostnet)
 SCALABLE: dict[str, Base] = {name: base for module in FAMILIES for name, base in module.SCALABLE.items()}
 """Networks that take a ``Scale``, with the size that r = d = w = 1 stands for."""
 OWN_SCALES = {name: own for module in FAMILIES for name, own in module.OWN_SCALES.items()}
 NAMES: tuple[str, ...] = (*(name for module in FAMILIES for name in module.NAMES), *fixed.NAMES)
 _SCALED = {name: module.scaled for module in FAMILIES for name in module.NAMES}
-
-
 AnyFamily = Union["Family", "TracedFamily"]
 """A network under any scale, one of this package or one of your own (``tinynet_core.traced``)."""
 
@@ -74,19 +71,10 @@ def _cost(family: Family, scale: Scale) -> Complexity:
 
 
 def family(name: str, base: Base | None = None, head: Head | None = None, classes: int = 1000) -> Family:
-    """A scalable network under any scale: ``.at(scale)``, ``.cost(scale)``, ``.screen(r, d, w)``.
+    """A scalable network under any scale, by its ``name``, such as ``efficientnet_b0``, ``resnet50`` or ``ghostnet_a``.
 
-    Parameters
-    ----------
-    name
-        A scalable network, such as ``efficientnet_b0``, ``resnet50`` or ``ghostnet_a``.
-    base, head, classes
-        As for ``network``, which calls the last one ``num_classes``.
-
-    Returns
-    -------
-    Family
-        Pure data; nothing is built.
+    It has ``.at(scale)``, ``.cost(scale)`` and ``.screen(r, d, w)``; nothing is built. ``base``, ``head`` and
+    ``classes`` are as for ``network``, which calls the last one ``num_classes``.
     """
     _check(name, head, classes)
     if name not in SCALABLE:
@@ -104,21 +92,10 @@ def family_of(net: str | AnyFamily) -> AnyFamily:
 
 
 def screen(net: str | AnyFamily, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity:
-    """Exact cost of a network at very many scales, the integers that ``network`` gives one by one.
+    """Exact costs at very many scales, the integers that ``network`` gives one by one.
 
-    Raises ``ValueError`` when a cost does not fit 64 bits.
-
-    Parameters
-    ----------
-    net
-        The name of a scalable network, or a family.
-    r, d, w
-        Multipliers of resolution, depth and width: arrays of one shape, or that broadcast to one.
-
-    Returns
-    -------
-    Complexity
-        MACs, parameters, activations and peak activations, int64 arrays of that shape.
+    ``net`` is the name of a scalable network, or a family. ``r``, ``d`` and ``w`` are arrays of one shape, or that
+    broadcast to one; so are the int64 costs. Raises ``ValueError`` when a cost does not fit 64 bits.
     """
     return family_of(net).screen(r, d, w)
 
@@ -126,29 +103,15 @@ def screen(net: str | AnyFamily, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Co
 def network(
     name: str, scale: Scale | None = None, num_classes: int = 1000, head: Head | None = None, base: Base | None = None
 ) -> Network:
-    """The specification of a network by name; no torch module is built.
+    """The network called ``name``, one of ``tinynet_core.networks.NAMES``, as pure data: no torch module is built.
+
+    ``scale`` are the multipliers of a scalable network, 1 each where left out, and ``num_classes`` the outputs of its
+    classifier. ``head`` ``"fixed"`` keeps stem and head where the family keeps them, ``"scaled"`` moves them with the
+    width; what the named network has where left out. ``base`` is the size that r = d = w = 1 stands for; another one
+    than the network's own makes a proxy.
 
     Raises ``ValueError`` for an unknown name, with the nearest known ones, and for a scale, head or base of a network
     that has its own.
-
-    Parameters
-    ----------
-    name
-        One of ``tinynet_core.networks.NAMES``, such as ``tinynet_a``, ``efficientnet_b0`` or ``resnet50``.
-    scale
-        For a scalable network: its multipliers, 1 each where left out.
-    num_classes
-        Outputs of the classifier, at least 1.
-    head
-        ``"fixed"`` keeps stem and head where the family keeps them, ``"scaled"`` moves them with the width; what the
-        named network has where left out.
-    base
-        The size that r = d = w = 1 stands for, the named network's own where left out; another one makes a proxy.
-
-    Returns
-    -------
-    Network
-        Pure data that knows its exact cost, and how to build itself.
     """
     _check(name, head, num_classes)
     if scale is not None and name not in SCALABLE:

@@ -126,7 +126,7 @@ class PeerNetwork(Network):
         return iter(())
 
     def complexity(self) -> Complexity:
-        return _traced(self.name, self.num_classes)
+        return _traced(self)
 
     def module(self, dropout: float) -> "nn.Module":
         """The library's module; its classifier's dropout is set to ``dropout`` where it has one."""
@@ -149,12 +149,11 @@ class PeerNetwork(Network):
 
 
 @cache
-def _traced(name: str, num_classes: int) -> Complexity:
+def _traced(spec: PeerNetwork) -> Complexity:
     import torch
 
     from tinynet_core.networks.trace import trace
 
-    spec = fixed(name, num_classes)
     with torch.device("meta"):
         module = spec.module(0.0)
     return trace(module, spec.resolution)

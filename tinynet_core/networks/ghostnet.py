@@ -8,17 +8,13 @@ channels; blocks added behind the last one repeat it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from tinynet_core.networks.spec import Activation, Head, Network, Row, Tally, at_least, round_channels, round_repeats
-from tinynet_core.scaling.scale import Base, Scale, Scales
-
-if TYPE_CHECKING:
-    from torch import nn
+from tinynet_core.scaling.scale import Base, Scale
 
 STEM = 16
+Runs = tuple[tuple[int, int, tuple[tuple[int, float, bool, int], ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +22,12 @@ class Layout:
     """Rows of a GhostNet at width 1 in runs of equal output channels, and how its inner channels are rounded.
 
     A run is (output channels, repeats, rows); a row is (kernel, inner channels, squeeze-excite, stride), and the last
-    row stands for all further blocks of its run, so it must not change the number of channels. With ``relative``,
-    inner channels are given as a multiple of the block's input channels. Squeeze-excite keeps one in ``squeeze`` of
-    the inner channels, in multiples of ``squeeze_divisor``. The convolution before pooling has ``top`` channels at
-    width 1.
+    row stands for all further blocks of its run. With ``relative``, inner channels are a multiple of the block's input
+    channels. Squeeze-excite keeps one in ``squeeze`` of them, in multiples of ``squeeze_divisor``. The convolution
+    before pooling has ``top`` channels at width 1.
     """
 
-    runs: tuple[tuple[int, int, tuple[tuple[int, float, bool, int], ...]], ...]
+    runs: Runs
     relative: bool
     inner_divisor: int
     squeeze: int
@@ -41,38 +36,24 @@ class Layout:
     head: int
 
 
-GHOSTNET = Layout(
-    runs=(
-        (16, 1, ((3, 16, False, 1),)),
-        (24, 2, ((3, 48, False, 2), (3, 72, False, 1))),
-        (40, 2, ((5, 72, True, 2), (5, 120, True, 1))),
-        (80, 4, ((3, 240, False, 2), (3, 200, False, 1), (3, 184, False, 1))),
-        (112, 2, ((3, 480, True, 1), (3, 672, True, 1))),
-        (160, 5, ((5, 672, True, 2), (5, 960, False, 1), (5, 960, True, 1), (5, 960, False, 1), (5, 960, True, 1))),
-    ),
-    relative=False,
-    inner_divisor=4,
-    squeeze=4,
-    squeeze_divisor=4,
-    top=960,
-    head=1280,
+RUNS: Runs = (
+    (16, 1, ((3, 16, False, 1),)),
+    (24, 2, ((3, 48, False, 2), (3, 72, False, 1))),
+    (40, 2, ((5, 72, True, 2), (5, 120, True, 1))),
+    (80, 4, ((3, 240, False, 2), (3, 200, False, 1), (3, 184, False, 1))),
+    (112, 2, ((3, 480, True, 1), (3, 672, True, 1))),
+    (160, 5, ((5, 672, True, 2), (5, 960, False, 1), (5, 960, True, 1), (5, 960, False, 1), (5, 960, True, 1))),
 )
-GHOSTNET_A = Layout(
-    runs=(
-        (16, 1, ((3, 1, True, 1),)),
-        (24, 2, ((3, 3, True, 2), (3, 3, True, 1))),
-        (40, 3, ((5, 3, True, 2), (3, 3, True, 1))),
-        (80, 4, ((3, 6, True, 2), (3, 2.5, True, 1))),
-        (112, 3, ((3, 6, True, 1), (3, 6, True, 1))),
-        (160, 6, ((5, 6, True, 2), (3, 6, True, 1))),
-    ),
-    relative=True,
-    inner_divisor=8,
-    squeeze=10,
-    squeeze_divisor=8,
-    top=960,
-    head=1400,
+RUNS_A: Runs = (
+    (16, 1, ((3, 1, True, 1),)),
+    (24, 2, ((3, 3, True, 2), (3, 3, True, 1))),
+    (40, 3, ((5, 3, True, 2), (3, 3, True, 1))),
+    (80, 4, ((3, 6, True, 2), (3, 2.5, True, 1))),
+    (112, 3, ((3, 6, True, 1), (3, 6, True, 1))),
+    (160, 6, ((5, 6, True, 2), (3, 6, True, 1))),
 )
+GHOSTNET = Layout(RUNS, relative=False, inner_divisor=4, squeeze=4, squeeze_divisor=4, top=960, head=1280)
+GHOSTNET_A = Layout(RUNS_A, relative=True, inner_divisor=8, squeeze=10, squeeze_divisor=8, top=960, head=1400)
 
 # layout, and what r = d = w = 1 stands for
 FAMILY = {
@@ -157,11 +138,6 @@ class GhostNet(Network):
         tally.linear(self.head, self.num_classes)
         yield Row("linear", self.num_classes)
 
-    def module(self, dropout: float) -> "nn.Module":
-        from tinynet_core.networks.modules import GhostNetModule
-
-        return GhostNetModule(self, dropout)
-
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> GhostNet:
     """The named network at a ``Scale``, or at many ``Scales`` at once; ``_hswish`` has hard-swish for ReLU.
@@ -176,7 +152,11 @@ def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> G
     stages = []
     for channels, repeats, rows in layout.runs:
         c_out = round_channels(channels * width, base.divisor)
-        counts = _counts(round_repeats(repeats, scale.d), len(rows))
+        blocks, ends = round_repeats(repeats, scale.d), len(rows) - 1
+        counts = [
+            *((blocks > i) * 1 for i in range(ends)),
+            at_least(0, blocks - ends),
+        ]  # the last row stands for the rest
         runs: list[GhostRun] = []
         for times, (kernel, inner, gated, stride) in zip(counts, rows, strict=True):
             c_inner = round_channels(inner * (c_in if layout.relative else width), layout.inner_divisor)
@@ -189,12 +169,4 @@ def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> G
     head_width = base.width / own_base.width * (scale.w if head == "scaled" else 1.0)
     wide = round_channels(layout.head * head_width, 8)
     activation: Activation = "hswish" if name.endswith("_hswish") else "relu"
-    own = None if isinstance(scale, Scales) else scale
-    return GhostNet(name, own, base.pixels(scale.r), num_classes, stem, tuple(stages), top, wide, activation)
-
-
-def _counts(repeats: Any, rows: int) -> list[Any]:
-    """How often each row of a run is used: once each as far as ``repeats`` goes, the last one for all that is left."""
-    if isinstance(repeats, np.ndarray):
-        return [*((repeats > i).astype(np.int64) for i in range(rows - 1)), at_least(0, repeats - (rows - 1))]
-    return [*(int(repeats > i) for i in range(rows - 1)), max(0, repeats - (rows - 1))]
+    return GhostNet(name, scale, base.pixels(scale.r), num_classes, stem, tuple(stages), top, wide, activation)

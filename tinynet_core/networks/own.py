@@ -3,10 +3,9 @@
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, field, replace
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +19,9 @@ from tinynet_core.files import UserError
 from tinynet_core.networks.spec import Complexity, CostedRow
 from tinynet_core.networks.trace import TraceWarning, trace
 from tinynet_core.scaling.scale import Scale, Scales
+
+WAYS = ("without memory", "after it was built on the CPU", "while it runs on the CPU")
+"""How a module is had for counting, the fastest first."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,7 @@ class TracedFamily:
         return TracedNetwork(self.name, pixels, self.channels, self, scale)
 
     def cost(self, scale: Scale) -> Complexity:
-        """Exact cost at ``scale``, traced once.
-
-        Raises ``UserError`` when the builder gives no torch module, or one that fails on an image.
-        """
+        """Exact cost at ``scale``, traced once; ``UserError`` when the builder gives no module that takes an image."""
         if scale not in self._costs:
             self._costs[scale] = self._traced(self.at(scale))
         return self._costs[scale]
@@ -61,7 +60,10 @@ class TracedFamily:
         where, failures = f"{self.name} at {network.scale}", []
         for way in self._ways or WAYS:
             try:
-                module = WAYS[way](network.build)
+                with torch.device("meta" if way == WAYS[0] else "cpu"):
+                    module = network.build()
+                if way == WAYS[1]:
+                    module.to("meta")
             except UserError:
                 raise
             except (Exception, SystemExit) as error:  # the builder is anybody's code
@@ -84,19 +86,6 @@ class TracedFamily:
         raise UserError(self.gaps[-1])
 
 
-def _without_memory(build: Callable[[], nn.Module]) -> nn.Module:
-    with torch.device("meta"):
-        return build()
-
-
-WAYS: Mapping[str, Callable[[Callable[[], nn.Module]], nn.Module]] = {
-    "without memory": _without_memory,
-    "after it was built on the CPU": lambda build: build().to("meta"),
-    "while it runs on the CPU": lambda build: build(),
-}
-"""How a module is had for counting, the fastest first."""
-
-
 @dataclass(frozen=True)
 class TracedNetwork:
     """A ``TracedFamily`` at one scale; ``resolution`` is the input's side in pixels."""
@@ -108,7 +97,7 @@ class TracedNetwork:
     scale: Scale
 
     def complexity(self) -> Complexity:
-        """Exact MACs, parameters and activations for one image at ``resolution``."""
+        """Exact cost of one image at ``resolution``."""
         return self.family.cost(self.scale)
 
     def rows(self) -> list[CostedRow]:
@@ -126,36 +115,23 @@ class TracedNetwork:
 def _reason(error: BaseException) -> str:
     """Type and first line of an error, and the last line of the user's own code that it came through."""
     first = (str(error).strip().splitlines() or [""])[0]
-    theirs = [x for x in traceback.extract_tb(error.__traceback__) if _is_theirs(x.filename)]
-    where = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
+    where = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        file = Path(frame.filename)
+        others = file.parent == Path(__file__).parent or "site-packages" in file.parts or file.name.startswith("<")
+        if not others:
+            where = f" ({file.name}, line {frame.lineno})"
     return f"{type(error).__name__}{': ' * bool(first)}{first}{where}"
-
-
-def _is_theirs(file: str) -> bool:
-    """Whether a file is neither of this package, nor of an installed one, nor of Python's own importer."""
-    return not (file.startswith("<") or "site-packages" in file or Path(file).parent == Path(__file__).parent)
 
 
 def traced(
     builder: Callable[[Scale], nn.Module], resolution: int = 224, name: str = "", channels: int = 3
 ) -> TracedFamily:
-    """A network of your own, to be given to ``shrink`` in place of a name.
+    """A network of your own, to be given to ``shrink`` in place of a name; ``.at(scale)`` is the network at a scale.
 
-    Parameters
-    ----------
-    builder
-        A function that takes a ``Scale`` and returns a torch module; it applies d and w as it sees fit.
-    resolution
-        Side in pixels of the square input at r = 1; r moves it.
-    name
-        What messages call it; the name of ``builder`` where left out.
-    channels
-        Channels of the input.
-
-    Returns
-    -------
-    TracedFamily
-        A family; ``family.at(scale)`` is the network at a ``Scale``.
+    ``builder`` takes a ``Scale`` and returns a torch module; it applies d and w as it sees fit. ``resolution`` is the
+    side in pixels of the square input at r = 1, which r moves, and ``channels`` are those of the input. Messages call
+    it ``name``, or what ``builder`` is called.
     """
     if not callable(builder) or isinstance(builder, nn.Module):
         raise ValueError(f"builder must be a function of a Scale that returns a module, got a {type(builder).__name__}")
@@ -166,11 +142,7 @@ def traced(
 
 
 def from_file(name: str, resolution: int | None, channels: int) -> TracedFamily:
-    """The family behind ``file.py:function`` or ``module:function``; a bar says how many networks were tried.
-
-    Raises ``UserError`` where nothing of that name can be imported or called, and for a ``resolution`` beside a family,
-    which has its own.
-    """
+    """The family behind ``file.py:function`` or ``module:function``; a bar says how many networks were tried."""
     where, _, attribute = name.rpartition(":")
     if not (where and attribute):
         raise UserError(f"{name} must be file.py:function or module:function")
@@ -209,9 +181,7 @@ def _imported(where: str) -> ModuleType:
         return import_module(name)
     if name in {*sys.modules, *sys.stdlib_module_names}:
         name = f"_{name}"
-    spec = spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules[name] = module_from_spec(spec)  # dataclasses look up the module of their class there
-    spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    module = sys.modules[name] = ModuleType(name)  # dataclasses look up the module of their class there
+    module.__file__ = str(path)
+    exec(compile(path.read_bytes(), path, "exec"), vars(module))
+    return module

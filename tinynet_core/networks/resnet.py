@@ -7,13 +7,10 @@ rules of the TinyNets.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinynet_core.networks.spec import Head, Network, Row, Tally, round_channels, round_repeats
-from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale, Scales
-
-if TYPE_CHECKING:
-    from torch import nn
+from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
 
 STEM = 64
 CHANNELS = (64, 128, 256, 512)
@@ -86,11 +83,6 @@ class ResNet(Network):
         tally.linear(self.stages[-1].c_out, self.num_classes)
         yield Row("linear", self.num_classes)
 
-    def module(self, dropout: float) -> "nn.Module":
-        from tinynet_core.networks.modules import ResNetModule
-
-        return ResNetModule(self, dropout)
-
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> ResNet:
     """The named network at a ``Scale``, or at many ``Scales`` at once; ``head="scaled"`` moves the stem."""
@@ -103,5 +95,4 @@ def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> R
         stage = ResNetStage(round_repeats(n, scale.d), 1 if i == 0 else 2, c_in, inner, kind == "resnet50")
         stages.append(stage)
         c_in = stage.c_out
-    own = None if isinstance(scale, Scales) else scale
-    return ResNet(name, own, base.pixels(scale.r), num_classes, stem, tuple(stages))
+    return ResNet(name, scale, base.pixels(scale.r), num_classes, stem, tuple(stages))

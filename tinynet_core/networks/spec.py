@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 Activation = Literal["silu", "relu", "relu6", "hswish"]
 Head = Literal["fixed", "scaled"]
-Int = Any
-"""A whole number, or an int64 array of them: a tally counts one network or many of one family at once."""
+Int = Any  # a whole number, or an int64 array of them: a tally counts one network or many of one family at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +105,6 @@ class Tally:
         """Pooling by a window of 3 padded by 1: costs nothing, changes the side."""
         self.side = (self.side - 1) // stride + 1
 
-    def total(self) -> Complexity:
-        return Complexity(self.macs, self.params, self.activations, self.peak)
-
     def _widest(self, elements: Int, times: Int) -> None:
         if elements > self.peak and times:
             self.peak = elements
@@ -125,7 +121,10 @@ class ArrayTally(Tally):
 
 @dataclass(frozen=True, slots=True)
 class Network(ABC):
-    """A network as pure data: nothing is allocated until ``build``. ``resolution`` is the input's side in pixels."""
+    """A network as pure data: nothing is allocated until ``build``. ``resolution`` is the input's side in pixels.
+
+    Where it stands for many networks of one family, ``scale`` are ``Scales``, and numbers that follow from it arrays.
+    """
 
     name: str
     scale: Scale | None
@@ -136,9 +135,14 @@ class Network(ABC):
     def walk(self, tally: Tally) -> Iterator[Row]:
         """Tally the network part by part, yielding each part's row after it."""
 
-    @abstractmethod
     def module(self, dropout: float) -> "nn.Module":
-        """The torch module with torch's own initial weights, and ``dropout`` before the classifier."""
+        """The torch module with torch's own initial weights, and ``dropout`` before the classifier.
+
+        It is called as this class, with ``Module`` behind, in ``networks.modules``.
+        """
+        from tinynet_core.networks import modules
+
+        return getattr(modules, f"{type(self).__name__}Module")(self, dropout)
 
     def identity(self) -> dict[str, Any]:
         """What decides how the network computes, as JSON data; its name and its scale are labels and left out."""
@@ -150,7 +154,7 @@ class Network(ABC):
         tally = (ArrayTally if isinstance(self.resolution, np.ndarray) else Tally)(self.resolution)
         for _ in self.walk(tally):
             pass
-        return tally.total()
+        return Complexity(tally.macs, tally.params, tally.activations, tally.peak)
 
     def rows(self) -> list[CostedRow]:
         """The network as an architecture table, each row with its input and its cost."""
@@ -173,10 +177,8 @@ class Network(ABC):
 
         ``dropout`` is applied before the classifier. ``zero_init_residual`` starts the last batch-norm scale of every
         residual branch at zero, without which deep thin members do not start to learn in a short schedule;
-        ``zero_init_classifier`` starts the classifier at zero, so that the first loss is log(num_classes).
-
-        Weights are random unless ``weights`` names a library that released some (``"timm"``, ``"torchvision"``) or a
-        file (safetensors, or a state dict saved by torch). Raises ``UserError`` when the file is not this network's.
+        ``zero_init_classifier`` starts the classifier at zero, so that the first loss is log(num_classes). Weights are
+        random unless ``weights`` are those of ``networks.weights.load_weights``: of a library, or in a file.
         """
         module = self.module(dropout)
         self.initialise(module, zero_init_residual, zero_init_classifier)
@@ -207,8 +209,7 @@ class Network(ABC):
             nn.init.zeros_(module.get_classifier().weight)  # type: ignore[operator]
 
 
-Specification = Union["Network", "TracedNetwork"]
-"""A network at one scale, one of this package or one of your own."""
+Specification = Union["Network", "TracedNetwork"]  # a network at one scale, of this package or one of your own
 
 
 # The rules of the released TinyNet code (huawei-noah/Efficient-AI-Backbones, ``tinynet_pytorch/tinynet.py``). Each

@@ -5,8 +5,8 @@ torch's own ``FlopCounterMode``, halved, which leaves out products with a vector
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -48,8 +48,8 @@ class ShapesOnly(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Counter(TorchDispatchMode):
-    """What operators cost, whoever calls them: ``products`` are the MACs of each call, ``unknown`` has no rule."""
+class Counter(TorchDispatchMode):
+    """What operators cost: ``products`` are the MACs of each call, in their order, ``unknown`` has no rule."""
 
     def __init__(self, tracker: ModuleTracker | None) -> None:
         super().__init__()
@@ -86,55 +86,31 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
     called; put the module on the ``meta`` device to count without memory. A ``TraceWarning`` names operators that may
     multiply and add and that no rule counts, and the module in which they are.
     """
-    counter = _counted(module, resolution, channels, None)
+    counter = counted(module, resolution, channels)
     if counter.unknown:
         with ModuleTracker() as tracker:
-            counter = _counted(module, resolution, channels, tracker)
+            counter = counted(module, resolution, channels, tracker)
         told = ", ".join(f"{op} in {where.partition('.')[2] or where}" for op, where in counter.unknown.items())
         warnings.warn(f"{type(module).__name__} has operators that are not counted: {told}", TraceWarning, stacklevel=2)
     params = sum(p.numel() for p in module.parameters())
     return Complexity(sum(counter.products), params, counter.activations, counter.peak)
 
 
-def products(module: nn.Module, resolution: int, channels: int = 3) -> list[int]:
-    """The MACs of each operator that multiplies and adds, in the order of the calls."""
-    return _counted(module, resolution, channels, None).products
-
-
-def _counted(module: nn.Module, resolution: int, channels: int, tracker: ModuleTracker | None) -> _Counter:
+def counted(module: nn.Module, resolution: int, channels: int, tracker: ModuleTracker | None = None) -> Counter:
+    """``module`` counted while one image passes, in evaluation mode; its modes are left as they were."""
     tensors = [*module.parameters(), *module.buffers()]
     dtype = next((x.dtype for x in tensors if x.is_floating_point()), torch.float32)
     device = tensors[0].device if tensors else torch.device("cpu")
     image = torch.zeros(1, channels, resolution, resolution, device=device, dtype=dtype)
-    with ExitStack() as entered:
-        for context in (_evaluating(module), _open_layers(), torch.no_grad()):
-            entered.enter_context(context)
-        if device.type == "meta":
-            entered.enter_context(ShapesOnly())
-        counter = entered.enter_context(_Counter(tracker))
-        module(image)
-    return counter
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in evaluation mode; each of its parts is left in the mode in which it was."""
-    before = [(part, part.training) for part in module.modules()]
+    modes, fast = [(part, part.training) for part in module.modules()], torch.backends.mha.get_fastpath_enabled()
     module.eval()
+    torch.backends.mha.set_fastpath_enabled(False)  # attention comes as the products that it is made of
     try:
-        yield
-    finally:
-        for part, training in before:
-            part.training = training
-
-
-@contextmanager
-def _open_layers() -> Iterator[None]:
-    """Attention and transformers as the products that they are made of, not as one operator."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
+        shapes = ShapesOnly() if device.type == "meta" else nullcontext()
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), shapes, Counter(tracker) as counter:
+            module(image)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        for part, training in modes:
+            part.training = training
+    return counter

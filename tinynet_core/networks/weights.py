@@ -1,36 +1,35 @@
-"""Released weights and weights from files. Nothing in a file is run; a module changes as a whole or not at all."""
+"""Weights that libraries released, from files, or taken from a larger network.
+
+Nothing in a file is run; a module changes as a whole or not at all.
+"""
 
 import argparse
 import re
 import warnings
-import zipfile
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.request import Request, urlopen
 
 import torch
 import torchvision
 from huggingface_hub import hf_hub_url
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from tinynet_core.files import UserError
+from tinynet_core.files import UserError, check_target, exported
 from tinynet_core.machine import cache_root
+from tinynet_core.networks.efficientnet import EfficientNet
+from tinynet_core.networks.resnet import ResNet
+from tinynet_core.networks.spec import Network
 
 LIBRARIES = ("timm", "torchvision")
 # network, library, and a Hub repository for timm or the library's own name of the network for torchvision
 RELEASED: dict[str, dict[str, str]] = {
-    "tinynet_a": {"timm": "timm/tinynet_a.in1k"},
-    "tinynet_b": {"timm": "timm/tinynet_b.in1k"},
-    "tinynet_c": {"timm": "timm/tinynet_c.in1k"},
-    "tinynet_d": {"timm": "timm/tinynet_d.in1k"},
-    "tinynet_e": {"timm": "timm/tinynet_e.in1k"},
+    **{f"tinynet_{x}": {"timm": f"timm/tinynet_{x}.in1k"} for x in "abcde"},
     "efficientnet_b0": {"timm": "timm/efficientnet_b0.ra_in1k"},
     "efficientnet_b1": {"timm": "timm/efficientnet_b1.ft_in1k"},
-    "resnet18": {"timm": "timm/resnet18.tv_in1k", "torchvision": "resnet18"},
-    "resnet34": {"timm": "timm/resnet34.tv_in1k", "torchvision": "resnet34"},
-    "resnet50": {"timm": "timm/resnet50.tv_in1k", "torchvision": "resnet50"},
+    **{f"resnet{n}": {"timm": f"timm/resnet{n}.tv_in1k", "torchvision": f"resnet{n}"} for n in (18, 34, 50)},
     "ghostnet_100": {"timm": "timm/ghostnet_100.in1k"},
     "mobilenetv2_100": {"timm": "timm/mobilenetv2_100.ra_in1k"},
     "mobilenetv2_050": {"timm": "timm/mobilenetv2_050.lamb_in1k"},
@@ -58,34 +57,31 @@ class WeightsWarning(UserWarning):
 def load_weights(module: nn.Module, name: str, weights: str | Path) -> None:
     """Load ``weights`` into ``module``, the network called ``name``.
 
-    ``weights`` is ``"timm"`` or ``"torchvision"`` for what that library released, taken from ``weights/`` in the cache
-    folder and downloaded to it where needed, or a file: safetensors, or a state dict saved by torch, plain or in a
-    checkpoint. Of a checkpoint with averaged weights beside raw ones the averaged are taken; ``FILE#KEY`` names others,
-    by their key or by what stands before the names of their tensors.
-    Floating tensors of any precision become those of the module. What was chosen or left aside is said in a warning.
+    ``weights`` is ``"timm"`` or ``"torchvision"`` for what that library released, kept in ``weights/`` of the cache
+    folder, or a file: safetensors, or a state dict saved by torch, plain or in a checkpoint. Of averaged weights beside
+    raw ones the averaged are taken; ``FILE#KEY`` names others, by their key or by what stands before the names of their
+    tensors. A warning says what was chosen or left aside. Floating tensors take the module's precision.
 
     Raises ``UserError`` for weights that nobody released or that cannot be had, for a file that is damaged or holds
     more than tensors, and for tensors that are not this network's; the module is then unchanged.
     """
-    path, key = (released_file(name, str(weights)), "") if weights in LIBRARIES else _file_and_key(weights)
-    tensors, own = read_tensors(path, key), module.state_dict()
+    path, key = Path(weights), ""
+    if weights in LIBRARIES:
+        path = released_file(name, str(weights))
+    elif "#" in str(weights) and not path.exists():  # a file whose own name has a # is taken whole
+        file, _, key = str(weights).rpartition("#")
+        path = Path(file)
+    tensors = {k: x for k, x in read_tensors(path, key).items() if k.rpartition(".")[2] not in COUNTERS}
+    own = module.state_dict()
     prefix = _prefix(own, tensors)
-    inside = {k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)}
-    kept = {k: x for k, x in inside.items() if k.rpartition(".")[2] not in COUNTERS}
-    outside = [k for k in tensors if not k.startswith(prefix) and k.rpartition(".")[2] not in COUNTERS]
+    outside = [k for k in tensors if not k.startswith(prefix)]
+    kept = {k.removeprefix(prefix): x for k, x in tensors.items()}
     if reason := f"the network has no tensor {outside[0]!r}" if outside else _misfit(own, kept):
         raise UserError(f"weights file {path} does not fit {name}: {reason}")
     if prefix:
-        warnings.warn(
-            f"weights file {path}: the prefix {prefix} of its names was left out", WeightsWarning, stacklevel=2
-        )
+        said = f"weights file {path}: the prefix {prefix} of its names was left out"
+        warnings.warn(said, WeightsWarning, stacklevel=2)
     module.load_state_dict(kept, strict=False)
-
-
-def _file_and_key(weights: str | Path) -> tuple[Path, str]:
-    """``FILE#KEY`` in two; a file whose own name has a # is taken whole."""
-    file, mark, key = str(weights).rpartition("#")
-    return (Path(weights), "") if Path(weights).exists() or not mark else (Path(file), key)
 
 
 def _prefix(own: dict[str, Tensor], given: dict[str, Tensor]) -> str:
@@ -97,10 +93,7 @@ def _prefix(own: dict[str, Tensor], given: dict[str, Tensor]) -> str:
 
 
 def released_file(name: str, library: str) -> Path:
-    """The file with the weights that ``library`` released for the network called ``name``, downloaded where needed.
-
-    Raises ``UserError`` when there are none, or when they cannot be had.
-    """
+    """The file with the weights that ``library`` released for the network called ``name``, downloaded where needed."""
     known = RELEASED.get(name, {})
     if library not in known:
         who = f"{library} released none for {name}" if known else f"no library released weights for {name}"
@@ -121,70 +114,54 @@ def released_file(name: str, library: str) -> Path:
             torch.hub.download_url_to_file(url, str(kept), hash_prefix=digest)
         except Exception as error:  # a network, a proxy, a server and a disk each fail with types of their own
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"weights: {url} could not be downloaded ({reason}); save it as {kept} or give weights=FILE"
-            ) from error
+            said = f"weights: {url} could not be downloaded ({reason}); save it as {kept} or give weights=FILE"
+            raise UserError(said) from error
     return kept
 
 
 def read_tensors(path: Path, key: str = "") -> dict[str, Tensor]:
-    """The tensors in the file at ``path`` by name, on the CPU: those under ``key`` where it is given.
-
-    Raises ``UserError`` unless it is a whole file that holds tensors and nothing else, or a checkpoint that has them
-    under a key.
-    """
+    """The tensors in the file at ``path`` by name, on the CPU: those under ``key`` where it is given."""
     if not path.is_file():
         lack = "is a folder" if path.is_dir() else "is not there"
         raise UserError(f"weights file {path} {lack}; weights must be {_ALLOWED}")
-    if not path.stat().st_size:
+    with path.open("rb") as file:
+        start = file.read(9)
+    if not start:
         raise UserError(f"weights file {path} is empty")
-    try:
-        if _is_torchscript(path):
-            raise UserError("it is a TorchScript archive; save the state_dict() of that module instead")
-        load = load_file if _is_safetensors(path) else partial(torch.load, map_location="cpu", weights_only=True)
-        with torch.serialization.safe_globals([argparse.Namespace]):  # the options of the training script, plain data
-            loaded: Any = load(path)
-    except UserError as error:
-        raise UserError(f"weights file {path} refused: {error}") from None
+    safe = path.suffix.lower() == ".safetensors" or start[8:] == b"{"  # with which its table of contents begins
+    try:  # the options of a training script are plain data
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loaded: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both loaders raise many types for damaged files
-        foreign = re.search(r"GLOBAL (\S+)", str(error))
         what = f"it is damaged, or no file of tensors ({type(error).__name__})"
-        if foreign:
+        if "TorchScript" in str(error):
+            what = "it is a TorchScript archive; save the state_dict() of that module instead"
+        elif foreign := re.search(r"GLOBAL (\S+)", str(error)):
             what = f"it holds more than tensors, {foreign[1]}; save the state_dict() alone"
         raise UserError(f"weights file {path} refused: {what}") from error
     sets = {k: x for k, x in loaded.items() if _are_tensors(x)} if isinstance(loaded, dict) else {}
-    averaged, raw = ([k for k in keys if k in sets] for keys in (AVERAGED, RAW))
-    flat = sets[next(iter([*averaged, *raw]))] if averaged or raw else loaded
-    if key and key not in sets and _are_tensors(flat) and any(str(k).startswith(f"{key}.") for k in flat):
-        return {str(k): x for k, x in flat.items() if str(k).startswith(f"{key}.")}
-    if key and key not in sets:
-        raise UserError(
-            f"weights file {path} has no {key!r}, it has {', '.join(map(repr, sets)) or 'one set of tensors'}"
-        )
-    chosen = key or next(iter([*averaged, *raw]), "")
-    if averaged and raw and not key:
+    known = [k for k in (*AVERAGED, *RAW) if k in sets]
+    chosen = key if key in sets else next(iter(known), "")
+    found = sets[chosen] if chosen else loaded
+    if key and key not in sets:  # then it is what stands before the names of tensors
+        found = {k: x for k, x in found.items() if str(k).startswith(f"{key}.")} if _are_tensors(found) else {}
+        if not found:
+            has = ", ".join(map(repr, sets)) or "one set of tensors"
+            raise UserError(f"weights file {path} has no {key!r}, it has {has}")
+    raw = [k for k in known if k in RAW]
+    if raw and chosen in AVERAGED and not key:
         said = f"weights file {path}: its averaged weights, {chosen}, are taken; {path}#{raw[0]} takes the raw ones"
         warnings.warn(said, WeightsWarning, stacklevel=3)
-    loaded = sets[chosen] if chosen else loaded
-    if not _are_tensors(loaded) and loaded != {}:
-        has = f", it has {', '.join(map(str, loaded))[:200]}" if isinstance(loaded, dict) else ""
+    if not _are_tensors(found) and found != {}:
+        has = f", it has {', '.join(map(str, found))[:200]}" if isinstance(found, dict) else ""
         has += f"; {path}#{next(iter(sets))} takes those" if sets else ""
         raise UserError(f"weights file {path} must hold a dict of tensors{has}")
-    return {str(k): x for k, x in loaded.items()}
+    return {str(k): x for k, x in found.items()}
 
 
 def _are_tensors(x: Any) -> bool:
     return isinstance(x, dict) and bool(x) and all(isinstance(value, Tensor) for value in x.values())
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Whether a file is meant to be one, by its suffix or by its ninth byte, with which a table of contents begins."""
-    with path.open("rb") as file:
-        return path.suffix.lower() == ".safetensors" or file.read(9)[8:] == b"{"
-
-
-def _is_torchscript(path: Path) -> bool:
-    return zipfile.is_zipfile(path) and any("/code/" in name for name in zipfile.ZipFile(path).namelist())
 
 
 def _misfit(own: dict[str, Tensor], given: dict[str, Tensor]) -> str | None:
@@ -202,3 +179,129 @@ def _misfit(own: dict[str, Tensor], given: dict[str, Tensor]) -> str | None:
         elif not torch.isfinite(given[key].to(own[key].dtype)).all():
             return f"tensor {key!r} holds values that are not finite in {own[key].dtype}"
     return None
+
+
+ALONE = ""  # the group of channels that nothing shares: images, and the classes
+
+
+class Layer(NamedTuple):
+    """A layer by its ``name`` in the smaller network and in the ``larger`` one: it takes ``into``, and gives ``out``.
+
+    These are groups of channels that are kept as a whole. ``norm`` is a batch norm, ``deep`` a depthwise convolution.
+    """
+
+    name: str
+    larger: str
+    out: str
+    into: str = ALONE
+    norm: bool = False
+    deep: bool = False
+
+
+def write_inherited(small: Network, large: Network, weights: str | Path, out: Path) -> list[str]:
+    """Write ``small`` with weights that ``inherited`` takes from a file of ``large``; returns which start anew."""
+    check_target(out, (".safetensors",))
+    found, new = inherited(small, large, large.build(weights=weights).state_dict())
+    tensors = {key: tensor.contiguous() for key, tensor in (small.build().state_dict() | found).items()}
+    with exported(out) as file:
+        file.write(save(tensors))
+    return new
+
+
+def inherited(small: Network, large: Network, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of ``small`` that come from the ``weights`` of ``large``, by name, and the names of the others.
+
+    Channels are kept by the size of their batch-norm scale, summed over all layers that share them (Liu et al. 2017,
+    "Network slimming"); those of a gate, which has no norm, by the L1 norm of their weights. Blocks are kept by
+    position: the first of a stage is the first, the others are spread evenly over the others. Where the smaller network
+    has a shortcut that the larger one has not, it starts as another function.
+
+    Raises ``UserError`` unless both are EfficientNets or ResNets, and where the smaller network is wider somewhere.
+    """
+    kinds: dict[type, Any] = {EfficientNet: _efficientnet, ResNet: _resnet}
+    if type(small) is not type(large) or type(small) not in kinds:
+        raise UserError(f"weights can be taken over within EfficientNets and within ResNets, not by {small.name}")
+    layers, own = list(kinds[type(small)](small, large)), small.build().state_dict()
+    kept = _channels(layers, own, weights)
+    found = {}
+    for layer in layers:
+        for key in (key for key in own if key.rpartition(".")[0] == layer.name):
+            tensor = weights[f"{layer.larger}.{key.rpartition('.')[2]}"]
+            if tensor.ndim and layer.out:
+                tensor = tensor[kept[layer.out]]
+            if tensor.ndim > 1 and layer.into and not layer.deep:
+                tensor = tensor[:, kept[layer.into]]
+            if tensor.shape == own[key].shape:  # else other classes
+                found[key] = tensor.contiguous()
+    return found, [key for key in own if key not in found]
+
+
+def _channels(layers: list[Layer], own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Which channels of the larger network are kept of each group, in their order."""
+    scores: dict[str, Any] = {}
+    wanted: dict[str, int] = {}
+    normed = {layer.out for layer in layers if layer.norm}
+    for layer in layers:
+        if layer.norm or layer.out not in (*normed, ALONE):
+            size = weights[f"{layer.larger}.weight"].abs()
+            scores[layer.out] = scores.get(layer.out, 0) + (size if layer.norm else size.flatten(1).sum(1))
+            wanted[layer.out] = len(own[f"{layer.name}.weight"])
+    for group, n in wanted.items():
+        if n > len(scores[group]):
+            raise UserError(f"{group} has {n} channels, and the larger network {len(scores[group])}")
+    return {group: score.topk(wanted[group]).indices.sort().values for group, score in scores.items()}
+
+
+def _positions(small: int, large: int) -> Iterator[tuple[int, int]]:
+    """Blocks of a stage, each with the one of the larger network that it is taken from, where there is one."""
+    yield 0, 0
+    for j in range(1, small if large > 1 else 1):
+        yield j, 1 + (j - 1) * (large - 1) // (small - 1)
+
+
+def _normed(at: tuple[str, str], conv: str, norm: str, out: str, into: str = ALONE, deep: bool = False) -> list[Layer]:
+    """A convolution and its batch norm in the block ``at`` a place of the smaller and of the larger network."""
+    ours, theirs = at
+    weighted = Layer(ours + conv, theirs + conv, out, into, deep=deep)
+    return [weighted, Layer(ours + norm, theirs + norm, out, norm=True)]
+
+
+def _efficientnet(small: EfficientNet, large: EfficientNet) -> Iterator[Layer]:
+    yield from _normed(("", ""), "conv_stem", "bn1", "stem")
+    into = "stem"
+    for i, (ours, theirs) in enumerate(zip(small.stages, large.stages, strict=True)):
+        for j, k in _positions(ours.repeats, theirs.repeats):
+            at, out, gate = (f"blocks.{i}.{j}.", f"blocks.{i}.{k}."), f"stage {i}", f"gate of block {i}.{j}"
+            inside = f"inside block {i}.{j}" if ours.kind == "ir" else into
+            if ours.kind == "ir":
+                yield from _normed(at, "conv_pw", "bn1", inside, into)
+                yield from _normed(at, "conv_dw", "bn2", inside, inside, deep=True)
+                yield from _normed(at, "conv_pwl", "bn3", out, inside)
+            else:
+                yield from _normed(at, "conv_dw", "bn1", inside, inside, deep=True)
+                yield from _normed(at, "conv_pw", "bn2", out, inside)
+            if ours.squeeze:
+                yield Layer(f"{at[0]}se.conv_reduce", f"{at[1]}se.conv_reduce", gate, inside)
+                yield Layer(f"{at[0]}se.conv_expand", f"{at[1]}se.conv_expand", inside, gate)
+            into = out
+    if small.head:
+        yield from _normed(("", ""), "conv_head", "bn2", "head", into)
+        into = "head"
+    yield Layer("classifier", "classifier", ALONE, into)
+
+
+def _resnet(small: ResNet, large: ResNet) -> Iterator[Layer]:
+    yield from _normed(("", ""), "conv1", "bn1", "stem")
+    into = "stem"
+    for i, (ours, theirs) in enumerate(zip(small.stages, large.stages, strict=True), 1):
+        shortcut, own = (x.stride != 1 or x.c_in != x.c_out for x in (theirs, ours))
+        out, last = f"layer {i}" if shortcut or own else "stem", 3 if ours.bottleneck else 2
+        for j, k in _positions(ours.repeats, theirs.repeats):
+            at = f"layer{i}.{j}.", f"layer{i}.{k}."
+            groups = [into, *(f"inside layer {i}.{j}.{n}" for n in range(1, last)), out]
+            for n in range(1, last + 1):
+                yield from _normed(at, f"conv{n}", f"bn{n}", groups[n], groups[n - 1])
+            if j == 0 and shortcut and own:
+                yield from _normed(at, "downsample.0", "downsample.1", out, into)
+            into = out
+    yield Layer("fc", "fc", ALONE, into)

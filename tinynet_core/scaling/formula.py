@@ -14,8 +14,7 @@ from tinynet_core.scaling.released import fractions
 
 KernelName = Literal["rbf", "matern32", "matern52", "rational_quadratic"]
 Mean = Literal["zero", "constant", "linear"]
-LONGEST = 10.0
-"""Upper bound of the length scale of c, which lies between 0 and about 1."""
+LONGEST = 10.0  # upper bound of the length scale of c, which lies between 0 and about 1
 KERNELS: dict[str, Callable[[], Kernel]] = {
     "rbf": lambda: RBF(0.5, (5e-2, LONGEST)),
     "matern32": lambda: Matern(0.5, (5e-2, LONGEST), nu=1.5),
@@ -29,31 +28,21 @@ OUTSIDE: dict[str, str] = {
     "linear": "r and d follow their estimated line in log c there",
 }
 """What a prediction outside the fitted fractions does, by mean function."""
-VAGUE = 1e4
-"""Prior variance of the coefficients of a mean function; r and d are near 1."""
+VAGUE = 1e4  # prior variance of the coefficients of a mean function; r and d are near 1
 
 
 class TinyFormula(BaseEstimator):
     """Resolution and depth of the best small network at a fraction c of the baseline's MACs.
 
     Two independent zero-mean Gaussian processes with covariance v exp(-(c - c')^2 / 2 l^2) and white noise s^2,
-    one for r and one for d (Eq. 2-4). v, l and s^2 maximise the marginal likelihood; the paper gives no
-    hyper-parameters. Width is not predicted: it follows from the budget (Eq. 5), see ``tinynet_core.shrink``.
+    one for r and one for d (Eq. 2-4). v, l and s^2 maximise the marginal likelihood, searched from ``restarts`` random
+    starts that ``random_state`` seeds; the paper gives no hyper-parameters. Width is not predicted: it follows from the
+    budget (Eq. 5), see ``tinynet_core.shrink``.
 
-    Another ``kernel`` or ``mean`` departs from the paper, to see what rests on its choices. The coefficients of a mean
-    function have a vague prior and are integrated out: their uncertainty is in the standard deviation of a prediction,
-    and the hyper-parameters maximise the restricted likelihood (Rasmussen and Williams 2006, section 2.7).
-
-    Parameters
-    ----------
-    kernel
-        The correlation of two fractions, one of ``KERNELS``; ``"rbf"`` is the paper's.
-    mean
-        ``"zero"`` as in the paper, ``"constant"`` b0, or ``"linear"`` b0 + b1 log c.
-    restarts
-        Random starts of the search for the hyper-parameters.
-    random_state
-        Seed of these starts.
+    Another ``kernel``, one of ``KERNELS``, or ``mean``, ``"constant"`` b0 or ``"linear"`` b0 + b1 log c, departs from
+    the paper, to see what rests on its choices. The coefficients of a mean function have a vague prior and are
+    integrated out: their uncertainty is in the standard deviation of a prediction, and the hyper-parameters maximise
+    the restricted likelihood (Rasmussen and Williams 2006, section 2.7).
     """
 
     def __init__(
@@ -65,13 +54,12 @@ class TinyFormula(BaseEstimator):
         self.random_state = random_state
 
     def fit(self, c: ArrayLike, r: ArrayLike, d: ArrayLike) -> Self:
-        """Fit on the models of a frontier: ``c``, their share of the baseline's MACs, and multipliers ``r`` and ``d``.
+        """Fit on the m models of a frontier: ``c``, their share of the baseline's MACs, and their ``r`` and ``d``.
 
-        All three are (m,) with m at least 2. Raises ``ValueError`` when the kernel or the mean is unknown, or the
-        columns are not finite, above zero and of one length.
+        Raises ``ValueError`` for an unknown kernel or mean, and unless all three are (m,), at least 2, and above zero.
         """
         for key, value, known in (("kernel", self.kernel, KERNELS), ("mean", self.mean, OUTSIDE)):
-            if not isinstance(value, str) or value not in known:
+            if value not in known:
                 raise ValueError(f"{key} must be one of {', '.join(known)}, got {value!r}")
         columns = [np.asarray(x, dtype=float) for x in (c, r, d)]
         shapes = [x.shape for x in columns]
@@ -85,10 +73,7 @@ class TinyFormula(BaseEstimator):
         return self
 
     def flat(self) -> list[str]:
-        """Which of resolution and depth hardly depend on c: their length scale is at its upper bound, ``LONGEST``.
-
-        scikit-learn warns of it while fitting.
-        """
+        """Which of resolution and depth hardly depend on c: their length scale is at its upper bound, ``LONGEST``."""
         flat = []
         for name, process in (("resolution", self.resolution_), ("depth", self.depth_)):
             fitted = process.kernel_.get_params()
@@ -100,8 +85,8 @@ class TinyFormula(BaseEstimator):
         """Posterior mean of r (first column) and d at new fractions ``c``, (n,), as an (n, 2) array.
 
         With ``return_std`` also their standard deviations: those of a new model, noise included, as Eq. 4 has it.
-        Raises ``NotFittedError`` before ``fit`` and ``ValueError`` for a fraction that is not finite and above zero.
-        Warns with ``ExtrapolationWarning`` outside the fitted fractions.
+        Raises ``ValueError`` for a fraction that is not finite and above zero; warns with ``ExtrapolationWarning``
+        outside the fitted ones.
         """
         check_is_fitted(self)
         at = fractions(c, self.c_, OUTSIDE[self.mean])
@@ -110,39 +95,30 @@ class TinyFormula(BaseEstimator):
         return (mean, np.column_stack([s for _, s in pairs])) if return_std else mean
 
     def _process(self, multipliers: np.ndarray) -> GaussianProcessRegressor:
-        plain = self.mean == "zero"
-        amplitude = ConstantKernel(1.0, (1e-2, 1e2)) if plain else ConstantKernel(0.05, (1e-6, 1e2))
+        amplitude = ConstantKernel(1.0, (1e-2, 1e2)) if self.mean == "zero" else ConstantKernel(0.05, (1e-6, 1e2))
         kernel = amplitude * KERNELS[self.kernel]() + WhiteKernel(0.05, (1e-6, 1e1))
-        if not plain:
+        if self.mean != "zero":
             kernel = kernel + Trend(slope=self.mean == "linear")
-        process = GaussianProcessRegressor(
-            kernel, alpha=1e-10, n_restarts_optimizer=self.restarts, random_state=self.random_state
-        )
-        return process.fit(self.c_[:, None], multipliers)
+        search = {"n_restarts_optimizer": self.restarts, "random_state": self.random_state}
+        return GaussianProcessRegressor(kernel, alpha=1e-10, **search).fit(self.c_[:, None], multipliers)
 
 
 class Trend(Kernel):
-    """Covariance of b0, or with ``slope`` of b0 + b1 log c, under independent priors of variance ``VAGUE``.
-
-    It has no hyper-parameters. Inputs (n, 1) are fractions c above zero.
-    """
+    """Covariance of b0, or with ``slope`` of b0 + b1 log c, under priors of variance ``VAGUE``; c > 0 is (n, 1)."""
 
     def __init__(self, slope: bool = False) -> None:
         self.slope = slope
 
     def __call__(self, X, Y=None, eval_gradient=False):
-        """Covariances (n, m) of ``X`` and ``Y``, and with ``eval_gradient`` their empty gradient (n, m, 0)."""
         a = self._terms(X)
         k = VAGUE * (a @ (a if Y is None else self._terms(Y)).T)
-        return (k, np.empty((*k.shape, 0))) if eval_gradient else k
+        return (k, np.empty((*k.shape, 0))) if eval_gradient else k  # no hyper-parameters, so no gradient
 
     def diag(self, X):
-        """Variances (n,) at ``X``."""
         return VAGUE * (self._terms(X) ** 2).sum(axis=1)
 
     def is_stationary(self):
-        """Whether only distances matter: never, the inputs are measured from c = 1."""
-        return False
+        return False  # the inputs are measured from c = 1
 
     def _terms(self, X) -> np.ndarray:
         X = np.asarray(X, dtype=float)

@@ -10,34 +10,17 @@ from tinynet_core.networks.family import CHUNK, AnyFamily, family_of
 from tinynet_core.scaling.scale import Scale
 from tinynet_core.scaling.solve import UnreachableBudget, solve_width
 
-RANGE = (0.35, 2.8)
-"""The paper samples r, d and w from this range (section 4.2)."""
+RANGE = (0.35, 2.8)  # the paper samples r, d and w from this range (section 4.2)
 
 
 def sample_scales(
     net: str | AnyFamily, n: int, window: tuple[float, float] = (0.03, 1.05), seed: int = 0
 ) -> list[Scale]:
-    """Random scales within a window of cost, r, d and w uniform on 0.35 ... 2.8 (paper, sections 3.2 and 4.2).
+    """``n`` random scales of ``net``, r, d and w uniform on 0.35 ... 2.8, by ``seed`` (paper, sections 3.2 and 4.2).
 
-    The first k of a larger sample are the sample of k.
-
-    Raises ``ValueError`` when too few of 2,000 n draws fall into the window.
-
-    Parameters
-    ----------
-    net
-        The name of a scalable network, or a family.
-    n
-        How many, at least 1.
-    window
-        Smallest and largest MACs as fractions of the baseline's.
-    seed
-        Of the sample.
-
-    Returns
-    -------
-    list of Scale
-        ``n`` of them, in the order drawn.
+    ``window`` is the smallest and the largest MACs allowed, as fractions of the baseline's. ``net`` is the name of a
+    scalable network, or a family. The first k of a larger sample are the sample of k. Raises ``ValueError`` when too
+    few of 2,000 n draws fall into the window.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -59,26 +42,11 @@ def sample_scales(
 
 
 def sample_scales_at(net: str | AnyFamily, n: int, c: float, tolerance: float = 0.03, seed: int = 0) -> list[Scale]:
-    """Random scales at one cost (paper, section 3.1).
+    """``n`` random scales at one cost (paper, section 3.1); ``net`` and ``seed`` are as for ``sample_scales``.
 
+    ``c`` is that cost, MACs as a fraction of the baseline's, and ``tolerance`` the largest relative distance from it.
     r and d are uniform on 0.35 ... 2.8 and the width is solved; a width outside that range is drawn again. The paper
-    does not say which widths it allowed.
-
-    Raises ``ValueError`` when too few of 2,000 n draws meet the cost.
-
-    Parameters
-    ----------
-    net, n, seed
-        As for ``sample_scales``.
-    c
-        MACs as a fraction of the baseline's.
-    tolerance
-        Largest relative distance from that cost.
-
-    Returns
-    -------
-    list of Scale
-        ``n`` of them, in the order drawn.
+    does not say which widths it allowed. Raises ``ValueError`` when too few of 2,000 n draws meet the cost.
     """
     return [*_at(family_of(net), n, c, tolerance, seed)]
 
@@ -102,24 +70,11 @@ def _at(family: AnyFamily, n: int, c: float, tolerance: float, seed: int) -> tup
 
 
 def frontier(macs: ArrayLike, accuracy: ArrayLike, fraction: float = 0.2, seed: int = 0) -> np.ndarray:
-    """The models that NSGA-III's survival selection keeps, for few MACs and high accuracy (paper, section 3.2).
+    """Indices, by growing MACs, of the models that NSGA-III's survival selection keeps (paper, section 3.2).
 
-    Fronts are kept whole while they fit; the last is thinned by its distance to evenly spread reference directions (Deb
-    and Jain 2013).
-
-    Parameters
-    ----------
-    macs, accuracy
-        Of n models, (n,), finite; failed ones left out.
-    fraction
-        Share of the models to keep, above 0 and at most 1.
-    seed
-        Settles ties of the last front.
-
-    Returns
-    -------
-    (k,) array of int
-        Indices of the models kept, by growing MACs.
+    ``macs`` and ``accuracy`` are those of n models, (n,), finite, failed ones left out; few MACs and high accuracy are
+    good. ``fraction`` is the share to keep, above 0 and at most 1. Fronts are kept whole while they fit; the last is
+    thinned by its distance to evenly spread reference directions (Deb and Jain 2013), and ``seed`` settles its ties.
     """
     from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
     from pymoo.core.population import Population
@@ -160,9 +115,8 @@ def pareto_front(macs: ArrayLike, accuracy: ArrayLike) -> np.ndarray:
 def _objectives(macs: ArrayLike, accuracy: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     cost, score = np.asarray(macs, dtype=float), np.asarray(accuracy, dtype=float)
     if cost.ndim != 1 or cost.shape != score.shape or not len(cost):
-        raise ValueError(
-            f"macs and accuracy must be one-dimensional and of one length, got {cost.shape}, {score.shape}"
-        )
+        shapes = f"{cost.shape}, {score.shape}"
+        raise ValueError(f"macs and accuracy must be one-dimensional and of one length, got {shapes}")
     if not (np.isfinite(cost).all() and np.isfinite(score).all()):
         raise ValueError("macs and accuracy must be finite; leave failed models out")
     return cost, score

@@ -13,8 +13,7 @@ from tinynet_core.scaling.scale import Scale
 
 FITTED = {"r": (0.5332214, 1.648963, 0.01036241), "d": (0.5472222, 0.6940109, 0.001683161)}
 """v, l and s^2 of r and of d as ``TinyFormula().fit`` gives them for these networks, which a test fits anew."""
-JITTER = 1e-10
-"""What scikit-learn adds to the diagonal."""
+JITTER = 1e-10  # what scikit-learn adds to the diagonal
 
 
 class ExtrapolationWarning(UserWarning):
@@ -57,13 +56,9 @@ def fractions(c: ArrayLike, fitted: np.ndarray, there: str) -> np.ndarray:
 
 @cache
 def released_formula() -> ReleasedFormula:
-    """The tiny formula fitted on what the authors released.
+    """The tiny formula fitted on what the authors released, with the ``predict`` of a ``TinyFormula``.
 
-    Returns
-    -------
-    ReleasedFormula
-        With the ``predict`` of a ``TinyFormula``: r and d of TinyNet-A ... E over their real MACs, and of
-        EfficientNet-B0 at c = 1.
+    These are r and d of TinyNet-A ... E over their real MACs, and of EfficientNet-B0 at c = 1.
     """
     scales = {"efficientnet_b0": Scale(), **TINYNETS}
     macs = np.array([network(name).complexity().macs for name in scales], dtype=float)

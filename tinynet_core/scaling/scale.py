@@ -9,20 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
+def is_positive(value: Any) -> bool:
+    """Whether ``value`` is a finite number above zero."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) > 0
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """Multipliers of resolution, depth and width against a baseline network (paper, Eq. 1).
 
-    Raises ``ValueError`` unless all three are finite and above zero.
-
-    Parameters
-    ----------
-    r
-        Side of the input image over the baseline's.
-    d
-        Number of blocks over the baseline's; how it is rounded is the family's rule.
-    w
-        Channels over the baseline's, rounded likewise.
+    ``r`` is the side of the input image over the baseline's, ``d`` the number of blocks and ``w`` that of channels,
+    which each family rounds by its own rule. Raises ``ValueError`` unless all are finite and above zero.
     """
 
     r: float = 1.0
@@ -32,8 +29,7 @@ class Scale:
     def __post_init__(self) -> None:
         for name in ("r", "d", "w"):
             value = getattr(self, name)
-            real = isinstance(value, Real) and not isinstance(value, bool)
-            if not real or not math.isfinite(value) or value <= 0:
+            if not is_positive(value):
                 raise ValueError(f"Scale.{name} must be a finite number above 0, got {value!r}")
             object.__setattr__(self, name, float(value))
 
@@ -61,21 +57,11 @@ class Scales:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The size that r = d = w = 1 stands for.
+    """The size that r = d = w = 1 stands for: a smaller one than the paper's makes a *proxy*, to which all rules apply.
 
-    A smaller base than the paper's makes a *proxy*: every rule of the paper is applied relative to it.
-
-    Raises ``ValueError`` for values outside these ranges.
-
-    Parameters
-    ----------
-    resolution
-        Side of the input in pixels, at least 8; the paper's is 224.
-    width
-        Channels over those of the network as published, above zero.
-    divisor
-        Channels are multiples of it: 2, 4 or 8, the paper's. It should shrink with the width, or the steps in cost
-        become too coarse to compare networks at equal cost.
+    ``resolution`` is the side of the input in pixels, at least 8, and ``width`` the channels over those of the network
+    as published. Channels are multiples of ``divisor``: 2, 4 or 8, the paper's. It should shrink with the width, or the
+    steps in cost become too coarse to compare networks at equal cost. Raises ``ValueError`` for other values.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # a wrong key of a preset is named
@@ -92,10 +78,7 @@ class Base:
             raise ValueError(f"Base.divisor must be 2, 4 or 8, got {self.divisor!r}")
 
     def pixels(self, r: Any) -> Any:
-        """Input resolution in pixels at multiplier ``r``: ``int(resolution * r)``, as in the released TinyNets.
-
-        ``r`` is a number or an array of them.
-        """
+        """Input side at ``r``, a number or an array of them: ``int(resolution * r)``, as in the released TinyNets."""
         exact = self.resolution * r + 1e-6  # 48 / 224 * 224 must stay 48
         many = isinstance(r, np.ndarray)
         if (exact.min(initial=1) if many else exact) < 1:
@@ -109,42 +92,22 @@ FITTED_DECIMALS, POWER_DIGITS = 3, 4
 
 Processors differ in later digits.
 """
-GIANT = Scale(r=1.15, d=1.2, w=1.1)
-"""EfficientNet's compound scaling per step of phi (Tan and Le 2019, section 3.3)."""
+GIANT = Scale(r=1.15, d=1.2, w=1.1)  # EfficientNet's compound scaling per step of phi (Tan and Le 2019, section 3.3)
 
 
 def giant(phi: float) -> Scale:
     """The giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi of EfficientNet (paper, section 4.1), to four digits.
 
-    Parameters
-    ----------
-    phi
-        Any number; the inverse formula is that of negative ones. r^2 d w^2 grows as 1.92^phi.
-
-    Returns
-    -------
-    Scale
-        The three multipliers.
+    ``phi`` is any number; the inverse formula is that of negative ones. r^2 d w^2 grows as 1.92^phi.
     """
     return Scale(*(float(f"{base**phi:.{POWER_DIGITS}g}") for base in (GIANT.r, GIANT.d, GIANT.w)))
 
 
 def eq5_width(c: float, r: float, d: float) -> float:
-    """Width multiplier sqrt(c / (r^2 d)) of the paper's Eq. 5.
+    """Width multiplier sqrt(c / (r^2 d)) of the paper's Eq. 5, where ``c`` is MACs as a fraction of the baseline's.
 
-    It treats cost as r^2 d w^2, which real networks only roughly follow; ``tinynet_core.shrink`` solves on real MACs.
-
-    Parameters
-    ----------
-    c
-        MACs as a fraction of the baseline's, above zero.
-    r, d
-        Multipliers of resolution and depth, above zero.
-
-    Returns
-    -------
-    float
-        The multiplier of width.
+    ``r`` and ``d`` are the other multipliers, all above zero. It treats cost as r^2 d w^2, which real networks only
+    roughly follow; ``tinynet_core.shrink`` solves on real MACs.
     """
     Scale(r=r, d=d, w=c)
     return math.sqrt(c / (r * r * d))

@@ -1,7 +1,10 @@
-"""The smaller network that meets a budget: by the tiny formula, the giant formula, or one dimension alone."""
+"""The smaller network that meets a budget, by the tiny formula, the giant formula or one dimension alone; and a table.
+
+``shrink`` takes one budget and one method, ``compare`` several of both.
+"""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
@@ -24,6 +27,8 @@ from tinynet_core.scaling.solve import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tinynet_core.scaling.formula import TinyFormula
     from tinynet_core.scaling.released import ReleasedFormula
 
@@ -33,8 +38,7 @@ Method = Literal["formula", "giant", "r", "d", "w"]
 METHODS: tuple[Method, ...] = ("formula", "giant", "r", "d", "w")
 TOLERANCE = {"macs": 0.01, "params": 0.01, "peak_activations": 0.01, "latency_ms": 0.05}
 """Relative distance from the budget that passes without a warning."""
-MEASUREMENTS = 8
-"""Networks whose latency is measured at most; each is exported and timed, a few seconds."""
+MEASUREMENTS = 8  # networks whose latency is measured at most; each is exported and timed, a few seconds
 
 
 class BudgetWarning(UserWarning):
@@ -78,37 +82,19 @@ def shrink(
 ) -> Shrunk:
     """The network whose real cost comes nearest to a budget, or within several of them.
 
-    Channels, blocks and pixels are whole numbers, so not every budget can be met. The formula with a budget other than
+    ``net`` is the name of a scalable network, or a family (``tinynet_core.family``, ``tinynet_core.traced``). Budgets
+    are for one image: multiply-adds, ``macs``; parameters, ``params``; elements of the input and output of the layer
+    that needs most, ``peak_activations``; and ``latency_ms``, the median on one thread of this machine's CPU with ONNX
+    Runtime, measured while searching.
+
+    ``method`` ``"formula"`` takes r and d from ``formula``, a fitted one or ``released_formula()``, and solves w
+    (paper, section 3.2); ``"giant"`` moves along EfficientNet's compound scaling; ``"r"``, ``"d"`` and ``"w"`` change
+    one dimension alone. Multipliers in ``fix``, one or two such as ``{"r": 1}``, stay; of two, the third is solved.
+
+    Not every budget can be met: channels, blocks and pixels are whole numbers. The formula with a budget other than
     MACs is searched on a grid of the fractions c that it was fitted on, and latency in a few measurements: there the
     nearest network found need not be the nearest of all. Raises ``UnreachableBudget``, with the smallest and the
     largest reachable cost, and warns with ``BudgetWarning`` when the network is over 1% off (latency: 5%).
-
-    Parameters
-    ----------
-    net
-        The name of a scalable network, or a family (``tinynet_core.family``, ``tinynet_core.traced``).
-    macs
-        Budget of multiply-adds for one image. Give one budget, or several that must all hold.
-    method
-        ``"formula"`` takes r and d from ``formula`` and solves w (paper, section 3.2); ``"giant"`` moves along
-        EfficientNet's compound scaling; ``"r"``, ``"d"`` and ``"w"`` change one dimension alone.
-    formula
-        A fitted one; ``released_formula()`` where left out.
-    params
-        Budget of parameters.
-    peak_activations
-        Budget of elements of the input and output of the layer that needs most.
-    latency_ms
-        Budget of milliseconds: the median for one image on one thread of this machine's CPU with ONNX Runtime, measured
-        while searching.
-    fix
-        Values of one or two of r, d and w that stay as they are, such as ``{"r": 1}``; the method moves the others,
-        and of two fixed ones the third is solved.
-
-    Returns
-    -------
-    Shrunk
-        The network, its scale and cost, and how far it is from the budget.
     """
     budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency_ms}
     given = {k: v for k, v in budgets.items() if v is not None}
@@ -118,58 +104,37 @@ def shrink(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     for wanted in given.values():
         check_budget(wanted)
-    family, fixed = family_of(net), _checked(fix or {}, method)
-    formula = (formula or released_formula()) if method == "formula" else None
-    search = _Search(family, method, formula, fixed)
-    found = []
+    fix = fix or {}
+    if not {"r", "d", "w"} > set(fix):
+        raise ValueError(f"fix must hold one or two of r, d and w, got {', '.join(sorted(fix))}")
+    if method in fix:
+        raise ValueError(f"method {method!r} moves {method}, and fix keeps it at {fix[method]:g}: give another method")
+    family, fixed = family_of(net), {x: getattr(Scale(**fix), x) for x in fix}
+    search = _Search(family, method, (formula or released_formula()) if method == "formula" else None, fixed)
+    found: dict[str, tuple[Scale, float]] = {}
     for budget, wanted in given.items():
         try:
-            scale, cost = search.nearest(budget, wanted)
+            found[budget] = search.nearest(budget, wanted)
         except UnreachableBudget as error:
             raise UnreachableBudget(f"{family.name} shrunk by {method}: {error} ({budget})") from None
-        stds = search.stds(scale) if formula else {}
-        found.append(Shrunk(family.at(scale), scale, method, budget, wanted, cost, (cost - wanted) / wanted, **stds))
-    shrunk = min(found, key=lambda x: x.complexity.macs)  # the others have room left
-    for budget, wanted in given.items():
-        if budget != shrunk.budget and (spent := search.cost(shrunk.scale, budget)) > wanted * (1 + TOLERANCE[budget]):
-            raise UnreachableBudget(
-                f"{family.name} shrunk by {method}: within {_amount(shrunk.wanted)} {shrunk.budget} it has "
-                f"{_amount(spent)} {budget}, more than {_amount(wanted)}"
-            )
-    if abs(shrunk.error) > TOLERANCE[shrunk.budget]:
-        gaps = getattr(family, "gaps", [])
-        warnings.warn(
-            f"{family.name} shrunk by {method}: the nearest network found {shrunk.scale} has {_amount(shrunk.cost)} "
-            f"{shrunk.budget}, {shrunk.error:+.1%} off the budget of {_amount(shrunk.wanted)}"
-            + (f"; some cannot be built: {gaps[-1]}" if gaps else ""),
-            BudgetWarning,
-            stacklevel=2,
-        )
-    return shrunk
+    budget = min(found, key=lambda x: family.cost(found[x][0]).macs)  # the others have room left
+    (scale, cost), wanted = found[budget], given[budget]
+    for other, most in given.items():
+        if other != budget and (spent := search.cost(scale, other)) > most * (1 + TOLERANCE[other]):
+            said = f"within {_amount(wanted)} {budget} it has {_amount(spent)} {other}, more than {_amount(most)}"
+            raise UnreachableBudget(f"{family.name} shrunk by {method}: {said}")
+    off = (cost - wanted) / wanted
+    if abs(off) > TOLERANCE[budget]:
+        said = f"{family.name} shrunk by {method}: the nearest network found {scale} has {_amount(cost)} {budget}, "
+        said += f"{off:+.1%} off the budget of {_amount(wanted)}"
+        if gaps := getattr(family, "gaps", []):
+            said += f"; some cannot be built: {gaps[-1]}"
+        warnings.warn(said, BudgetWarning, stacklevel=2)
+    return Shrunk(family.at(scale), scale, method, budget, wanted, cost, off, **search.stds(scale))
 
 
 def _amount(x: float) -> str:
     return f"{x:,.0f}" if x >= 1000 else f"{x:.3g}"
-
-
-def _checked(fix: Mapping[str, float], method: Method) -> dict[str, float]:
-    if unknown := set(fix) - {"r", "d", "w"} or (set(fix) if len(fix) > 2 else set()):
-        raise ValueError(f"fix must hold one or two of r, d and w, got {', '.join(sorted(unknown))}")
-    if method in fix:
-        raise ValueError(f"method {method!r} moves {method}, and fix keeps it at {fix[method]:g}: give another method")
-    scale = Scale(**fix)  # refuses what is no multiplier
-    return {x: getattr(scale, x) for x in fix}
-
-
-def formula_scale(formula: "Formula", c: float) -> tuple[float, float]:
-    """r and d of ``formula`` at fraction ``c``, to three decimals; ``UnreachableBudget`` where that is no network."""
-    r, d = (round(float(x), FITTED_DECIMALS) for x in np.asarray(formula.predict([c]))[0])
-    if min(r, d) <= 0:
-        fitted = f"{formula.c_.min():.3g} ... {formula.c_.max():.3g}"
-        raise UnreachableBudget(
-            f"the formula, fitted for c = {fitted}, predicts r = {r:.3g}, d = {d:.3g} at c = {c:.3g}: not a network"
-        )
-    return r, d
 
 
 @dataclass(frozen=True)
@@ -183,7 +148,18 @@ class _Search:
 
     def nearest(self, budget: str, wanted: float) -> tuple[Scale, float]:
         """The scale whose cost is nearest to ``wanted``, and that cost."""
-        return self._by_latency(wanted) if budget == "latency_ms" else self._by_count(cast(Count, budget), wanted)
+        free = [x for x in "rdw" if x not in self.fixed]
+        if budget == "latency_ms":
+            return self._by_latency(wanted)
+        if self.formula is None or len(free) == 1:
+            method = cast(Literal["giant", "r", "d", "w"], free[0] if len(free) == 1 else self.method)
+            curve = path(method, self.family.resolution)
+            along = curve._replace(at=lambda x: replace(curve.at(x), **self.fixed))
+            found = solve_path(self.family, cast(Count, budget), wanted, along)
+            return along.at(found.x), found.cost
+        if budget == "macs" and "w" in free:
+            return self._with_width(wanted)
+        return self._along_formula(budget, wanted)
 
     def cost(self, scale: Scale, budget: str) -> float:
         """What ``scale`` costs in the unit of a budget; latency is measured."""
@@ -194,8 +170,9 @@ class _Search:
         return measure_latency(self.family.at(scale))
 
     def stds(self, scale: Scale) -> dict[str, float]:
-        """Standard deviations of r and d; that c is out of the formula's range was said before."""
-        assert self.formula is not None
+        """Standard deviations of r and d by the formula; that c is out of its range was said before."""
+        if self.formula is None:
+            return {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             c = self.family.cost(scale).macs / self.c0
@@ -206,45 +183,51 @@ class _Search:
     def c0(self) -> int:
         return self.family.cost(Scale()).macs
 
-    def _by_count(self, budget: Count, wanted: float) -> tuple[Scale, int]:
-        free = [x for x in "rdw" if x not in self.fixed]
-        if self.formula is None or len(free) == 1:
-            method = cast(Literal["giant", "r", "d", "w"], free[0] if len(free) == 1 else self.method)
-            curve = path(method, self.family.resolution)
-            along = curve._replace(at=lambda x: replace(curve.at(x), **self.fixed))
-            found = solve_path(self.family, budget, wanted, along)
-            return along.at(found.x), found.cost
-        if budget == "macs" and "w" in free:
-            return self._with_width(self.formula, wanted)
-        return self._along_formula(self.formula, budget, wanted)
+    def _rd(self, c: float) -> tuple[float, float]:
+        """r and d of the formula at ``c``, to three decimals; ``UnreachableBudget`` where that is no network."""
+        assert self.formula is not None
+        r, d = (round(float(x), FITTED_DECIMALS) for x in np.asarray(self.formula.predict([c]))[0])
+        if min(r, d) <= 0:
+            fitted = f"{self.formula.c_.min():.3g} ... {self.formula.c_.max():.3g}"
+            said = f"predicts r = {r:.3g}, d = {d:.3g} at c = {c:.3g}: not a network"
+            raise UnreachableBudget(f"the formula, fitted for c = {fitted}, {said}")
+        return self.fixed.get("r", r), self.fixed.get("d", d)
 
-    def _with_width(self, formula: "Formula", macs: float) -> tuple[Scale, int]:
-        r, d = formula_scale(formula, macs / self.c0)
-        r, d = self.fixed.get("r", r), self.fixed.get("d", d)
+    def _with_width(self, macs: float) -> tuple[Scale, int]:
+        r, d = self._rd(macs / self.c0)
         if not isinstance(self.family, Family):
             if "r" in self.fixed:
                 self.family.cost(Scale(r=r))  # says why, where that input cannot be built
             else:
-                r = _buildable(self.family, r)
+                r = self._buildable(r)
         width = solve_width(self.family, macs, r, d)
         return Scale(r, d, width.x), width.cost
 
-    def _along_formula(self, formula: "Formula", budget: Count, wanted: float) -> tuple[Scale, int]:
+    def _buildable(self, r: float) -> float:
+        """``r``, or that of the nearest input within 32 pixels of it at which the whole network can be built."""
+        pixels, whole = self.family.at(Scale(r=r)).resolution, self.family.resolution
+        for distance in range(33):
+            for tried in {pixels - distance, pixels + distance}:
+                with suppress(UserError, ValueError):
+                    self.family.cost(Scale(r=tried / whole))
+                    return r if tried == pixels else tried / whole
+        raise UnreachableBudget(f"no input within 32 pixels of {pixels} px can be built")
+
+    def _along_formula(self, budget: str, wanted: float) -> tuple[Scale, float]:
         """The nearest to ``wanted`` on a grid of the fitted fractions c, refined around the best.
 
         r, d and the solved w change together, so that this cost may fall where c grows: a bisection would miss.
         """
-        low, high = float(formula.c_.min()), float(formula.c_.max())
+        assert self.formula is not None
+        low, high = float(self.formula.c_.min()), float(self.formula.c_.max())
         points, rounds = (65, 3) if isinstance(self.family, Family) else (5, 5)
-        tried: dict[float, tuple[Scale, int]] = {}
+        tried: dict[float, tuple[Scale, float]] = {}
         for _ in range(rounds):
             for c in (c for c in np.linspace(low, high, points).tolist() if c not in tried):
                 with suppress(UnreachableBudget):  # at that r and d no width has this cost
-                    if "w" in self.fixed:
-                        scale = replace(Scale(*formula_scale(formula, c)), **self.fixed)
-                    else:
-                        scale, _ = self._with_width(formula, c * self.c0)
-                    tried[c] = scale, getattr(self.family.cost(scale), budget)
+                    w = self.fixed.get("w")
+                    scale = self._with_width(c * self.c0)[0] if w is None else Scale(*self._rd(c), w)
+                    tried[c] = scale, self.cost(scale, budget)
             if not tried:
                 raise UnreachableBudget("at no cost that the formula was fitted on there is a network")
             best = min(tried, key=lambda c: abs(tried[c][1] - wanted))
@@ -260,13 +243,12 @@ class _Search:
         macs, found = float(self.family.cost(whole).macs), self.cost(whole, "latency_ms")
         tried = {whole: found}
         if wanted > found * (1 + TOLERANCE["latency_ms"]):
-            raise UnreachableBudget(
-                f"budget {wanted:g} is above the largest reachable {found:.3g}, of the whole network"
-            )
+            said = f"budget {wanted:g} is above the largest reachable {found:.3g}, of the whole network"
+            raise UnreachableBudget(said)
         for _ in range(MEASUREMENTS):
             macs *= wanted / found
             try:
-                scale, _ = self._by_count("macs", macs)
+                scale, _ = self.nearest("macs", macs)
             except UnreachableBudget as error:
                 said = f"budget {wanted:g} would need {macs:,.0f} MACs, and of those: {error}"
                 raise UnreachableBudget(said) from None
@@ -279,14 +261,40 @@ class _Search:
         return nearest, tried[nearest]
 
 
-def _buildable(family: AnyFamily, r: float) -> float:
-    """``r``, or that of the nearest input within 32 pixels of it at which the whole network can be built."""
-    pixels = family.at(Scale(r=r)).resolution
-    for distance in range(33):
-        for tried in {pixels - distance, pixels + distance}:
+def compare(
+    net: str | AnyFamily,
+    macs: Sequence[float],
+    methods: Sequence[Method] = METHODS,
+    formula: "Formula | None" = None,
+    latency: bool = False,
+) -> "pd.DataFrame":
+    """``net`` at each of the budgets ``macs`` by each of ``methods``, a row for both, with exact costs.
+
+    Arguments are as for ``shrink``; ``latency`` measures each network, a few seconds each. Columns: ``wanted``,
+    ``method``, ``r``, ``d``, ``w``, ``resolution`` in pixels, ``macs``, ``params``, ``off``, the relative distance from
+    the budget, ``latency_ms`` where asked for, and ``reason``, why there is no such network, empty where there is one.
+    """
+    import pandas as pd
+
+    family, rows = family_of(net), []
+    for wanted in macs:
+        for method in methods:
+            row: dict = {"wanted": wanted, "method": method, "reason": ""}
+            rows.append(row)
             try:
-                family.cost(Scale(r=tried / family.resolution))
-            except (UserError, ValueError):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", BudgetWarning)  # the column "off" says it
+                    found = shrink(family, wanted, method, formula if method == "formula" else None)
+            except UnreachableBudget as error:
+                row["reason"] = str(error)
                 continue
-            return r if tried == pixels else tried / family.resolution
-    raise UnreachableBudget(f"no input within 32 pixels of {pixels} px can be built")
+            cost, scale = found.complexity, found.scale
+            row |= {"r": scale.r, "d": scale.d, "w": scale.w, "resolution": found.network.resolution}
+            row |= {"macs": cost.macs, "params": cost.params, "off": found.error}
+            if latency:
+                from tinynet_core.export import measure_latency
+
+                row["latency_ms"] = measure_latency(found.network)
+    columns = ["wanted", "method", "r", "d", "w", "resolution", "macs", "params", "off"]
+    columns += ["latency_ms"] * latency + ["reason"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("resolution", "macs", "params"), "Int64"))

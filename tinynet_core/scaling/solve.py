@@ -3,26 +3,20 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import count, takewhile
-from numbers import Real
 from typing import Literal, NamedTuple
 
 from tinynet_core.files import UserError
 from tinynet_core.networks.family import AnyFamily, Family, family_of
-from tinynet_core.scaling.scale import GIANT, POWER_DIGITS, Scale, giant
+from tinynet_core.scaling.scale import GIANT, POWER_DIGITS, Scale, giant, is_positive
 
 Count = Literal["macs", "params", "peak_activations"]
-LARGEST, NARROWEST = 8.0, 1e-3
-"""Multipliers searched; the smallest width and depth leave every stage at its minimum."""
-SMALLEST_INPUT = 8
-"""Pixels below which no input is tried."""
-PARTS = 64
-"""Of the depth and of the width of a network of your own: whole numbers of these are tried first."""
-NEAR = 0.01
-"""Relative distance from the smallest or the largest cost at which a budget still counts as reachable."""
-FINEST = 1e-4
-"""Relative width of an interval of scales of such a network that is not halved any more."""
+LARGEST, NARROWEST, SMALLEST_INPUT = 8.0, 1e-3, 8
+"""Multipliers searched, of which the smallest leave every stage at its minimum, and pixels of the smallest input."""
+PARTS = 64  # of the depth and of the width of a network of your own: whole numbers of these are tried first
+NEAR = 0.01  # relative distance from the smallest or the largest cost at which a budget still counts as reachable
+PRECISE, FINEST = 1e-9, 1e-4
+"""Widths of intervals that are not halved any more: of scales, and relative ones for a network of your own."""
 
 
 class UnreachableBudget(ValueError):
@@ -56,44 +50,21 @@ def path(method: Literal["giant", "r", "d", "w"], resolution: int) -> Path:
     smallest_r = SMALLEST_INPUT / resolution
     if method == "giant":
         grown = math.log(GIANT.r)
-        smallest_phi = math.log(smallest_r * (1 + 10.0 ** (1 - POWER_DIGITS))) / grown
-        return Path(
-            giant,
-            smallest_phi,
-            math.log(LARGEST) / grown,
-            neutral=0.0,
-            place=lambda pixels: math.log((pixels + 0.5) / resolution) / grown,
-        )
+        smallest = math.log(smallest_r * (1 + 10.0 ** (1 - POWER_DIGITS))) / grown
+        return Path(giant, smallest, math.log(LARGEST) / grown, 0.0, lambda i: math.log((i + 0.5) / resolution) / grown)
     if method == "r":
         return Path(lambda r: Scale(r=r), smallest_r, LARGEST, 1.0, lambda pixels: pixels / resolution)
     return Path(lambda x: Scale(**{method: x}), NARROWEST, LARGEST, 1.0, lambda parts: parts / PARTS)
 
 
 def solve_width(net: str | AnyFamily, macs: float, r: float, d: float) -> Solution:
-    """The width at which a network with given resolution and depth comes nearest to a budget of multiply-adds.
+    """The width at which ``net``, by name or as a family, with multipliers ``r`` and ``d`` comes nearest to a budget.
 
-    Raises ``UnreachableBudget`` when the budget is more than 1% outside what widths between 0.001 and 8 cost.
-
-    Parameters
-    ----------
-    net
-        The name of a scalable network, or a family.
-    macs
-        Multiply-adds for one image.
-    r, d
-        Multipliers of resolution and depth.
-
-    Returns
-    -------
-    Solution
-        The multiplier of width as ``x``, the MACs as ``cost``, and their relative ``error``.
+    ``macs`` is that budget, multiply-adds for one image. Raises ``UnreachableBudget`` when it is more than 1% outside
+    what widths between 0.001 and 8 cost.
     """
-    return solve_path(
-        family_of(net),
-        "macs",
-        macs,
-        Path(lambda w: Scale(r, d, w), NARROWEST, LARGEST, 1.0, lambda parts: parts / PARTS),
-    )
+    family = family_of(net)
+    return solve_path(family, "macs", macs, path("w", family.resolution)._replace(at=lambda w: Scale(r, d, w)))
 
 
 def solve_path(family: AnyFamily, budget: Count, wanted: float, along: Path) -> Solution:
@@ -101,49 +72,30 @@ def solve_path(family: AnyFamily, budget: Count, wanted: float, along: Path) -> 
 
     A network of your own may not exist at every scale, and its cost takes longer: see ``solve_with_gaps``.
     """
+
+    def cost(x: float) -> int:
+        return getattr(family.cost(along.at(x)), budget)
+
     if not isinstance(family, Family):
         family.cost(Scale())  # says why, where not even the whole network can be built
-        return solve_with_gaps(partial(_cost_or_none, family, budget, along), wanted, along)
-    least, most = (getattr(family.cost(along.at(x)), budget) for x in (along.low, along.high))
-    if least == most:
+        return solve_with_gaps(cost, wanted, along)
+    if (least := cost(along.low)) == cost(along.high):
         raise UnreachableBudget(f"the method does not change it: the smallest reachable cost is the largest, {least:,}")
-    return solve(
-        lambda x: getattr(family.cost(along.at(x)), budget), wanted, along.low, along.high, neutral=along.neutral
-    )
-
-
-def _cost_or_none(family: AnyFamily, budget: Count, along: Path, x: float) -> int | None:
-    try:
-        return getattr(family.cost(along.at(x)), budget)
-    except UserError:
-        return None
+    return solve(cost, wanted, along.low, along.high, along.neutral)
 
 
 def solve(
-    cost: Callable[[float], int],
-    budget: float,
-    low: float,
-    high: float,
-    precision: float = 1e-9,
-    neutral: float | None = None,
+    cost: Callable[[float], int], budget: float, low: float, high: float, neutral: float | None = None
 ) -> Solution:
-    """The ``x`` in [``low``, ``high``] whose ``cost`` is nearest to ``budget``.
+    """The ``x`` in [``low``, ``high``] whose ``cost``, which must not decrease with x, is nearest to ``budget``.
 
-    ``cost`` must not decrease with x, or the nearest may be missed. It is a step function, so a whole interval of x has
-    the nearest cost; the answer is ``neutral`` where it lies inside, and else the shortest decimal near the middle,
-    which keeps its cost when printed and typed in again.
-
-    ``precision`` is the width in x to which the ends of that interval are found; take a coarser one for a slow cost.
-
-    Raises ``UnreachableBudget`` when the budget is more than 1% outside [cost(low), cost(high)], and when the cost
-    falls from one end to the other.
+    It is a step function, so a whole interval of x has the nearest cost; the answer is ``neutral`` where it lies
+    inside, and else the shortest decimal near the middle, which keeps its cost when printed and typed in again. Raises
+    ``UnreachableBudget`` when the budget is more than 1% outside [cost(low), cost(high)], or the cost falls over all.
     """
     check_budget(budget)
     known = {low: cost(low), high: cost(high)}
-    least, most = known[low], known[high]
-    if least > most:
-        raise UnreachableBudget(f"the cost falls from {least:,} to {most:,} over the range, where it should grow")
-    check_reachable(budget, least, most)
+    check_reachable(budget, known[low], known[high])
 
     def at(x: float) -> int:
         if x not in known:
@@ -154,7 +106,7 @@ def solve(
         """The last point before and the first point after a condition on the cost turns true."""
         before = max((x for x, c in known.items() if not past(c)), default=low)
         after = min((x for x, c in known.items() if past(c)), default=high)
-        while after - before > precision:
+        while after - before > PRECISE:
             middle = (before + after) / 2
             if past(at(middle)):
                 after = middle
@@ -173,59 +125,57 @@ def solve(
 
 def check_budget(budget: float) -> None:
     """Raise ``ValueError`` unless ``budget`` is a finite number above zero."""
-    real = isinstance(budget, Real) and not isinstance(budget, bool)
-    if not (real and math.isfinite(budget) and budget > 0):
+    if not is_positive(budget):
         raise ValueError(f"budget must be a finite number above 0, got {budget!r}")
 
 
-def check_reachable(budget: float, least: int, most: int) -> None:
-    """Raise ``UnreachableBudget`` when ``budget`` is more than 1% outside ``least`` ... ``most``."""
-    if budget < 0.99 * least:
-        raise UnreachableBudget(
-            f"budget {budget:,.6g} is below the smallest reachable cost {least:,} (largest {most:,})"
-        )
-    if budget > 1.01 * most:
-        raise UnreachableBudget(
-            f"budget {budget:,.6g} is above the largest reachable cost {most:,} (smallest {least:,})"
-        )
+def check_reachable(budget: float, least: float, most: float) -> None:
+    """Raise ``UnreachableBudget`` when ``budget`` is more than 1% outside ``least`` ... ``most``, or that falls."""
+    if least > most:
+        raise UnreachableBudget(f"the cost falls from {least:,} to {most:,} over the range, where it should grow")
+    wanted = f"budget {budget:,.6g} is"
+    if budget < (1 - NEAR) * least:
+        raise UnreachableBudget(f"{wanted} below the smallest reachable cost {least:,} (largest {most:,})")
+    if budget > (1 + NEAR) * most:
+        raise UnreachableBudget(f"{wanted} above the largest reachable cost {most:,} (smallest {least:,})")
 
 
 def short_decimal(low: float, high: float) -> float:
     """The decimal of fewest digits inside ``low`` ... ``high``, the nearest to the middle of those."""
     middle = (low + high) / 2
-    for digits in range(1, 12):
-        x = round(middle, digits)
-        if low < x < high:
-            return x
-    return middle
+    return next((x for digits in range(1, 12) if low < (x := round(middle, digits)) < high), middle)
 
 
-def solve_with_gaps(cost: Callable[[float], int | None], budget: float, along: Path) -> Solution:
-    """The x whose ``cost`` is nearest to ``budget``; where there is no network, ``cost`` gives None.
+def solve_with_gaps(cost: Callable[[float], int], budget: float, along: Path) -> Solution:
+    """The x whose ``cost`` is nearest to ``budget``; where there is no network, ``cost`` raises ``UserError``.
 
     Looks at the places of whole numbers of ``along`` between what costs less and what costs more, those that many
     powers of two divide first; then it halves what is left between two networks. Nothing beyond the whole network is
-    tried where a smaller one is wanted, and hardly anything beyond what a larger one needs.
-
-    Raises ``UnreachableBudget`` when the budget is more than 1% below the smallest or above the largest cost, with
-    that cost; when all costs are one; when the cost falls where x grows; and when there is no network at all.
+    tried where a smaller one is wanted, and hardly anything beyond what a larger one needs. Raises
+    ``UnreachableBudget`` as ``solve`` does, when all costs are one, and when there is no network at all.
     """
     check_budget(budget)
     known: dict[float, int | None] = {}
 
     def at(x: float) -> int | None:
         if x not in known:
-            known[x] = cost(x)
+            try:
+                known[x] = cost(x)
+            except UserError:
+                known[x] = None
         return known[x]
 
     def narrowed(x: float, found: int) -> tuple[float, float]:
         return (x, high) if found <= budget else (low, x)
 
-    low, high, whole = along.low, along.high, at(along.neutral)
-    if whole is not None and budget > whole:
-        low, high = along.neutral, _enough(at, budget, along)
-    else:
-        high = along.neutral
+    low, high = along.low, along.neutral
+    if (whole := at(high)) is not None and budget > whole:
+        low, high = high, along.high
+        for halvings in (6, 5, 4, 3, 2, 1):  # steps that double: no huge network is built
+            x = low + (along.high - low) / 2**halvings
+            if (found := at(x)) is not None and found > budget:
+                high = x
+                break
     while new := next(((x, c) for x in _places(along, low, high) if x not in known and (c := at(x))), None):
         low, high = narrowed(*new)
     while high - low > FINEST * max(abs(low), abs(high)):
@@ -233,41 +183,21 @@ def solve_with_gaps(cost: Callable[[float], int | None], budget: float, along: P
         if (found := at(middle)) is None:
             break
         low, high = narrowed(middle, found)
-    return _nearest({x: c for x, c in known.items() if c is not None}, budget, along.neutral)
-
-
-def _enough(at: Callable[[float], int | None], budget: float, along: Path) -> float:
-    """An x that costs more than ``budget``, in steps from the neutral one that double: no huge network is built."""
-    for share in (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2):
-        x = along.neutral + share * (along.high - along.neutral)
-        if (found := at(x)) is not None and found > budget:
-            return x
-    return along.high
-
-
-def _places(along: Path, low: float, high: float) -> list[float]:
-    """The places from ``low`` to ``high`` of whole numbers, in the order of the powers of two that divide these.
-
-    Those that the same power divides come from the middle outwards.
-    """
-    up_to_high = takewhile(lambda i: along.place(i) <= high, count(1))
-    inside = [i for i in up_to_high if along.place(i) >= low]
-    middle = sum(inside) / max(1, len(inside))
-    return [along.place(i) for i in sorted(inside, key=lambda i: (-(i & -i), abs(i - middle)))]
-
-
-def _nearest(costs: dict[float, int], budget: float, neutral: float) -> Solution:
+    costs = {x: c for x, c in known.items() if c is not None}
     if not costs:
         raise UnreachableBudget("no network can be built at any of the scales that were tried")
     least, most = min(costs.values()), max(costs.values())
     if least == most and abs(least / budget - 1) > NEAR:
         raise UnreachableBudget(f"every network that was tried costs {least:,}: the method does not change it")
     first, last = costs[min(costs)], costs[max(costs)]
-    if first > last:
-        raise UnreachableBudget(f"the cost falls from {first:,} to {last:,} over the range, where it should grow")
-    if budget < least * (1 - NEAR):
-        raise UnreachableBudget(f"budget {budget:,.6g} is below the smallest reachable cost {least:,}")
-    if budget > most * (1 + NEAR):
-        raise UnreachableBudget(f"budget {budget:,.6g} is above the largest reachable cost {most:,}")
-    x = min(costs, key=lambda x: (abs(costs[x] - budget), x != neutral, len(repr(x))))
+    check_reachable(budget, *((first, last) if first > last else (least, most)))  # costs that fall are refused, too
+    x = min(costs, key=lambda x: (abs(costs[x] - budget), x != along.neutral, len(repr(x))))
     return Solution(x, costs[x], (costs[x] - budget) / budget)
+
+
+def _places(along: Path, low: float, high: float) -> list[float]:
+    """The places from ``low`` to ``high`` of whole numbers, by the powers of two that divide these, then outwards."""
+    up_to_high = takewhile(lambda i: along.place(i) <= high, count(1))
+    inside = [i for i in up_to_high if along.place(i) >= low]
+    middle = sum(inside) / max(1, len(inside))
+    return [along.place(i) for i in sorted(inside, key=lambda i: (-(i & -i), abs(i - middle)))]
