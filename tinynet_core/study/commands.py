@@ -2,19 +2,24 @@
 
 import sys
 import warnings
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinynet_core.files import UserError, check_target, write_table
 
 if TYPE_CHECKING:
+    from tinynet_core.study.record import Record
     from tinynet_core.study.store import Store
     from tinynet_core.study.study import Study
     from tinynet_core.study.task import Task
     from tinynet_core.study.verify import Check
 
+FEWEST_TIMED = 5
+"""Finished records of one data set, batch size and device from which the time of more such trainings is estimated."""
 OTHER_BITS = """\
 Other bits: trainings that differ in a last bit part within the first epochs, and then differ as two seeds do. So the
 first epochs and the end of a record are held closely, and the level of its top-1 widely. Many epochs rewritten to fit
@@ -121,14 +126,11 @@ def _plan(study: "Study", pages: tuple[str, ...], limit: int | None, workers: in
         lanes = max(1, cores() // resources.cpus)
         notes.append(f"{error}: this preset is not for this machine.")
     trainings = [task for task in todo if type(task) is Experiment]
-    rows = []
-    for e in trainings:
-        cost, asked = e.cost(), labels(e.model_dump())
-        row = {"key": e.key[:12], **{x: asked[x] for x in ("network", "r", "d", "w")}, "seed": e.seed}
-        rows.append({**row, "px": cost["resolution"], "MACs": cost["macs"], "params": cost["params"]})
-    lines = [pd.DataFrame(rows).to_string(index=False, na_rep="", float_format="{:.3f}".format)] if rows else []
+    rows = [{"key": e.key[:12], **labels(e.model_dump()), "seed": e.seed, **e.cost()} for e in trainings]
+    shown = pd.DataFrame(rows, columns=["key", *("network", "r", "d", "w"), "seed", "resolution", "macs", "params"])
+    lines = [shown.to_string(index=False, na_rep="", float_format="{:.3f}".format)] if rows else []
     macs = sum(e.work for e in trainings)
-    time = _time(study.store, trainings, workers or resources.workers or lanes)
+    time = _time(study.store.records(), trainings, workers or resources.workers or lanes)
     lines.append(f"{len(trainings)} models, {macs:.3g} multiply-adds of forward passes. {time}")
     if getattr(study.preset.dataset, "stream", False):
         notes.append("The time to decode the images on the way is not in it.")
@@ -137,20 +139,29 @@ def _plan(study: "Study", pages: tuple[str, ...], limit: int | None, workers: in
     return "\n".join([*lines, *notes])
 
 
-def _time(store: "Store", todo: list, lanes: int) -> str:
+def _time(records: "Sequence[Record]", todo: Sequence[Any], lanes: int) -> str:
+    """How long ``todo`` takes, by the seconds that a multiply-add took in records with their data set and batch size.
+
+    The range is from the first to the last decile of these.
+    """
+    import numpy as np
     from tqdm import tqdm
 
-    from tinynet_core.study.estimate import MIN_RECORDS, kind_of, makespan, rate_from_records
+    from tinynet_core.study.classify import Experiment
+    from tinynet_core.study.record import provenance
 
-    records = store.records()
-    rates = {kind: rate_from_records(records, e) for kind, e in {kind_of(e): e for e in todo}.items()}
-    known = [rate for rate in rates.values() if rate is not None]
-    if not todo or len(known) < len(rates):
-        return f"No time is estimated: that takes {MIN_RECORDS} finished records of such trainings on this machine."
-    seconds = makespan([rate.seconds(e) for e in todo if (rate := rates[kind_of(e)])], lanes)
-    off = 1 + max(rate.spread for rate in known)
-    middle, low, high = (tqdm.format_interval(round(x)) for x in (seconds, seconds / off, seconds * off))
-    return f"Estimated time on this machine, {lanes} at a time: {middle} ({low} to {high}), from {known[0].source}."
+    device, rates = provenance()["device"], defaultdict(list)
+    for r in records:
+        if type(e := r.experiment) is Experiment and r.wall_s and r.provenance.get("device") == device and r.done:
+            rates[e.dataset, e.recipe.batch_size].append(r.wall_s / e.work)
+    alike = [rates[e.dataset, e.recipe.batch_size] for e in todo]
+    if not todo or min(map(len, alike)) < FEWEST_TIMED:
+        return f"No time is estimated: that takes {FEWEST_TIMED} finished records of such trainings on this machine."
+    found = np.array([e.work * np.quantile(x, (0.1, 0.5, 0.9)) for e, x in zip(todo, alike, strict=True)])
+    spans = np.maximum(found.sum(axis=0) / lanes, found.max(axis=0))  # no training is cut into parts
+    low, middle, high = (tqdm.format_interval(round(x)) for x in spans)
+    source = f"{sum(map(len, rates.values()))} finished records on {device}"
+    return f"Estimated time on this machine, {lanes} at a time: {middle} ({low} to {high}), from {source}."
 
 
 @click.command("train")

@@ -23,8 +23,7 @@ TINY_OF_PHI = {1: "tinynet_b", 2: "tinynet_c", 3: "tinynet_d", 4: "tinynet_e"}
 WINDOW = 0.2
 """Relative distance in MACs from a budget within which a sampled model is a candidate for it.
 
-Its r and d are used at the budget itself. Neighbouring budgets differ by a factor of two, over which the best r and d
-may change; a fifth is well inside, and still leaves several candidates of a sample of a hundred.
+Neighbouring budgets differ by a factor of two, over which the best r and d may change; a fifth is well inside.
 """
 FEWEST = 3
 """Candidates at least: the models nearest in the ratio of costs, where fewer lie within ``WINDOW``."""
@@ -93,10 +92,10 @@ def shrunk(
     return preset.experiment(scale, head=head)
 
 
-def with_width(preset: Preset, c: float, r: float, d: float, head: Head) -> Experiment:
-    """The baseline at ``r`` and ``d``, with the width solved for ``c`` times its MACs."""
-    width = solve_width(preset.family(head), c * preset.c0, r, d)
-    return preset.experiment(Scale(r, d, width.x), head=head)
+def with_width(preset: Preset, macs: float, r: float, d: float, head: Head, name: str = BASELINE) -> Experiment:
+    """The network called ``name`` at ``r`` and ``d``, with the width solved for ``macs``."""
+    width = solve_width(family(name, preset.base_for(name), head, preset.dataset.classes), macs, r, d)
+    return preset.named(name, Scale(r, d, width.x), head=head)
 
 
 def giant(preset: Preset, phi: int, head: Head = "scaled") -> Experiment:
@@ -104,17 +103,23 @@ def giant(preset: Preset, phi: int, head: Head = "scaled") -> Experiment:
     return shrunk(preset, 2.0**-phi, "giant", head=head)
 
 
-def tinynet(preset: Preset, name: str, c: float | None = None, head: Head | None = None) -> Experiment:
-    """A released TinyNet: itself at the paper's size; in a proxy its r and d with the width solved for ``c``.
+def tinynet(preset: Preset, name: str, c: float, head: Head = "fixed") -> Experiment:
+    """A released TinyNet's r and d, with the width solved for ``c`` times the baseline's MACs."""
+    return with_width(preset, c * preset.c0, TINYNETS[name].r, TINYNETS[name].d, head)
 
-    ``c`` is the share of the baseline's MACs, the released network's own where left out.
+
+def published(preset: Preset, name: str, whole: str, rival: str | None = None) -> Experiment:
+    """The network called ``name``, which is ``whole`` at a scale of its own.
+
+    In a proxy it has that r and d, and the width is solved for the MACs of ``rival`` (``whole`` where left out)
+    in the proxy, times the ratio of the two networks at the paper's size.
     """
-    if preset.base == PAPER_BASE and c is None and head is None:
+    own, rival = network(name), rival or whole
+    if preset.base == PAPER_BASE or own.scale is None or name == whole or name in SCALABLE:
         return preset.named(name)
-    if c is None:
-        c = network(name).complexity().macs / network(BASELINE).complexity().macs
-    released = TINYNETS[name]
-    return with_width(preset, c, released.r, released.d, head or "fixed")
+    ratio = own.complexity().macs / network(rival).complexity().macs
+    macs = ratio * preset.named(rival).spec().complexity().macs
+    return with_width(preset, macs, own.scale.r, own.scale.d, "scaled" if name in GHOSTNETS_SHRUNK else "fixed", whole)
 
 
 def giants(preset: Preset) -> Series:
@@ -161,7 +166,7 @@ def duel(preset: Preset, sample: Sample) -> Series:
 
     def random_search(c: float) -> Experiment:
         best = candidates(sample.models, c).iloc[0]
-        return with_width(preset, c, float(best.r), float(best.d), "fixed")
+        return with_width(preset, c * preset.c0, float(best.r), float(best.d), "fixed")
 
     for c in preset.budgets:
         _ways(series, preset, sample.formula, c)
@@ -203,24 +208,6 @@ def _ways(series: Series, preset: Preset, formula: TinyFormula, c: float) -> Non
         series.add_way(name, c, preset.compared_seeds, shrunk, preset, c, method, formula, "fixed")
 
 
-def published(preset: Preset, name: str, whole: str, rival: str | None = None) -> Experiment:
-    """The network called ``name``, which is ``whole`` at a scale of its own.
-
-    In a proxy it has that r and d, and the width is solved for the MACs of ``rival`` (``whole`` where left out)
-    in the proxy, times the ratio of the two networks at the paper's size.
-    """
-    own = network(name)
-    if preset.base == PAPER_BASE or own.scale is None or name == whole or name in SCALABLE:
-        return preset.named(name)
-    rival = rival or whole
-    ratio = own.complexity().macs / network(rival).complexity().macs
-    macs = ratio * preset.named(rival).spec().complexity().macs
-    head: Head = "scaled" if name in GHOSTNETS_SHRUNK else "fixed"
-    scaled = family(whole, preset.base_for(whole), head, preset.dataset.classes)
-    width = solve_width(scaled, macs, own.scale.r, own.scale.d)
-    return preset.named(whole, Scale(own.scale.r, own.scale.d, width.x), head=head)
-
-
 def table2(preset: Preset) -> Series:
     """ResNet-50, -34 and -18, and ResNet-50 shrunk by the giant and by the tiny formula (Table 2)."""
     series = Series()
@@ -242,7 +229,7 @@ def table3(preset: Preset) -> Series:
     """The networks of Table 3 that are the paper's own, under their names there, and the preset's further networks."""
     series, seeds = Series(), preset.compared_seeds
     series.add("Baseline EfficientNet-B0", seeds, preset.experiment, Scale())
-    series.add("TinyNet-A", seeds, tinynet, preset, "tinynet_a")
+    series.add("TinyNet-A", seeds, published, preset, "tinynet_a", BASELINE)
     for label, plain in (("EfficientNet-B0 + RA", "Baseline EfficientNet-B0"), ("TinyNet-A + RA", "TinyNet-A")):
         series[label] = _augmented(series.get(plain, [])[: preset.seeds_aside])
     for phi, name in TINY_OF_PHI.items():

@@ -121,8 +121,7 @@ def _repeated(records: Sequence[Record], workers: int | None, progress: bool) ->
     groups: dict[tuple[str, int, bool], list[Any]] = defaultdict(list)
     for record in records:
         check_source(_training(record).dataset)
-        made = record.provenance
-        groups[_device(record), made.get("threads", 1), made.get("compiled", False)].append(record.experiment)
+        groups[_how(record)].append(record.experiment)
     found: list[Record] = []
     with tempfile.TemporaryDirectory(prefix="tinynet-verify-") as folder:
         for (device, threads, compiled), experiments in groups.items():
@@ -168,7 +167,7 @@ def first_difference(record: Record, now: Record) -> str:
 
 def contradiction(record: Record) -> str:
     """Which of a record's own numbers do not go together, or nothing."""
-    epochs, images = _training(record).recipe.epochs, _images(record)
+    epochs, images = _training(record).recipe.epochs, _training(record).dataset.val_images
     if [row["epoch"] for row in record.curve] != list(range(1, epochs + 1)):
         return f"its curve does not have the epochs 1 to {epochs}"
     last = record.curve[-1]
@@ -190,7 +189,12 @@ def held_to(record: Record, now: Record, finished: Sequence[Record]) -> list[Hel
     ``finished`` are the trainings of its store. Its first epochs must be those of now until trainings part, its end
     must follow from what comes before, and its top-1 must be that of now within the spread between seeds.
     """
-    return [*_start(record, now), *_end(record, now, finished), _level(record, now, pooled_spread(finished))]
+    spread = pooled_spread(finished)
+    reach = float(t.ppf(LEVEL, spread.freedom)) * math.sqrt(2) * spread.sd if spread.known else math.inf
+    low, high = (float(expit(_log_odds(now) + x)) for x in (-reach, reach))
+    why = "as two seeds differ" if spread.known else "but no two records differ only in their seed"
+    level = Held("top-1", record.metrics["top1"], low, high, f"{now.metrics['top1']:.2%} now, {why}")
+    return [*_start(record, now), *_end(record, now, finished), level]
 
 
 def _start(record: Record, now: Record) -> list[Held]:
@@ -199,10 +203,11 @@ def _start(record: Record, now: Record) -> list[Held]:
     In that epoch it may lie ``PARTING`` times as far off as trainings whose initial weights have other last bits.
     """
     held: list[Held] = []
+    images = _training(record).dataset.val_images
     for epoch, (row, here) in enumerate(zip(record.curve, now.curve, strict=True), 1):
-        before, held = held, _close(epoch, row, [here], _images(record))
+        before, held = held, _close(epoch, row, [here], images)
         if not all(x.holds for x in held):
-            return [*before, *_close(epoch, row, [here, *_with_other_last_bits(record, epoch)], _images(record))]
+            return [*before, *_close(epoch, row, [here, *_with_other_last_bits(record, epoch)], images)]
     return held
 
 
@@ -225,11 +230,11 @@ def _with_other_last_bits(record: Record, epochs: int) -> Curve:
 
     from tinynet_core.training.classifier import Run
 
-    experiment, made, threads = _training(record), record.provenance, torch.get_num_threads()
+    experiment, before = _training(record), torch.get_num_threads()
     spec, recipe, images = experiment.spec(), experiment.recipe, load_images(experiment.dataset)
-    device, compiled = _device(record), made.get("compiled", False)
+    device, threads, compiled = _how(record)
     rows = []
-    torch.set_num_threads(made.get("threads", 1))
+    torch.set_num_threads(threads)
     try:
         for step in (torch.finfo().eps, -torch.finfo().eps):
 
@@ -245,48 +250,34 @@ def _with_other_last_bits(record: Record, epochs: int) -> Curve:
                 run.train_epoch()
             rows.append(run.outcome.curve[-1])
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     return rows
 
 
 def _end(record: Record, now: Record, finished: Sequence[Record]) -> list[Held]:
     """The last top-1, held to that of the raw weights and to that an epoch before.
 
-    By as much as these differ in ``now`` and in the other ``finished`` trainings with the same recipe and data.
-    """
-    alike = [now, *(x for x in finished if x.key != record.key and _recipe(x) == _recipe(record))]
-    held = [_following(record, alike, -1, "raw_top1", "with the raw weights")]
-    if len(record.curve) > 1:
-        held.append(_following(record, alike, -2, "ema_top1", "an epoch before"))
-    return held
-
-
-def _following(record: Record, alike: Sequence[Record], row: int, name: str, when: str) -> Held:
-    """The last top-1, held to ``name`` in ``row`` of the curve.
-
-    Shares are compared as their angles arcsin(sqrt(p)), where drawing n images anew gives a standard deviation of
+    By as much as these differ in ``now`` and in the other ``finished`` trainings with the same recipe and data. Shares
+    are compared as their angles arcsin(sqrt(p)), where drawing n images anew gives a standard deviation of
     1 / (2 sqrt(n)) whatever the share. The spread between trainings is taken to be half of that at least.
     """
-    changes = [_angle(x.curve[-1]["ema_top1"]) - _angle(x.curve[row][name]) for x in alike]
-    n = len(changes)
-    sd = max(statistics.stdev(changes), 0.25 / math.sqrt(_images(record))) if n > 1 else math.inf
-    most = float(t.ppf(LEVEL, max(1, n - 1))) * sd * math.sqrt(1 + 1 / n)
-    middle = _angle(record.curve[row][name]) + statistics.fmean(changes)
-    low, high = (math.sin(min(max(x, 0.0), math.pi / 2)) ** 2 for x in (middle - most, middle + most))
-    source = f"{record.curve[row][name]:.2%} {when}, and how the two differ in {n} trainings of its recipe"
-    return Held("top-1 of the last epoch", record.curve[-1]["ema_top1"], low, high, source)
+    alike = [now, *(x for x in finished if x.key != record.key and _recipe(x) == _recipe(record))]
+    n, least = len(alike), 0.25 / math.sqrt(_training(record).dataset.val_images)
+    held, last = [], record.curve[-1]["ema_top1"]
+    others = ((-1, "raw_top1", "with the raw weights"), (-2, "ema_top1", "an epoch before"))
+    for row, name, when in others[: len(record.curve)]:
+        changes = [_angle(x.curve[-1]["ema_top1"]) - _angle(x.curve[row][name]) for x in alike]
+        sd = max(statistics.stdev(changes), least) if n > 1 else math.inf
+        most = float(t.ppf(LEVEL, max(1, n - 1))) * sd * math.sqrt(1 + 1 / n)
+        middle = _angle(record.curve[row][name]) + statistics.fmean(changes)
+        low, high = (math.sin(min(max(x, 0.0), math.pi / 2)) ** 2 for x in (middle - most, middle + most))
+        source = f"{record.curve[row][name]:.2%} {when}, and how the two differ in {n} trainings of its recipe"
+        held.append(Held("top-1 of the last epoch", last, low, high, source))
+    return held
 
 
 def _angle(share: float) -> float:
     return math.asin(math.sqrt(share))
-
-
-def _level(record: Record, now: Record, spread: Spread) -> Held:
-    """Top-1, held to that of ``now``: to what 99.9% of pairs of seeds stay within, as far as the store knows seeds."""
-    reach = float(t.ppf(LEVEL, spread.freedom)) * math.sqrt(2) * spread.sd if spread.known else math.inf
-    low, high = (float(expit(_log_odds(now) + x)) for x in (-reach, reach))
-    why = "as two seeds differ" if spread.known else "but no two records differ only in their seed"
-    return Held("top-1", record.metrics["top1"], low, high, f"{now.metrics['top1']:.2%} now, {why}")
 
 
 def pooled_spread(records: Sequence[Record]) -> Spread:
@@ -300,7 +291,7 @@ def pooled_spread(records: Sequence[Record]) -> Spread:
 
 
 def _log_odds(record: Record) -> float:
-    return float(log_odds(record.metrics["top1"], _images(record)))
+    return float(log_odds(record.metrics["top1"], _training(record).dataset.val_images))
 
 
 def _training(record: Record) -> Any:
@@ -312,10 +303,8 @@ def _recipe(record: Record) -> tuple[Any, ...]:
     return _training(record).recipe, _training(record).dataset
 
 
-def _images(record: Record) -> int:
-    return _training(record).dataset.val_images
-
-
-def _device(record: Record) -> str:
-    """The device to repeat it on: what was made on a processor never goes to a GPU."""
-    return "cpu" if str(record.provenance.get("device")).startswith("cpu") else "auto"
+def _how(record: Record) -> tuple[str, int, bool]:
+    """Device, threads and whether compiled, to repeat it by: what was made on a processor never goes to a GPU."""
+    made = record.provenance
+    device = "cpu" if str(made.get("device")).startswith("cpu") else "auto"
+    return device, made.get("threads", 1), made.get("compiled", False)
