@@ -126,10 +126,10 @@ class _Worker:
             self.pipe.send((function, args))
 
     def _start_process(self) -> None:
-        self.pipe, other = _CONTEXT.Pipe()
-        self.steps.value = _STARTING
         _place_sockets()
         _CONTEXT.set_forkserver_preload(_IMPORTED)
+        self.pipe, other = _CONTEXT.Pipe()
+        self.steps.value = _STARTING
         arguments = (other, self.steps, self._device, self._threads, dict(os.environ))
         process = _CONTEXT.Process(target=_serve, args=arguments, name="tinynet-worker")
         # A signal to the whole process group waits until the worker can heed it.
@@ -147,7 +147,7 @@ class _Worker:
         try:
             value, error = self.pipe.recv()
         except (EOFError, ConnectionError):
-            raise self._death() from None
+            value, error = None, self._death()
         if error is not None:
             raise error
         return value
@@ -214,7 +214,7 @@ def _serve(connection: Connection, steps: Any, device: str, threads: int, enviro
 
 
 def _portable(error: Exception) -> Exception:
-    """``error`` with its traceback as a note, or its text where it does not survive the way through the pipe."""
+    """``error`` with its traceback as a note, or its text where it does not survive the pipe."""
     error.add_note(traceback.format_exc())
     try:
         pickle.loads(pickle.dumps(error))

@@ -1,6 +1,7 @@
 """The networks that each figure and table compares, as experiments under a preset: pure data, nothing is trained."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -36,20 +37,16 @@ _WAYS: dict[str, Method] = {
 
 
 class Sample(NamedTuple):
-    """What the random sample of Figure 1 gave: its ``models``, and the ``formula`` fitted on their frontier.
-
-    ``models`` is the frame of ``Study.random_sample``, one row for each model, failed ones included.
-    """
+    """The ``models`` of ``Study.random_sample``, failed ones included, and the ``formula`` fitted on their frontier."""
 
     models: pd.DataFrame
     formula: TinyFormula
 
 
 class Series(dict[str, list[Experiment]]):
-    """Experiments by the name of their row, one for each seed.
+    """Experiments by the name of their row, one for each seed; ``unreachable``: rows that cannot be had, and why.
 
-    ``unreachable``: rows that cannot be had, and why. ``ways``: the names of rows that are a way to shrink at a share c
-    of the cost, had or not, by both.
+    ``ways``: the names of rows that are a way to shrink at a share c of the cost, had or not, by both.
     """
 
     def __init__(self) -> None:
@@ -132,11 +129,7 @@ def giants(preset: Preset) -> Series:
 
 
 def table1(preset: Preset, sample: Sample) -> Series:
-    """The networks of Table 1 at a half and a quarter of the baseline's MACs.
-
-    TinyNet-B and -C keep the released r and d, with the width solved for this preset's baseline; the last but one of
-    each group takes r and d from the formula of ``sample``.
-    """
+    """The networks of Table 1 at a half and a quarter of the baseline's MACs, with the formula of ``sample``."""
     series, seeds = Series(), preset.compared_seeds
     for c, phi in ((0.5, 1), (0.25, 2)):
         series.add(giant_label(phi), seeds, giant, preset, phi)
@@ -157,10 +150,9 @@ def fig6(preset: Preset, sample: Sample) -> Series:
 def duel(preset: Preset, sample: Sample) -> Series:
     """The formula and every rival of it at each budget of the preset.
 
-    Beside the ways of Figure 6: the inverse giant formula with its scaled head, at 2⁻ᵠ the EfficientNet-B⁻ᵠ of
-    the other pages; the released TinyNet of the same cost, where there is one, with its width solved anew; and random
-    search, which is the most accurate model of the sample near the budget, its r and d kept, its width solved for the
-    budget, and trained anew, so that the luck of its first training does not count.
+    Beside the ways of Figure 6: the inverse giant formula with its scaled head; the released TinyNet of the same cost,
+    where there is one; and random search, which is the most accurate model of the sample near the budget, its width
+    solved for the budget, and trained anew, so that the luck of its first training does not count.
     """
     series, seeds = Series(), preset.compared_seeds
 
@@ -180,8 +172,7 @@ def duel(preset: Preset, sample: Sample) -> Series:
 
 def longer(preset: Preset, sample: Sample) -> Series:
     """The duel at one budget, under the same names, trained as many times longer as the preset says; else nothing."""
-    plan = preset.longer
-    if plan is None:
+    if (plan := preset.longer) is None:
         return Series()
     recipe = preset.recipe.scaled(epochs=plan.times * preset.recipe.epochs)
     changed = preset.model_copy(update={"recipe": recipe, "compared_seeds": plan.seeds, "budgets": (plan.c,)})
@@ -246,17 +237,12 @@ def table3(preset: Preset) -> Series:
 def two_smallest(preset: Preset) -> Series:
     """EfficientNet-B⁻⁴ and TinyNet-E (Figures 4 and 5), as close up as the preset says."""
     series, everything = Series(), table3(preset.close)
-    for name in ("EfficientNet-B⁻⁴", "TinyNet-E"):
-        series[name] = everything[name]
+    series.update({name: everything[name] for name in ("EfficientNet-B⁻⁴", "TinyNet-E")})
     return series
 
 
 def table6(preset: Preset) -> Series:
-    """The GhostNets of Table 6, and EfficientNet-B0 and -B1.
-
-    In a proxy, GhostNet-B, -C and -D have their r and d and as many MACs as the GhostNet that each is compared with,
-    times the ratio of the two networks themselves.
-    """
+    """The GhostNets of Table 6, each beside the one that it is compared with, and EfficientNet-B0 and -B1."""
     series, seeds = Series(), preset.seeds_aside
     series.add("EfficientNet-B1", seeds, preset.named, "efficientnet_b1")
     _ghosts(series, "GhostNet-A", seeded(preset.named("ghostnet_a"), seeds))
@@ -285,10 +271,9 @@ def _augmented(experiments: Sequence[Experiment]) -> list[Experiment]:
 
 
 def heads(preset: Preset) -> Series:
-    """TinyNet and EfficientNet-B⁻ᵠ with either head, at equal MACs and at equal parameters.
+    """TinyNet and EfficientNet-B⁻ᵠ with either head, at equal MACs and at equal parameters, at each budget 2⁻ᵠ.
 
-    For every phi whose 2⁻ᵠ is among the preset's budgets; the head is in the name of each row. At equal parameters
-    the giant formula is solved for the parameters of the TinyNet with the same head.
+    At equal parameters the giant formula is solved for the parameters of the TinyNet with the same head.
     """
     series, seeds = Series(), preset.seeds_aside
 
@@ -297,13 +282,12 @@ def heads(preset: Preset) -> Series:
         return preset.experiment(shrink(preset.family(head), params=params, method="giant").scale, head=head)
 
     kinds: tuple[Head, ...] = ("fixed", "scaled")
-    for phi in (phi for phi in TINY_OF_PHI if 2.0**-phi in preset.budgets):
-        for head in kinds:
-            tiny = tinynet(preset, TINY_OF_PHI[phi], 2.0**-phi, head)
-            rival = f"{giant_label(phi)}, {head} head"
-            series[f"{tiny_label(TINY_OF_PHI[phi])}, {head} head"] = seeded(tiny, seeds)
-            series.add(rival, seeds, giant, preset, phi, head)
-            series.add(f"{rival}, equal parameters", seeds, equal_parameters, tiny, head)
+    budgets = [(phi, name) for phi, name in TINY_OF_PHI.items() if 2.0**-phi in preset.budgets]
+    for (phi, name), head in product(budgets, kinds):
+        tiny, rival = tinynet(preset, name, 2.0**-phi, head), f"{giant_label(phi)}, {head} head"
+        series[f"{tiny_label(name)}, {head} head"] = seeded(tiny, seeds)
+        series.add(rival, seeds, giant, preset, phi, head)
+        series.add(f"{rival}, equal parameters", seeds, equal_parameters, tiny, head)
     return series
 
 
@@ -318,12 +302,8 @@ def tiny_label(name: str) -> str:
 
 
 def detectors(preset: Preset) -> dict[str, list[Detection]]:
-    """The detectors of Table 5 on the networks of Table 3, one for each seed.
-
-    Raises ``PresetError`` where the preset trains none.
-    """
-    plan, classifiers = preset.detection, table3(preset)
-    if plan is None:
+    """The detectors of Table 5 on the networks of Table 3; ``PresetError`` where the preset trains none."""
+    if (plan := preset.detection) is None:
         raise PresetError(f"preset {preset.name} has no detection: this page needs a preset that has it")
-    names = ("EfficientNet-B⁻³", "TinyNet-D")
+    classifiers, names = table3(preset), ("EfficientNet-B⁻³", "TinyNet-D")
     return {name: [plan.detection(e) for e in classifiers[name][: preset.seeds_aside]] for name in names}

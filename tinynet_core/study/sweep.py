@@ -80,6 +80,7 @@ def run(experiment: Task, store: Store, device: str = "auto", compiled: bool = F
     if leads:
         store.check_writable()
     bar = tqdm(total=total, unit="step", desc=experiment.label, disable=not (progress and leads))
+    result: Record | NoRecord = NoRecord.STOPPED
     with noting(SIGINT, SIGTERM) as received, bar:
 
         def should_stop() -> bool:
@@ -87,22 +88,21 @@ def run(experiment: Task, store: Store, device: str = "auto", compiled: bool = F
             return bool(received)
 
         if not leads:
-            try:
-                return execute(experiment, device, store.root, should_stop, compiled)
-            except Interrupted:
-                raise SweepStopped(received[0] if received else SIGTERM, 0, 1) from None
-        while (
-            (result := attempt(execute, experiment, store, compiled, device, should_stop)) is NoRecord.BUSY
-            and team().size == 1
-            and not received
-        ):
-            time.sleep(_TICK_S)
-    if result is NoRecord.BUSY and not received:
-        raise UserError(f"{experiment.key[:12]} is being trained by another process, which several cannot wait for")
+            with suppress(Interrupted):
+                result = execute(experiment, device, store.root, should_stop, compiled)
+        else:
+            while (result := attempt(execute, experiment, store, compiled, device, should_stop)) is NoRecord.BUSY:
+                if team().size > 1:
+                    other = "is being trained by another process, which several cannot wait for"
+                    raise UserError(f"{experiment.key[:12]} {other}")
+                if received:
+                    break
+                time.sleep(_TICK_S)
     if isinstance(result, NoRecord):
         raise SweepStopped(received[0] if received else SIGTERM, 0, 1)  # else another of the processes had it
-    store.put(result)
-    tidy(store, [experiment])
+    if leads:
+        store.put(result)
+        tidy(store, [experiment])
     return result
 
 
@@ -340,10 +340,9 @@ def tidy(store: Store, tasks: Iterable[Task]) -> None:
     left = {path.name.partition(".")[0] for path in folder.iterdir() if path.suffix in (".pt", ".tmp", ".lock")}
     mine = [task for task in tasks if task.key in left]
     for task in set(mine).difference(store.missing(mine)):
-        checkpoint = store.checkpoint(task)
-        with claim(checkpoint) as free:
+        with claim(store.checkpoint(task)) as free:
             if free:
-                _clear(checkpoint)
+                _clear(store.checkpoint(task))
 
 
 def _clear(checkpoint: Path) -> None:

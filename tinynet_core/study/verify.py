@@ -3,8 +3,8 @@
 On the same kind of machine all numbers are to be the same bits. Another processor rounds other last bits. With the
 recipe of ``reduced`` a loss is off by 1e-7 of itself after 40 steps, by 1e-3 after 60 and by 1e-2 after 90; from then
 on two trainings differ as two seeds do, in top-1 by up to 15 points. So a record is held closely where that is
-possible: to the losses of the first epochs (``_start``), to its own other numbers (``contradiction``), and to how other
-trainings end (``_end``). One of which many epochs were rewritten to fit each other can be told from the bits alone.
+possible: to the first epochs (``_start``), to its own other numbers (``contradiction``), and to how other trainings end
+(``_end``). One of which many epochs were rewritten to fit each other can be told from the bits alone.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from typing import Any, Literal
 from scipy.special import expit
 from scipy.stats import t
 
-from tinynet_core.data import check_source, load_images
+from tinynet_core.data import check_source
 from tinynet_core.files import UserError
 from tinynet_core.machine import Resources
 from tinynet_core.study.record import Record, outdated
@@ -30,14 +30,15 @@ from tinynet_core.study.sweep import SweepStopped, sweep
 
 LEVEL = 0.9995
 """Quantile of t below which a difference lies: 99.9% of them do, in either direction."""
-LOSS_TOLERANCE = 3e-4
-"""How far a training loss may be off before trainings part, as a share of it: the widest of the golden runs."""
-TOP1_TOLERANCE = 1e-3
-"""The same for top-1, as a share of the images, to which one image is added."""
-PARTING = 20
-"""How many times as far as trainings with other last bits a record may lie in the epoch in which it parts."""
+TOGETHER = 40
+"""Steps for which trainings with other last bits stay together."""
+LOSS_TOLERANCE, LOSS_APART = 3e-4, 0.05
+"""How far the loss of an epoch may be off that ends by then, the widest of the golden runs, and of one that ends later.
 
-Curve = Sequence[dict[str, float]]
+As shares of it; the mean over an epoch moves far less than the loss of its last step.
+"""
+TOP1_TOLERANCE = 1e-3
+"""The same for top-1 before trainings part, as a share of the images, to which one image is added."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,9 @@ def _repeated(records: Sequence[Record], workers: int | None, progress: bool) ->
     groups: dict[tuple[str, int, bool], list[Any]] = defaultdict(list)
     for record in records:
         check_source(_training(record).dataset)
-        groups[_how(record)].append(record.experiment)
+        made = record.provenance
+        device = "cpu" if str(made.get("device")).startswith("cpu") else "auto"  # no processor's goes to a GPU
+        groups[device, made.get("threads", 1), made.get("compiled", False)].append(record.experiment)
     found: list[Record] = []
     with tempfile.TemporaryDirectory(prefix="tinynet-verify-") as folder:
         for (device, threads, compiled), experiments in groups.items():
@@ -154,15 +157,16 @@ def compare(record: Record, now: Record, finished: Sequence[Record]) -> Check:
 
 def first_difference(record: Record, now: Record) -> str:
     """The first number of cost, curve (epoch by epoch) and metrics that is not the same, or nothing."""
-    if len(record.curve) != len(now.curve):
-        return f"epochs {len(record.curve)} recorded, {len(now.curve)} now"
-    pairs: list[tuple[str, Any, Any]] = [("cost ", record.cost, now.cost)]
-    pairs += [(f"epoch {i} ", x, y) for i, (x, y) in enumerate(zip(record.curve, now.curve, strict=True), 1)]
-    for where, before, after in [*pairs, ("metric ", record.metrics, now.metrics)]:
-        for name in dict.fromkeys([*before, *after]):
-            if before.get(name) != after.get(name):
-                return f"{where}{name} {before.get(name)!r} recorded, {after.get(name)!r} now"
-    return ""
+    before, after = _numbers(record), _numbers(now)
+    names = (name for name in {**before, **after} if before.get(name) != after.get(name))
+    return next((f"{name} {before.get(name)!r} recorded, {after.get(name)!r} now" for name in names), "")
+
+
+def _numbers(record: Record) -> dict[str, float]:
+    found = {"epochs": len(record.curve), **{f"cost {name}": x for name, x in record.cost.items()}}
+    for epoch, row in enumerate(record.curve, 1):
+        found |= {f"epoch {epoch} {name}": x for name, x in row.items()}
+    return found | {f"metric {name}": x for name, x in record.metrics.items()}
 
 
 def contradiction(record: Record) -> str:
@@ -198,60 +202,21 @@ def held_to(record: Record, now: Record, finished: Sequence[Record]) -> list[Hel
 
 
 def _start(record: Record, now: Record) -> list[Held]:
-    """Training loss and top-1 of the epoch in which the record parts from ``now`` and of that before; else of the last.
-
-    In that epoch it may lie ``PARTING`` times as far off as trainings whose initial weights have other last bits.
-    """
-    held: list[Held] = []
-    images = _training(record).dataset.val_images
+    """Training loss of the epochs that begin while trainings are together, and top-1 of those that also end then."""
+    experiment, held = _training(record), []
+    steps = experiment.steps // experiment.recipe.epochs
     for epoch, (row, here) in enumerate(zip(record.curve, now.curve, strict=True), 1):
-        before, held = held, _close(epoch, row, [here], images)
-        if not all(x.holds for x in held):
-            return [*before, *_close(epoch, row, [here, *_with_other_last_bits(record, epoch)], images)]
+        if (epoch - 1) * steps >= TOGETHER:
+            break
+        together = epoch * steps <= TOGETHER
+        loss, top1 = here["train_loss"], here["ema_top1"]
+        most = loss * (LOSS_TOLERANCE if together else LOSS_APART)
+        what, said = f"training loss of epoch {epoch}", f"{loss:.5f} now"
+        held.append(Held(what, row["train_loss"], loss - most, loss + most, said, ".5f"))
+        if together:
+            most = TOP1_TOLERANCE + 1 / experiment.dataset.val_images
+            held.append(Held(f"top-1 of epoch {epoch}", row["ema_top1"], top1 - most, top1 + most, f"{top1:.2%} now"))
     return held
-
-
-def _close(epoch: int, row: dict[str, float], here: Curve, images: int) -> list[Held]:
-    """Numbers of an epoch, held to those of trainings ``here``, the first of which is the repetition."""
-    held = []
-    for what, name, form in (("training loss", "train_loss", ".5f"), ("top-1", "ema_top1", ".2%")):
-        found = [x[name] for x in here]
-        least = LOSS_TOLERANCE * found[0] if name == "train_loss" else TOP1_TOLERANCE + 1 / images
-        most = max(least, PARTING * (max(found) - min(found)))
-        parted = f", and {PARTING} times as far as trainings part here by their last bits" if most > least else ""
-        source = f"{found[0]:{form}} now{parted}"
-        held.append(Held(f"{what} of epoch {epoch}", row[name], found[0] - most, found[0] + most, source, form))
-    return held
-
-
-def _with_other_last_bits(record: Record, epochs: int) -> Curve:
-    """The row of epoch number ``epochs`` of two trainings from initial weights whose last bit is another one."""
-    import torch
-
-    from tinynet_core.training.classifier import Run
-
-    experiment, before = _training(record), torch.get_num_threads()
-    spec, recipe, images = experiment.spec(), experiment.recipe, load_images(experiment.dataset)
-    device, threads, compiled = _how(record)
-    rows = []
-    torch.set_num_threads(threads)
-    try:
-        for step in (torch.finfo().eps, -torch.finfo().eps):
-
-            @torch.no_grad()
-            def build(factor: float = 1 + step) -> torch.nn.Module:
-                module = spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier)
-                for parameter in module.parameters():
-                    parameter.mul_(factor)
-                return module
-
-            run = Run(build, spec.resolution, images, recipe, experiment.seed, device, compiled)
-            while run.epoch < epochs:
-                run.train_epoch()
-            rows.append(run.outcome.curve[-1])
-    finally:
-        torch.set_num_threads(before)
-    return rows
 
 
 def _end(record: Record, now: Record, finished: Sequence[Record]) -> list[Held]:
@@ -301,10 +266,3 @@ def _training(record: Record) -> Any:
 
 def _recipe(record: Record) -> tuple[Any, ...]:
     return _training(record).recipe, _training(record).dataset
-
-
-def _how(record: Record) -> tuple[str, int, bool]:
-    """Device, threads and whether compiled, to repeat it by: what was made on a processor never goes to a GPU."""
-    made = record.provenance
-    device = "cpu" if str(made.get("device")).startswith("cpu") else "auto"
-    return device, made.get("threads", 1), made.get("compiled", False)
