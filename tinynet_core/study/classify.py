@@ -32,10 +32,7 @@ def check_recipe(recipe: Recipe, dataset: Any) -> None:
 
 
 class Training(Task):
-    """What all trainings share: a network by its name and scale, a data set, a recipe and a seed.
-
-    ``scale`` and ``base`` left out are filled in with what the named network has.
-    """
+    """What all trainings share: a network by its name and scale, a data set, a recipe and a seed."""
 
     network: str
     scale: Scale | None = None
@@ -92,10 +89,8 @@ class Experiment(Training):
         check_recipe(self.recipe, self.dataset)
         spec = self.spec()
         if isinstance(spec, PeerNetwork) and (self.recipe.zero_init_residual or self.recipe.zero_init_classifier):
-            raise ValueError(
-                f"recipe.zero_init_residual and recipe.zero_init_classifier must be false for {self.network}, "
-                f"which {spec.source} builds"
-            )
+            keys, why = "recipe.zero_init_residual and recipe.zero_init_classifier", f"which {spec.source} builds"
+            raise ValueError(f"{keys} must be false for {self.network}, {why}")
         return self
 
     def spec(self) -> Network:

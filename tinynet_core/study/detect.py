@@ -64,7 +64,7 @@ class DetectionPlan(_Setting):
         return Detection(**shared, **own, pretraining=classifier if self.pretrained else None)
 
 
-class Detection(_Setting, Training):  # type: ignore[misc]
+class Detection(_Setting, Training):
     """SSDLite on one backbone: one data set, one recipe, one seed.
 
     ``pretraining`` is the training of the classifier whose averaged weights the backbone starts with; without one it

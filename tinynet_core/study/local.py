@@ -46,8 +46,7 @@ class WorkerDied(Exception):
 def noting(*numbers: signal.Signals) -> Iterator[list[signal.Signals]]:
     """While entered, the first of these signals is noted in the list; a second one ends the block at once.
 
-    Signals that the process ignores stay ignored. Outside the main thread, which alone may set handlers, it does
-    nothing.
+    Ignored signals stay ignored. Outside the main thread, which alone may set handlers, it does nothing.
     """
     received: list[signal.Signals] = []
 

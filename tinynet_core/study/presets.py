@@ -80,10 +80,7 @@ class Latencies(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 class Closeup(BaseModel, frozen=True, extra="forbid"):
-    """Base, data and recipe of the pages that look at the two smallest networks (Figures 4 and 5).
-
-    Their last feature map needs more than one pixel, which a small base does not leave them.
-    """
+    """Base, data and recipe of Figures 4 and 5, whose networks need more than one pixel in their last feature map."""
 
     base: Base
     dataset: Dataset
@@ -146,7 +143,7 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"longer.c {longer.c:g} must be one of budgets, {list(self.budgets)}")
         if second and isinstance(self.dataset, ImageNetDataset):
             raise ValueError("second_world needs a dataset that is drawn: photographs have no seed")
-        if second and second.seed == self.dataset.seed:
+        if second and second.seed == getattr(self.dataset, "seed", None):
             raise ValueError(f"second_world.seed must differ from dataset.seed, got {second.seed} twice")
         if second and not (sample and second.models <= sample.models):
             raise ValueError(f"second_world.models must be at most random_sample.models, got {second.models}")

@@ -40,16 +40,13 @@ class SweepError(UserError):
 
 
 class SweepStopped(UserError):
-    """A sweep that ended on SIGINT or SIGTERM, with the state of its runs in their checkpoints.
-
-    ``exit_status`` is what a shell expects of a process that the signal ended.
-    """
+    """A sweep that ended on SIGINT or SIGTERM, with the state of its runs in their checkpoints."""
 
     def __init__(self, received: Signals, done: int, left: int, more: Sequence[str] = ()) -> None:
         counts = f"{done} models done, {left} left"
         message = f"stopped by {received.name}: {counts}; the same command goes on from the checkpoints"
         super().__init__("\n".join([message, *more]))
-        self.exit_status = 128 + received
+        self.exit_status = 128 + received  # as a shell expects of a process that the signal ended
 
 
 class NoRecord(Enum):
@@ -176,7 +173,7 @@ class _Sweep:
         self.work = {task: task.work for task in todo}
         self.waiting = deque(sorted(todo, key=lambda task: -self.work[task]))  # no long run is alone at the end
         self.running: dict[Any, tuple[Task, Any]] = {}  # with what the file of its checkpoint looked like before
-        self.deaths: Counter[Task] = Counter()
+        self.deaths = Counter[Task]()
         self.broken: dict[Task, Exception] = {}
         self.recorded: dict[Task, bool] = {}
         self.signals: list[Signals] = []
@@ -189,7 +186,7 @@ class _Sweep:
         bar = tqdm(total=total, unit="MAC", unit_scale=True, mininterval=often, disable=not progress)
         try:
             with noting(SIGINT, SIGTERM) as self.signals, bar:
-                while not self._stopping() and (self.running or self.waiting):
+                while not (self.signals or self.fatal) and (self.running or self.waiting):
                     self._start(executor)
                     self._collect(executor)
                     self._draw(bar, executor)
@@ -199,9 +196,6 @@ class _Sweep:
         finally:
             executor.close()
         self._report()
-
-    def _stopping(self) -> bool:
-        return bool(self.signals) or self.fatal is not None
 
     def _start(self, executor: "LocalExecutor | RayExecutor") -> None:
         while self.waiting and (executor.capacity is None or len(self.running) < executor.capacity):
@@ -237,7 +231,7 @@ class _Sweep:
         """Try again from the checkpoint; count the deaths since the run last got further."""
         if look_of(self.store.checkpoint(task)) != before:
             self.deaths[task] = 0
-        elif not (death.asked or self._stopping()):
+        elif not (death.asked or self.signals or self.fatal):
             self.deaths[task] += 1
         if self.deaths[task] > self.resources.retries:
             self._keep(failed(task, str(death)))

@@ -163,7 +163,7 @@ def first_difference(record: Record, now: Record) -> str:
 
 
 def _numbers(record: Record) -> dict[str, float]:
-    found = {"epochs": len(record.curve), **{f"cost {name}": x for name, x in record.cost.items()}}
+    found: dict[str, float] = {"epochs": len(record.curve), **{f"cost {name}": x for name, x in record.cost.items()}}
     for epoch, row in enumerate(record.curve, 1):
         found |= {f"epoch {epoch} {name}": x for name, x in row.items()}
     return found | {f"metric {name}": x for name, x in record.metrics.items()}
