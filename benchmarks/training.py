@@ -26,7 +26,7 @@ from tinynet_core.data import ImageSet
 from tinynet_core.machine import cores
 from tinynet_core.study.local import LocalExecutor
 from tinynet_core.study.record import execute
-from tinynet_core.study.worker import attempt
+from tinynet_core.study.sweep import attempt
 from tinynet_core.training import classifier
 from tinynet_core.training.augment import draw, training_batch
 

@@ -10,7 +10,7 @@ from filelock import FileLock
 from tinynet_core import UserError
 from tinynet_core.files import StoppedWaiting, locked
 from tinynet_core.machine import SOCKET_PATH, Resources, cores, folder_for_sockets, launched
-from tinynet_core.study.worker import noting
+from tinynet_core.study.local import noting
 
 
 @pytest.mark.parametrize(

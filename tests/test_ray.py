@@ -14,9 +14,9 @@ from small import experiment, results
 from tinynet_core import Store, sweep
 from tinynet_core.machine import Resources
 from tinynet_core.study import ray as executors
+from tinynet_core.study.local import ExecutorError
 from tinynet_core.study.record import execute
 from tinynet_core.study.sweep import SweepStopped
-from tinynet_core.study.worker import ExecutorError
 from tinynet_core.training import checkpoint as saved
 from tinynet_core.training.loop import TRAINING_VERSION
 

@@ -20,9 +20,9 @@ from small import results
 from tinynet_core import Store, UserError, run, sweep
 from tinynet_core.machine import Resources
 from tinynet_core.study import local
+from tinynet_core.study.local import ExecutorError, noting
 from tinynet_core.study.record import execute
-from tinynet_core.study.sweep import SweepError, SweepStopped
-from tinynet_core.study.worker import ExecutorError, NoRecord, attempt, claim, noting
+from tinynet_core.study.sweep import NoRecord, SweepError, SweepStopped, attempt, claim
 
 EPOCHS, STEPS = 3, 3  # of the experiments, and in each epoch with its one batch of the evaluation
 

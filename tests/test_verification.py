@@ -21,8 +21,6 @@ from tinynet_core.study import verify as verification
 from tinynet_core.study.record import execute
 from tinynet_core.study.sweep import SweepStopped
 from tinynet_core.study.verify import (
-    LOSS_TOLERANCE,
-    PARTING,
     choose,
     compare,
     contradiction,
@@ -98,24 +96,10 @@ def scratch(monkeypatch, tmp_path):
     return tmp_path / "scratch"
 
 
-@pytest.fixture(scope="module")
-def parted():
-    """What trainings from other last bits give, each trained once."""
-    made, real = {}, verification._with_other_last_bits
-
-    def parted(record, epoch):
-        if (record.key, epoch) not in made:
-            made[record.key, epoch] = real(record, epoch)
-        return made[record.key, epoch]
-
-    return parted
-
-
 @pytest.fixture
-def in_this_process(monkeypatch, trained, parted):
+def in_this_process(monkeypatch, trained):
     """Put ready records in the place of the sweep, which is tested alone; returns what it was asked for."""
     asked = []
-    monkeypatch.setattr(verification, "_with_other_last_bits", parted)
 
     def sweep(experiments, store, executor, workers, device, progress, resources):
         asked.append((experiments, store, device, resources))
@@ -304,27 +288,16 @@ def test_three_points_at_the_end_of_a_published_record_fail_wherever_trainings_p
                 assert not end(forged, group), record.key
 
 
-def test_the_epoch_in_which_trainings_part_is_judged_by_how_far_the_last_bit_goes(foreign, trained, monkeypatch):
-    now = trained(foreign[0].experiment)
-    loss = now.curve[1]["train_loss"]
-    off = rewritten(now, [now.curve[0], now.curve[1] | {"train_loss": loss * 1.01}, now.curve[2]])
-    for apart, holds in ((1e-6, False), (0.009, False), (0.011, True)):
-        rows = [now.curve[1] | {"train_loss": loss * (1 + x / PARTING)} for x in (apart / 2, -apart / 2)]
-        monkeypatch.setattr(
-            verification, "_with_other_last_bits", lambda record, epoch, rows=rows: rows[: 2 * (epoch == 2)]
-        )
-        found = verification._start(off, now)
-        assert [x.what for x in found] == [f"{x} of epoch {i}" for i in (1, 2) for x in ("training loss", "top-1")]
-        assert [x.holds for x in found] == [True, True, holds, True]
-
-
-def test_trainings_from_other_last_bits_are_near_and_not_the_same(foreign, trained, parted):
-    now = trained(foreign[0].experiment)
-    rows = parted(now, 2)
-    losses = [row["train_loss"] for row in (*rows, now.curve[1])]
-    assert len(set(losses)) == 3
-    assert max(losses) / min(losses) - 1 < LOSS_TOLERANCE
-    assert [row["epoch"] for row in rows] == [2, 2]
+def test_the_epoch_in_which_trainings_part_is_held_by_its_loss_alone(trained, monkeypatch):
+    monkeypatch.setattr(verification, "TOGETHER", 3)  # steps, of which an epoch has two
+    now = trained(experiment())
+    for off, holds in ((1.0, True), (1.049, True), (1.051, False)):
+        row = more(now.curve[1], 0.5) | {"train_loss": now.curve[1]["train_loss"] * off}
+        found = verification._start(rewritten(now, [now.curve[0], row, now.curve[2]]), now)
+        assert [x.what for x in found] == [f"{x} of epoch 1" for x in ("training loss", "top-1")] + [
+            "training loss of epoch 2"
+        ]
+        assert [x.holds for x in found] == [True, True, holds]
 
 
 def test_the_spread_pools_groups_that_differ_only_in_seed_and_the_level_is_held_to_it(records):

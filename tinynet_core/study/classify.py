@@ -1,5 +1,6 @@
 """Training a classifier: what to train, and training it."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,14 +23,6 @@ METRICS = ("top1", "top5", "loss", "raw_top1", "raw_top5", "raw_loss", "train_to
 """Metrics of a trained classifier: of the averaged (EMA) weights, ``raw_*`` of the raw ones, as fractions."""
 
 
-def fill_in(task: Any) -> None:
-    """Give a new task the scale and the base that its named network has, where they were left out."""
-    if task.scale is None and task.network in SCALABLE:
-        object.__setattr__(task, "scale", Scale())
-    if task.base is None:
-        object.__setattr__(task, "base", base_of(task.network))
-
-
 def check_recipe(recipe: Recipe, dataset: Any) -> None:
     """Raise ``ValueError`` for a recipe that does not fit the images of ``dataset``."""
     if recipe.mirror and not dataset.mirror_safe:
@@ -38,36 +31,28 @@ def check_recipe(recipe: Recipe, dataset: Any) -> None:
         raise ValueError(f"recipe.batch_size {recipe.batch_size} is above the {dataset.train_images} training images")
 
 
-class Experiment(Task):
-    """One network, one data set, one recipe, one seed.
+class Training(Task):
+    """What all trainings share: a network by its name and scale, a data set, a recipe and a seed."""
 
-    ``scale`` and ``base`` left out are filled in with what the named network has.
-    """
-
-    kind: Literal["training"] = "training"
     network: str
     scale: Scale | None = None
     head: Head | None = None
     base: Base | None = None
-    dataset: Dataset
+    dataset: Any
     recipe: Recipe
     seed: int = Field(0, ge=0, strict=True)
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Experiment":
-        fill_in(self)
-        check_recipe(self.recipe, self.dataset)
-        spec = self.spec()
-        if isinstance(spec, PeerNetwork) and (self.recipe.zero_init_residual or self.recipe.zero_init_classifier):
-            raise ValueError(
-                f"recipe.zero_init_residual and recipe.zero_init_classifier must be false for {self.network}, "
-                f"which {spec.source} builds"
-            )
+    def _filled_in(self):
+        if self.scale is None and self.network in SCALABLE:
+            object.__setattr__(self, "scale", Scale())
+        if self.base is None:
+            object.__setattr__(self, "base", base_of(self.network))
         return self
 
+    @abstractmethod
     def spec(self) -> Network:
-        """The network's specification, with one output per class of the data set."""
-        return network(self.network, self.scale, self.dataset.classes, self.head, self.base)
+        """The network's specification."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -77,12 +62,9 @@ class Experiment(Task):
     def label(self) -> str:
         return f"{self.network} {self.spec().scale or ''} seed {self.seed}"
 
-    def cost(self) -> dict[str, int]:
-        return cost_of(self.spec())
-
     @property
     def work(self) -> int:
-        return self.spec().complexity().macs * self.dataset.train_images * self.recipe.epochs
+        return self.cost()["macs"] * self.dataset.train_images * self.recipe.epochs
 
     @property
     def steps(self) -> int:
@@ -91,6 +73,32 @@ class Experiment(Task):
     @property
     def data(self) -> tuple[Any, ...]:
         return (self.dataset,)
+
+
+class Experiment(Training):
+    """One network, one data set, one recipe, one seed.
+
+    ``scale`` and ``base`` left out are filled in with what the named network has.
+    """
+
+    kind: Literal["training"] = "training"
+    dataset: Dataset
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Experiment":
+        check_recipe(self.recipe, self.dataset)
+        spec = self.spec()
+        if isinstance(spec, PeerNetwork) and (self.recipe.zero_init_residual or self.recipe.zero_init_classifier):
+            keys, why = "recipe.zero_init_residual and recipe.zero_init_classifier", f"which {spec.source} builds"
+            raise ValueError(f"{keys} must be false for {self.network}, {why}")
+        return self
+
+    def spec(self) -> Network:
+        """The network's specification, with one output per class of the data set."""
+        return network(self.network, self.scale, self.dataset.classes, self.head, self.base)
+
+    def cost(self) -> dict[str, int]:
+        return cost_of(self.spec())
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Train it, and leave the averaged weights in the store."""

@@ -2,8 +2,10 @@
 
 import sys
 import warnings
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from tinynet_core.study.task import Task
     from tinynet_core.study.verify import Check
 
+FEWEST_TIMED = 5
+"""Finished records of one data set, batch size and device from which the time of more such trainings is estimated."""
 OTHER_BITS = """\
 Other bits: trainings that differ in a last bit part within the first epochs, and then differ as two seeds do. So the
 first epochs and the end of a record are held closely, and the level of its top-1 widely. Many epochs rewritten to fit
@@ -45,16 +49,7 @@ workers_option = click.option(
 @click.option("--retry-stale", is_flag=True, help="Train again what another version of training or of the data gave.")
 @click.option("--dry-run", is_flag=True, help="List what would be trained, and estimate the time from records.")
 def sweep_command(
-    preset: str,
-    store: str,
-    limit: int | None,
-    workers: int | None,
-    executor: str,
-    address: str | None,
-    pages: tuple[str, ...],
-    retry_failed: bool,
-    retry_stale: bool,
-    dry_run: bool,
+    preset: str, store: str, limit, workers, executor, address, pages, retry_failed, retry_stale, dry_run
 ) -> None:
     """Train what the notebooks need under PRESET and is not in the store yet.
 
@@ -80,12 +75,12 @@ def sweep_command(
     for stage in stages(study, pages):
         wanted += stage
         left = None if limit is None else limit - trained
+        there = [record for task in stage if (record := kept.get(task))]
         if retry_failed:
-            kept.set_aside(record.key for task in stage if (record := kept.get(task)) and not record.done)
+            kept.set_aside(record.key for record in there if not record.done)
         if retry_stale:
             free = None if left is None else max(0, left - len(kept.missing(stage)))
-            stale = [record.key for task in stage if (record := kept.get(task)) and outdated(record)]
-            kept.set_aside(stale[:free])
+            kept.set_aside([record.key for record in there if outdated(record)][:free])
         todo = kept.missing(stage)
         records = sweep(todo[:left], kept, executor, workers, resources=resources, address=address)
         trained += len(records)
@@ -103,9 +98,7 @@ def sweep_command(
 def _plan(study: "Study", pages: tuple[str, ...], limit: int | None, workers: int | None) -> str:
     """What a sweep would train and, where the store has records of this machine, how long that takes."""
     import pandas as pd
-    import torch
 
-    from tinynet_core.machine import cores
     from tinynet_core.study.classify import Experiment
     from tinynet_core.study.pages import plan
     from tinynet_core.study.record import labels
@@ -114,43 +107,43 @@ def _plan(study: "Study", pages: tuple[str, ...], limit: int | None, workers: in
     todo, after = study.store.missing(first)[:limit], study.store.missing(after)
     if not todo and not after:
         return f"nothing to train: all records are in {study.store.root}"
-    resources, notes = study.preset.resources, []
-    try:
-        lanes = len(resources.devices(cores(), torch.cuda.device_count()))
-    except UserError as error:
-        lanes = max(1, cores() // resources.cpus)
-        notes.append(f"{error}: this preset is not for this machine.")
     trainings = [task for task in todo if type(task) is Experiment]
-    rows = []
-    for e in trainings:
-        cost, asked = e.cost(), labels(e.model_dump())
-        row = {"key": e.key[:12], **{x: asked[x] for x in ("network", "r", "d", "w")}, "seed": e.seed}
-        rows.append({**row, "px": cost["resolution"], "MACs": cost["macs"], "params": cost["params"]})
-    lines = [pd.DataFrame(rows).to_string(index=False, na_rep="", float_format="{:.3f}".format)] if rows else []
-    macs = sum(e.work for e in trainings)
-    time = _time(study.store, trainings, workers or resources.workers or lanes)
+    rows = [{"key": e.key[:12], **labels(e.model_dump()), "seed": e.seed, **e.cost()} for e in trainings]
+    shown = pd.DataFrame(rows, columns=["key", "network", "r", "d", "w", "seed", "resolution", "macs", "params"])
+    lines = [shown.to_string(index=False, na_rep="", float_format="{:.3f}".format)] if rows else []
+    macs, time = sum(e.work for e in trainings), _time(study, trainings, workers)
     lines.append(f"{len(trainings)} models, {macs:.3g} multiply-adds of forward passes. {time}")
-    if getattr(study.preset.dataset, "stream", False):
-        notes.append("The time to decode the images on the way is not in it.")
-    notes += [f"Then, not in the time: {task.label}." for task in after]
-    notes.append("Not listed: what follows from the formula that is fitted on the sample, such as Table 1.")
-    return "\n".join([*lines, *notes])
+    lines += [f"Then, not in the time: {task.label}." for task in after]
+    lines.append("Not listed: what follows from the formula that is fitted on the sample, such as Table 1.")
+    return "\n".join(lines)
 
 
-def _time(store: "Store", todo: list, lanes: int) -> str:
+def _time(study: "Study", todo: "Sequence[Any]", workers: int | None) -> str:
+    """How long ``todo`` takes, by the seconds that a multiply-add took in records with their data set and batch size.
+
+    The range is from the first to the last decile of these.
+    """
+    import numpy as np
+    import torch
     from tqdm import tqdm
 
-    from tinynet_core.study.estimate import MIN_RECORDS, kind_of, makespan, rate_from_records
+    from tinynet_core.machine import cores
+    from tinynet_core.study.classify import Experiment
+    from tinynet_core.study.record import provenance
 
-    records = store.records()
-    rates = {kind: rate_from_records(records, e) for kind, e in {kind_of(e): e for e in todo}.items()}
-    known = [rate for rate in rates.values() if rate is not None]
-    if not todo or len(known) < len(rates):
-        return f"No time is estimated: that takes {MIN_RECORDS} finished records of such trainings on this machine."
-    seconds = makespan([rate.seconds(e) for e in todo if (rate := rates[kind_of(e)])], lanes)
-    off = 1 + max(rate.spread for rate in known)
-    middle, low, high = (tqdm.format_interval(round(x)) for x in (seconds, seconds / off, seconds * off))
-    return f"Estimated time on this machine, {lanes} at a time: {middle} ({low} to {high}), from {known[0].source}."
+    resources, device, rates = study.preset.resources, provenance()["device"], defaultdict(list)
+    for r in study.store.records():
+        if type(e := r.experiment) is Experiment and r.done and r.wall_s and r.provenance.get("device") == device:
+            rates[e.dataset, e.recipe.batch_size].append(r.wall_s / e.work)
+    alike = [rates[e.dataset, e.recipe.batch_size] for e in todo]
+    if not todo or min(map(len, alike)) < FEWEST_TIMED:
+        return f"No time is estimated: that takes {FEWEST_TIMED} finished records of such trainings on this machine."
+    lanes = workers or len(resources.devices(cores(), torch.cuda.device_count()))
+    spans = np.array([e.work * np.quantile(x, (0.1, 0.5, 0.9)) for e, x in zip(todo, alike, strict=True)])
+    spans = np.maximum(spans.sum(axis=0) / lanes, spans.max(axis=0))  # no training is cut into parts
+    low, middle, high = (tqdm.format_interval(round(x)) for x in spans)
+    source = f"{sum(map(len, rates.values()))} finished records on {device}"
+    return f"Estimated time on this machine, {lanes} at a time: {middle} ({low} to {high}), from {source}."
 
 
 @click.command("train")

@@ -11,10 +11,8 @@ from tinynet_core.data import DetectionDataset, load_detection, load_images
 from tinynet_core.detection import tapped_stage
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.networks.family import network
-from tinynet_core.networks.spec import Head
-from tinynet_core.scaling.scale import Base, Scale
-from tinynet_core.study.classify import Experiment, check_recipe, fill_in
-from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, weights_file, weights_source
+from tinynet_core.study.classify import Experiment, Training, check_recipe
+from tinynet_core.study.task import Result, Task, checkpoint_file, weights_file, weights_source
 from tinynet_core.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -66,35 +64,24 @@ class DetectionPlan(_Setting):
         return Detection(**shared, **own, pretraining=classifier if self.pretrained else None)
 
 
-class Detection(_Setting, Task):
+class Detection(_Setting, Training):
     """SSDLite on one backbone: one data set, one recipe, one seed.
 
     ``pretraining`` is the training of the classifier whose averaged weights the backbone starts with; without one it
     starts at random. ``scale`` and ``base`` left out are filled in with what the named network has.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["detection"] = "detection"
-    network: str
-    scale: Scale | None = None
-    head: Head | None = None
-    base: Base | None = None
-    seed: int = Field(0, ge=0, strict=True)
     pretraining: Experiment | None = None
 
     __hash__ = Task.__hash__  # _Setting brings one of its own
 
     @model_validator(mode="after")
     def _consistent(self) -> "Detection":
-        fill_in(self)
-        if self.pretraining is not None:
-            for name in _CLASSIFIER:
-                if getattr(self.pretraining, name) != getattr(self, name):
-                    raise ValueError(
-                        f"pretraining.{name} must be that of the detector, {getattr(self, name)}, "
-                        f"got {getattr(self.pretraining, name)}"
-                    )
+        for name in _CLASSIFIER:
+            wanted, given = getattr(self, name), getattr(self.pretraining or self, name)
+            if given != wanted:
+                raise ValueError(f"pretraining.{name} must be that of the detector, {wanted}, got {given}")
         self.spec()
         return self
 
@@ -115,13 +102,11 @@ class Detection(_Setting, Task):
 
     @property
     def identity(self) -> dict[str, Any]:
-        content = self.model_dump(mode="json", exclude=LABELS)
-        pretraining = self.pretraining and self.pretraining.identity
-        return {**content, "network": self.spec().identity(), "pretraining": pretraining}
+        return {**super().identity, "pretraining": self.pretraining and self.pretraining.identity}
 
     @property
     def label(self) -> str:
-        return f"detector on {self.network} {self.spec().scale or ''} seed {self.seed}"
+        return f"detector on {super().label}"
 
     def cost(self) -> dict[str, int]:
         """Exact cost of the detector, and of its backbone at the detector's and at the classifier's own resolution.
@@ -135,14 +120,6 @@ class Detection(_Setting, Task):
         counts = {"macs": cost.macs, "params": cost.params, "activations": cost.activations}
         backbone, classifier = model.backbone_macs(spec, self.resolution), spec.complexity().macs
         return {"resolution": self.resolution, **counts, "backbone_macs": backbone, "classifier_macs": classifier}
-
-    @property
-    def work(self) -> int:
-        return self.cost()["macs"] * self.dataset.train_images * self.recipe.epochs
-
-    @property
-    def steps(self) -> int:
-        return self.recipe.epochs * (self.dataset.train_images // self.recipe.batch_size)
 
     @property
     def data(self) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Worker processes on this machine, kept from run to run.
+"""Worker processes on this machine, kept from run to run; what every executor shares: its errors, and noting signals.
 
 Each worker has a pipe and a word of shared memory of its own: no lock or queue is shared, so that a worker killed at
 any moment takes nothing with it.
@@ -9,28 +9,60 @@ import pickle
 import signal
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from ctypes import c_longlong
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.util import get_temp_dir
+from types import FrameType
 from typing import Any
 
-from tinynet_core.machine import Resources, cores, end_with_driver, folder_for_sockets
-from tinynet_core.study.worker import ExecutorError, WorkerDied
+from tinynet_core.files import UserError
+from tinynet_core.machine import end_with_driver, folder_for_sockets
 
 _CONTEXT: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
-_IMPORTED = [
-    "torch._dynamo",
-    "safetensors.torch",
-    "tinynet_core.training.classifier",
-    "tinynet_core.study.store",
-    "tinynet_core.study.worker",
-]
+_IMPORTED = ["torch._dynamo", "safetensors.torch", "tinynet_core.training.classifier", "tinynet_core.study.sweep"]
 """What the server that workers are forked off has imported once for all of them."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STARTING = -1  # in the place of the number of steps, until the process is up
+
+
+class ExecutorError(UserError):
+    """No worker can be started; says why."""
+
+
+class WorkerDied(Exception):
+    """The process of a run ended without a word. ``asked``: because of somebody else, not because of the run."""
+
+    def __init__(self, reason: str, asked: bool = False) -> None:
+        super().__init__(reason)
+        self.asked = asked
+
+
+@contextmanager
+def noting(*numbers: signal.Signals) -> Iterator[list[signal.Signals]]:
+    """While entered, the first of these signals is noted in the list; a second one ends the block at once.
+
+    Ignored signals stay ignored. Outside the main thread, which alone may set handlers, it does nothing.
+    """
+    received: list[signal.Signals] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        received.append(signal.Signals(number))
+
+    main = threading.current_thread() is threading.main_thread()
+    heeded = [x for x in numbers if main and signal.getsignal(x) is not signal.SIG_IGN]
+    before = [(x, signal.signal(x, note)) for x in heeded]
+    try:
+        yield received
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 class LocalExecutor:
@@ -40,16 +72,6 @@ class LocalExecutor:
         self.capacity = len(devices)
         self.idle = [_Worker(device, threads) for device in devices]
         self._busy: list[_Worker] = []
-
-    @classmethod
-    def on_this_machine(cls, resources: Resources, most: int, device: str = "auto") -> "LocalExecutor":
-        """As many workers as ``resources`` give on this machine, at most ``most``."""
-        gpus = 0
-        if device == "auto" and resources.gpus != 0:
-            import torch  # which takes seconds
-
-            gpus = torch.cuda.device_count()
-        return cls(resources.devices(cores(), gpus, device)[:most], resources.cpus)
 
     def start(self, function: Callable[..., Any], *args: Any) -> "_Worker":
         """Let an idle worker call ``function(*args, device, should_stop)``."""
@@ -61,7 +83,7 @@ class LocalExecutor:
     def ended(self, timeout: float) -> "list[_Worker]":
         """Those whose result can be had, after ``timeout`` seconds at most."""
         ready = wait([worker.pipe for worker in self._busy], timeout)
-        return [worker for worker in self._busy if worker.pipe in ready and worker.answered()]
+        return [worker for worker in self._busy if worker.pipe in ready]
 
     def result(self, worker: "_Worker") -> Any:
         """What the function returned or raised; ``WorkerDied`` when the process ended first."""
@@ -71,7 +93,7 @@ class LocalExecutor:
 
     def steps(self, worker: "_Worker") -> int:
         """How often its function has asked whether it should stop."""
-        return worker.steps.value
+        return max(0, worker.steps.value)
 
     def stop(self) -> None:
         """Ask all runs to stop."""
@@ -93,20 +115,20 @@ class _Worker:
         self.process: Any = None
         self.pipe: Connection
         self._device, self._threads = device, threads
-        self._answer: tuple[Any, Exception | None] = (None, None)
 
     def start(self, function: Callable[..., Any], args: tuple) -> None:
-        if self.process is None or not self.process.is_alive():
+        if self.process is not None and self.process.is_alive():
+            self.steps.value = 0
+        else:
             self._start_process()
-        self.steps.value = 0
         with suppress(ConnectionError):  # it died just now, which is found when its answer is asked for
             self.pipe.send((function, args))
 
     def _start_process(self) -> None:
-        self.pipe, other = _CONTEXT.Pipe()
-        self._ready = False
         _place_sockets()
         _CONTEXT.set_forkserver_preload(_IMPORTED)
+        self.pipe, other = _CONTEXT.Pipe()
+        self.steps.value = _STARTING
         arguments = (other, self.steps, self._device, self._threads, dict(os.environ))
         process = _CONTEXT.Process(target=_serve, args=arguments, name="tinynet-worker")
         # A signal to the whole process group waits until the worker can heed it.
@@ -120,36 +142,26 @@ class _Worker:
             other.close()
         self.process = process
 
-    def answered(self) -> bool:
-        """Take in what came through the pipe; false where that only says that the process is up."""
+    def result(self) -> Any:
         try:
-            message = self.pipe.recv()
+            value, error = self.pipe.recv()
         except (EOFError, ConnectionError):
-            self._answer = None, self._death()
-            return True
-        if message is None:
-            self._ready = True
-            return False
-        self._answer = message
-        return True
+            value, error = None, self._death()
+        if error is not None:
+            raise error
+        return value
 
     def _death(self) -> Exception:
         self.pipe.close()
         self.process.join()
         code = self.process.exitcode
-        if code >= 0 and not self._ready:
+        if code >= 0 and self.steps.value == _STARTING:
             return ExecutorError(
                 f"worker processes end with exit status {code} while they start; "
                 'a script that trains needs its calls under `if __name__ == "__main__":`'
             )
         name = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
         return WorkerDied(f"the worker process ended with {name}" + ", as it does when memory runs out" * (code == -9))
-
-    def result(self) -> Any:
-        value, error = self._answer
-        if error is not None:
-            raise error
-        return value
 
 
 def _place_sockets() -> None:
@@ -184,7 +196,7 @@ def _serve(connection: Connection, steps: Any, device: str, threads: int, enviro
     import torch
 
     torch.set_num_threads(threads)
-    connection.send(None)
+    steps.value = 0
     while True:
         try:
             task = connection.recv_bytes()
@@ -201,7 +213,7 @@ def _serve(connection: Connection, steps: Any, device: str, threads: int, enviro
 
 
 def _portable(error: Exception) -> Exception:
-    """``error`` with its traceback as a note, or its text where it does not survive the way through the pipe."""
+    """``error`` with its traceback as a note, or its text where it does not survive the pipe."""
     error.add_note(traceback.format_exc())
     try:
         pickle.loads(pickle.dumps(error))

@@ -50,14 +50,6 @@ class Page(NamedTuple):
         return bool(needs) and self.evidence != "recomputed"
 
 
-class Stale(NamedTuple):
-    """A task whose record is stale, the key of that record, and why."""
-
-    task: Task
-    key: str
-    reason: str
-
-
 ALL = (
     Page("fig1", "01_fig1_random_sampling", (SAMPLE,), networks.giants, part="sampled"),
     Page("fig2", "02_fig2_accuracy_against_rdw", (EQUAL_COST,), networks.giants, part="sampled"),
@@ -111,30 +103,11 @@ def of(study: Study, page: str) -> Study:
 
 
 def series(study: Study, page: str, sample: Sample | None = None) -> Series:
-    """The networks that a page compares under a preset.
+    """The networks that ``page`` of ``tinynet sweep --page`` compares under the preset of ``study``, each row's seeds.
 
-    It warns of no network off its budget and of no budget outside the fitted range: the pages show both.
-
-    Parameters
-    ----------
-    study
-        The preset with its store.
-    page
-        As in ``tinynet sweep --page``.
-    sample
-        The random sample with its formula, for pages that need it; the study's own where left out.
-
-    Returns
-    -------
-    Series
-        Experiments by the name of their row, one for each seed.
-
-    Raises
-    ------
-    UserError
-        The page compares no networks by name.
-    MissingRecords
-        It needs the random sample, which is not trained.
+    ``sample`` is the random sample with its formula, for pages that need it; the study's own where left out. It warns
+    of no network off its budget and of no budget outside the fitted range: the pages show both. Raises ``UserError``
+    for a page that compares no networks by name, ``MissingRecords`` where the sample is needed and not trained.
     """
     about = PAGES[page]
     with warnings.catch_warnings():
@@ -153,11 +126,8 @@ def stages(study: Study, pages: Sequence[str] = ()) -> Iterator[list[Task]]:
     Without ``pages`` it is all that this preset can have. Raises ``UserError`` for a page that does not exist.
     """
     first, after = plan(study, pages)
-    wanted = _wanted(study, pages)
     yield first
-    fitted = [page for page in PAGES if PAGES[page].fitted and page in wanted]
-    after_sample: list[Task] = [e for page in fitted for e in series(of(study, page), page).all()]
-    yield list(dict.fromkeys([*after_sample, *_repeats(study, wanted, True)]))
+    yield [*dict.fromkeys(_networks(study, set(pages) or offered(study.preset), fitted=True))]
     yield [task for task in after if not task.alone]
     yield [task for task in after if task.alone]
 
@@ -166,7 +136,7 @@ def plan(study: Study, pages: Sequence[str] = ()) -> tuple[list[Task], list[Task
     """What ``pages`` need as far as the preset says it: the trainings, and what is made after all trainings."""
     if unknown := [page for page in pages if page not in PAGES]:
         raise UserError(f"unknown page {unknown[0]!r}, known: {', '.join(PAGES)}")
-    wanted, sampled = _wanted(study, pages), study.sampled.preset
+    wanted, sampled = set(pages) or offered(study.preset), study.sampled.preset
     parts = {part for page in wanted for part in PAGES[page].parts}
     first: list[Task] = [] if pages else [*study.preset.named_experiments()]
     if SAMPLE in parts:
@@ -175,14 +145,36 @@ def plan(study: Study, pages: Sequence[str] = ()) -> tuple[list[Task], list[Task
         first += [e for c in sampled.equal_costs for e in sampled.equal_cost_experiments(c)]
     if "second_world" in parts:
         first += sampled.elsewhere.random_experiments()
-    shown = wanted.union(*(PAGES[page].shows for page in wanted))
-    known = [page for page in PAGES if PAGES[page].series and page in shown]
-    first += [e for page in known for e in series(of(study, page), page).all()]
-    first += _repeats(study, wanted, False)
+    first += _networks(study, wanted, fitted=False)
     kinds = [kind for page in PAGES if page in wanted for kind in PAGES[page].kinds]
     after = [task for kind in kinds for task in KINDS[kind].planned(study)]
     first += [needed for task in after for needed in task.needs]
     return list(dict.fromkeys(first)), after
+
+
+def _networks(study: Study, wanted: set[str], fitted: bool) -> Iterator[Experiment]:
+    """The networks of the pages ``wanted``: of those that are ``fitted`` on the sample, or of the others."""
+    shown = wanted.union(*(PAGES[page].shows for page in wanted))
+    for name, page in PAGES.items():
+        if name in shown and (page.fitted if fitted else page.series):
+            yield from series(of(study, name), name).all()
+    if any(PAGES[page].repeats for page in wanted):
+        pages = [page for page in REPEATED if bool(PAGES[page].fitted) == fitted]
+        yield from repeated(study.sampled, pages).all()
+
+
+def repeated(study: Study, pages: Sequence[str] = REPEATED) -> Series:
+    """The networks of ``pages`` under the own recipe of the preset of ``study``, each once with its seeds.
+
+    They are by the name of their row and page. It is empty where the preset has one seed.
+    """
+    found, seen = Series(), set[str]()
+    for page in pages if study.preset.compared_seeds > 1 else ():
+        for name, experiments in series(study, page).items():
+            if experiments[0].key not in seen and experiments[0].recipe == study.preset.recipe:
+                found[f"{name} ({page})"] = experiments
+                seen.add(experiments[0].key)
+    return found
 
 
 def known(study: Study, pages: Sequence[str] = ()) -> list[Task]:
@@ -199,17 +191,16 @@ def behind(study: Study, page: str) -> list[Record]:
     return [record for task in known(study, [page]) if (record := study.store.get(task)) is not None]
 
 
-def stale(study: Study, pages: Sequence[str] = ()) -> list[Stale]:
-    """What of the records that ``pages`` need is stale; without ``pages``, of all that this preset can have."""
+def stale(study: Study, pages: Sequence[str] = ()) -> list[str]:
+    """Why records that ``pages`` need are stale, a reason each; without ``pages``, of all that the preset can have."""
     records = {record.key: record for record in study.store.records()}
-    reasons = [(task, outdated(records[task.key])) for task in known(study, pages) if task.key in records]
-    return [Stale(task, task.key, reason) for task, reason in reasons if reason]
+    reasons = (outdated(records[task.key]) for task in known(study, pages) if task.key in records)
+    return [reason for reason in reasons if reason]
 
 
-def summary(stale: Sequence[Stale]) -> list[str]:
+def summary(stale: Sequence[str]) -> list[str]:
     """One line for each reason with the number of its records, the most frequent first."""
-    count = Counter(x.reason for x in stale)
-    return [f"{n} record{'s' * (n > 1)}: {reason}" for reason, n in count.most_common()]
+    return [f"{n} record{'s' * (n > 1)}: {reason}" for reason, n in Counter(stale).most_common()]
 
 
 def check_sources(study: Study, pages: Sequence[str] = ()) -> None:
@@ -217,38 +208,3 @@ def check_sources(study: Study, pages: Sequence[str] = ()) -> None:
     first, after = plan(study, pages)
     for dataset in dict.fromkeys(dataset for task in study.store.missing([*first, *after]) for dataset in task.data):
         check_source(dataset)
-
-
-def repeated(study: Study, pages: Sequence[str] = REPEATED) -> Series:
-    """The networks of some pages under the preset's own recipe, each once with its seeds; empty with one seed.
-
-    Parameters
-    ----------
-    study
-        The preset with its store.
-    pages
-        As in ``tinynet sweep --page``.
-
-    Returns
-    -------
-    Series
-        Experiments by the name of their row and page, one for each seed.
-    """
-    found, seen = Series(), set[str]()
-    for page in pages if study.preset.compared_seeds > 1 else ():
-        for name, experiments in series(study, page).items():
-            if experiments[0].key not in seen and experiments[0].recipe == study.preset.recipe:
-                found[f"{name} ({page})"] = experiments
-                seen.add(experiments[0].key)
-    return found
-
-
-def _repeats(study: Study, wanted: set[str], fitted: bool) -> list[Experiment]:
-    """What ``wanted`` needs of ``REPEATED`` for its seeds: of the pages ``fitted`` on the sample, or of the others."""
-    needed = [page for page in REPEATED if bool(PAGES[page].fitted) == fitted]
-    return repeated(study.sampled, needed).all() if any(PAGES[page].repeats for page in wanted) else []
-
-
-def _wanted(study: Study, pages: Sequence[str]) -> set[str]:
-    """``pages``, or all that this preset can have."""
-    return set(pages) or offered(study.preset)

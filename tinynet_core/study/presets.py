@@ -24,7 +24,7 @@ BASELINE = "efficientnet_b0"
 FEWEST_CLASSES, FEWEST_EPOCHS, DETECTOR_PIXELS = 100, 90, 512
 """The paper's smallest training (section 4.1), and the input of its detectors (section 4.3)."""
 INVERSE_SHARES = (0.5, 0.25, 0.125, 0.0625)
-"""Shares of the baseline's MACs of EfficientNet-B⁻¹ ... -B⁻⁴ (paper, section 4.1: 2⁻ᵠ)."""
+"""Shares of the baseline's MACs of EfficientNet-B⁻¹ ... -B⁻⁴ (section 4.1: 2⁻ᵠ)."""
 _FEWEST_KEPT = 4  # models on the frontier that a formula needs to be fitted with one of them left out
 
 
@@ -80,10 +80,7 @@ class Latencies(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 class Closeup(BaseModel, frozen=True, extra="forbid"):
-    """Base, data and recipe of the pages that look at the two smallest networks (Figures 4 and 5).
-
-    Their last feature map needs more than one pixel, which a small base does not leave them.
-    """
+    """Base, data and recipe of Figures 4 and 5, whose networks need more than one pixel in their last feature map."""
 
     base: Base
     dataset: Dataset
@@ -130,7 +127,7 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Preset":
-        sample, second = self.random_sample, self.second_world
+        sample, second, longer = self.random_sample, self.second_world, self.longer
         if self.sampled_on and (sample or self.equal_cost_sample):
             raise ValueError("give either sampled_on or random_sample and equal_cost_sample, not both")
         if not set(self.budgets) & set(INVERSE_SHARES):
@@ -138,20 +135,18 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
         if sample and not sample.low < sample.high:
             raise ValueError(f"random_sample.low {sample.low:g} must be below random_sample.high {sample.high:g}")
         if sample and round(sample.frontier * sample.models) < _FEWEST_KEPT:
-            raise ValueError(
-                f"random_sample.frontier {sample.frontier:g} keeps fewer than {_FEWEST_KEPT} of {sample.models} models"
-            )
+            fewer = f"keeps fewer than {_FEWEST_KEPT} of {sample.models} models"
+            raise ValueError(f"random_sample.frontier {sample.frontier:g} {fewer}")
         if self.side_seeds and self.side_seeds > self.compared_seeds:
             raise ValueError(f"side_seeds {self.side_seeds} must be at most compared_seeds {self.compared_seeds}")
-        if self.longer and self.longer.c not in self.budgets:
-            raise ValueError(f"longer.c {self.longer.c:g} must be one of budgets, {list(self.budgets)}")
-        if second:
-            if isinstance(self.dataset, ImageNetDataset):
-                raise ValueError("second_world needs a dataset that is drawn: photographs have no seed")
-            if second.seed == self.dataset.seed:
-                raise ValueError(f"second_world.seed must differ from dataset.seed, got {second.seed} twice")
-            if not (sample and second.models <= sample.models):
-                raise ValueError(f"second_world.models must be at most random_sample.models, got {second.models}")
+        if longer and longer.c not in self.budgets:
+            raise ValueError(f"longer.c {longer.c:g} must be one of budgets, {list(self.budgets)}")
+        if second and isinstance(self.dataset, ImageNetDataset):
+            raise ValueError("second_world needs a dataset that is drawn: photographs have no seed")
+        if second and second.seed == getattr(self.dataset, "seed", None):
+            raise ValueError(f"second_world.seed must differ from dataset.seed, got {second.seed} twice")
+        if second and not (sample and second.models <= sample.models):
+            raise ValueError(f"second_world.models must be at most random_sample.models, got {second.models}")
         for where, preset in (("", self), ("closeup: ", self.close)):
             try:
                 preset.experiment(Scale())
@@ -215,9 +210,8 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
     @property
     def close(self) -> "Preset":
         """This preset with the base, the data and the recipe of ``closeup`` where it has one."""
-        if self.closeup is None:
+        if (part := self.closeup) is None:
             return self
-        part = self.closeup
         own = {"base": part.base, "dataset": part.dataset, "recipe": part.recipe or self.recipe}
         return self.model_copy(update={**own, "compared_seeds": self.seeds_aside, "closeup": None})
 
@@ -293,17 +287,9 @@ class _OnceEach(yaml.SafeLoader):
 
 @cache
 def load_preset(name: str) -> Preset:
-    """Read and validate a preset; ``PresetError`` has one line for each wrong key.
+    """Read and validate the preset of the project called ``name``, or a file that ends in .yaml or .yml.
 
-    Parameters
-    ----------
-    name
-        That of a preset of the project, or a file that ends in .yaml or .yml.
-
-    Returns
-    -------
-    Preset
-        What the file says, with the defaults of what it leaves out.
+    ``PresetError`` has one line for each wrong key.
     """
     is_file = str(name).endswith((".yaml", ".yml"))
     if not is_file and name not in preset_names():
@@ -321,10 +307,7 @@ def load_preset(name: str) -> Preset:
     except ValidationError as error:
         raise PresetError("\n".join(_explain(path, e) for e in error.errors())) from None
     if preset.sampled_on:
-        try:
-            sampled = load_preset(preset.sampled_on)
-        except PresetError as error:
-            raise PresetError(f"preset {path}: sampled_on: {error}") from error
+        sampled = load_preset(preset.sampled_on)
         if not (sampled.random_sample and sampled.equal_cost_sample):
             lack = f"preset {sampled.name} has no random_sample and equal_cost_sample"
             raise PresetError(f"preset {path}: sampled_on: {lack}")
@@ -337,19 +320,16 @@ def _from_its_folder(content: dict, folder: Path) -> None:
         dataset = part.get("dataset") if isinstance(part, dict) else None
         if isinstance(dataset, dict) and str(dataset.get("wnids")).endswith(".txt"):
             dataset["wnids"] = str(folder / dataset["wnids"])
-    other = content.get("sampled_on")
-    if isinstance(other, str) and other.endswith((".yaml", ".yml")):
-        content["sampled_on"] = str(folder / other)
+    if str(content.get("sampled_on")).endswith((".yaml", ".yml")):
+        content["sampled_on"] = str(folder / content["sampled_on"])
 
 
 def _explain(path: Path, error) -> str:
     """One line: file, key, what is wrong, what was given, and the nearest thing to what is allowed."""
     where = [str(part) for part in error["loc"]]
     if "dataset" in where:
-        place = where.index("dataset") + 1
-        del where[place : place + 1]  # the kind, which is no key of the file
-    key = ".".join(where) or "(whole file)"
-    message = error["msg"].removeprefix("Value error, ")
+        del where[where.index("dataset") + 1 : where.index("dataset") + 2]  # the kind, which is no key of the file
+    key, message = ".".join(where) or "(whole file)", error["msg"].removeprefix("Value error, ")
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"preset {path}: unknown key {key!r}"
     given = "" if error["type"] in ("missing", "value_error") else f", got {error['input']!r}"

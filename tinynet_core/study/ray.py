@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinynet_core.machine import Resources, folder_for_sockets
-from tinynet_core.study.worker import ExecutorError, NoRecord, WorkerDied, noting
+from tinynet_core.study.local import ExecutorError, WorkerDied, noting
 
 _BEHIND = 70
 """Bytes that Ray puts behind its folder in the path of a socket."""
@@ -68,10 +68,8 @@ class RayExecutor:
         self._refs.remove(ref)
         try:
             return self._ray.get(ref)
-        except errors.TaskCancelledError:
-            return NoRecord.STOPPED
-        except errors.NodeDiedError as error:
-            raise WorkerDied("its node was lost", asked=True) from error
+        except (errors.TaskCancelledError, errors.NodeDiedError) as error:
+            raise WorkerDied("it was cancelled, or its node was lost", asked=True) from error
         except errors.OutOfMemoryError as error:
             raise WorkerDied("Ray ended the worker process, since the memory of its node ran out") from error
         except errors.WorkerCrashedError as error:
@@ -101,8 +99,10 @@ def _connect(address: str | None) -> None:
     if not (address or os.environ.get("RAY_ADDRESS")):
         os.environ.setdefault("RAY_TMPDIR", folder_for_sockets(_BEHIND))
     handler = signal.getsignal(signal.SIGTERM)
+    host, _, port = (address or os.environ.get("RAY_ADDRESS", "")).rpartition("://")[2].rpartition(":")
     try:
-        _knock(address or os.environ.get("RAY_ADDRESS", ""))
+        if host and port.isdecimal():  # Ray itself takes minutes to find that nobody listens
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises bare ones when its processes do not come up
         named = address or (os.environ.get("RAY_ADDRESS") and f"$RAY_ADDRESS, {os.environ['RAY_ADDRESS']},")
@@ -111,13 +111,6 @@ def _connect(address: str | None) -> None:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
-
-
-def _knock(address: str) -> None:
-    """Raise ``OSError`` when nobody listens at ``host:port``, for which Ray itself takes minutes."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _on_node(function: Callable[..., Any], args: tuple, device: str, threads: int) -> Any:

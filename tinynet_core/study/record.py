@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tinynet_core.data.drawn import probe_hash
 from tinynet_core.machine import commit, processor
 from tinynet_core.networks.family import NAMES, network
-from tinynet_core.study.classify import METRICS, Experiment
+from tinynet_core.study.classify import METRICS, Experiment, Training
 from tinynet_core.study.detect import Detection
 from tinynet_core.study.task import Task
 
@@ -105,23 +105,16 @@ def execute(
         if on_cpu or isinstance(error, MemoryError | torch.OutOfMemoryError):
             return failed(task, f"out of memory on {pick_device(device)}", device)
         raise
-    return Record(
-        experiment=task,
-        status="done",
-        metrics=result.metrics,
-        curve=result.curve,
-        arrays=result.arrays,
-        cost=task.cost(),
-        wall_s=round(result.wall_s, 3),
-        provenance=provenance(device) | {"probe_sha256": [probe_hash(data) for data in task.data]} | result.sources,
-    )
+    made = provenance(device) | {"probe_sha256": [probe_hash(data) for data in task.data]} | result.sources
+    given = {"metrics": result.metrics, "curve": result.curve, "arrays": result.arrays}
+    wall_s = round(result.wall_s, 3)
+    return Record(experiment=task, status="done", **given, cost=task.cost(), wall_s=wall_s, provenance=made)
 
 
 def failed(task: Task, reason: str, device: str = "auto") -> Record:
     """The record of a run that cannot give a result, or ended without a word, as a killed process does."""
-    return Record(
-        experiment=task, status="failed", reason=reason, cost=task.cost(), wall_s=0.0, provenance=provenance(device)
-    )
+    made = provenance(device)
+    return Record(experiment=task, status="failed", reason=reason, cost=task.cost(), wall_s=0.0, provenance=made)
 
 
 def provenance(device: str = "auto") -> dict[str, Any]:
@@ -154,7 +147,7 @@ def outdated(record: Record) -> str:
     from tinynet_core.training.loop import TRAINING_VERSION
 
     task, about = record.experiment, record.provenance
-    if not isinstance(task, Experiment | Detection):
+    if not isinstance(task, Training):
         return ""  # nothing was trained for it
     if (version := about.get("training_version")) != TRAINING_VERSION:
         return f"training version was {version}, is {TRAINING_VERSION}"
@@ -176,6 +169,7 @@ def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
+    """One row of a table, from the ``content`` of a record."""
     experiment, provenance = content["experiment"], content["provenance"]
     return {
         "key": key,
@@ -196,15 +190,10 @@ def columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
 
 def labels(experiment: dict[str, Any]) -> dict[str, Any]:
     """How the network was asked for; ``experiment`` is the content of a task."""
-    name = experiment.get("network", "")
+    name, base = experiment.get("network", ""), experiment.get("base") or {}
     scale = experiment.get("scale") or _own_scale(name)
-    base = experiment.get("base") or {}
-    return {
-        "network": name,
-        **{x: scale[x] for x in "rdw"},
-        "head": experiment.get("head"),
-        **{f"base_{x}": base.get(x, nan) for x in ("resolution", "width", "divisor")},
-    }
+    sizes = {f"base_{x}": base.get(x, nan) for x in ("resolution", "width", "divisor")}
+    return {"network": name, **{x: scale[x] for x in "rdw"}, "head": experiment.get("head"), **sizes}
 
 
 @cache

@@ -1,6 +1,7 @@
 """The networks that each figure and table compares, as experiments under a preset: pure data, nothing is trained."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +24,7 @@ TINY_OF_PHI = {1: "tinynet_b", 2: "tinynet_c", 3: "tinynet_d", 4: "tinynet_e"}
 WINDOW = 0.2
 """Relative distance in MACs from a budget within which a sampled model is a candidate for it.
 
-Its r and d are used at the budget itself. Neighbouring budgets differ by a factor of two, over which the best r and d
-may change; a fifth is well inside, and still leaves several candidates of a sample of a hundred.
+Neighbouring budgets differ by a factor of two, over which the best r and d may change; a fifth is well inside.
 """
 FEWEST = 3
 """Candidates at least: the models nearest in the ratio of costs, where fewer lie within ``WINDOW``."""
@@ -37,20 +37,16 @@ _WAYS: dict[str, Method] = {
 
 
 class Sample(NamedTuple):
-    """What the random sample of Figure 1 gave: its ``models``, and the ``formula`` fitted on their frontier.
-
-    ``models`` is the frame of ``Study.random_sample``, one row for each model, failed ones included.
-    """
+    """The ``models`` of ``Study.random_sample``, failed ones included, and the ``formula`` fitted on their frontier."""
 
     models: pd.DataFrame
     formula: TinyFormula
 
 
 class Series(dict[str, list[Experiment]]):
-    """Experiments by the name of their row, one for each seed.
+    """Experiments by the name of their row, one for each seed; ``unreachable``: rows that cannot be had, and why.
 
-    ``unreachable``: rows that cannot be had, and why. ``ways``: the names of rows that are a way to shrink at a share c
-    of the cost, had or not, by both.
+    ``ways``: the names of rows that are a way to shrink at a share c of the cost, had or not, by both.
     """
 
     def __init__(self) -> None:
@@ -93,10 +89,10 @@ def shrunk(
     return preset.experiment(scale, head=head)
 
 
-def with_width(preset: Preset, c: float, r: float, d: float, head: Head) -> Experiment:
-    """The baseline at ``r`` and ``d``, with the width solved for ``c`` times its MACs."""
-    width = solve_width(preset.family(head), c * preset.c0, r, d)
-    return preset.experiment(Scale(r, d, width.x), head=head)
+def with_width(preset: Preset, macs: float, r: float, d: float, head: Head, name: str = BASELINE) -> Experiment:
+    """The network called ``name`` at ``r`` and ``d``, with the width solved for ``macs``."""
+    width = solve_width(family(name, preset.base_for(name), head, preset.dataset.classes), macs, r, d)
+    return preset.named(name, Scale(r, d, width.x), head=head)
 
 
 def giant(preset: Preset, phi: int, head: Head = "scaled") -> Experiment:
@@ -104,17 +100,23 @@ def giant(preset: Preset, phi: int, head: Head = "scaled") -> Experiment:
     return shrunk(preset, 2.0**-phi, "giant", head=head)
 
 
-def tinynet(preset: Preset, name: str, c: float | None = None, head: Head | None = None) -> Experiment:
-    """A released TinyNet: itself at the paper's size; in a proxy its r and d with the width solved for ``c``.
+def tinynet(preset: Preset, name: str, c: float, head: Head = "fixed") -> Experiment:
+    """A released TinyNet's r and d, with the width solved for ``c`` times the baseline's MACs."""
+    return with_width(preset, c * preset.c0, TINYNETS[name].r, TINYNETS[name].d, head)
 
-    ``c`` is the share of the baseline's MACs, the released network's own where left out.
+
+def published(preset: Preset, name: str, whole: str, rival: str | None = None) -> Experiment:
+    """The network called ``name``, which is ``whole`` at a scale of its own.
+
+    In a proxy it has that r and d, and the width is solved for the MACs of ``rival`` (``whole`` where left out)
+    in the proxy, times the ratio of the two networks at the paper's size.
     """
-    if preset.base == PAPER_BASE and c is None and head is None:
+    own, rival = network(name), rival or whole
+    if preset.base == PAPER_BASE or own.scale is None or name == whole or name in SCALABLE:
         return preset.named(name)
-    if c is None:
-        c = network(name).complexity().macs / network(BASELINE).complexity().macs
-    released = TINYNETS[name]
-    return with_width(preset, c, released.r, released.d, head or "fixed")
+    ratio = own.complexity().macs / network(rival).complexity().macs
+    macs = ratio * preset.named(rival).spec().complexity().macs
+    return with_width(preset, macs, own.scale.r, own.scale.d, "scaled" if name in GHOSTNETS_SHRUNK else "fixed", whole)
 
 
 def giants(preset: Preset) -> Series:
@@ -127,11 +129,7 @@ def giants(preset: Preset) -> Series:
 
 
 def table1(preset: Preset, sample: Sample) -> Series:
-    """The networks of Table 1 at a half and a quarter of the baseline's MACs.
-
-    TinyNet-B and -C keep the released r and d, with the width solved for this preset's baseline; the last but one of
-    each group takes r and d from the formula of ``sample``.
-    """
+    """The networks of Table 1 at a half and a quarter of the baseline's MACs, with the formula of ``sample``."""
     series, seeds = Series(), preset.compared_seeds
     for c, phi in ((0.5, 1), (0.25, 2)):
         series.add(giant_label(phi), seeds, giant, preset, phi)
@@ -152,16 +150,15 @@ def fig6(preset: Preset, sample: Sample) -> Series:
 def duel(preset: Preset, sample: Sample) -> Series:
     """The formula and every rival of it at each budget of the preset.
 
-    Beside the ways of Figure 6: the inverse giant formula with its scaled head, at 2⁻ᵠ the EfficientNet-B⁻ᵠ of
-    the other pages; the released TinyNet of the same cost, where there is one, with its width solved anew; and random
-    search, which is the most accurate model of the sample near the budget, its r and d kept, its width solved for the
-    budget, and trained anew, so that the luck of its first training does not count.
+    Beside the ways of Figure 6: the inverse giant formula with its scaled head; the released TinyNet of the same cost,
+    where there is one; and random search, which is the most accurate model of the sample near the budget, its width
+    solved for the budget, and trained anew, so that the luck of its first training does not count.
     """
     series, seeds = Series(), preset.compared_seeds
 
     def random_search(c: float) -> Experiment:
         best = candidates(sample.models, c).iloc[0]
-        return with_width(preset, c, float(best.r), float(best.d), "fixed")
+        return with_width(preset, c * preset.c0, float(best.r), float(best.d), "fixed")
 
     for c in preset.budgets:
         _ways(series, preset, sample.formula, c)
@@ -175,8 +172,7 @@ def duel(preset: Preset, sample: Sample) -> Series:
 
 def longer(preset: Preset, sample: Sample) -> Series:
     """The duel at one budget, under the same names, trained as many times longer as the preset says; else nothing."""
-    plan = preset.longer
-    if plan is None:
+    if (plan := preset.longer) is None:
         return Series()
     recipe = preset.recipe.scaled(epochs=plan.times * preset.recipe.epochs)
     changed = preset.model_copy(update={"recipe": recipe, "compared_seeds": plan.seeds, "budgets": (plan.c,)})
@@ -203,24 +199,6 @@ def _ways(series: Series, preset: Preset, formula: TinyFormula, c: float) -> Non
         series.add_way(name, c, preset.compared_seeds, shrunk, preset, c, method, formula, "fixed")
 
 
-def published(preset: Preset, name: str, whole: str, rival: str | None = None) -> Experiment:
-    """The network called ``name``, which is ``whole`` at a scale of its own.
-
-    In a proxy it has that r and d, and the width is solved for the MACs of ``rival`` (``whole`` where left out)
-    in the proxy, times the ratio of the two networks at the paper's size.
-    """
-    own = network(name)
-    if preset.base == PAPER_BASE or own.scale is None or name == whole or name in SCALABLE:
-        return preset.named(name)
-    rival = rival or whole
-    ratio = own.complexity().macs / network(rival).complexity().macs
-    macs = ratio * preset.named(rival).spec().complexity().macs
-    head: Head = "scaled" if name in GHOSTNETS_SHRUNK else "fixed"
-    scaled = family(whole, preset.base_for(whole), head, preset.dataset.classes)
-    width = solve_width(scaled, macs, own.scale.r, own.scale.d)
-    return preset.named(whole, Scale(own.scale.r, own.scale.d, width.x), head=head)
-
-
 def table2(preset: Preset) -> Series:
     """ResNet-50, -34 and -18, and ResNet-50 shrunk by the giant and by the tiny formula (Table 2)."""
     series = Series()
@@ -242,7 +220,7 @@ def table3(preset: Preset) -> Series:
     """The networks of Table 3 that are the paper's own, under their names there, and the giants with the fixed head."""
     series, seeds = Series(), preset.compared_seeds
     series.add("Baseline EfficientNet-B0", seeds, preset.experiment, Scale())
-    series.add("TinyNet-A", seeds, tinynet, preset, "tinynet_a")
+    series.add("TinyNet-A", seeds, published, preset, "tinynet_a", BASELINE)
     for label, plain in (("EfficientNet-B0 + RA", "Baseline EfficientNet-B0"), ("TinyNet-A + RA", "TinyNet-A")):
         series[label] = _augmented(series.get(plain, [])[: preset.seeds_aside])
     for phi, name in TINY_OF_PHI.items():
@@ -260,17 +238,12 @@ def table3(preset: Preset) -> Series:
 def two_smallest(preset: Preset) -> Series:
     """EfficientNet-B⁻⁴ and TinyNet-E (Figures 4 and 5), as close up as the preset says."""
     series, everything = Series(), table3(preset.close)
-    for name in ("EfficientNet-B⁻⁴", "TinyNet-E"):
-        series[name] = everything[name]
+    series.update({name: everything[name] for name in ("EfficientNet-B⁻⁴", "TinyNet-E")})
     return series
 
 
 def table6(preset: Preset) -> Series:
-    """The GhostNets of Table 6, and EfficientNet-B0 and -B1.
-
-    In a proxy, GhostNet-B, -C and -D have their r and d and as many MACs as the GhostNet that each is compared with,
-    times the ratio of the two networks themselves.
-    """
+    """The GhostNets of Table 6, each beside the one that it is compared with, and EfficientNet-B0 and -B1."""
     series, seeds = Series(), preset.seeds_aside
     series.add("EfficientNet-B1", seeds, preset.named, "efficientnet_b1")
     _ghosts(series, "GhostNet-A", seeded(preset.named("ghostnet_a"), seeds))
@@ -309,12 +282,8 @@ def tiny_label(name: str) -> str:
 
 
 def detectors(preset: Preset) -> dict[str, list[Detection]]:
-    """The detectors of Table 5 on the networks of Table 3, one for each seed.
-
-    Raises ``PresetError`` where the preset trains none.
-    """
-    plan, classifiers = preset.detection, table3(preset)
-    if plan is None:
+    """The detectors of Table 5 on the networks of Table 3; ``PresetError`` where the preset trains none."""
+    if (plan := preset.detection) is None:
         raise PresetError(f"preset {preset.name} has no detection: this page needs a preset that has it")
-    names = ("EfficientNet-B⁻³", "TinyNet-D")
+    classifiers, names = table3(preset), ("EfficientNet-B⁻³", "TinyNet-D")
     return {name: [plan.detection(e) for e in classifiers[name][: preset.seeds_aside]] for name in names}

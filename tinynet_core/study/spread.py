@@ -1,9 +1,8 @@
-"""The spread of accuracy between seeds, and what can be told apart in spite of it.
+"""The spread of accuracy between seeds. Accuracies are fractions.
 
-Accuracies are fractions. In points, networks of low accuracy differ far more between seeds than those near the ceiling;
-in log odds, log(p / (1 - p)), about as much as the others. So ``log_odds`` is the scale on which spreads are pooled and
-noise is drawn, and ``Spread.at`` says what a pooled spread is at some accuracy. The functions take either scale where
-they name none.
+In points, networks of low accuracy differ far more between seeds than those near the ceiling; in log odds,
+log(p / (1 - p)), about as much as the others. So spreads are pooled and noise is drawn in log odds, and ``Spread.at``
+says what a pooled spread is at some accuracy. The functions take either scale where they name none.
 """
 
 from collections.abc import Mapping
@@ -55,8 +54,8 @@ def log_odds(top1: ArrayLike, images: int) -> np.ndarray:
 def seed_spread(groups: Mapping[str, ArrayLike]) -> Spread:
     """The pooled standard deviation over ``groups``, the accuracies or log odds of each network, one for each seed.
 
-    The interval is the exact one of normal deviations, by the chi-square distribution; it takes the spread to be the
-    same for all networks, which ``spread_trend`` looks into. Networks with one run are left out.
+    The interval is the exact one of normal deviations with one spread, by the chi-square distribution. Networks with
+    one run are left out.
     """
     several = [x for x in (np.asarray(top1, dtype=float) for top1 in groups.values()) if x.size >= 2]
     runs = sum(x.size for x in several)

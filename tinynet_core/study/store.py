@@ -34,25 +34,16 @@ class StoreError(UserError):
 
 
 class Store:
-    """Records under ``root``, created on the first ``put``. Several processes may read and write it at once.
+    """Records in the folder ``root``, created on the first ``put``. Several processes may read and write it at once.
 
-    A damaged record is never used: its line is ignored with a warning, and its experiment counts as missing.
-
-    Parameters
-    ----------
-    root
-        The folder.
-
-    Raises
-    ------
-    StoreError
-        By every method: the folder cannot be read or written.
+    A damaged record is never used: its line is ignored with a warning, and its experiment counts as missing. Every
+    method raises ``StoreError`` where the folder cannot be read or written.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser().resolve()
         self._file = self.root / FILE
-        self._lines: dict[str, bytes] = {}
+        self._bodies: dict[str, bytes] = {}
         self._tail = b""  # a last line without a newline
         self._seen: tuple[int, ...] | None = None
         self._ignored: set[bytes] = set()
@@ -75,10 +66,10 @@ class Store:
         """
         with self._writing():
             if self._parsed(record.key, _row) is None:
-                line = seal(record.key, record.to_json().encode())
+                body = record.to_json().encode()
                 self._end_last_line()
-                _append(self._file, line)
-                self._lines[record.key], self._tail, self._seen = line, b"", look_of(self._file)
+                _append(self._file, seal(record.key, body))
+                self._bodies[record.key], self._tail, self._seen = body, b"", look_of(self._file)
 
     def check_writable(self) -> None:
         """Raise ``StoreError`` now rather than after hours of training."""
@@ -91,14 +82,12 @@ class Store:
 
     def records(self) -> list[Record]:
         """All records, by key."""
-        self._refresh()
-        return [record for key in sorted(self._lines) if (record := self._parsed(key, _record)) is not None]
+        return self._all(_record)
 
     def frame(self, experiments: Sequence[Task] | None = None) -> pd.DataFrame:
         """One row per record of ``experiments``, in their order and with their labels, or of the whole store by key."""
         if experiments is None:
-            self._refresh()
-            return table([row for key in sorted(self._lines) if (row := self._parsed(key, _row)) is not None])
+            return table(self._all(_row))
         pairs = [(e, row) for e in experiments if (row := self._parsed(e.key, _row)) is not None]
         return table([{**row, **labels(e.model_dump())} for e, row in pairs])
 
@@ -127,13 +116,12 @@ class Store:
 
     def set_aside(self, keys: Iterable[str]) -> None:
         """Move the records with these ``keys`` to ``records.damaged.jsonl``: they count as missing again."""
-        unwanted = {key.encode() for key in keys}
-        if unwanted:
+        if unwanted := {key.encode() for key in keys}:
             self._set_aside(lambda line: line[_KEY] in unwanted)
 
     def _set_aside(self, unwanted: Callable[[bytes], bool]) -> int:
         with self._writing():
-            lines = [line if line.endswith(b"\n") else line + b"\n" for line in _lines(self._file)]
+            lines = [line.removesuffix(b"\n") + b"\n" for line in _lines(self._file)]
             out = [line for line in lines if unwanted(line)]
             if out:
                 _append(self.root / ASIDE, b"".join(out))
@@ -141,14 +129,18 @@ class Store:
                     file.writelines(line for line in lines if not unwanted(line))
         return len(out)
 
+    def _all(self, parse: Callable[[str, bytes], Any]) -> list[Any]:
+        self._refresh()
+        return [found for key in sorted(self._bodies) if (found := self._parsed(key, parse)) is not None]
+
     def _parsed(self, key: str, parse: Callable[[str, bytes], Any]) -> Any:
         """What ``parse`` makes of the line of ``key``; None where there is none. One that it refuses is ignored."""
         self._refresh()
-        while (line := self._lines.get(key)) is not None:
+        while (body := self._bodies.get(key)) is not None:
             try:
-                return parse(key, body_of(line))
+                return parse(key, body)
             except ValueError as error:
-                self._ignore(line, _reason(error))
+                self._ignore(seal(key, body), _reason(error))
                 self._seen = None
                 self._refresh()  # a further line of the same key counts now
         return None
@@ -158,21 +150,22 @@ class Store:
         with self._failing_as("read"):
             if (seen := look_of(self._file)) == self._seen:
                 return
-            self._lines, self._tail = {}, b""
+            self._bodies, self._tail = {}, b""
             for line in _lines(self._file):
                 self._tail = b"" if line.endswith(b"\n") else line
-                if line.rstrip(b"\n") in self._ignored:
+                if line.removesuffix(b"\n") in self._ignored:
                     continue
                 try:
-                    self._lines.setdefault(unseal(line)[0], line)
+                    self._bodies.setdefault(*unseal(line))
                 except ValueError as error:
                     if not self._tail:
                         self._ignore(line, str(error))
             self._seen = seen
 
     def _ignore(self, line: bytes, reason: str) -> None:
-        self._ignored.add(line.rstrip(b"\n"))
-        number = next((n for n, x in enumerate(_lines(self._file), 1) if x == line), 0)
+        stripped = line.removesuffix(b"\n")
+        self._ignored.add(stripped)
+        number = next((n for n, x in enumerate(_lines(self._file), 1) if x.removesuffix(b"\n") == stripped), 0)
         warnings.warn(
             f"line {number} of {self._file} is ignored: {reason}; its experiment will be trained again, "
             f"and `tinynet store repair {shlex.quote(str(self.root))}` moves the line aside",
@@ -221,16 +214,12 @@ def seal(key: str, body: bytes) -> bytes:
 
 def unseal(line: bytes) -> tuple[str, bytes]:
     """Key and body of a line; raises ``ValueError`` when it was cut off or edited."""
+    line = line.removesuffix(b"\n")
     if not line.startswith(_START) or line[_SUM.stop : _KEY.start] != _MIDDLE:
         raise ValueError("it is not a line of a store")
-    if _digest(line[_SUM.stop + 2 :].removesuffix(b"\n")) != line[_SUM]:
+    if _digest(line[_SUM.stop + 2 :]) != line[_SUM]:
         raise ValueError("its checksum does not match its content")
-    return line[_KEY].decode(), body_of(line)
-
-
-def body_of(line: bytes) -> bytes:
-    """The body of a line, unchecked."""
-    return b"{" + line[_KEY.stop + 2 :].removesuffix(b"\n")
+    return line[_KEY].decode(), b"{" + line[_KEY.stop + 2 :]
 
 
 def _digest(covered: bytes) -> bytes:
@@ -267,8 +256,7 @@ def _record(key: str, body: bytes) -> Record:
 
 def _row(key: str, body: bytes) -> dict[str, Any]:
     """One row of a table, without the time that validation takes; what does not look like a record is validated."""
-    content = from_json(body)
-    fields = Record.model_fields
+    content, fields = from_json(body), Record.model_fields
     with suppress(KeyError, TypeError, AttributeError):
         experiment = content["experiment"]
         known = experiment.keys() == KINDS[experiment["kind"]].model_fields.keys()

@@ -29,16 +29,9 @@ class MissingRecords(UserError):
 
 
 class Study:
-    """A preset with its store of records.
+    """A preset, by its name or a .yaml file, with its ``store``, a folder of records; empty: that of ``default_store``.
 
-    Parameters
-    ----------
-    preset
-        Its name, or a .yaml file.
-    store
-        Folder of records; empty means that of ``default_store``.
-    train
-        Whether to train what is missing; otherwise ``MissingRecords`` lists it.
+    ``train`` says whether to train what is missing; otherwise ``MissingRecords`` lists it.
     """
 
     def __init__(self, preset: str = "reduced", store: str | Path = "", train: bool = True) -> None:
@@ -71,8 +64,7 @@ class Study:
         if missing:
             from tinynet_core.study.sweep import sweep
 
-            if needed := dict.fromkeys(needed for task in missing for needed in task.needs):
-                self.records([*needed])
+            self.records([needed for task in missing for needed in task.needs])
             sweep(missing, self.store, resources=self.preset.resources)
         return [record for task in tasks if (record := self.store.get(task)) is not None]
 
@@ -127,12 +119,7 @@ def default_store(preset: Preset) -> Path:
 
     ``runs`` is in the checkout, or in the user's data folder where the package is installed.
     """
-    if is_published(preset):
-        return project_root() / "results" / preset.name
-    root = project_root() if in_checkout() else Path(user_data_dir("tinynet"))
-    return root / "runs" / preset.name
-
-
-def is_published(preset: Preset) -> bool:
-    """Whether the checkout comes with the records of ``preset``."""
-    return (project_root() / "results" / preset.name / FILE).is_file()
+    published = project_root() / "results" / preset.name
+    if (published / FILE).is_file():
+        return published
+    return (project_root() if in_checkout() else Path(user_data_dir("tinynet"))) / "runs" / preset.name

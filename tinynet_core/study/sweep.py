@@ -1,31 +1,38 @@
-"""Training many tasks: what runs next, what is tried again, what is recorded, and how a sweep stops."""
+"""Training many tasks: what runs next, what is tried again, what is recorded, and how a sweep stops.
 
+Who trains a task holds the lock on a file beside its checkpoint. The operating system frees it when its process ends in
+whatever way, so no clock decides who is alive. The file is only removed once the record is in the store; who then still
+comes to hold the lock, on this file or on a new one of its name, finds the record.
+"""
+
+import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from enum import Enum
 from math import inf
+from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from tinynet_core.data import prepare
-from tinynet_core.files import UserError, look_of
-from tinynet_core.machine import Resources, cores, launched
+from tinynet_core.files import StoppedWaiting, UserError, look_of
+from tinynet_core.machine import Resources, cache_root, cores, launched
+from tinynet_core.study.local import ExecutorError, LocalExecutor, WorkerDied, noting
 from tinynet_core.study.record import Record, execute, failed
 from tinynet_core.study.store import Store, StoreError
-from tinynet_core.study.task import Task
-from tinynet_core.study.worker import ExecutorError, NoRecord, WorkerDied, attempt, noting, tidy
+from tinynet_core.study.task import Task, checkpoint_file
 
 if TYPE_CHECKING:
-    from tinynet_core.study.local import LocalExecutor
     from tinynet_core.study.ray import RayExecutor
 
 _TICK_S = 0.5
-"""How often signals are heeded."""
-_AGAIN_S = 2.0
-"""How often a task is tried again that another sweep has claimed."""
+"""How often signals are heeded, and a task is tried again that another sweep has claimed."""
 
 
 class SweepError(UserError):
@@ -33,48 +40,33 @@ class SweepError(UserError):
 
 
 class SweepStopped(UserError):
-    """A sweep that ended on SIGINT or SIGTERM, with the state of its runs in their checkpoints.
-
-    ``exit_status`` is what a shell expects of a process that the signal ended.
-    """
+    """A sweep that ended on SIGINT or SIGTERM, with the state of its runs in their checkpoints."""
 
     def __init__(self, received: Signals, done: int, left: int, more: Sequence[str] = ()) -> None:
         counts = f"{done} models done, {left} left"
         message = f"stopped by {received.name}: {counts}; the same command goes on from the checkpoints"
         super().__init__("\n".join([message, *more]))
-        self.exit_status = 128 + received
+        self.exit_status = 128 + received  # as a shell expects of a process that the signal ended
+
+
+class NoRecord(Enum):
+    """Why a try ended without a record, and without a fault."""
+
+    BUSY = "another process trains it"
+    STOPPED = "stopped on request, its checkpoint is written"
 
 
 def run(experiment: Task, store: Store, device: str = "auto", compiled: bool = False, progress: bool = False) -> Record:
-    """The record of one task: from the store, or computed in this process and put there.
+    """The record of one task, ``experiment``: from ``store``, or computed in this process and put there.
 
     Where another process computes it at the moment, that one's record is waited for. Of several processes that a
-    launcher started for one training, all call this; the first of them writes.
+    launcher started for one training, all call this; the first of them writes. A training that diverged or ran out of
+    memory has a record too, with the status ``"failed"``.
 
-    Parameters
-    ----------
-    experiment
-        What to train or compute.
-    store
-        Where its record belongs.
-    device
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``"auto"`` is a GPU where there is one.
-    compiled
-        Whether to send the network through ``torch.compile``.
-    progress
-        Whether to draw a bar.
-
-    Returns
-    -------
-    Record
-        What came out; a training that diverged or ran out of memory has one too, with the status ``"failed"``.
-
-    Raises
-    ------
-    StoreError
-        The store cannot be written; this is found before any work.
-    SweepStopped
-        SIGINT or SIGTERM; the state is in the checkpoint.
+    ``device`` is ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"``, a GPU where there is one. ``compiled`` sends the
+    network through ``torch.compile``, ``progress`` draws a bar. Raises ``StoreError`` where the store cannot be
+    written, which is found before any work, and ``SweepStopped`` on SIGINT and SIGTERM, with the state in the
+    checkpoint.
     """
     from tinynet_core.training.loop import Interrupted
     from tinynet_core.training.team import team
@@ -84,33 +76,30 @@ def run(experiment: Task, store: Store, device: str = "auto", compiled: bool = F
     leads, total = team().leads, experiment.steps
     if leads:
         store.check_writable()
-    shown = progress and leads
-    with (
-        noting(SIGINT, SIGTERM) as received,
-        tqdm(total=total, unit="step", desc=experiment.label, disable=not shown) as bar,
-    ):
+    bar = tqdm(total=total, unit="step", desc=experiment.label, disable=not (progress and leads))
+    result: Record | NoRecord = NoRecord.STOPPED
+    with noting(SIGINT, SIGTERM) as received, bar:
 
         def should_stop() -> bool:
             bar.update(bar.n < total)  # batches of the evaluation are asked for as well
             return bool(received)
 
         if not leads:
-            try:
-                return execute(experiment, device, store.root, should_stop, compiled)
-            except Interrupted:
-                raise SweepStopped(received[0] if received else SIGTERM, 0, 1) from None
-        while (
-            (result := attempt(execute, experiment, store, compiled, device, should_stop)) is NoRecord.BUSY
-            and team().size == 1
-            and not received
-        ):
-            time.sleep(_TICK_S)
-    if result is NoRecord.BUSY and not received:
-        raise UserError(f"{experiment.key[:12]} is being trained by another process, which several cannot wait for")
+            with suppress(Interrupted):
+                result = execute(experiment, device, store.root, should_stop, compiled)
+        else:
+            while (result := attempt(execute, experiment, store, compiled, device, should_stop)) is NoRecord.BUSY:
+                if team().size > 1:
+                    other = "is being trained by another process, which several cannot wait for"
+                    raise UserError(f"{experiment.key[:12]} {other}")
+                if received:
+                    break
+                time.sleep(_TICK_S)
     if isinstance(result, NoRecord):
         raise SweepStopped(received[0] if received else SIGTERM, 0, 1)  # else another of the processes had it
-    store.put(result)
-    tidy(store, [experiment])
+    if leads:
+        store.put(result)
+        tidy(store, [experiment])
     return result
 
 
@@ -124,46 +113,22 @@ def sweep(
     resources: Resources = Resources(),  # noqa: B008
     address: str | None = None,
 ) -> list[Record]:
-    """Records of many tasks; those that the store does not have are computed, several at a time.
+    """Records of ``experiments`` in their order; those that ``store`` does not have are computed, several at a time.
 
     A run that diverges or runs out of memory is recorded as failed, and so is one whose process dies more than
     ``resources.retries`` times without getting further; the sweep goes on. However a sweep ends, the next one goes on
     where it was, and loses at most the epochs that were under way when it was killed. Several sweeps may share a store:
     each task is computed by one of them, and all return all records.
 
-    Parameters
-    ----------
-    experiments
-        What to train or compute.
-    store
-        Where the records belong.
-    executor
-        ``"local"``, processes of this machine, or ``"ray"``, tasks on a Ray cluster. The records do not depend on it.
-    workers
-        Runs at a time; goes before ``resources.workers``.
-    device
-        As for ``run``, for every worker; ``"auto"`` spreads them over the GPUs.
-    progress
-        Whether to draw a bar.
-    resources
-        What one run holds of a machine.
-    address
-        Of the Ray cluster; a new one on this machine where left out.
+    ``executor`` is ``"local"``, processes of this machine, or ``"ray"``, tasks on the Ray cluster at ``address``, or on
+    a new one on this machine; the records do not depend on it. ``resources`` is what one run holds of a machine, and
+    ``workers``, the runs at a time, goes before ``resources.workers``. ``device`` is as for ``run``, for every worker;
+    ``"auto"`` spreads them over the GPUs. ``progress`` draws a bar.
 
-    Returns
-    -------
-    list of Record
-        In the order of ``experiments``.
-
-    Raises
-    ------
-    UserError
-        The arguments do not go together, or a launcher such as ``accelerate launch`` started this process.
-    SweepError
-        Something else stopped a run, such as a full disk: told after the others have ended, and at once where the store
-        is what cannot be written.
-    SweepStopped
-        SIGINT or SIGTERM, as soon as the runs under way have written their state; a second signal does not wait.
+    Raises ``UserError`` where the arguments do not go together or a launcher such as ``accelerate launch`` started this
+    process; ``SweepStopped`` on SIGINT and SIGTERM, as soon as the runs under way have written their state, while a
+    second signal does not wait; ``SweepError`` where something else stopped a run, such as a full disk: after the
+    others have ended, and at once where the store is what cannot be written.
     """
     if launched():
         raise UserError("a launcher started several processes, which a sweep is not for: it starts its own workers")
@@ -192,29 +157,23 @@ def _executor(
         from tinynet_core.study.ray import RayExecutor
 
         return RayExecutor(resources, device, address)
-    from tinynet_core.study.local import LocalExecutor
+    gpus = 0
+    if device == "auto" and resources.gpus != 0:
+        import torch  # which takes seconds
 
-    return LocalExecutor.on_this_machine(resources, most, device)
-
-
-class _Try(NamedTuple):
-    """One run under way. ``checkpoint`` is what the file of its checkpoint looked like before."""
-
-    task: Task
-    checkpoint: tuple[int, ...] | None
+        gpus = torch.cuda.device_count()
+    return LocalExecutor(resources.devices(cores(), gpus, device)[:most], resources.cpus)
 
 
 class _Sweep:
-    """The driver's loop over tasks that are waiting, claimed by other sweeps, under way, broken or recorded."""
+    """The driver's loop over tasks that are waiting, under way, broken or recorded."""
 
     def __init__(self, todo: Sequence[Task], store: Store, resources: Resources) -> None:
         self.store, self.resources = store, resources
         self.work = {task: task.work for task in todo}
         self.waiting = deque(sorted(todo, key=lambda task: -self.work[task]))  # no long run is alone at the end
-        self.claimed: list[Task] = []
-        self.again = 0.0
-        self.running: dict[Any, _Try] = {}
-        self.deaths: Counter[Task] = Counter()
+        self.running: dict[Any, tuple[Task, Any]] = {}  # with what the file of its checkpoint looked like before
+        self.deaths = Counter[Task]()
         self.broken: dict[Task, Exception] = {}
         self.recorded: dict[Task, bool] = {}
         self.signals: list[Signals] = []
@@ -227,7 +186,7 @@ class _Sweep:
         bar = tqdm(total=total, unit="MAC", unit_scale=True, mininterval=often, disable=not progress)
         try:
             with noting(SIGINT, SIGTERM) as self.signals, bar:
-                while not self._stopping() and (self.running or self.waiting or self.claimed):
+                while not (self.signals or self.fatal) and (self.running or self.waiting):
                     self._start(executor)
                     self._collect(executor)
                     self._draw(bar, executor)
@@ -238,52 +197,46 @@ class _Sweep:
             executor.close()
         self._report()
 
-    def _stopping(self) -> bool:
-        return bool(self.signals) or self.fatal is not None
-
     def _start(self, executor: "LocalExecutor | RayExecutor") -> None:
-        if self.claimed and time.monotonic() >= self.again:
-            self.waiting.extend(self.claimed)
-            self.claimed, self.again = [], time.monotonic() + _AGAIN_S
         while self.waiting and (executor.capacity is None or len(self.running) < executor.capacity):
             task = self.waiting.popleft()
             before = look_of(self.store.checkpoint(task))
             handle = executor.start(attempt, execute, task, self.store, self.resources.compiled)
-            self.running[handle] = _Try(task, before)
+            self.running[handle] = task, before
 
     def _collect(self, executor: "LocalExecutor | RayExecutor") -> None:
         """Wait for runs to end, for a tick at most."""
-        if not self.running:
-            time.sleep(_TICK_S)
+        busy = False
         for handle in executor.ended(_TICK_S):
-            run = self.running.pop(handle)
+            task, before = self.running.pop(handle)
             try:
                 result = executor.result(handle)
             except WorkerDied as death:
-                self._after_death(run, death)
+                self._after_death(task, before, death)
             except ExecutorError as error:
-                self.waiting.append(run.task)
+                self.waiting.append(task)
                 self.fatal = self.fatal or error
             except Exception as error:  # a defect or a full disk, not a result
-                self.broken[run.task] = error
+                self.broken[task] = error
             else:
                 if isinstance(result, Record):
                     self._keep(result)
-                elif result is NoRecord.BUSY:
-                    self.claimed.append(run.task)
                 else:
-                    self.waiting.appendleft(run.task)
+                    self.waiting.append(task)
+                    busy |= result is NoRecord.BUSY
+        if busy:
+            time.sleep(_TICK_S)
 
-    def _after_death(self, run: _Try, death: WorkerDied) -> None:
+    def _after_death(self, task: Task, before: Any, death: WorkerDied) -> None:
         """Try again from the checkpoint; count the deaths since the run last got further."""
-        if look_of(self.store.checkpoint(run.task)) != run.checkpoint:
-            self.deaths[run.task] = 0
-        elif not (death.asked or self._stopping()):
-            self.deaths[run.task] += 1
-        if self.deaths[run.task] > self.resources.retries:
-            self._keep(failed(run.task, str(death)))
+        if look_of(self.store.checkpoint(task)) != before:
+            self.deaths[task] = 0
+        elif not (death.asked or self.signals or self.fatal):
+            self.deaths[task] += 1
+        if self.deaths[task] > self.resources.retries:
+            self._keep(failed(task, str(death)))
         else:
-            self.waiting.appendleft(run.task)
+            self.waiting.appendleft(task)
 
     def _keep(self, record: Record) -> None:
         task = record.experiment
@@ -298,16 +251,18 @@ class _Sweep:
 
     def _draw(self, bar: tqdm, executor: "LocalExecutor | RayExecutor") -> None:
         done = sum(self.work[task] for task in (*self.recorded, *self.broken))
-        for handle, run in self.running.items():
-            done += round(self.work[run.task] * min(1.0, executor.steps(handle) / (run.task.steps or inf)))
+        for handle, (task, _) in self.running.items():
+            done += round(self.work[task] * min(1.0, executor.steps(handle) / (task.steps or inf)))
         failures = len(self.recorded) - sum(self.recorded.values())
         bar.set_description(f"trained {len(self.recorded)}/{len(self.work)} models, {failures} failed", refresh=False)
         bar.update(done - bar.n)
 
     def _report(self) -> None:
         """Raise what kept tasks without a record."""
-        left = len(self.work) - len(self.recorded)
-        lines = [f"{task.key[:12]} {task.label}: {_in_a_line(error)}" for task, error in self.broken.items()]
+        left, lines = len(self.work) - len(self.recorded), []
+        for task, error in self.broken.items():
+            text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            lines.append(f"{task.key[:12]} {task.label}: {' '.join(text.split())}")
         if lines:
             lines.insert(0, f"{len(lines)} experiments stopped without a result:")
         first = next(iter(self.broken.values()), None)
@@ -320,6 +275,72 @@ class _Sweep:
             raise SweepError("\n".join(lines)) from first
 
 
-def _in_a_line(error: Exception) -> str:
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
+def attempt(
+    perform: Callable[..., Record],
+    task: Task,
+    store: Store,
+    compiled: bool,
+    device: str,
+    should_stop: Callable[[], bool],
+) -> Record | NoRecord:
+    """One try at ``task`` where it is computed: its record from ``store``, or from ``perform``.
+
+    That goes on from the checkpoint, which is in the data cache where the store is not visible, as on a node without
+    the driver's file system.
+    """
+    from tinynet_core.training.loop import Interrupted
+
+    visible = store.root.is_dir()
+    root = store.root if visible else cache_root()
+    checkpoint = checkpoint_file(root, task.key)
+    with claim(checkpoint) as mine:
+        if not mine:
+            return NoRecord.BUSY
+        if visible and (record := store.get(task)) is not None:
+            return record
+        if should_stop():
+            return NoRecord.STOPPED
+        try:
+            record = perform(task, device, root, should_stop, compiled)
+        except (Interrupted, StoppedWaiting):
+            return NoRecord.STOPPED
+        if not visible:
+            _clear(checkpoint)
+        return record
+
+
+@contextmanager
+def claim(checkpoint: Path) -> Iterator[bool]:
+    """Whether the claim on the run behind ``checkpoint`` was free; it is then held until the end of the block."""
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(_lock_of(checkpoint))
+    with suppress(Timeout):
+        lock.acquire(timeout=0)
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
+
+
+def _lock_of(checkpoint: Path) -> Path:
+    return checkpoint.with_name(checkpoint.name + ".lock")
+
+
+def tidy(store: Store, tasks: Iterable[Task]) -> None:
+    """Remove what the runs of recorded tasks left in a store that can be written, except where one goes on."""
+    folder = store.root / "checkpoints"
+    if not os.access(folder, os.W_OK):
+        return
+    left = {path.name.partition(".")[0] for path in folder.iterdir() if path.suffix in (".pt", ".tmp", ".lock")}
+    mine = [task for task in tasks if task.key in left]
+    for task in set(mine).difference(store.missing(mine)):
+        with claim(store.checkpoint(task)) as free:
+            if free:
+                _clear(store.checkpoint(task))
+
+
+def _clear(checkpoint: Path) -> None:
+    from tinynet_core.training.checkpoint import remove
+
+    remove(checkpoint)
+    _lock_of(checkpoint).unlink(missing_ok=True)

@@ -21,10 +21,7 @@ LABELS = {"network", "scale", "head", "base"}
 
 @dataclass
 class Result:
-    """What came out of a task, for its record (``tinynet_core.study.record.Record`` describes the parts).
-
-    ``sources`` is what of its provenance the task alone knows, such as the hash of its data.
-    """
+    """What came out of a task, for its record, which describes the parts; ``sources`` is for its provenance."""
 
     metrics: dict[str, float]
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -55,8 +52,13 @@ class Task(BaseModel, ABC):
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 over canonical JSON of the identity, the name under which the record is stored."""
-        canonical = json.dumps(_rounded(self.identity), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        """SHA-256 over canonical JSON of the identity, the name under which the record is stored.
+
+        Numbers have nine significant digits: processors differ beyond those.
+        """
+        exact = json.dumps(self.identity, allow_nan=False)
+        rounded = json.loads(exact, parse_float=lambda digits: float(f"{float(digits):.9g}"))
+        canonical = json.dumps(rounded, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
@@ -109,28 +111,17 @@ class Task(BaseModel, ABC):
         """
 
 
-def _rounded(content: Any) -> Any:
-    """The same JSON data with nine significant digits of each number: processors differ beyond those."""
-    if isinstance(content, float):
-        return float(f"{content:.9g}")
-    if isinstance(content, dict):
-        return {key: _rounded(value) for key, value in content.items()}
-    return [_rounded(value) for value in content] if isinstance(content, list | tuple) else content
-
-
 def cost_of(spec: "Network") -> dict[str, int]:
     """Resolution in pixels and exact MACs, parameters and activations of a network for one image."""
     cost = spec.complexity()
-    counts = {"macs": cost.macs, "params": cost.params, "activations": cost.activations}
-    return {"resolution": spec.resolution, **counts}
+    return {"resolution": spec.resolution, "macs": cost.macs, "params": cost.params, "activations": cost.activations}
 
 
 def weights_source(root: Path | None, training: Task) -> dict[str, str]:
     """For a record: the key of the ``training`` that a task started with, and the SHA-256 of its weights."""
     found = {"training": training.key}
     if root is not None:
-        with weights_file(root, training.key).open("rb") as file:
-            found["weights_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        found["weights_sha256"] = hashlib.sha256(weights_file(root, training.key).read_bytes()).hexdigest()
     return found
 
 

@@ -3,8 +3,8 @@
 On the same kind of machine all numbers are to be the same bits. Another processor rounds other last bits. With the
 recipe of ``reduced`` a loss is off by 1e-7 of itself after 40 steps, by 1e-3 after 60 and by 1e-2 after 90; from then
 on two trainings differ as two seeds do, in top-1 by up to 15 points. So a record is held closely where that is
-possible: to the losses of the first epochs (``_start``), to its own other numbers (``contradiction``), and to how other
-trainings end (``_end``). One of which many epochs were rewritten to fit each other can be told from the bits alone.
+possible: to the first epochs (``_start``), to its own other numbers (``contradiction``), and to how other trainings end
+(``_end``). One of which many epochs were rewritten to fit each other can be told from the bits alone.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from typing import Any, Literal
 from scipy.special import expit
 from scipy.stats import t
 
-from tinynet_core.data import check_source, load_images
+from tinynet_core.data import check_source
 from tinynet_core.files import UserError
 from tinynet_core.machine import Resources
 from tinynet_core.study.record import Record, outdated
@@ -30,14 +30,15 @@ from tinynet_core.study.sweep import SweepStopped, sweep
 
 LEVEL = 0.9995
 """Quantile of t below which a difference lies: 99.9% of them do, in either direction."""
-LOSS_TOLERANCE = 3e-4
-"""How far a training loss may be off before trainings part, as a share of it: the widest of the golden runs."""
-TOP1_TOLERANCE = 1e-3
-"""The same for top-1, as a share of the images, to which one image is added."""
-PARTING = 20
-"""How many times as far as trainings with other last bits a record may lie in the epoch in which it parts."""
+TOGETHER = 40
+"""Steps for which trainings with other last bits stay together."""
+LOSS_TOLERANCE, LOSS_APART = 3e-4, 0.05
+"""How far the loss of an epoch may be off that ends by then, the widest of the golden runs, and of one that ends later.
 
-Curve = Sequence[dict[str, float]]
+As shares of it; the mean over an epoch moves far less than the loss of its last step.
+"""
+TOP1_TOLERANCE = 1e-3
+"""The same for top-1 before trainings part, as a share of the images, to which one image is added."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def _repeated(records: Sequence[Record], workers: int | None, progress: bool) ->
     for record in records:
         check_source(_training(record).dataset)
         made = record.provenance
-        groups[_device(record), made.get("threads", 1), made.get("compiled", False)].append(record.experiment)
+        device = "cpu" if str(made.get("device")).startswith("cpu") else "auto"  # no processor's goes to a GPU
+        groups[device, made.get("threads", 1), made.get("compiled", False)].append(record.experiment)
     found: list[Record] = []
     with tempfile.TemporaryDirectory(prefix="tinynet-verify-") as folder:
         for (device, threads, compiled), experiments in groups.items():
@@ -155,20 +157,21 @@ def compare(record: Record, now: Record, finished: Sequence[Record]) -> Check:
 
 def first_difference(record: Record, now: Record) -> str:
     """The first number of cost, curve (epoch by epoch) and metrics that is not the same, or nothing."""
-    if len(record.curve) != len(now.curve):
-        return f"epochs {len(record.curve)} recorded, {len(now.curve)} now"
-    pairs: list[tuple[str, Any, Any]] = [("cost ", record.cost, now.cost)]
-    pairs += [(f"epoch {i} ", x, y) for i, (x, y) in enumerate(zip(record.curve, now.curve, strict=True), 1)]
-    for where, before, after in [*pairs, ("metric ", record.metrics, now.metrics)]:
-        for name in dict.fromkeys([*before, *after]):
-            if before.get(name) != after.get(name):
-                return f"{where}{name} {before.get(name)!r} recorded, {after.get(name)!r} now"
-    return ""
+    before, after = _numbers(record), _numbers(now)
+    names = (name for name in {**before, **after} if before.get(name) != after.get(name))
+    return next((f"{name} {before.get(name)!r} recorded, {after.get(name)!r} now" for name in names), "")
+
+
+def _numbers(record: Record) -> dict[str, float]:
+    found: dict[str, float] = {"epochs": len(record.curve), **{f"cost {name}": x for name, x in record.cost.items()}}
+    for epoch, row in enumerate(record.curve, 1):
+        found |= {f"epoch {epoch} {name}": x for name, x in row.items()}
+    return found | {f"metric {name}": x for name, x in record.metrics.items()}
 
 
 def contradiction(record: Record) -> str:
     """Which of a record's own numbers do not go together, or nothing."""
-    epochs, images = _training(record).recipe.epochs, _images(record)
+    epochs, images = _training(record).recipe.epochs, _training(record).dataset.val_images
     if [row["epoch"] for row in record.curve] != list(range(1, epochs + 1)):
         return f"its curve does not have the epochs 1 to {epochs}"
     last = record.curve[-1]
@@ -190,103 +193,56 @@ def held_to(record: Record, now: Record, finished: Sequence[Record]) -> list[Hel
     ``finished`` are the trainings of its store. Its first epochs must be those of now until trainings part, its end
     must follow from what comes before, and its top-1 must be that of now within the spread between seeds.
     """
-    return [*_start(record, now), *_end(record, now, finished), _level(record, now, pooled_spread(finished))]
+    spread = pooled_spread(finished)
+    reach = float(t.ppf(LEVEL, spread.freedom)) * math.sqrt(2) * spread.sd if spread.known else math.inf
+    low, high = (float(expit(_log_odds(now) + x)) for x in (-reach, reach))
+    why = "as two seeds differ" if spread.known else "but no two records differ only in their seed"
+    level = Held("top-1", record.metrics["top1"], low, high, f"{now.metrics['top1']:.2%} now, {why}")
+    return [*_start(record, now), *_end(record, now, finished), level]
 
 
 def _start(record: Record, now: Record) -> list[Held]:
-    """Training loss and top-1 of the epoch in which the record parts from ``now`` and of that before; else of the last.
-
-    In that epoch it may lie ``PARTING`` times as far off as trainings whose initial weights have other last bits.
-    """
-    held: list[Held] = []
+    """Training loss of the epochs that begin while trainings are together, and top-1 of those that also end then."""
+    experiment, held = _training(record), []
+    steps = experiment.steps // experiment.recipe.epochs
     for epoch, (row, here) in enumerate(zip(record.curve, now.curve, strict=True), 1):
-        before, held = held, _close(epoch, row, [here], _images(record))
-        if not all(x.holds for x in held):
-            return [*before, *_close(epoch, row, [here, *_with_other_last_bits(record, epoch)], _images(record))]
+        if (epoch - 1) * steps >= TOGETHER:
+            break
+        together = epoch * steps <= TOGETHER
+        loss, top1 = here["train_loss"], here["ema_top1"]
+        most = loss * (LOSS_TOLERANCE if together else LOSS_APART)
+        what, said = f"training loss of epoch {epoch}", f"{loss:.5f} now"
+        held.append(Held(what, row["train_loss"], loss - most, loss + most, said, ".5f"))
+        if together:
+            most = TOP1_TOLERANCE + 1 / experiment.dataset.val_images
+            held.append(Held(f"top-1 of epoch {epoch}", row["ema_top1"], top1 - most, top1 + most, f"{top1:.2%} now"))
     return held
-
-
-def _close(epoch: int, row: dict[str, float], here: Curve, images: int) -> list[Held]:
-    """Numbers of an epoch, held to those of trainings ``here``, the first of which is the repetition."""
-    held = []
-    for what, name, form in (("training loss", "train_loss", ".5f"), ("top-1", "ema_top1", ".2%")):
-        found = [x[name] for x in here]
-        least = LOSS_TOLERANCE * found[0] if name == "train_loss" else TOP1_TOLERANCE + 1 / images
-        most = max(least, PARTING * (max(found) - min(found)))
-        parted = f", and {PARTING} times as far as trainings part here by their last bits" if most > least else ""
-        source = f"{found[0]:{form}} now{parted}"
-        held.append(Held(f"{what} of epoch {epoch}", row[name], found[0] - most, found[0] + most, source, form))
-    return held
-
-
-def _with_other_last_bits(record: Record, epochs: int) -> Curve:
-    """The row of epoch number ``epochs`` of two trainings from initial weights whose last bit is another one."""
-    import torch
-
-    from tinynet_core.training.classifier import Run
-
-    experiment, made, threads = _training(record), record.provenance, torch.get_num_threads()
-    spec, recipe, images = experiment.spec(), experiment.recipe, load_images(experiment.dataset)
-    device, compiled = _device(record), made.get("compiled", False)
-    rows = []
-    torch.set_num_threads(made.get("threads", 1))
-    try:
-        for step in (torch.finfo().eps, -torch.finfo().eps):
-
-            @torch.no_grad()
-            def build(factor: float = 1 + step) -> torch.nn.Module:
-                module = spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier)
-                for parameter in module.parameters():
-                    parameter.mul_(factor)
-                return module
-
-            run = Run(build, spec.resolution, images, recipe, experiment.seed, device, compiled)
-            while run.epoch < epochs:
-                run.train_epoch()
-            rows.append(run.outcome.curve[-1])
-    finally:
-        torch.set_num_threads(threads)
-    return rows
 
 
 def _end(record: Record, now: Record, finished: Sequence[Record]) -> list[Held]:
     """The last top-1, held to that of the raw weights and to that an epoch before.
 
-    By as much as these differ in ``now`` and in the other ``finished`` trainings with the same recipe and data.
-    """
-    alike = [now, *(x for x in finished if x.key != record.key and _recipe(x) == _recipe(record))]
-    held = [_following(record, alike, -1, "raw_top1", "with the raw weights")]
-    if len(record.curve) > 1:
-        held.append(_following(record, alike, -2, "ema_top1", "an epoch before"))
-    return held
-
-
-def _following(record: Record, alike: Sequence[Record], row: int, name: str, when: str) -> Held:
-    """The last top-1, held to ``name`` in ``row`` of the curve.
-
-    Shares are compared as their angles arcsin(sqrt(p)), where drawing n images anew gives a standard deviation of
+    By as much as these differ in ``now`` and in the other ``finished`` trainings with the same recipe and data. Shares
+    are compared as their angles arcsin(sqrt(p)), where drawing n images anew gives a standard deviation of
     1 / (2 sqrt(n)) whatever the share. The spread between trainings is taken to be half of that at least.
     """
-    changes = [_angle(x.curve[-1]["ema_top1"]) - _angle(x.curve[row][name]) for x in alike]
-    n = len(changes)
-    sd = max(statistics.stdev(changes), 0.25 / math.sqrt(_images(record))) if n > 1 else math.inf
-    most = float(t.ppf(LEVEL, max(1, n - 1))) * sd * math.sqrt(1 + 1 / n)
-    middle = _angle(record.curve[row][name]) + statistics.fmean(changes)
-    low, high = (math.sin(min(max(x, 0.0), math.pi / 2)) ** 2 for x in (middle - most, middle + most))
-    source = f"{record.curve[row][name]:.2%} {when}, and how the two differ in {n} trainings of its recipe"
-    return Held("top-1 of the last epoch", record.curve[-1]["ema_top1"], low, high, source)
+    alike = [now, *(x for x in finished if x.key != record.key and _recipe(x) == _recipe(record))]
+    n, least = len(alike), 0.25 / math.sqrt(_training(record).dataset.val_images)
+    held, last = [], record.curve[-1]["ema_top1"]
+    others = ((-1, "raw_top1", "with the raw weights"), (-2, "ema_top1", "an epoch before"))
+    for row, name, when in others[: len(record.curve)]:
+        changes = [_angle(x.curve[-1]["ema_top1"]) - _angle(x.curve[row][name]) for x in alike]
+        sd = max(statistics.stdev(changes), least) if n > 1 else math.inf
+        most = float(t.ppf(LEVEL, max(1, n - 1))) * sd * math.sqrt(1 + 1 / n)
+        middle = _angle(record.curve[row][name]) + statistics.fmean(changes)
+        low, high = (math.sin(min(max(x, 0.0), math.pi / 2)) ** 2 for x in (middle - most, middle + most))
+        source = f"{record.curve[row][name]:.2%} {when}, and how the two differ in {n} trainings of its recipe"
+        held.append(Held("top-1 of the last epoch", last, low, high, source))
+    return held
 
 
 def _angle(share: float) -> float:
     return math.asin(math.sqrt(share))
-
-
-def _level(record: Record, now: Record, spread: Spread) -> Held:
-    """Top-1, held to that of ``now``: to what 99.9% of pairs of seeds stay within, as far as the store knows seeds."""
-    reach = float(t.ppf(LEVEL, spread.freedom)) * math.sqrt(2) * spread.sd if spread.known else math.inf
-    low, high = (float(expit(_log_odds(now) + x)) for x in (-reach, reach))
-    why = "as two seeds differ" if spread.known else "but no two records differ only in their seed"
-    return Held("top-1", record.metrics["top1"], low, high, f"{now.metrics['top1']:.2%} now, {why}")
 
 
 def pooled_spread(records: Sequence[Record]) -> Spread:
@@ -300,7 +256,7 @@ def pooled_spread(records: Sequence[Record]) -> Spread:
 
 
 def _log_odds(record: Record) -> float:
-    return float(log_odds(record.metrics["top1"], _images(record)))
+    return float(log_odds(record.metrics["top1"], _training(record).dataset.val_images))
 
 
 def _training(record: Record) -> Any:
@@ -310,12 +266,3 @@ def _training(record: Record) -> Any:
 
 def _recipe(record: Record) -> tuple[Any, ...]:
     return _training(record).recipe, _training(record).dataset
-
-
-def _images(record: Record) -> int:
-    return _training(record).dataset.val_images
-
-
-def _device(record: Record) -> str:
-    """The device to repeat it on: what was made on a processor never goes to a GPU."""
-    return "cpu" if str(record.provenance.get("device")).startswith("cpu") else "auto"
