@@ -1,12 +1,9 @@
 """From a folder of JPEG files to a record: what a user of ImageNet does, in small."""
 
 import pytest
-import yaml
-from click.testing import CliRunner
 from jpegs import wnid, write_image_folder
 
 from tinynet_core import Experiment, Scale, Store, load_preset, run
-from tinynet_core.cli import tinynet
 from tinynet_core.data import ImageNetDataset
 from tinynet_core.study.pages import offered
 from tinynet_core.training.recipe import EFFICIENTNET_RECIPE
@@ -15,14 +12,6 @@ RECIPE = EFFICIENTNET_RECIPE.scaled(epochs=2, batch_size=16, images=30 / 1_281_1
     update={"rand_augment": 9.0, "zero_init_residual": True, "lr": 1.0}
 )
 DATASET = {"kind": "imagenet", "classes": 3, "class_seed": 1, "train_per_class": 10, "side": 32}
-PRESET = {
-    "name": "folder",
-    "about": "for tests",
-    "base": {"resolution": 24, "width": 0.25, "divisor": 4},
-    "dataset": DATASET,
-    "recipe": RECIPE.model_dump(mode="json"),
-    "networks": ["efficientnet_b0"],
-}
 
 
 def experiment(**dataset):
@@ -59,11 +48,3 @@ def test_the_preset_imagenette_on_a_small_folder_of_its_layout(tmp_path, monkeyp
     record = run(small.experiment(Scale(0.2, 0.3, 0.1)), Store(tmp_path / "store"), "cpu")
     assert record.done
     assert 10 * record.metrics["top1"] == pytest.approx(round(10 * record.metrics["top1"]))
-
-
-def test_a_missing_folder_is_said_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.delenv("TINYNET_IMAGENET", raising=False)
-    (tmp_path / "folder.yaml").write_text(yaml.safe_dump(PRESET), encoding="utf-8")
-    result = CliRunner().invoke(tinynet, ["sweep", str(tmp_path / "folder.yaml"), "--store", str(tmp_path / "store")])
-    assert "TINYNET_IMAGENET" in str(result.exception)
-    assert Store(tmp_path / "store").records() == []

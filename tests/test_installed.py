@@ -6,14 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-from click.testing import CliRunner
-from tiny_preset import TINY
+from conftest import ROOT
 
-from tinynet_core.cli import tinynet
-from tinynet_core.study.presets import project_root
-
-ROOT = project_root()
 READ = """
 import tinynet_book.commands, tinynet_core
 from tinynet_core.machine import commit
@@ -39,12 +33,3 @@ def test_the_store_is_read_with_an_empty_environment(tmp_path_factory, tmp_path)
     assert records == "0"
     assert commit == "{'commit': None, 'clean': None}"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_sweep_says_where_its_records_go(tmp_path, monkeypatch):
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setattr("tinynet_core.study.study.in_checkout", lambda: False)
-    monkeypatch.setattr("tinynet_core.study.sweep.sweep", lambda *_, **__: [])
-    done = CliRunner().invoke(tinynet, ["sweep", str(tmp_path / "tiny.yaml"), "--page", "fig1", "--limit", "1"])
-    assert done.stderr == f"records go to {tmp_path / 'data' / 'tinynet' / 'runs' / 'tiny'}\n"

@@ -7,18 +7,14 @@ import pytest
 from tinynet_core import Base, Scale, eq5_width, giant
 
 
-@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "1", None, True, 1j])
-def test_scale_refuses_what_is_not_a_positive_number(value):
-    for name in "rdw":
+@pytest.mark.parametrize("name", "rdw")
+def test_a_scale_is_frozen_and_holds_positive_floats(name):
+    for value in (0, -1, math.nan, math.inf, "1", None, True):
         with pytest.raises(ValueError, match=rf"Scale\.{name} must be a finite number above 0, got"):
             Scale(**{name: value})
-
-
-def test_scale_is_frozen_and_holds_floats():
-    scale = Scale(r=1, d=2, w=3)
-    assert [type(x) for x in (scale.r, scale.d, scale.w)] == [float] * 3
+    assert type(getattr(Scale(**{name: 2}), name)) is float
     with pytest.raises(AttributeError):
-        scale.r = 2
+        setattr(Scale(), name, 2)
 
 
 def test_pixels_are_those_of_the_released_networks_and_whole_ones_stay():
@@ -28,7 +24,7 @@ def test_pixels_are_those_of_the_released_networks_and_whole_ones_stay():
         Base().pixels(0.001)
 
 
-@pytest.mark.parametrize("bad", [{"resolution": 0}, {"resolution": 40.5}, {"width": 0}, {"width": -1}, {"divisor": 3}])
+@pytest.mark.parametrize("bad", [{"resolution": 0}, {"resolution": 40.5}, {"width": 0}, {"divisor": 3}])
 def test_base_refuses(bad):
     with pytest.raises(ValueError, match="must be"):
         Base(**bad)
