@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tinynet_core import Experiment, GlyphDataset, Recipe, Scale
@@ -52,6 +53,22 @@ def tiny(tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
     return str(path)
+
+
+@pytest.fixture
+def one_thread():
+    """As in the workers, where training is in this process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of data sets and weights."""
+    monkeypatch.setenv("TINYNET_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -80,7 +80,6 @@ The learning rates are small enough that the last bit of a number does not grow 
 
 
 def measured(task: Experiment | Detection) -> dict:
-    """Train it here: its key, the hash of its data, and the losses of every epoch by split."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -57,11 +57,6 @@ def test_a_recording_replaces_its_own_section_and_one_that_fails_nothing(tmp_pat
     assert [(p.name, p.read_text(encoding="utf-8")) for p in tmp_path.iterdir()] == [("benchmarks.json", before)]
 
 
-def test_what_other_programs_take_is_what_is_busy_and_not_ours():
-    start, end = frame.Clocks(0.0, 10.0, 5.0), frame.Clocks(10.0, 25.0, 12.0)
-    assert frame.others(start, end) == pytest.approx((15 - 7) / (10 * frame.psutil.cpu_count()))
-
-
 @pytest.mark.parametrize("kind", list(training.PEERS))
 def test_the_peers_train_the_same_network_on_the_same_images(kind, monkeypatch):
     """Images of one colour a class, under a recipe in which a picture keeps that colour."""
@@ -99,14 +94,6 @@ def test_the_power_of_a_power_law_and_its_interval():
     _, covariance = np.polyfit(np.log(x), np.log(y), 1, cov=True)
     assert (high - low) / 2 == pytest.approx(3.182446 * np.sqrt(covariance[0, 0]), rel=1e-5)  # Student's t, 3 degrees
     assert low < b < high
-
-
-@pytest.mark.parametrize(
-    ("target", "met"),
-    [({"at_least": 3.0}, True), ({"at_least": 3.2}, False), ({"at_most": 3.0}, False), ({"at_most": 1234.0}, True)],
-)
-def test_targets_that_are_met(target, met):
-    assert page.meets({"value": 3.14159, **target}) == met
 
 
 def test_the_page_on_performance_is_filled_from_the_results_and_holds_no_figure_of_its_own():

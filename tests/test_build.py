@@ -37,10 +37,9 @@ def test_missing_records_are_counted_and_named_with_the_command(made_up_study, t
 def test_an_address_is_a_setting(monkeypatch, setting):
     monkeypatch.delenv(setting, raising=False)
     assert site.published_at(setting) == ""
-    for given in ("https://example.org/book/", " https://example.org ", ""):
-        monkeypatch.setenv(setting, given)
-        assert site.published_at(setting) == given.strip().removesuffix("/")
-    for given in ("example.org/book", "ftp://example.org", "https://", "https://e.org/?a=1", "https://e.org/#a"):
+    monkeypatch.setenv(setting, " https://example.org/book/ ")
+    assert site.published_at(setting) == "https://example.org/book"
+    for given in ("example.org/book", "ftp://example.org", "https://", "https://e.org/?a=1"):
         monkeypatch.setenv(setting, given)
         with pytest.raises(UserError, match=f"{setting} must be an address such as "):
             site.published_at(setting)

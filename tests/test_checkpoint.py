@@ -1,6 +1,4 @@
-import errno
 import hashlib
-import os
 
 import pytest
 import torch
@@ -42,29 +40,6 @@ def test_what_cannot_be_used_is_set_aside_with_its_reason(tmp_path, damage, reas
     with pytest.warns(UserWarning, match=rf"set aside as .*x\.damaged \({reason}\)"):
         assert checkpoint.load(path, 1) is None
     assert [p.name for p in tmp_path.iterdir()] == ["x.damaged"]
-
-
-def test_a_full_disk_is_reported_in_one_line_and_keeps_the_old_checkpoint(tmp_path, monkeypatch):
-    def full(handle):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    path = tmp_path / "x.pt"
-    checkpoint.save(path, {"training_version": 1})
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", full)
-        with pytest.raises(CheckpointError, match=r"x\.pt cannot be written: No space left on device$"):
-            checkpoint.save(path, weights())
-    assert checkpoint.load(path, 1) == {"training_version": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]
-
-
-def test_what_a_killed_writer_left_is_removed_with_the_checkpoint(tmp_path):
-    path = tmp_path / "x.pt"
-    checkpoint.save(path, weights())
-    for name in ("x.1f.tmp", "y.1f.tmp"):
-        (tmp_path / name).write_bytes(b"half of a checkpoint")
-    checkpoint.remove(path)
-    assert [p.name for p in tmp_path.iterdir()] == ["y.1f.tmp"]
 
 
 # Weights

@@ -92,24 +92,16 @@ def test_a_table_of_several_budgets_has_what_shrink_gives_by_every_method(tmp_pa
         assert (row.r, row.d, row.w, row.macs, row.params) == (scale.r, scale.d, scale.w, cost.macs, cost.params)
 
 
-def test_export_writes_a_checked_file(tmp_path):
-    output = run("export", "efficientnet_b0", tmp_path / "net.onnx", "--r", "0.3", "--w", "0.3", "--classes", "5")
-    assert (tmp_path / "net.onnx").stat().st_size > 1e5
-    assert "ONNX Runtime and torch differ by" in output
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["cost", "tinynet_q"], "error: unknown network 'tinynet_q', nearest: tinynet_"),
-        (["cost", "efficientnet_b0", "--r", "-1"], "error: Scale.r must be a finite number above 0, got -1.0"),
         (["cost", "resnet50", "--resolution", "64"], "--resolution is for a network of your own; give resnet50"),
         (["shrink", "efficientnet_b0"], "give a budget: --macs, --params, --peak-activations or --latency"),
         (["shrink", "efficientnet_b0", "--macs", "1M", "--fix", "x=1"], "'x=1' is not a multiplier such as r=1"),
         (["shrink", "efficientnet_b0", "--macs", "1M", "--fix", "r=1", "--resolution", "64"], "both fix r: give one"),
         (["shrink", "efficientnet_b0", "--macs", "many"], "'many' is not an amount such as 141e6, 500k, 100M or 1.8G"),
         (["shrink", "resnet18", "--macs", "1G", "--method", "d", "--preset", "smoke"], "--preset gives a formula, but"),
-        (["shrink", "resnet50", "--macs", "1k"], "below the smallest reachable cost"),
         (["shrink", "resnet50", "--macs", "1,8G"], "give each amount its suffix, 1G,2G, and decimals a point, 1.8G"),
         (["shrink", "resnet50", "--macs", "1G,2G", "--json"], "a table takes --macs alone as its budgets, and none of"),
         (["shrink", "resnet50", "--macs", "1G", "--csv", "/nowhere/x.csv"], "there is no folder /nowhere"),
@@ -117,10 +109,7 @@ def test_export_writes_a_checked_file(tmp_path):
         (["shrink", "resnet50", "--macs", "1G", "--channels", "1"], "--channels is for a network of your own, resn"),
         (["shrink", "x.py:f", "--macs", "1G", "--init", "w"], "--init is for networks of this package"),
         (["shrink", "nowhere.py:f", "--macs", "1M"], "error: nowhere.py cannot be imported: FileNotFoundError"),
-        (["shrink", "json:nothing", "--macs", "1M"], "error: json has no function 'nothing'"),
         (["export", "tinynet_e", "net.txt"], "net.txt"),
-        (["export", "tinynet_e", "x.onnx", "--weights", "nowhere.pth"], "nowhere.pth"),
-        (["sweep", "nothing"], "error: unknown preset 'nothing', known: creatures, imagenet100"),
         (["sweep", "smoke", "--store", "/dev/null/x"], "error: store /dev/null/x cannot be written"),
         (["sweep", "smoke", "--workers", "0"], "0 is not in the range"),
         (["sweep", "smoke", "--page", "table9"], "unknown page 'table9', known: fig1, fig2"),

@@ -19,8 +19,7 @@ def written(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, written):
-    monkeypatch.setenv("TINYNET_CACHE", str(tmp_path / "cache"))
+def folder(cache, tmp_path, monkeypatch, written):
     monkeypatch.setenv("TINYNET_COCO", str(tmp_path / "coco"))
     return shutil.copytree(written, tmp_path / "coco")
 

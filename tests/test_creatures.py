@@ -60,19 +60,6 @@ def test_only_exact_arithmetic_is_used(module):
     assert not re.search(r"\w @ \w|\.(dot|sum|mean|std|normal|standard_normal)\b", source)
 
 
-def test_species_of_a_genus_share_what_is_coarse_and_differ_in_what_is_fine():
-    world = CreatureDataset(genera=30).world
-    for g in range(30):
-        kin = world.species[4 * g : 4 * g + 4]
-        assert len({one.genus for one in kin}) == 1
-        assert len({one.pattern for one in kin}) == 4  # no two look alike by chance
-        assert len({one.head for one in kin}) == 4
-        light, dark = kin[0].genus.light, kin[0].genus.dark
-        assert sum(abs(a - b) for a, b in zip(light, dark, strict=True)) >= 150  # and patterns can be seen
-        for one in kin:
-            assert max(abs(a - b) for a, b in zip(one.light, one.genus.light, strict=True)) < 70
-
-
 def without_creature(monkeypatch, dataset, index):
     """The image from the same random numbers, with its creature left out."""
     real = creatures.paint_creature

@@ -35,12 +35,6 @@ def each(*datasets):
     return pytest.mark.parametrize("dataset", datasets, ids=lambda dataset: dataset.kind)
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TINYNET_CACHE", str(tmp_path))
-    return tmp_path
-
-
 def load(dataset):
     drawn._arrays.cache_clear()
     return load_images(dataset) if dataset in IMAGES else load_detection(dataset)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tinynet_book import open_notebook
-from tinynet_core import Base, MissingRecords, Preset, Study, UserError, load_preset
+from tinynet_core import Base, Preset, Study, UserError, load_preset
 from tinynet_core.data import ImageNetDataset
 from tinynet_core.networks import base_of
 from tinynet_core.study.pages import check_sources, plan
@@ -96,16 +96,6 @@ def test_a_preset_that_is_not_ascii_in_a_locale_that_is(tmp_path):
     read = f"from tinynet_core.study.presets import load_preset; print(ascii(load_preset({path!r}).about))"
     done = subprocess.run([sys.executable, "-c", read], env=os.environ | locale, capture_output=True, encoding="utf-8")
     assert done.stdout == ascii("Prüfung") + "\n", done.stderr
-
-
-def test_missing_records_are_listed_with_the_command_that_makes_them(tmp_path):
-    study = Study("smoke", tmp_path, train=False)
-    with pytest.raises(MissingRecords) as caught:
-        study.random_sample()
-    lines = str(caught.value).splitlines()
-    assert lines[0].startswith(f"12 of 12 records are not in {tmp_path}")
-    assert lines[-1] == f"make them with: tinynet sweep smoke --store {tmp_path}"
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_failed_runs_stay_in_the_table_and_out_of_the_frontier(tmp_path):

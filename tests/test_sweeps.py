@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import pytest
-import torch
 from small import experiment as make
 from small import results
 
@@ -20,6 +19,7 @@ from tinynet_core.study.record import execute
 from tinynet_core.study.sweep import SweepError, SweepStopped
 from tinynet_core.study.worker import ExecutorError, NoRecord, attempt, claim, noting
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 EPOCHS, STEPS = 3, 3  # of the experiments, and in each epoch with its one batch of the evaluation
 
 
@@ -31,25 +31,14 @@ def one_worker(experiments, store, retries=2):
     return sweep(experiments, store, progress=False, resources=Resources(workers=1, retries=retries))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """As in the workers, where training is in this process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def reference():
-    """Results of training in this process, without a sweep."""
     trained = cache(lambda experiment: execute(experiment, "cpu"))
     return lambda experiments: results(trained(e) for e in experiments)
 
 
 @pytest.fixture
 def training(monkeypatch):
-    """Put a stand-in in the place of training."""
     return lambda stand_in: monkeypatch.setattr("tinynet_core.study.sweep.execute", stand_in)
 
 

@@ -63,7 +63,6 @@ def test_every_row_trained_here_has_a_family():
 
 
 def test_margins_by_hand(every):
-    """The rivals and differences, read off Tables 3 and 6."""
     tiny = every.family.str.startswith(TINY_FORMULA)
     full = margins(every[every.family == f"{TINY_FORMULA} + HSwish + RA"], every[~tiny]).set_index("model")
     assert full.rival.tolist() == ["TinyNet-D", "GhostNet-1.0x", "GhostNet-1.5x", "TinyNet-A + RA"]

@@ -1,18 +1,12 @@
 import pytest
-import torch
 from click.testing import CliRunner
 
 from tinynet_core import Store, Study
 from tinynet_core.cli import tinynet
 from tinynet_core.study.pages import series, stages
-from tinynet_core.study.record import Record, failed, provenance
+from tinynet_core.study.record import failed
 
-
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(*arguments):
@@ -31,16 +25,6 @@ def test_a_dry_run_lists_and_trains_nothing(tiny, tmp_path):
     assert f"{len(experiments)} models, {macs:.3g} multiply-adds" in output
     assert "No time is estimated" in output
     assert not store.exists()
-
-
-def test_a_plan_tells_the_time_from_records(tiny, tmp_path):
-    store = Store(tmp_path / "store")
-    for e in next(stages(Study(tiny, store.root), ["fig1"]))[:5]:
-        made = {"device": provenance("auto")["device"]}
-        store.put(Record(experiment=e, status="done", cost=e.cost(), wall_s=60, provenance=made))
-    plan = run("sweep", tiny, "--store", store.root, "--dry-run", "--workers", "3", "--page", "fig1").output
-    assert "Estimated time on this machine, 3 at a time: 0" in plan
-    assert "from 5 finished records on" in plan
 
 
 def test_a_limited_sweep_and_what_follows_from_the_formula(tiny, made_up_sweep, tmp_path):
