@@ -63,11 +63,14 @@ def test_one_network_by_name(tiny, tmp_path):
     assert len(Store(tmp_path / "store").records()) == 1
 
 
-def test_a_sweep_says_where_its_records_go_and_is_not_for_a_launcher(tiny, made_up_sweep, tmp_path, monkeypatch):
+def test_a_sweep_says_where_its_records_go(tiny, made_up_sweep, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr("tinynet_core.study.study.in_checkout", lambda: False)
     done = run("sweep", tiny, "--page", "fig1", "--limit", "1")
     assert done.stderr == f"records go to {tmp_path / 'data' / 'tinynet' / 'runs' / 'tiny'}\n"
+
+
+def test_a_sweep_is_not_for_a_launcher(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     refused = CliRunner().invoke(tinynet, ["sweep", tiny, "--store", str(tmp_path)])
     assert "a launcher started several processes" in str(refused.exception)
