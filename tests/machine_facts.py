@@ -40,28 +40,21 @@ def chosen():
     return {"frontier": rows, "formula": [str(experiment.scale) for experiment in found]}
 
 
-def by_parameters():
-    """EfficientNet-B0 at two budgets of parameters, which the formula meets on a grid of fractions."""
-    return [
-        str(shrink("efficientnet_b0", params=params, method=method).scale)
-        for method, params in (("formula", 2.6e6), ("giant", 5e6))
-    ]
-
-
 def shrunken():
-    """Every family at ten budgets by the methods that a fit or a power is behind: the scale, and its network's cost."""
+    """Every family at ten budgets by the methods behind which is a fit or a power: scales, and costs of networks."""
     found = {}
     for name in (name for name in SCALABLE if not name.endswith("_hswish")):  # another activation costs the same
         whole = network(name).complexity().macs
+        asked = [{"macs": round(share * whole)} for share in SHARES]
+        asked += [{"params": 2.6e6}] * (name == "efficientnet_b0")  # which the formula meets on a grid of fractions
         for method in ("formula", "giant"):
-            for share in SHARES:
+            for budget in asked:
                 try:
-                    scale = shrink(name, round(share * whole), method).scale
+                    scale = shrink(name, method=method, **budget).scale
+                    answer = [scale.r, scale.d, scale.w, network(name, scale).complexity().macs]
                 except UnreachableBudget as refusal:
-                    found[f"{name} {method} {share}"] = str(refusal)
-                else:
-                    macs = network(name, scale).complexity().macs
-                    found[f"{name} {method} {share}"] = [scale.r, scale.d, scale.w, macs]
+                    answer = str(refusal)
+                found[f"{name} {method} {budget}"] = answer
     return found
 
 
@@ -77,5 +70,5 @@ def images():
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    facts = {found.__name__: found() for found in (plans, triples, chosen, by_parameters, shrunken, images)}
+    facts = {found.__name__: found() for found in (plans, triples, chosen, shrunken, images)}
     json.dump(facts, sys.stdout, sort_keys=True, indent=0)

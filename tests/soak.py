@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -43,25 +44,26 @@ def experiments():
     ]
 
 
-def results(root):
-    """Everything about the records but how long they took and where."""
-    return {r.key: r.model_dump(exclude={"wall_s", "provenance"}) for r in Store(root).records()}
+def left_by(root):
+    """What is known of every record but how long it took and where, and its weights, byte for byte."""
+    records = {r.key: r.model_dump(exclude={"wall_s", "provenance"}) for r in Store(root).records()}
+    return records, {p.name: p.read_bytes() for p in (root / "weights").glob("*")}
 
 
-def weights(root):
-    """What every training left of its network, byte for byte."""
-    return {p.name: p.read_bytes() for p in (root / "weights").iterdir()}
+def recorded(root):
+    file = root / "records.jsonl"
+    return set(KEY.findall(file.read_bytes())) if file.exists() else set()
+
+
+def being_written(root):
+    return list((root / "checkpoints").glob("*.tmp"))
 
 
 def start(root, log):
     """The sweep over ``experiments()`` as a process group of its own."""
+    command = [sys.executable, __file__, "--drive", str(root)]
     with log.open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, __file__, "--drive", str(root)],
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
 
 
 class Soak:
@@ -73,16 +75,12 @@ class Soak:
         self.how, self.violations = Counter(), []
         self.sweeps, self.orphans = 0, []
         load_images(experiments()[0].dataset)
-        begin = time.monotonic()
-        self.reference = self._complete(folder / "reference")
-        self.reference_weights = weights(folder / "reference")
-        self.life_s = time.monotonic() - begin
-
-    def _complete(self, root):
+        begin, root = time.monotonic(), folder / "reference"
         if status := start(root, self.log).wait():
             said = self.log.read_text(encoding="utf-8")
             raise RuntimeError(f"a sweep that nobody disturbed ended with status {status}:\n{said}")
-        return results(root)
+        self.reference, self.weights = left_by(root)
+        self.life_s = time.monotonic() - begin
 
     def run(self, progress=True):
         with tqdm(total=self.kills, desc="kills", disable=not progress) as bar:
@@ -107,13 +105,12 @@ class Soak:
             return process.wait()
         moment = self.random.uniform(0, self.life_s * (0.4 + 0.4 * left))  # it takes some time to start
         target = self.random.choice(["group", "driver", "worker"])
-        aim = self.random.choice([None, None, scratch_files, lambda r: [len(recorded(r))]])
-        try:
+        aim = self.random.choice([None, None, being_written, recorded])
+        with suppress(subprocess.TimeoutExpired):
             return process.wait(timeout=moment)
-        except subprocess.TimeoutExpired:
-            pass
-        if aim is not None:
-            await_change(root, aim)
+        before, end = aim and aim(root), time.monotonic() + 3
+        while aim is not None and aim(root) == before and time.monotonic() < end:
+            time.sleep(0.0002)
         workers = workers_of(process)
         victim = self.random.choice(workers) if workers and target == "worker" else None
         try:
@@ -134,15 +131,14 @@ class Soak:
     def _inspect(self, root):
         """Hold a complete sweep against the reference."""
         keys = Counter(KEY.findall((root / "records.jsonl").read_bytes()))
-        found = results(root)
-        left, reference = weights(root), self.reference_weights
-        strays = [str(p.relative_to(root)) for p in root.rglob("*") if p.name not in KEPT and p.name not in reference]
+        found, weights = left_by(root)
+        strays = [str(p.relative_to(root)) for p in root.rglob("*") if p.name not in KEPT | self.weights.keys()]
         problems = {
             "lost": self.reference.keys() - found.keys(),
             "not asked for": found.keys() - self.reference.keys(),
             "doubled": [key for key, count in keys.items() if count > 1],
             "different": [key for key in found.keys() & self.reference.keys() if found[key] != self.reference[key]],
-            "weights lost or different": [name for name in reference if left.get(name) != reference[name]],
+            "weights lost or different": [name for name, x in self.weights.items() if weights.get(name) != x],
             "left over": strays,
         }
         self.violations += [f"{root.name}: {what}: {sorted(these)}" for what, these in problems.items() if these]
@@ -167,31 +163,6 @@ def workers_of(process):
         return []
 
 
-def recorded(root):
-    file = root / "records.jsonl"
-    return set(KEY.findall(file.read_bytes())) if file.exists() else set()
-
-
-def scratch_files(root):
-    return list((root / "checkpoints").glob("*.tmp"))
-
-
-def await_change(root, look, timeout=3.0):
-    """Return when what ``look`` sees is no longer what it was."""
-    before, end = look(root), time.monotonic() + timeout
-    while look(root) == before and time.monotonic() < end:
-        time.sleep(0.0002)
-
-
-def drive(root):
-    """The command under fire: run the sweep, and end with its status when it is stopped on request."""
-    try:
-        sweep(experiments(), Store(root), progress=False, resources=Resources(workers=2, gpus=0, retries=1000))
-    except UserError as error:
-        click.echo(error, err=True)
-        sys.exit(getattr(error, "exit_status", 2))
-
-
 @click.command()
 @click.option("--kills", type=click.IntRange(min=1), default=60, show_default=True)
 @click.option("--seed", type=int, default=lambda: int.from_bytes(os.urandom(3)), help="Of the moments; random.")
@@ -199,7 +170,11 @@ def drive(root):
 def soak(kills, seed, root):
     """Kill sweeps KILLS times; status 1 when anything was lost, doubled, different or left over."""
     if root:
-        drive(root)
+        try:
+            sweep(experiments(), Store(root), progress=False, resources=Resources(workers=2, gpus=0, retries=1000))
+        except UserError as error:
+            click.echo(error, err=True)
+            sys.exit(getattr(error, "exit_status", 2))
         return
     with tempfile.TemporaryDirectory(prefix="tinynet-soak-") as folder:
         os.environ.setdefault("TINYNET_CACHE", f"{folder}/cache")

@@ -1,23 +1,27 @@
-"""The benchmarks start, share one frame, and their peers do the same work."""
+"""The benchmarks share one frame, their peers do the same work, and their pages show what is in the results."""
 
 import importlib
 import json
+import re
 import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from scipy.stats import binom
+from scipy.special import logit
+from scipy.stats import binom, t
 
 import tinynet_core as tn
-from tinynet_core.study.presets import project_root
+from tinynet_core.study.presets import load_preset, project_root
 
 FOLDER = project_root() / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("frame", "page"))
 sys.path.insert(0, str(FOLDER))  # as Python does for a script
-frame, scaling, training = map(importlib.import_module, ("frame", "scaling", "training"))
+calibrate, frame, page, scaling, training = map(
+    importlib.import_module, ("calibrate", "frame", "page", "scaling", "training")
+)
+CREATURES = load_preset("creatures")
 
 
 @pytest.mark.parametrize("n", range(6, 60, 9))
@@ -30,89 +34,27 @@ def test_the_interval_of_a_median_is_the_narrowest_that_covers_95_percent(n):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_starts_and_records_into_the_common_frame(name):
-    script = importlib.import_module(name)
-    done = CliRunner().invoke(script.main, ["--help"])
+def test_a_script_starts(name):
+    done = CliRunner().invoke(importlib.import_module(name).main, ["--help"])
     assert done.exit_code == 0
     assert "Usage" in done.output
-    if name != "calibrate":  # it trains, and keeps records
-        assert script.Recording is frame.Recording
-        assert f'Recording("{name}"' in (FOLDER / f"{name}.py").read_text(encoding="utf-8")
 
 
-def test_without_a_gpu_its_script_says_so_in_a_line(monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    done = CliRunner().invoke(importlib.import_module("gpu").main)
-    assert done.exit_code == 2
-    assert done.stderr == "benchmarks/gpu.py needs a CUDA device that torch can use, and there is none\n"
-
-
-def test_the_quick_look_at_a_device_measures_everything_and_tells_the_hours(tmp_path, monkeypatch, capsys):
-    gpu = importlib.import_module("gpu")
-    monkeypatch.setattr(gpu, "our_steps", lambda *rest: iter(lambda: time.sleep(0.01), 1))
-    monkeypatch.setattr(gpu, "together", lambda *rest: 1 / 0)
-    monkeypatch.setattr(gpu, "stored", lambda *rest: None)
-    monkeypatch.setattr(gpu, "preset_hours", lambda rates: {"p": rates["tinynet_e"]})
-    recording = frame.Recording("gpu", path=tmp_path / "x.json")
-    gpu.quick(recording, ("tinynet_d", "tinynet_e"), 8, torch.device("cpu"), 16, 0.05)
-    rows = {row["what"]: row["value"] for row in recording.rows}
-    assert rows["tinynet_e, 2 at once"] == 0
-    assert "tinynet_e, 2 at once does not work here: ZeroDivisionError" in capsys.readouterr().out
-    assert rows["JPEG files into the cache"] > 0
-    assert 0 < rows["tinynet_e, compiled"] < 8 / 0.01
-    assert rows["preset p, its classifiers one at a time, estimated"] > 0
-
-
-def test_hours_of_a_preset_from_images_a_second():
-    """At one rate for all networks, hours are images over rate."""
-    gpu = importlib.import_module("gpu")
-    rates = dict.fromkeys(gpu.NETWORKS, 1000.0)
-    hours = gpu.preset_hours(rates)
-    tasks = [task for task in gpu.plan(tn.Study("imagenette", train=False))[0] if isinstance(task, tn.Experiment)]
-    images = sum(task.recipe.epochs * task.dataset.train_images for task in tasks)
-    assert hours["imagenette"] == pytest.approx(images / 1000 / 3600)
-    assert hours.keys() == {"imagenette", "imagenet100", "imagenet1k"}
-
-
-def test_a_recording_replaces_its_own_section_and_keeps_what_had_a_target(tmp_path):
+def test_a_recording_replaces_its_own_section_and_one_that_fails_nothing(tmp_path):
     path = tmp_path / "benchmarks.json"
     for script, value in (("solve", 1.0), ("latency", 2.0), ("solve", 3.0)):
         with frame.Recording(script, "--fast", path=path) as recording:
             recording.add("what", [value - 1, value, value + 4], "ms", at_most=50)
-    sections = json.loads(path.read_text(encoding="utf-8"))
+    before = path.read_text(encoding="utf-8")
+    sections = json.loads(before)
     assert list(sections) == ["latency", "solve"]
     (row,) = sections["solve"]["rows"]
     about = {"group": "solve", "what": "what", "unit": "ms", "n": 3, "at_most": 50}
     assert row == about | {"value": 3.0, "low": 2.0, "high": 7.0}
     assert [x["value"] for x in sections["solve"]["history"][0]["rows"]] == [1.0]
-    assert sections["solve"]["command"] == "python benchmarks/solve.py --fast"
-    assert 0 <= sections["solve"]["others"] <= 1
-
-
-def test_a_script_that_fails_leaves_the_results_as_they_were(tmp_path):
-    path = tmp_path / "benchmarks.json"
-    path.write_text("{}", encoding="utf-8")
     with pytest.raises(ZeroDivisionError), frame.Recording("solve", path=path):
         1 / 0  # noqa: B018
-    assert [(p.name, p.read_text(encoding="utf-8")) for p in tmp_path.iterdir()] == [("benchmarks.json", "{}")]
-
-
-def test_what_other_programs_take_is_what_is_busy_and_not_ours():
-    start, end = frame.Clocks(0.0, 10.0, 5.0), frame.Clocks(10.0, 25.0, 12.0)
-    assert frame.others(start, end) == pytest.approx((15 - 7) / (10 * frame.psutil.cpu_count()))
-
-
-def test_a_disturbed_measurement_is_repeated_until_patience_ends(monkeypatch):
-    shares = [0.5, 0.4, 0.05, 0.02, 0.7]
-    monkeypatch.setattr(frame, "others", lambda *_: shares.pop(0))
-    monkeypatch.setattr(frame.time, "sleep", lambda _: None)
-    done, recording = [], frame.Recording("solve", limit=0.1)
-    assert recording.quietly(lambda: done.append(1) or len(done)) == 3
-    assert recording.quietly(lambda: done.append(1) or len(done)) == 4
-    assert recording.worst == 0.05
-    monkeypatch.setattr(frame, "PATIENCE_S", -1.0)
-    with pytest.raises(tn.UserError, match=r"took 70% of the cores, allowed are 10%: .* --others 1"):
-        recording.quietly(lambda: None)
+    assert [(p.name, p.read_text(encoding="utf-8")) for p in tmp_path.iterdir()] == [("benchmarks.json", before)]
 
 
 @pytest.mark.parametrize("kind", list(training.PEERS))
@@ -152,3 +94,37 @@ def test_the_power_of_a_power_law_and_its_interval():
     _, covariance = np.polyfit(np.log(x), np.log(y), 1, cov=True)
     assert (high - low) / 2 == pytest.approx(3.182446 * np.sqrt(covariance[0, 0]), rel=1e-5)  # Student's t, 3 degrees
     assert low < b < high
+
+
+def test_the_page_on_performance_is_filled_from_the_results_and_holds_no_figure_of_its_own():
+    text = (page.BOOK / "performance.md").read_text(encoding="utf-8")
+    sections = json.loads((page.BOOK / "benchmarks.json").read_text(encoding="utf-8"))
+    assert page.filled(text, sections) == text, "python benchmarks/page.py"
+    prose = re.sub("<!-- results.*?<!-- end -->", "", text, flags=re.S)
+    assert not re.search(r"\d[\d.,]*\s*(×|x\b|times|ms|µs|s\b|MiB|GiB|images/s|seconds)", prose)
+    for part in sections.values():
+        assert part["command"] in text
+        assert all(one["what"] in text or one["group"] == "growth" for one in part["rows"])
+    targets = sum("at_least" in one or "at_most" in one for part in sections.values() for one in part["rows"])
+    assert text.count("met |") + text.count("**missed** |") == targets
+
+
+def test_no_training_of_the_study_has_a_seed_of_the_calibration():
+    planned = [e for part in calibrate.PARTS.values() for runs in part(CREATURES).values() for e in runs]
+    assert {e.seed for e in planned} == set(calibrate.SEEDS)
+    assert min(calibrate.SEEDS) >= max(CREATURES.compared_seeds, CREATURES.longer.seeds)
+
+
+def test_the_page_on_calibration_is_filled_with_the_records_of_now_and_has_their_pooled_spread():
+    """Pooled another way: the root of the mean variance of the log odds, for groups of one size."""
+    store, text = tn.Store(calibrate.STORE), calibrate.PAGE.read_text(encoding="utf-8")
+    assert calibrate.filled(text, calibrate.tables(CREATURES, store)) == text, "python benchmarks/calibrate.py show"
+    accuracies = [[store.get(e).metrics["top1"] for e in runs] for runs in calibrate.graded(CREATURES).values()]
+    pooled = np.sqrt(np.mean(np.var(logit(accuracies), axis=1, ddof=1)))
+    assert f"| {pooled:.3f} [" in text
+    plan = (project_root() / "book" / "plan.md").read_text(encoding="utf-8")
+    assert f"The spread between seeds is {pooled:.3f} in log odds" in plan
+    runs = {"The mean difference of two ways": (24, 40), "One budget alone": (6, 10), "a pair with three seeds": (3, 4)}
+    for said, (n, freedom) in runs.items():
+        half_width = 100 * 0.7 * 0.3 * pooled * np.sqrt(2 / n) * t.ppf(0.975, freedom)
+        assert f"{half_width:.1f} points" in plan.partition(said)[2]

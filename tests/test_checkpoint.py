@@ -1,6 +1,4 @@
-import errno
 import hashlib
-import os
 
 import pytest
 import torch
@@ -28,7 +26,7 @@ def flipped(share):
     ("damage", "reason"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:100]), "its checksum does not match its content"),
-        *((flipped(share), "its checksum does not match its content") for share in (0.1, 0.999)),
+        (flipped(0.1), "its checksum does not match its content"),
         (lambda path: checkpoint.save(path, {"module": torch.nn.Linear(2, 2)}), "UnpicklingError"),  # it would run code
         (lambda path: checkpoint.save(path, {"training_version": 2}), "not of training version 1"),
     ],
@@ -42,29 +40,6 @@ def test_what_cannot_be_used_is_set_aside_with_its_reason(tmp_path, damage, reas
     with pytest.warns(UserWarning, match=rf"set aside as .*x\.damaged \({reason}\)"):
         assert checkpoint.load(path, 1) is None
     assert [p.name for p in tmp_path.iterdir()] == ["x.damaged"]
-
-
-def test_a_full_disk_is_reported_in_one_line_and_keeps_the_old_checkpoint(tmp_path, monkeypatch):
-    def full(handle):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    path = tmp_path / "x.pt"
-    checkpoint.save(path, {"training_version": 1})
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", full)
-        with pytest.raises(CheckpointError, match=r"x\.pt cannot be written: No space left on device$"):
-            checkpoint.save(path, weights())
-    assert checkpoint.load(path, 1) == {"training_version": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]
-
-
-def test_what_a_killed_writer_left_is_removed_with_the_checkpoint(tmp_path):
-    path = tmp_path / "x.pt"
-    checkpoint.save(path, weights())
-    for name in ("x.1f.tmp", "y.1f.tmp"):
-        (tmp_path / name).write_bytes(b"half of a checkpoint")
-    checkpoint.remove(path)
-    assert [p.name for p in tmp_path.iterdir()] == ["y.1f.tmp"]
 
 
 # Weights
@@ -97,7 +72,7 @@ def test_weights_of_another_version_and_damaged_ones_are_refused(trained, monkey
         patch.setattr(loop, "TRAINING_VERSION", 99)
         with pytest.raises(CheckpointError, match=r"training_version is 2, wanted is 99\): delete the file"):
             experiment.module("cpu", store.root)
-    for content in (b"", b"nonsense", b"\x08\0\0\0\0\0\0\0{}      "):
+    for content in (b"", b"nonsense"):
         store.weights(experiment).write_bytes(content)
         with pytest.raises(CheckpointError, match="delete the file to train them anew"):
             experiment.module("cpu", store.root)

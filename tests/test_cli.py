@@ -1,14 +1,18 @@
-"""The command: exact numbers, the network for a budget as text and as JSON, and mistakes in one line."""
+"""The command: exact numbers, the network for a budget as text, JSON and table, files of one's own, and mistakes."""
 
 import json
+import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
-from tinynet_core import Scale, network
+from tinynet_core import Scale, UnreachableBudget, network, shrink
 from tinynet_core.cli import main, tinynet
+from tinynet_core.scaling.shrink import METHODS
 
 
 def run(*arguments):
@@ -30,17 +34,25 @@ def test_claims_without_a_run_are_not_attempted(tmp_path):
 
 def test_shrink_prints_what_it_found():
     output = run("shrink", "ghostnet_a", "--macs", "141e6")
-    assert "fitted on TinyNet-A to -E and EfficientNet-B0 as released" in output
     program = json.loads(run("shrink", "ghostnet_a", "--macs", "141M", "--json"))
     cost = network("ghostnet_a", Scale(**program["scale"])).complexity()
     assert (program["macs"], program["params"]) == (cost.macs, cost.params)
     assert program["macs"] == pytest.approx(141e6, rel=0.01)
     assert sum(stage["macs"] for stage in program["stages"]) == cost.macs
     assert program["std"]["r"] > 0
-    for key in ("r", "d", "w"):
-        assert f"{program['scale'][key]:.10g}" in output
-    assert f"{cost.macs:,}" in output
-    assert f"{cost.params:,}" in output
+    shown = (*(f"{program['scale'][key]:.10g}" for key in "rdw"), f"{cost.macs:,}", f"{cost.params:,}")
+    assert all(number in output for number in shown)
+
+
+def test_shrink_by_other_budgets_methods_and_inputs():
+    program = json.loads(run("shrink", "resnet18", "--params", "5M", "--method", "w", "--json"))
+    assert (program["budget"]["kind"], program["formula"], program["std"]["r"]) == ("params", None, None)
+    assert program["params"] == pytest.approx(5e6, rel=0.03)
+    asked = ["shrink", "efficientnet_b0", "--macs", "3G", "--params", "3M", "--resolution", "640", "--method", "w"]
+    found = json.loads(run(*asked, "--json"))
+    assert found["resolution"] == 640
+    assert found["macs"] <= 3e9
+    assert found["params"] <= 3.03e6
 
 
 def test_shrink_answers_without_the_imports_that_take_seconds():
@@ -53,86 +65,54 @@ def test_shrink_answers_without_the_imports_that_take_seconds():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_shrink_by_another_budget_and_method():
-    program = json.loads(run("shrink", "resnet18", "--params", "5M", "--method", "w", "--json"))
-    assert program["budget"]["kind"] == "params"
-    assert program["params"] == pytest.approx(5e6, rel=0.03)
-    assert (program["formula"], program["std"]["r"]) == (None, None)
-
-
-def test_shrink_off_the_budget_warns(monkeypatch, capsys):
+def test_shrink_off_the_budget_warns_once(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tinynet", "shrink", "efficientnet_b0", "--macs", "185M", "--method", "d"])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 0
-    told = capsys.readouterr()
-    assert "warning: efficientnet_b0 shrunk by d: the nearest network found" in told.err
-    assert told.err.count("warning") == 1
-    assert "off the budget" in told.out
+    assert capsys.readouterr().err.count("warning") == 1
 
 
-def test_shrink_a_network_of_your_own(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(
-        "from torch import nn\n"
-        "def build(scale):\n"
-        "    c = max(1, round(64 * scale.w))\n"
-        "    return nn.Sequential(nn.Conv2d(3, c, 3, 2, 1), nn.Conv2d(c, c, 3, 1, 1))\n",
-        encoding="utf-8",
-    )
-    asked = ("--resolution", "32", "--macs", "5M", "--method", "w", "--json")
-    program = json.loads(run("shrink", f"{tmp_path}/mine.py:build", *asked))
-    assert (program["network"], program["resolution"], program["stages"]) == ("build", 32, [])
-    assert program["macs"] == pytest.approx(5e6, rel=0.05)
-    monkeypatch.chdir(tmp_path)
-    assert "build shrunk to 5,000,000 MACs by method w" in run("shrink", "mine:build", "--macs", "5M", "--method", "w")
-
-
-def test_export_writes_a_checked_file(tmp_path):
-    output = run("export", "efficientnet_b0", tmp_path / "net.onnx", "--r", "0.3", "--w", "0.3", "--classes", "5")
-    assert (tmp_path / "net.onnx").stat().st_size > 1e5
-    assert "ONNX Runtime and torch differ by" in output
+@pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning")
+def test_a_table_of_several_budgets_has_what_shrink_gives_by_every_method(tmp_path):
+    csv, picture = tmp_path / "x.csv", tmp_path / "x.png"
+    printed = run("shrink", "resnet50", "--macs", "300M, 2G", "--csv", csv, "--plot", picture)
+    assert "none: resnet50 shrunk by d: budget 3e+08 is below" in printed
+    assert Image.open(picture).size[0] > 600
+    found = pd.read_csv(csv)
+    assert [*zip(found.wanted, found.method, strict=True)] == [(x, method) for x in (3e8, 2e9) for method in METHODS]
+    for row in found.itertuples():
+        if isinstance(row.reason, str):
+            assert (row.wanted, row.method) == (3e8, "d")
+            with pytest.raises(UnreachableBudget, match="below the smallest reachable cost"):
+                shrink("resnet50", row.wanted, row.method)
+            continue
+        answer = shrink("resnet50", row.wanted, row.method)
+        scale, cost = answer.scale, answer.complexity
+        assert (row.r, row.d, row.w, row.macs, row.params) == (scale.r, scale.d, scale.w, cost.macs, cost.params)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["cost", "tinynet_q"], "error: unknown network 'tinynet_q', nearest: tinynet_"),
-        (["cost", "efficientnet_b0", "--r", "-1"], "error: Scale.r must be a finite number above 0, got -1.0"),
-        (["cost", "efficientnet_b0", "--r", "wide"], "'wide' is not a valid float"),
-        (["cost", "fbnet_b", "--w", "2"], "error: fbnet_b has its own scale; networks that take one: efficientnet_b0"),
+        (["cost", "resnet50", "--resolution", "64"], "--resolution is for a network of your own; give resnet50"),
         (["shrink", "efficientnet_b0"], "give a budget: --macs, --params, --peak-activations or --latency"),
         (["shrink", "efficientnet_b0", "--macs", "1M", "--fix", "x=1"], "'x=1' is not a multiplier such as r=1"),
         (["shrink", "efficientnet_b0", "--macs", "1M", "--fix", "r=1", "--resolution", "64"], "both fix r: give one"),
         (["shrink", "efficientnet_b0", "--macs", "many"], "'many' is not an amount such as 141e6, 500k, 100M or 1.8G"),
-        (["shrink", "efficientnet_b0", "--macs", "-5M"], "error: budget must be a finite number above 0"),
-        (["shrink", "efficientnet_b1", "--macs", "1M"], "error: network must be a scalable one (efficientnet_b0, res"),
         (["shrink", "resnet18", "--macs", "1G", "--method", "d", "--preset", "smoke"], "--preset gives a formula, but"),
-        (["shrink", "resnet50", "--macs", "1k"], "below the smallest reachable cost"),
         (["shrink", "resnet50", "--macs", "1,8G"], "give each amount its suffix, 1G,2G, and decimals a point, 1.8G"),
-        (["shrink", "resnet50", "--macs", "1G", "--fix", "r=1", "--fix", "r=0.5"], "--fix gives one multiplier twice"),
+        (["shrink", "resnet50", "--macs", "1G,2G", "--json"], "a table takes --macs alone as its budgets, and none of"),
         (["shrink", "resnet50", "--macs", "1G", "--csv", "/nowhere/x.csv"], "there is no folder /nowhere"),
         (["shrink", "resnet50", "--macs", "1G", "--plot", "x.xyz"], "must end in .svg or .png or .pdf, got x.xyz"),
-        (
-            ["shrink", "resnet50", "--macs", "1G", "--channels", "1"],
-            "--channels is for a network of your own, resn",
-        ),
-        (
-            ["cost", "resnet50", "--resolution", "64"],
-            "--resolution is for a network of your own; give resnet50",
-        ),
+        (["shrink", "resnet50", "--macs", "1G", "--channels", "1"], "--channels is for a network of your own, resn"),
         (["shrink", "x.py:f", "--macs", "1G", "--init", "w"], "--init is for networks of this package"),
-        (["shrink", ":f", "--macs", "1G"], "error: :f must be file.py:function or module:function"),
         (["shrink", "nowhere.py:f", "--macs", "1M"], "error: nowhere.py cannot be imported: FileNotFoundError"),
-        (["shrink", "json:nothing", "--macs", "1M"], "error: json has no function 'nothing'"),
-        (["shrink", "no_such_module:f", "--macs", "1M"], "error: no_such_module cannot be imported: "),
         (["export", "tinynet_e", "net.txt"], "net.txt"),
-        (["export", "tinynet_e", "x.onnx", "--weights", "nowhere.pth"], "nowhere.pth"),
-        (
-            ["sweep", "nothing"],
-            "error: unknown preset 'nothing', known: creatures, imagenet100, imagenet1k, imagenette",
-        ),
         (["sweep", "smoke", "--store", "/dev/null/x"], "error: store /dev/null/x cannot be written"),
         (["sweep", "smoke", "--workers", "0"], "0 is not in the range"),
+        (["sweep", "smoke", "--page", "table9"], "unknown page 'table9', known: fig1, fig2"),
     ],
 )
 def test_mistakes_end_with_one_line_and_status_2(arguments, message, monkeypatch, capsys):
@@ -145,10 +125,95 @@ def test_mistakes_end_with_one_line_and_status_2(arguments, message, monkeypatch
     assert "Traceback" not in error
 
 
-def test_shrink_with_a_detectors_input_and_two_budgets():
-    asked = ["shrink", "efficientnet_b0", "--macs", "3G", "--params", "3M", "--resolution", "640", "--method", "w"]
-    found = json.loads(run(*asked, "--json"))
-    assert found["resolution"] == 640
-    assert found["macs"] <= 3e9
-    assert found["params"] <= 3.03e6
-    assert "the budget that binds, by method w" in run(*asked)
+# Networks in files of one's own
+
+
+NETWORK = """
+def build(scale):
+    width = max(8, int(64 * scale.w))
+    return nn.Sequential(conv(3, width), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+"""
+CONV = "import torch.nn as nn\ndef conv(i, o): return nn.Conv2d(i, o, 3)\n"
+DATACLASS = """
+from __future__ import annotations
+from dataclasses import dataclass
+import torch.nn as nn
+
+@dataclass
+class Sizes:
+    width: int
+
+def conv(i, o): return nn.Conv2d(i, Sizes(o).width, 3)
+"""
+TORCH = "import torch.nn as nn\n"
+FILES = {
+    "a dataclass": {"mine.py": DATACLASS + NETWORK},
+    "a sibling": {"blocks.py": CONV, "mine.py": f"{TORCH}from blocks import conv\n{NETWORK}"},
+    "a package": {
+        "nets/__init__.py": "",
+        "nets/blocks.py": CONV,
+        "nets/mine.py": f"{TORCH}from .blocks import conv\n{NETWORK}",
+    },
+    "a name that is taken": {"types.py": CONV + NETWORK},
+}
+WRONG = """
+import torch.nn as nn
+
+def nothing(scale): pass
+
+def raises(scale):
+    width = {}["width"]
+
+def stops(scale): raise SystemExit(3)
+
+def grey(scale): return nn.Conv2d(1, 8, 3)
+
+number = 3
+"""
+
+
+@pytest.fixture
+def forgotten(monkeypatch):
+    """What one test imports the next one does not find."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    for name in ("mine", "blocks", "nets", "nets.mine", "nets.blocks"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_network_of_ones_own_is_found(forgotten, kind, tmp_path):
+    for path, text in FILES[kind].items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    asked = ("--macs", "40M", "--method", "w", "--json")
+    assert json.loads(run("shrink", f"{tmp_path / path}:build", *asked))["macs"] == pytest.approx(40e6, rel=0.02)
+
+
+@pytest.mark.parametrize("method", ["formula", "w"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing", r"nothing must build a torch.nn.Module, got NoneType"),
+        ("raises", r"raises at .* cannot be built: KeyError: 'width' \(wrong.py, line 7\)"),
+        ("stops", r"stops at .* cannot be built: SystemExit: 3 \(wrong.py, line 9\)"),
+        ("grey", r"grey at .* fails on an image of 224 px with 3 channels: RuntimeError: "),
+        ("number", r"builder must be a function of a Scale that returns a module, got a int"),
+        ("absent", r"wrong.py has no function 'absent'"),
+    ],
+)
+def test_what_is_wrong_with_a_builder_is_said_by_every_method(tmp_path, monkeypatch, name, message, method):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.py").write_text(WRONG, encoding="utf-8")
+    result = CliRunner().invoke(tinynet, ["shrink", f"wrong.py:{name}", "--macs", "1M", "--method", method])
+    assert re.search(message, str(result.exception))
+
+
+def test_a_network_of_ones_own_is_counted_and_exported_at_a_scale(forgotten, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(CONV + NETWORK.replace("conv(3", "conv(1"), encoding="utf-8")
+    own = ["mine.py:build", "--w", "0.5", "--resolution", "16", "--channels", "1"]
+    assert f"MACs              {14 * 14 * 9 * 32 + 32 * 10:>16,}" in run("cost", *own)
+    run("export", own[0], "mine.onnx", *own[1:])
+    assert (tmp_path / "mine.onnx").stat().st_size > 4 * 32 * 9
+    assert CliRunner().invoke(tinynet, ["cost", *own, "--profile"]).exit_code != 0

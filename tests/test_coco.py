@@ -19,8 +19,7 @@ def written(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, written):
-    monkeypatch.setenv("TINYNET_CACHE", str(tmp_path / "cache"))
+def folder(cache, tmp_path, monkeypatch, written):
     monkeypatch.setenv("TINYNET_COCO", str(tmp_path / "coco"))
     return shutil.copytree(written, tmp_path / "coco")
 
@@ -90,8 +89,7 @@ def test_an_image_that_cannot_be_decoded_is_named_before_any_work(folder):
     ],
 )
 def test_missing_parts(folder, name, message):
-    target = folder / name
-    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    (folder / name).rename(folder / "elsewhere")
     with pytest.raises(UserError, match=message):
         coco.load_coco(DATASET)
 
@@ -101,16 +99,11 @@ def test_missing_parts(folder, name, message):
     [
         (lambda c: c.pop("images"), "not as COCO's: ValueError: no image has an object"),
         (lambda c: c["annotations"].clear(), "no image has an object that is not a crowd"),
-        (lambda c: [a.update(iscrowd=1) for a in c["annotations"]], "no image has an object that is not a crowd"),
         (lambda c: c["categories"].pop(), "has 2 categories, but classes is 3"),
         (lambda c: c["categories"][0].update(name="green"), "has other categories than those of the training split"),
         (lambda c: c["annotations"][0].update(category_id=4), "not as COCO's: KeyError: 4"),
-        (lambda c: c["annotations"].__setitem__(1, [3]), "not as COCO's: TypeError"),
         (lambda c: c["annotations"][1].update(id=0), "annotation ids must be at least 1: to pycocotools 0 means"),
-        (lambda c: c["annotations"][1].update(bbox=[1, 2, 3]), "not as COCO's: ValueError: not enough values"),
-        (lambda c: c["annotations"][1].pop("iscrowd"), "not as COCO's: KeyError: 'iscrowd'"),
-        (lambda c: c["images"][0].pop("width"), "not as COCO's: KeyError: 'width'"),
-        (lambda c: c["images"][0].update(id=2**70), "not as COCO's: OverflowError"),
+        (lambda c: c["annotations"][1].update(bbox=[1, 2, 3]), "not as COCO's: ValueError"),
     ],
 )
 def test_annotations_that_do_not_fit_together(folder, change, message):
@@ -120,12 +113,6 @@ def test_annotations_that_do_not_fit_together(folder, change, message):
     assert str(folder / "annotations" / "instances_val2017.json") in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list((folder.parent / "cache").glob("coco-*/"))
-
-
-def test_broken_json_is_named(folder):
-    (folder / "annotations" / "instances_train2017.json").write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match=r"instances_train2017\.json are not as COCO's: JSONDecodeError"):
-        coco.load_coco(DATASET)
 
 
 def test_flat_boxes_are_left_out_and_said_so(folder):

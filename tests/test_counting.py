@@ -1,7 +1,6 @@
 """Counting by operator: against torchvision's published counts, torch's own counter, and algebra."""
 
 import re
-import sys
 import warnings
 
 import pytest
@@ -42,7 +41,6 @@ def without_memory(make, on_the_cpu=False):
 
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvisions_published_count(name):
-    """Printed in billions to three decimals."""
     weights = models.get_model_weights(name).DEFAULT
     quick = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     module = without_memory(lambda: models.get_model(name, **quick), name in ON_THE_CPU)
@@ -60,7 +58,6 @@ def test_torchs_own_counter(name):
 
 @pytest.mark.parametrize(("i", "pixels", "d", "w"), [(2, 260, 1.2, 1.1), (4, 380, 1.8, 1.4), (7, 600, 3.1, 2.0)])
 def test_efficientnets_with_blocks_rounded_up_are_timms(i, pixels, d, w):
-    """As the page on open questions counts them."""
     ours = scaled("efficientnet_b1", Scale(pixels / 224, d, w), 1000, "scaled", PAPER_BASE).complexity()
     theirs = trace(without_memory(lambda: timm.create_model(f"efficientnet_b{i}")), pixels)
     assert (ours.macs, ours.params) == (theirs.macs, theirs.params)
@@ -84,13 +81,6 @@ def test_what_other_tools_count_is_ours_and_what_their_rules_add(name):
     if name == "resnet18":  # a norm behind every convolution, and a classifier of 1000 classes
         assert found["fvcore"].difference == 2 * (network(name).complexity().activations - 1000)
     assert found["fvcore"].difference > 0
-
-
-def test_a_tool_that_is_missing_is_said(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ptflops", None)
-    row = next(row for row in counters(network("tinynet_e")) if row.tool == "ptflops")
-    assert (row.prints, row.difference) == ("", 0)
-    assert "cannot be imported" in row.reason
 
 
 class Attention(nn.Module):
@@ -139,11 +129,10 @@ def test_layers_in_closed_form():
     assert trace(Bilinear(), 4).macs == 5 * 3 * 3
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_the_image_has_the_precision_of_the_module(dtype):
+def test_the_image_has_the_precision_of_the_module_and_no_memory_is_needed():
     module = timm.create_model("mobilenetv3_small_050", num_classes=10)
     expected = trace(module, 64)
-    assert trace(module.to("meta", dtype), 64) == expected
+    assert trace(module.to("meta", torch.bfloat16), 64) == expected
 
 
 def test_modes_and_hooks_are_left_as_they_were():

@@ -36,12 +36,6 @@ def each(*datasets):
     return pytest.mark.parametrize("dataset", datasets, ids=lambda dataset: dataset.kind)
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TINYNET_CACHE", str(tmp_path))
-    return tmp_path
-
-
 def load(dataset):
     drawn._arrays.cache_clear()
     return load_images(dataset) if dataset in IMAGES else load_detection(dataset)
@@ -84,11 +78,9 @@ def turn_a_bit(file):
     [
         *((dataset, "val_labels.npy", turn_a_bit) for dataset in (IMAGES[0], SCENES[0])),
         (IMAGES[0], "val_images.npy", lambda file: file.write_bytes(file.read_bytes()[:500])),
-        (IMAGES[0], "val_images.npy", lambda file: file.write_bytes(b"")),
         (IMAGES[0], "meta.json", lambda file: file.unlink()),
-        (IMAGES[0], "meta.json", lambda file: file.write_text("[]", encoding="utf-8")),
     ],
-    ids=["bit of images", "bit of scenes", "cut off", "empty", "no meta", "a list"],
+    ids=["bit of images", "bit of scenes", "cut off", "no meta"],
 )
 def test_the_cache_is_read_back_and_rebuilt_where_anything_is_wrong(cache, dataset, file, damage):
     first = load(dataset).content_hash
@@ -149,16 +141,14 @@ def test_shares_are_shares_of_cocos_sizes(dataset):
 @pytest.mark.parametrize(
     ("dataset", "bad"),
     [
-        *((CreatureDataset, bad) for bad in ({"sede": 1}, {"train_images": 0}, {"renderer": 2}, {"seed": 1.0})),
-        *((CreatureDataset, bad) for bad in ({"home": float("nan")}, {"occlusion": "often"}, {"seed": 2**32})),
-        *((GlyphDataset, {"extent": bad}) for bad in ((0.0, 0.5), (0.5, 0.4), (0.5, float("nan")), 0.5, (0.1, "0.2"))),
-        *((SceneDataset, {"shares": bad}) for bad in ((0.5, 0.5, 0.5), (1.5, -0.5, 0.0), (0.5, 0.5))),
+        *((CreatureDataset, bad) for bad in ({"sede": 1}, {"home": float("nan")}, {"seed": 2**32})),
+        *((GlyphDataset, {"extent": bad}) for bad in ((0.0, 0.5), (0.5, 0.4), (0.5, float("nan")))),
+        *((SceneDataset, {"shares": bad}) for bad in ((0.5, 0.5, 0.5), (1.5, -0.5, 0.0))),
     ],
 )
 def test_bad_configurations(dataset, bad):
-    with pytest.raises(ValidationError, match=next(iter(bad))) as error:
+    with pytest.raises(ValidationError, match=next(iter(bad))):
         dataset(**bad)
-    assert len({e["loc"][0] for e in error.value.errors()}) == 1
 
 
 @each(*IMAGES, *SCENES)
@@ -184,9 +174,7 @@ def test_every_class_is_probed_as_often_as_the_others(n, classes):
 def test_another_letter_of_one_class_is_seen_and_photographs_have_no_probes(monkeypatch):
     dataset = GlyphDataset(classes=75, train_images=3000, val_images=1500, resolution=24)
     before = probe_hash(dataset)
-    letters = list(glyphs.CLASSES)
-    letters[67] = "X"
-    monkeypatch.setattr(glyphs, "CLASSES", tuple(letters))
+    monkeypatch.setattr(glyphs, "CLASSES", (*glyphs.CLASSES[:67], "X", *glyphs.CLASSES[68:]))
     probe_hash.cache_clear()
     assert probe_hash(dataset) != before
     probe_hash.cache_clear()

@@ -2,10 +2,10 @@ import re
 
 import pytest
 import small
-import torch
 from pydantic import ValidationError
 
-from tinynet_core import Base, Experiment, Record, Scale, Store
+from tinynet_core import Experiment, Record, Scale, Store
+from tinynet_core.networks import SCALABLE
 from tinynet_core.study.record import execute, failed, to_frame
 
 
@@ -52,12 +52,8 @@ def test_a_named_network_is_the_one_at_its_scale(make_experiment):
         ({"network": "tinynet_z"}, "unknown network"),
         ({"network": "tinynet_a"}, "has its own scale"),
         ({"scale": {"r": 0, "d": 1, "w": 1}}, "Scale.r must be a finite number above 0"),
-        ({"seed": -1}, "seed"),
         ({"sede": 1}, "sede"),
-        (
-            {"network": "mobilenetv2_100", "scale": None, "base": None},
-            "must be false for mobilenetv2",
-        ),
+        ({"network": "mobilenetv2_100", "scale": None, "base": None}, "must be false for mobilenetv2"),
         ({"recipe": {"epochs": 2, "mirror": 0.5}}, "recipe.mirror must be 0"),
         ({"recipe": {"epochs": 2, "batch_size": 512}}, "batch_size 512 is above the 256 training images"),
     ],
@@ -67,25 +63,14 @@ def test_bad_experiments(make_experiment, change, message):
         Experiment.model_validate({**make_experiment().model_dump(), **change})
 
 
-@pytest.mark.parametrize(
-    ("network", "scale", "base"),
-    [
-        ("resnet18", Scale(0.1, 0.5, 0.1), Base()),
-        ("ghostnet_a_hswish", Scale(0.1, 0.3, 0.1), Base(240, 1.75, 4)),
-        ("shufflenetv2_050", None, None),
-    ],
-)
-def test_every_family_trains(network, scale, base):
-    content = small.experiment(epochs=1).model_dump() | {"network": network, "scale": scale, "base": base}
-    content["dataset"] |= {"train_images": 32, "val_images": 16}
-    if scale is None:
-        content["recipe"] |= {"zero_init_residual": False, "zero_init_classifier": False}
+@pytest.mark.parametrize("name", ["ghostnet_a_hswish", "shufflenetv2_050"])
+def test_networks_that_no_golden_run_has_train(name):
+    content = small.experiment(epochs=1).model_dump() | {"network": name, "base": None}
+    content["scale"] = Scale(0.13, 0.3, 0.15) if name in SCALABLE else None
+    content["recipe"] |= {"zero_init_residual": False, "zero_init_classifier": False}
     record = execute(Experiment.model_validate(content), device="cpu")
     assert record.done
-    assert record.curve[-1]["train_loss"] > 0
-    frame = to_frame([record])
-    assert frame.network.item() == network
-    assert frame.r.isna().item() == (scale is None)
+    assert to_frame([record]).r.isna().item() == (name not in SCALABLE)
 
 
 def test_a_record_says_what_and_where_and_how_well():
@@ -98,9 +83,8 @@ def test_a_record_says_what_and_where_and_how_well():
     assert record.metrics["raw_top1"] == record.curve[-1]["raw_top1"]
     assert 0 <= record.metrics["top1"] <= record.metrics["top5"] <= 1
     assert record.cost["macs"] == experiment.spec().complexity().macs
-    assert {"commit", "clean", "training_version", "dataset_sha256", "device", "threads", "packages"} <= set(
-        record.provenance
-    )
+    known = {"commit", "clean", "training_version", "dataset_sha256", "device", "threads", "packages"}
+    assert known <= set(record.provenance)
 
 
 def test_divergence_becomes_a_failed_record():
@@ -111,14 +95,7 @@ def test_divergence_becomes_a_failed_record():
     assert record.metrics == {}
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
-    ],
-)
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tr")])
 def test_lack_of_memory_becomes_a_failed_record(monkeypatch, error):
     def perform(*_):
         raise error

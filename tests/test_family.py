@@ -54,7 +54,6 @@ def test_a_network_of_ones_own_has_the_same_protocol():
     ("arguments", "message"),
     [
         (("tinynet_a", 1, 1, 1), "must be a scalable one"),
-        (("resnt18", 1, 1, 1), "unknown network 'resnt18', nearest: resnet18"),
         (("efficientnet_b0", [1, -2], 1, 1), r"Scales\.r must be finite and above 0, got .*-2"),
         (("efficientnet_b0", 1, np.nan, 1), r"Scales\.d must be finite and above 0"),
         (("efficientnet_b0", [1, 2], [1, 2, 3], 1), "one shape or broadcast to one"),

@@ -21,11 +21,11 @@ BRANCH = ("12", "13", "14", "16", "18")
 weights, close-ups that are the networks themselves, pictures without outlines, COCO, and a formula from elsewhere."""
 NOTEBOOKS = [p for p in sorted((project_root() / "notebooks").glob("*.ipynb")) if p.name.startswith(BRANCH)]
 SMALL = {
-    "base": {"resolution": 48, "width": 0.2, "divisor": 2},
+    "base": {"resolution": 32, "width": 0.2, "divisor": 2},
     "dataset": {"classes": 3, "side": 32},
     "recipe": {"epochs": 1, "batch_size": 16, "norm_batch": 8, "warmup_epochs": 0.2, "precision": "fp32"},
     "compared_seeds": 1,
-    "resources": {"workers": 2, "gpus": 0, "cpus": 1},
+    "resources": {"workers": 1, "gpus": 0, "cpus": 1},
 }
 
 

@@ -1,8 +1,7 @@
-import matplotlib
 import pytest
 from bs4 import BeautifulSoup
 
-from tinynet_book import Finding, figures, write_claims
+from tinynet_book import Finding, write_claims
 from tinynet_book.paper.claims import claims, ledger
 from tinynet_book.site.conclusions import page_name
 from tinynet_book.site.ledger_page import COLUMNS, FILTERS, ledger_html
@@ -57,15 +56,3 @@ def test_every_row_can_be_chosen_by_every_list(page):
         options = page.find(attrs={"data-filter": name})("option")
         assert {option.get_text() for option in options} - {"all"} == {row[f"data-{name}"] for row in rows}
     assert {"Table 7", "Abstract", "Section 3.1"} <= {row["data-place"] for row in rows}
-
-
-def test_bars_hold_every_claim_once(table):
-    matplotlib.use("Agg")
-    figure = figures.verdicts_by_evidence(table)
-    (axes,) = figure.axes
-    widths = sum(bar.get_width() for bars in axes.containers for bar in bars)
-    assert widths == len(table)
-    assert axes.get_xlabel() == f"findings on claims of the paper (n = {len(table)})"
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["matches (1)", "differs (1)", f"not attempted ({len(table) - 2})"]
-    matplotlib.pyplot.close(figure)

@@ -1,15 +1,22 @@
+"""Processes, locks, sockets, and which commit a record names; the package as a wheel installs it."""
+
+import fcntl
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from conftest import ROOT
 
-from tinynet_core import UserError
+from tinynet_core import UserError, machine
 from tinynet_core.files import StoppedWaiting, locked
-from tinynet_core.machine import SOCKET_PATH, Resources, cores, folder_for_sockets, launched
+from tinynet_core.machine import Resources, cores, folder_for_sockets, launched
 from tinynet_core.study.local import noting
 
 
@@ -18,16 +25,12 @@ from tinynet_core.study.local import noting
     [
         ({}, (4, 0), ["cpu"] * 4),
         ({"cpus": 3}, (8, 0), ["cpu"] * 2),
-        ({"workers": 3}, (8, 0), ["cpu"] * 3),
         ({"workers": 3, "gpus": 0}, (8, 2), ["cpu"] * 3),
-        ({}, (8, 1), ["cuda:0"]),
         ({}, (8, 2), ["cuda:0", "cuda:1"]),
         ({"gpus": 0.3}, (8, 2), ["cuda:0", "cuda:1"] * 3),
-        ({"gpus": 0.1}, (8, 1), ["cuda:0"] * 10),
         ({"gpus": 0.5, "workers": 3}, (8, 2), ["cuda:0", "cuda:1", "cuda:0"]),
         ({}, (8, 2, "cpu"), ["cpu"] * 8),
         ({"gpus": 0.25}, (8, 2, "cuda:1"), ["cuda:1"] * 4),
-        ({}, (8, 2, "cuda:1"), ["cuda:1"]),
     ],
 )
 def test_workers_and_their_devices(resources, machine, devices):
@@ -48,53 +51,38 @@ def test_the_number_of_processes_is_a_number(monkeypatch):
         launched()
 
 
-@pytest.fixture
-def elsewhere(tmp_path):
-    """A file whose lock another thread holds."""
-    path, held, over = tmp_path / "x.lock", threading.Event(), threading.Event()
-
-    def hold():
-        with FileLock(path):
-            held.set()
-            over.wait(30)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait()
-    yield path
-    over.set()
-    thread.join()
-
-
-def send_once_waiting(sent, before):
-    """Send the signal when another handler than ``before`` waits for it."""
-    deadline = time.monotonic() + 20
-    while signal.getsignal(sent) == before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if time.monotonic() < deadline:
-        os.kill(os.getpid(), sent)
-
-
-@pytest.fixture
-def heeded():
-    """Signals that a process in the background ignores are heeded here."""
-    before = {x: signal.signal(x, signal.SIG_DFL) for x in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_waiting_for_a_lock_hears_signals_that_are_only_noted(heeded, elsewhere, sent):
-    with noting(signal.SIGINT, signal.SIGTERM) as received:
-        handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-        threading.Thread(target=send_once_waiting, args=(sent, signal.getsignal(sent))).start()
+def test_waiting_for_a_lock_hears_signals_that_are_only_noted(tmp_path, sent):
+    """Also where the process ignores them, as one in the background does."""
+    before = signal.signal(sent, signal.SIG_DFL)
+    with (tmp_path / "x.lock").open("w", encoding="utf-8") as held, noting(sent) as received:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        noted = signal.getsignal(sent)
+
+        def send_once_waiting():
+            while signal.getsignal(sent) is noted:
+                time.sleep(0.01)
+            os.kill(os.getpid(), sent)
+
+        threading.Thread(target=send_once_waiting).start()
         told = f"stopped by {sent.name} while another process held .*x.lock"
-        with pytest.raises(StoppedWaiting, match=told) as caught, locked(elsewhere):
+        with pytest.raises(StoppedWaiting, match=told) as caught, locked(tmp_path / "x.lock"):
             pytest.fail("the lock is held elsewhere")
         assert received == [sent]
         assert caught.value.exit_status == 128 + sent
-        assert handlers == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+        assert signal.getsignal(sent) is noted
+    signal.signal(sent, before)
+
+
+def test_a_folder_that_is_too_long_for_sockets_is_not_used(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 110)
+    long.mkdir()
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert len(folder_for_sockets(33)) <= 70
+    monkeypatch.setattr(os, "access", lambda path, mode: path == str(long))
+    with pytest.raises(UserError, match=f"^TMPDIR: {long} is too long for sockets in it"):
+        folder_for_sockets(33)
 
 
 def test_the_cores_are_those_that_this_process_may_run_on(monkeypatch):
@@ -102,16 +90,107 @@ def test_the_cores_are_those_that_this_process_may_run_on(monkeypatch):
     assert cores() == 1
 
 
-def test_sockets_lie_where_their_paths_are_short_enough(tmp_path, monkeypatch):
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    with tempfile.TemporaryDirectory(dir="/tmp") as short:
-        monkeypatch.setattr(tempfile, "tempdir", short)
-        assert folder_for_sockets(33) == short
-        assert folder_for_sockets(SOCKET_PATH - len(short) + 1) == "/tmp"
-    long = tmp_path / ("x" * 110)
-    long.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(long))
-    assert len(folder_for_sockets(33)) <= 70
-    monkeypatch.setattr(os, "access", lambda path, mode: path == str(long))
-    with pytest.raises(UserError, match=f"^TMPDIR: {long} is too long for sockets in it, which allow 70 bytes"):
-        folder_for_sockets(33)
+NONE = {"commit": None, "clean": None}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(command, check=True, capture_output=True, encoding="utf-8", env=environment).stdout.strip()
+
+
+def repository(folder: Path) -> Path:
+    folder.mkdir()
+    git(folder, "init", "--quiet")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "mine")
+    return folder
+
+
+def package(folder: Path) -> Path:
+    (folder / "tinynet_core").mkdir(parents=True)
+    for name in ("__init__", "machine"):
+        (folder / "tinynet_core" / f"{name}.py").write_text("", encoding="utf-8")
+    return folder / "tinynet_core"
+
+
+def checkout(folder: Path) -> Path:
+    repository(folder)
+    (folder / ".gitignore").write_text("mine*.py\n", encoding="utf-8")
+    package(folder)
+    (folder / "records.jsonl").write_text("{}\n", encoding="utf-8")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "sources")
+    return folder
+
+
+def said(package: Path, monkeypatch) -> dict:
+    """By a process that runs in a hook of another repository."""
+    with monkeypatch.context() as patch:
+        patch.setenv("GIT_DIR", str(package / ".git"))
+        patch.setattr(machine, "__file__", str(package / "machine.py"))
+        return machine.commit.__wrapped__()
+
+
+@pytest.mark.parametrize("where", [".venv/lib/site-packages", "", "vendored"])
+def test_a_package_inside_another_project_names_no_commit(tmp_path, monkeypatch, where):
+    """A wheel in its environment, a tarball unpacked in it, and a copy that it tracks."""
+    project = repository(tmp_path / "project")
+    (project / ".gitignore").write_text(".venv\n", encoding="utf-8")
+    inside = package(project / where)
+    if where == "vendored":
+        git(project, "add", ".")
+        git(project, "commit", "--quiet", "--message", "vendored")
+    assert said(inside, monkeypatch) == NONE
+
+
+def test_the_checkout_of_these_tests_names_its_commit():
+    if (ROOT / ".git").exists():
+        assert machine.commit()["commit"] == git(ROOT, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        ("tinynet_core/machine.py", False),  # tracked
+        ("tinynet_core/more.py", False),
+        ("tinynet_core/mine.py", False),  # ignored by git, imported all the same
+        ("book/more.py", False),  # the book's package makes records too
+        ("tinynet_core/__pycache__/machine.pyc", True),
+        ("script.py", True),
+        ("records.jsonl", True),  # which a sweep adds to
+    ],
+)
+def test_what_counts_as_a_change(tmp_path, monkeypatch, name, clean):
+    own = checkout(tmp_path / "own")
+    assert said(own / "tinynet_core", monkeypatch) == {"commit": git(own, "rev-parse", "HEAD"), "clean": True}
+    (own / name).parent.mkdir(exist_ok=True)
+    (own / name).write_text("changed = True\n", encoding="utf-8")
+    assert said(own / "tinynet_core", monkeypatch)["clean"] is clean
+
+
+READ = """
+import tinynet_book.commands, tinynet_core
+from tinynet_core.machine import commit
+study = tinynet_core.Study("smoke")
+print(tinynet_core.__file__, study.store.root, len(study.store.frame()), commit(), sep="\\n")
+"""
+
+
+def test_the_store_is_read_with_an_empty_environment(tmp_path_factory, tmp_path):
+    """From a folder of packages with these two in it, laid out as pyproject.toml lays out the wheel."""
+    site = tmp_path_factory.mktemp("site")
+    for package in (ROOT / "tinynet_core", ROOT / "book" / "tinynet_book"):
+        shutil.copytree(package, site / package.name)
+    known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(site)}
+    done = subprocess.run(
+        [sys.executable, "-c", READ], cwd=tmp_path, env=known, capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    file, store, records, commit = done.stdout.splitlines()
+    assert file == str(site / "tinynet_core" / "__init__.py")
+    assert store.endswith(str(Path("tinynet", "runs", "smoke")))
+    assert not Path(store).is_relative_to(site)
+    assert records == "0"
+    assert commit == "{'commit': None, 'clean': None}"
+    assert list(tmp_path.iterdir()) == []

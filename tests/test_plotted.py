@@ -9,7 +9,6 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.collections import LineCollection
 
-from tinynet_book.figures import compared_models
 from tinynet_book.notebook import FIGURE_DATA, _keep_vectors_and_data
 from tinynet_book.plotted import plotted
 
@@ -50,24 +49,6 @@ def test_each_part_of_a_line_with_gaps_is_an_interval(axes):
     frame = plotted(axes.figure)
     assert set(frame.drawn_as) == {"interval"}
     assert frame[["x", "y", "x_end", "y_end"]].to_numpy().tolist() == [[1, 2, 1, 3], [4, 5, 4, 6], [7, 8, 7, 9]]
-
-
-def test_a_named_position_is_its_name(axes):
-    axes.barh(["TinyNet-A", "TinyNet-B"], [75.5, 70.25])
-    frame = plotted(axes.figure)
-    assert frame[["y", "x_end"]].to_numpy().tolist() == [["TinyNet-A", 75.5], ["TinyNet-B", 70.25]]
-
-
-def test_a_figure_of_the_book_gives_back_its_data():
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(
-        {"model": ["a"] * 3 + ["b"] * 3, "macs": 1e6, "status": "done", "top1": rng.uniform(0.2, 0.8, 6)}
-    )
-    figure = compared_models(frame, 1000)
-    found = plotted(figure)
-    plt.close(figure)
-    shown = pd.to_numeric(found[["x", "y"]].stack(), errors="coerce").to_numpy()
-    assert all(np.isclose(shown, 100 * value).any() for value in frame.top1)
 
 
 def test_a_notebook_keeps_the_numbers_of_its_figures(axes, monkeypatch):

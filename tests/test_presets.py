@@ -1,8 +1,12 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import yaml
 
 from tinynet_book import open_notebook
-from tinynet_core import Base, MissingRecords, Preset, Study, UserError, load_preset
+from tinynet_core import Base, Preset, Study, UserError, load_preset
 from tinynet_core.data import ImageNetDataset
 from tinynet_core.networks import base_of
 from tinynet_core.study.pages import check_sources, plan
@@ -14,7 +18,7 @@ def write(tmp_path, change):
     content = yaml.safe_load((PRESETS / "smoke.yaml").read_text(encoding="utf-8"))
     change(content)
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
     return str(path)
 
 
@@ -53,19 +57,13 @@ def test_a_key_that_is_given_twice_is_refused_by_its_line(tmp_path):
     ("change", "message"),
     [
         (lambda c: c.update(sede=1), r"mine.yaml: unknown key 'sede'"),
-        (lambda c: c["recipe"].update(epoch=1), r"unknown key 'recipe.epoch'"),
         (lambda c: c["recipe"].update(epochs=0), r"recipe.epochs: Input should be greater than or equal to 1, got 0"),
-        (lambda c: c["dataset"].update(classes=101), r"dataset.classes: .*100, got 101"),
-        (lambda c: c.pop("dataset"), r"dataset: Field required"),
         (lambda c: c["equal_cost_sample"].update(c=[0.5, 2]), r"equal_cost_sample.c.1: .*or equal to 1, got 2"),
         (lambda c: c.update(side_seeds=2), "side_seeds 2 must be at most compared_seeds 1"),
         (lambda c: c.update(longer={"times": 2, "c": 0.3}), r"longer.c 0.3 must be one of budgets, \[0.5, 0.25, 0.1"),
         (lambda c: c.update(second_world={"seed": 0, "models": 5}), "must differ from dataset.seed, got 0 twice"),
-        (lambda c: c.update(second_world={"seed": 1, "models": 13}), "second_world.models must be at most .*, got 13"),
         (lambda c: c.update(name="../x"), r"name: .*, got '../x'"),
-        (lambda c: c["random_sample"].update(low=2.0, high=1.0), r"low 2 must be below random_sample.high 1"),
         (lambda c: c["random_sample"].update(frontier=0.25), r"frontier 0.25 keeps fewer than 4 of 12 models"),
-        (lambda c: c["recipe"].update(batch_size=4000), r"batch_size 4000 is above the 1500 training images"),
         (lambda c: c.update(budgets=[0.3]), r"budgets must hold one of \[0.5, 0.25, 0.125, 0.0625\], got \[0.3\]"),
         (lambda c: c["closeup"]["recipe"].update(batch_size=5000), r"closeup: recipe.batch_size 5000 is above the 12"),
         (lambda c: c.update(sampled_on="smoke"), r"give either sampled_on or random_sample"),
@@ -77,33 +75,27 @@ def test_wrong_keys_are_named(tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("smok", "unknown preset 'smok', known: creatures, imagenet100, imagenet1k, imagenette, reduced, smoke"),
-        ("nowhere.yaml", "nowhere.yaml: cannot be read"),
-        ("../smoke", "unknown preset"),
-        ("- a\n- b\n", r"x\.yaml: must be a mapping"),
-        ("!!python/object/apply:os.system [ls]\n", r"x\.yaml: cannot be read"),
-    ],
-)
-def test_unknown_presets_and_files_that_are_none(tmp_path, name, message):
-    if "\n" in name:
-        (tmp_path / "x.yaml").write_text(name, encoding="utf-8")
-        name = str(tmp_path / "x.yaml")
-    with pytest.raises(PresetError, match=message):
+@pytest.mark.parametrize("name", ["smok", "../smoke"])
+def test_unknown_presets(name):
+    with pytest.raises(PresetError, match=f"unknown preset '{name}', known: creatures, imagenet100, imagenet1k, ima"):
         load_preset(name)
 
 
-def test_missing_records_are_listed_with_the_command_that_makes_them(tmp_path):
-    study = Study("smoke", tmp_path, train=False)
-    with pytest.raises(MissingRecords) as caught:
-        study.random_sample()
-    lines = str(caught.value).splitlines()
-    assert lines[0] == f"12 of 12 records are not in {tmp_path} and train is false:"
-    assert len(lines) == 14
-    assert lines[-1] == f"make them with: tinynet sweep smoke --store {tmp_path}"
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("text", [None, "- a\n- b\n", "!!python/object/apply:os.system [ls]\n"])
+def test_files_that_are_no_preset(tmp_path, text):
+    path = tmp_path / "x.yaml"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(PresetError, match=r"x\.yaml: (cannot be read|must be a mapping)"):
+        load_preset(str(path))
+
+
+def test_a_preset_that_is_not_ascii_in_a_locale_that_is(tmp_path):
+    path = write(tmp_path, lambda c: c.update(about="Prüfung"))
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    read = f"from tinynet_core.study.presets import load_preset; print(ascii(load_preset({path!r}).about))"
+    done = subprocess.run([sys.executable, "-c", read], env=os.environ | locale, capture_output=True, encoding="utf-8")
+    assert done.stdout == ascii("Prüfung") + "\n", done.stderr
 
 
 def test_failed_runs_stay_in_the_table_and_out_of_the_frontier(tmp_path):
@@ -128,28 +120,23 @@ def test_notebook_parameters(tmp_path):
     assert all(open_notebook({**known, "train": text}).train is False for text in ("false", "FALSE"))
     with pytest.raises(UserError, match="unknown notebook parameter 'prest', known: preset, store, train"):
         open_notebook({**known, "In": ["# Parameters\nprest = 'smoke'\n"]})
-
-
-@pytest.mark.parametrize("bad", [{"train": "no"}, {"train": 0}, {"store": 5}, {"preset": None}])
-def test_parameters_of_a_wrong_type(tmp_path, bad):
     with pytest.raises(UserError, match="preset and store must be text and train True or False, got"):
-        open_notebook({"preset": "smoke", "store": str(tmp_path), "train": True, **bad})
+        open_notebook({**known, "train": "no"})
 
 
 def test_samples_may_be_those_of_another_preset(tmp_path):
-    content = yaml.safe_load((PRESETS / "smoke.yaml").read_text(encoding="utf-8"))
-    (tmp_path / "hundred.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    thousand = {k: v for k, v in content.items() if k not in ("random_sample", "equal_cost_sample")}
-    thousand |= {"name": "thousand", "sampled_on": "hundred.yaml"}
-    (tmp_path / "thousand.yaml").write_text(yaml.safe_dump(thousand), encoding="utf-8")
-    study = Study(str(tmp_path / "thousand.yaml"), tmp_path / "store")
-    assert study.sampled.preset == load_preset("smoke")
+    def on(other):
+        def change(content):
+            del content["random_sample"], content["equal_cost_sample"]
+            content["sampled_on"] = other
+
+        return write(tmp_path, change)
+
+    with pytest.raises(PresetError, match=r"sampled_on: preset imagenet1k has no random_sample"):
+        load_preset(on("imagenet1k"))
+    study = Study(on("smoke"), tmp_path / "store")
+    assert study.sampled.preset == study.sampled.sampled.preset == load_preset("smoke")
     assert study.sampled.store.root == study.store.root
-    assert study.sampled.sampled.preset == study.sampled.preset
-    thousand["sampled_on"] = "thousand.yaml"
-    (tmp_path / "itself.yaml").write_text(yaml.safe_dump(thousand), encoding="utf-8")
-    with pytest.raises(PresetError, match=r"sampled_on: preset thousand has no random_sample"):
-        load_preset(str(tmp_path / "itself.yaml"))
 
 
 def test_other_families_are_scaled_as_the_baseline_is():

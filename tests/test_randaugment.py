@@ -15,7 +15,6 @@ HEIGHT, WIDTH = 40, 56
 
 
 def noise(n, height=HEIGHT, width=WIDTH, seed=0):
-    """Random 8-bit images as floats."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(256, (n, 3, height, width), generator=generator).float() / 255
 
@@ -52,7 +51,6 @@ def by_timm(image, name, magnitude, sign, bicubic, monkeypatch):
 
 
 def difference(images, name, magnitude, sign, bicubic, monkeypatch):
-    """Levels between ours and timm's."""
     ours = randaugment.apply(images, forced(name, len(images), magnitude, sign, bicubic))
     timms = torch.stack([by_timm(image, name, magnitude, sign, bicubic, monkeypatch) for image in images])
     return np.abs(levels(ours) - levels(timms))

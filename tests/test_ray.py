@@ -8,7 +8,6 @@ import threading
 import time
 
 import pytest
-import torch
 from small import experiment, results
 
 from tinynet_core import Store, sweep
@@ -77,7 +76,7 @@ def slowly(experiment, device, root, should_stop, compiled):
     return execute(experiment, device, root, paced, compiled)
 
 
-def test_a_killed_worker_a_signal_and_a_lost_node_change_no_record(cluster, monkeypatch, tmp_path):
+def test_a_killed_worker_a_signal_and_a_lost_node_change_no_record(cluster, one_thread, monkeypatch, tmp_path):
     """Stopped while two nodes train, gone on with, a node taken away in the middle: the records of undisturbed runs."""
     experiments, store = [experiment(seed=s, epochs=12) for s in range(3)], Store(tmp_path)
     begin, both, node = tmp_path / "begin", tmp_path / "both", next(iter(cluster.worker_nodes))
@@ -97,10 +96,7 @@ def test_a_killed_worker_a_signal_and_a_lost_node_change_no_record(cluster, monk
     removal.join(timeout=60)
     assert not removal.is_alive()  # the node was lost in the middle
     assert {r.provenance["threads"] for r in records} == {1}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     assert results(records) == results(execute(e, "cpu") for e in experiments)
-    torch.set_num_threads(threads)
     assert list((store.root / "checkpoints").iterdir()) == []
 
 

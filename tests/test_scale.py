@@ -1,24 +1,22 @@
-"""Scales, bases, and the rules that tie resolution, depth and width together."""
+"""Scales, bases, the rules that tie resolution, depth and width together, and random candidates."""
 
 import math
 
+import numpy as np
 import pytest
 
-from tinynet_core import Base, Scale, eq5_width, giant
+from tinynet_core import Base, Scale, eq5_width, family, giant, network, sample_scales, sample_scales_at
+from tinynet_core.scaling.frontier import RANGE
 
 
-@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "1", None, True, 1j])
-def test_scale_refuses_what_is_not_a_positive_number(value):
-    for name in "rdw":
+@pytest.mark.parametrize("name", "rdw")
+def test_a_scale_is_frozen_and_holds_positive_floats(name):
+    for value in (0, -1, math.nan, math.inf, "1", None, True):
         with pytest.raises(ValueError, match=rf"Scale\.{name} must be a finite number above 0, got"):
             Scale(**{name: value})
-
-
-def test_scale_is_frozen_and_holds_floats():
-    scale = Scale(r=1, d=2, w=3)
-    assert [type(x) for x in (scale.r, scale.d, scale.w)] == [float] * 3
+    assert type(getattr(Scale(**{name: 2}), name)) is float
     with pytest.raises(AttributeError):
-        scale.r = 2
+        setattr(Scale(), name, 2)
 
 
 def test_pixels_are_those_of_the_released_networks_and_whole_ones_stay():
@@ -28,7 +26,7 @@ def test_pixels_are_those_of_the_released_networks_and_whole_ones_stay():
         Base().pixels(0.001)
 
 
-@pytest.mark.parametrize("bad", [{"resolution": 0}, {"resolution": 40.5}, {"width": 0}, {"width": -1}, {"divisor": 3}])
+@pytest.mark.parametrize("bad", [{"resolution": 0}, {"resolution": 40.5}, {"width": 0}, {"divisor": 3}])
 def test_base_refuses(bad):
     with pytest.raises(ValueError, match="must be"):
         Base(**bad)
@@ -51,3 +49,42 @@ def test_giant_formula_and_its_inverse():
 def test_eq5_on_the_released_triples(c, r, d, w):
     assert eq5_width(c, r, d) == pytest.approx(w, abs=5e-4)
     assert r**2 * d * eq5_width(c, r, d) ** 2 == pytest.approx(c)
+
+
+def macs(scale, base=Base()):  # noqa: B008
+    return network("efficientnet_b0", scale, base=base).complexity().macs
+
+
+def test_samples_lie_in_the_range_and_the_window():
+    scales = sample_scales("efficientnet_b0", 100, seed=3)
+    values = np.array([(s.r, s.d, s.w) for s in scales])
+    assert RANGE[0] <= values.min() < values.max() <= RANGE[1]
+    costs = np.array([macs(s) for s in scales]) / macs(Scale())
+    assert 0.03 <= costs.min() < costs.max() <= 1.05
+    assert sample_scales("efficientnet_b0", 50, seed=3) == scales[:50]
+    assert sample_scales("efficientnet_b0", 50, seed=4) != scales[:50]
+
+
+def test_acceptance_rate_is_the_one_of_uniform_sampling():
+    c = family("efficientnet_b0").screen(*np.random.default_rng(1).uniform(*RANGE, (3, 4000))).macs / macs(Scale())
+    assert np.mean((c >= 0.03) & (c <= 1.05)) == pytest.approx(0.143, abs=0.02)
+
+
+@pytest.mark.parametrize("base", [Base(), Base(40, 0.35)])
+def test_equal_cost_samples_have_equal_cost(base):
+    for scale in sample_scales_at(family("efficientnet_b0", base), 10, 0.5, seed=1):
+        assert macs(scale, base) / macs(Scale(), base) == pytest.approx(0.5, rel=0.03)
+        assert RANGE[0] <= scale.w <= RANGE[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 0}, "n must be at least 1"),
+        ({"n": 5, "window": (0.5, 0.1)}, "window must satisfy"),
+        ({"n": 5, "window": (1000.0, 1001.0)}, "accepts too few"),
+    ],
+)
+def test_bad_samples(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        sample_scales("efficientnet_b0", **arguments)

@@ -6,20 +6,9 @@ import warnings
 import numpy as np
 import pytest
 
-from tinynet_core import (
-    Base,
-    BudgetWarning,
-    Scale,
-    TinyFormula,
-    UnreachableBudget,
-    family,
-    giant,
-    network,
-    released_formula,
-    shrink,
-    solve_width,
-)
-from tinynet_core.scaling.solve import short_decimal, solve
+import tinynet_core as tn
+from tinynet_core import Scale, UnreachableBudget, family, giant, network, shrink, solve_width
+from tinynet_core.scaling.solve import solve
 
 B0 = "efficientnet_b0"
 C0 = network(B0).complexity().macs
@@ -39,23 +28,10 @@ def test_nearest_step_is_found(budget):
     assert found.error == pytest.approx((found.cost - budget) / budget)
 
 
-@pytest.mark.parametrize("budget", [0, -1, math.nan, math.inf, "100", True, None])
-def test_bad_budgets(budget):
-    with pytest.raises(ValueError, match="budget must be a finite number above 0"):
-        solve(steps, budget, 0.05, 10)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "x"), [(0.81, 0.92, 0.9), (0.85, 0.8542, 0.852), (0.3, 0.5, 0.4), (0.7, 0.7, 0.7)]
-)
-def test_short_decimals(low, high, x):
-    assert short_decimal(low, high) == x
-
-
 @pytest.fixture(scope="module")
 def formula():
     c = np.linspace(0.04, 1, 12)
-    return TinyFormula().fit(c, 0.4 + 0.55 * c, 0.6 + 0.5 * c)
+    return tn.TinyFormula().fit(c, 0.4 + 0.55 * c, 0.6 + 0.5 * c)
 
 
 @pytest.mark.parametrize("method", ["formula", "giant", "w"])
@@ -66,12 +42,11 @@ def test_real_macs_meet_the_budget(method, c, formula):
         found = shrink(B0, c * C0, method, formula)
     assert found.complexity.macs == found.cost == network(B0, found.scale).complexity().macs
     off = abs(found.cost / (c * C0) - 1)
-    assert off < 0.01 or any(isinstance(w.message, BudgetWarning) for w in said)
+    assert off < 0.01 or any(isinstance(w.message, tn.BudgetWarning) for w in said)
     assert off < 0.05
 
 
 def test_nearest_is_nearest():
-    """No width on a fine grid comes closer to the budget."""
     net, widths = family("ghostnet_a"), np.arange(0.02, 2, 0.004)
     for budget in (50e6, 202e6):
         found = solve_width(net, budget, 0.825, 0.85)
@@ -129,25 +104,17 @@ def test_each_method_moves_only_what_it_says(formula):
     assert (f.r, f.d) == tuple(formula.predict([0.5])[0].round(3))
 
 
-def test_a_coarse_budget_is_met_as_near_as_it_goes_and_said():
-    with pytest.warns(BudgetWarning, match=r"nearest network found .* off the budget"):
-        shrink(B0, 185e6, "d")
-
-
 @pytest.mark.parametrize(
     ("arguments", "budgets", "message"),
     [
+        *(((B0, bad), {}, "budget must be a finite number above 0") for bad in (0, math.nan, "100", True)),
         ((B0, 1000, "w"), {}, "below the smallest reachable cost"),
         ((B0, 1e15, "w"), {}, "above the largest reachable cost"),
-        ((B0, -5, "w"), {}, "budget must be"),
         ((B0,), {}, "give a budget: one or more of macs, params, peak_activations, latency_ms"),
         ((B0, 1e8), {"fix": {"r": 1, "d": 1, "w": 1}}, "fix must hold one or two of r, d and w, got d, r, w"),
         ((B0, 1e8), {"fix": {"x": 1}}, "fix must hold one or two of r, d and w, got x"),
-        ((B0, 1e8), {"fix": {"r": 0}}, "Scale.r must be a finite number above 0, got 0"),
         ((B0, 1e8, "r"), {"fix": {"r": 1}}, "method 'r' moves r, and fix keeps it at 1: give another method"),
-        ((B0, 1e6), {"fix": {"r": 1}}, "below the smallest reachable cost"),
         ((B0, 1e8, "magic"), {}, "method must be one of"),
-        (("tinynet_a", 1e8, "w"), {}, "must be a scalable one"),
         ((B0, 100e6, "d"), {}, r"efficientnet_b0 shrunk by d: .*smallest reachable cost 173,2"),  # as in Table 1
         ((B0, None, "r"), {"params": 2e6}, "the method does not change it: .* cost is the largest, 5,288,548"),
         (("resnet50", 10e9), {}, r"the formula, fitted for c = 0.0631 ... 1, predicts .*: not a network"),
@@ -160,7 +127,7 @@ def test_bad_input(arguments, budgets, message):
 
 @pytest.mark.parametrize(("net", "macs"), [("efficientnet_b0", 100e6), ("ghostnet_a", 141e6)])
 def test_the_default_formula_is_that_of_the_released_networks(net, macs):
-    formula = released_formula()
+    formula = tn.released_formula()
     assert len(formula.c_) == 6
     found = shrink(net, macs)
     assert found.cost == pytest.approx(macs, rel=0.01)
@@ -194,19 +161,15 @@ def test_one_is_preferred_where_it_is_as_near_as_any():
     peak = network("resnet18").complexity().peak_activations
     assert shrink("resnet18", peak_activations=peak, method="w").scale == Scale()
     assert shrink(B0, C0, "giant").scale == Scale()
-    proxy = family(B0, Base(40, 0.35), classes=20)
+    proxy = family(B0, tn.Base(40, 0.35), classes=20)
     assert shrink(proxy, proxy.cost(Scale()).macs, "w").scale == Scale()
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Latency that is exactly 1 ms for every 20M MACs and 2 ms more, without measuring."""
+    """Latency that is exactly 1 ms for every 20M MACs and 2 ms more; which networks were measured."""
     asked = []
-
-    def measure(spec):
-        asked.append(spec)
-        return 2 + spec.complexity().macs / 20e6
-
+    measure = lambda spec: asked.append(spec) or 2 + spec.complexity().macs / 20e6  # noqa: E731
     monkeypatch.setattr("tinynet_core.export.measure_latency", measure)
     return asked
 

@@ -1,19 +1,14 @@
-import multiprocessing.process
 import os
 import re
 import resource
 import signal
 import stat
-import tempfile
 import threading
 import time
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from multiprocessing.util import get_temp_dir
 
 import pytest
-import torch
 from small import experiment as make
 from small import results
 
@@ -24,6 +19,7 @@ from tinynet_core.study.local import ExecutorError, noting
 from tinynet_core.study.record import execute
 from tinynet_core.study.sweep import NoRecord, SweepError, SweepStopped, attempt, claim
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 EPOCHS, STEPS = 3, 3  # of the experiments, and in each epoch with its one batch of the evaluation
 
 
@@ -35,25 +31,14 @@ def one_worker(experiments, store, retries=2):
     return sweep(experiments, store, progress=False, resources=Resources(workers=1, retries=retries))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """As in the workers, where training is in this process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def reference():
-    """Results of training in this process, without a sweep."""
     trained = cache(lambda experiment: execute(experiment, "cpu"))
     return lambda experiments: results(trained(e) for e in experiments)
 
 
 @pytest.fixture
 def training(monkeypatch):
-    """Put a stand-in in the place of training."""
     return lambda stand_in: monkeypatch.setattr("tinynet_core.study.sweep.execute", stand_in)
 
 
@@ -84,27 +69,18 @@ def hit_in_the_second_epoch(experiment, device, *how):
     return counted(experiment, device, *how, signals={STEPS + 2: number})
 
 
-def killed_at_every_start(experiment, device, *how):
-    return counted(experiment, device, *how, signals=dict.fromkeys(range(9) if experiment.seed == 1 else (), 9))
-
-
 def faulty(experiment, device, root, should_stop, compiled):
-    """A defect, and a disk that is full after 100 kB, in the middle of a checkpoint."""
+    """A defect, a disk that is full after 100 kB, in the middle of a checkpoint, and a kill at every start."""
     if experiment.seed == 1:
         raise KeyError("model")
+    if experiment.seed == 3:
+        return counted(experiment, device, root, should_stop, compiled, dict.fromkeys(range(9), signal.SIGKILL))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if experiment.seed == 2 else before[0], before[1]))
     try:
         return execute(experiment, device, root, should_stop, compiled)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def unreachable(*_):
-    raise AssertionError("trained again")
-
-
-# Records
 
 
 def test_one_record_each_in_their_order_and_a_complete_store_is_only_read(reference, tmp_path, capsys):
@@ -131,16 +107,12 @@ def test_one_record_each_in_their_order_and_a_complete_store_is_only_read(refere
     [
         ({"executor": "cloud"}, "executor must be 'local' or 'ray', got 'cloud'"),
         ({"address": "10.0.0.1:6379"}, "address '10.0.0.1:6379' is of a Ray cluster, but executor is 'local'"),
-        ({"workers": 0}, "workers"),
     ],
 )
 def test_bad_arguments_are_refused_before_any_work(tmp_path, arguments, message):
     with pytest.raises((UserError, ValueError), match=re.escape(message)):
         sweep([make()], Store(tmp_path), **arguments)
     assert list(tmp_path.iterdir()) == []
-
-
-# Workers that die
 
 
 def test_a_worker_that_is_hit_goes_on_from_its_checkpoint(reference, training, tmp_path):
@@ -153,26 +125,6 @@ def test_a_worker_that_is_hit_goes_on_from_its_checkpoint(reference, training, t
     assert leftovers(store) == []
 
 
-def test_a_worker_that_always_dies_is_a_failed_run(training, tmp_path):
-    training(killed_at_every_start)
-    store, experiments = Store(tmp_path), [make(seed=s, epochs=1) for s in range(3)]
-    records = one_worker(experiments, store, retries=1)
-    assert [r.status for r in records] == ["done", "failed", "done"]
-    assert records[1].reason == "the worker process ended with SIGKILL, as it does when memory runs out"
-    assert steps(store, experiments[1]) == 2
-    assert leftovers(store) == []
-
-
-def test_workers_have_sockets_whatever_the_length_of_tmpdir(tmp_path, monkeypatch):
-    long = tmp_path / ("t" * 100)
-    long.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(long))
-    monkeypatch.setattr(multiprocessing.process.current_process(), "_config", {})
-    local._place_sockets()
-    assert len(f"{get_temp_dir()}/listener-12345678") < 104
-    assert tempfile.gettempdir() == str(long)
-
-
 def test_workers_that_cannot_start_record_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(local, "_serve", os.getpid)  # which takes no arguments
     store, experiments = Store(tmp_path), [make(seed=s) for s in range(3)]
@@ -182,24 +134,26 @@ def test_workers_that_cannot_start_record_nothing(monkeypatch, tmp_path):
     assert store.missing(experiments) == experiments
 
 
-# Defects and disks
-
-
-def test_faults_are_reported_after_the_others_are_done(reference, training, tmp_path):
+def test_faults_are_reported_after_the_others_are_done_and_who_always_dies_is_a_failed_run(
+    reference, training, tmp_path
+):
     training(faulty)
-    store, experiments = Store(tmp_path), [make(seed=s) for s in range(3)]
+    store, experiments = Store(tmp_path), [make(seed=s) for s in range(4)]
     with pytest.raises(SweepError) as caught:
-        one_worker(experiments, store)
+        one_worker(experiments, store, retries=1)
     head, *lines = str(caught.value).splitlines()
     assert head == "2 experiments stopped without a result:"
-    assert [line[:12] for line in lines] == [e.key[:12] for e in experiments[1:]]
+    assert [line[:12] for line in lines] == [e.key[:12] for e in experiments[1:3]]
     assert lines[0].endswith("KeyError: 'model'")
     assert lines[1].endswith(f"{store.checkpoint(experiments[2])} cannot be written: File too large")
     assert 'raise KeyError("model")' in caught.value.__cause__.__notes__[0]  # where in the worker
-    assert store.missing(experiments) == experiments[1:]
-    assert leftovers(store) == sorted(f"{e.key}.pt.lock" for e in experiments[1:])
+    dead = store.get(experiments[3])
+    assert dead.reason == "the worker process ended with SIGKILL, as it does when memory runs out"
+    assert (dead.status, steps(store, experiments[3])) == ("failed", 2)
+    assert store.missing(experiments) == experiments[1:3]
+    assert leftovers(store) == sorted(f"{e.key}.pt.lock" for e in experiments[1:3])
     training(execute)
-    assert results(one_worker(experiments, store)) == reference(experiments)
+    assert results(one_worker(experiments[:3], store)) == reference(experiments[:3])
     assert leftovers(store) == []
 
 
@@ -218,9 +172,6 @@ def test_a_disk_that_fills_up_under_the_store(reference, training, monkeypatch, 
     assert [steps(store, e) for e in experiments] == [EPOCHS * STEPS, 0]  # stopped early
     assert results(one_worker(experiments, store)) == reference(experiments)
     assert steps(store, experiments[0]) == EPOCHS * STEPS  # the last checkpoint was kept
-
-
-# Two sweeps, and claims
 
 
 def test_two_sweeps_on_one_store_share_the_work(reference, training, tmp_path):
@@ -249,27 +200,18 @@ def test_without_the_drivers_file_system_the_checkpoint_is_kept_in_the_data_cach
     assert list(tmp_path.iterdir()) == []
 
 
-# Stopping on request
-
-
-def signal_when_training(store, number):
-    """Send this process a signal as soon as a checkpoint is there."""
-
-    def watch():
-        while not list(store.root.glob("checkpoints/*.pt")):
-            time.sleep(0.005)
-        os.kill(os.getpid(), number)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
-
-
 def test_a_signal_stops_the_sweep_and_no_step_is_done_twice(reference, training, tmp_path):
     training(counted)
     store, experiments, epochs = Store(tmp_path), [make(epochs=8), make(seed=1)], 8
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    thread = signal_when_training(store, signal.SIGTERM)
+
+    def send_when_training():
+        while not list(store.root.glob("checkpoints/*.pt")):
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=send_when_training)
+    thread.start()
     with pytest.raises(SweepStopped, match="0 models done, 2 left; the same command goes on") as caught:
         one_worker(experiments, store)
     thread.join()
@@ -286,11 +228,11 @@ def test_a_claimed_experiment_is_left_to_its_process_and_a_recorded_one_is_not_t
     with claim(store.checkpoint(experiment)) as free:
         assert free
         os.utime(tmp_path / "checkpoints" / f"{experiment.key}.pt.lock", (0, 0))  # long ago, as clocks go
-        assert attempt(unreachable, experiment, store, False, "cpu", lambda: False) is NoRecord.BUSY
+        assert attempt(None, experiment, store, False, "cpu", lambda: False) is NoRecord.BUSY
     record = run(experiment, store)
     assert leftovers(store) == []
     # Between the driver's look into the store and the claim, another sweep may have finished.
-    assert attempt(unreachable, experiment, store, False, "cpu", lambda: False) == record
+    assert attempt(None, experiment, store, False, "cpu", lambda: False) == record
 
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
@@ -309,16 +251,3 @@ def test_a_second_signal_ends_at_once_and_ignored_ones_stay_ignored(number, rais
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         signal.signal(number, before)
-
-
-def test_a_worker_is_eight_calls_from_the_backward_pass(monkeypatch, tmp_path):
-    """Seven after its own loop over tasks."""
-    calls, real = [], torch.Tensor.backward
-
-    def backward(*arguments, **named):
-        calls.append([frame.name for frame in traceback.extract_stack() if "/tinynet_core/" in frame.filename])
-        return real(*arguments, **named)
-
-    monkeypatch.setattr(torch.Tensor, "backward", backward)
-    attempt(execute, make(epochs=1), Store(tmp_path), False, "cpu", lambda: False)
-    assert calls[0] == ["attempt", "execute", "perform", "train", "train_epoch", "train_step", "backward"]

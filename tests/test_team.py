@@ -41,18 +41,9 @@ def launched(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def together(launched):
-    """The last checkpoints by name."""
     return {
         name: checkpoint.load(launched[0] / f"{name}.pt", loop.TRAINING_VERSION) for name in ("whole", "half", "cut")
     }
-
-
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_two_processes_take_the_steps_of_one(together, one_thread, tmp_path):

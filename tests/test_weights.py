@@ -1,7 +1,6 @@
 """Weights from files and from libraries: what fits is loaded, anything else is refused in one line."""
 
 import argparse
-import warnings
 from pathlib import Path
 
 import pytest
@@ -15,16 +14,15 @@ from tinynet_core import Base, UserError, network
 from tinynet_core.networks import NAMES, weights
 from tinynet_core.networks.fixed import PEERS
 
+PRETRAINED = set(timm.list_pretrained())
 SMALL = network("resnet18", num_classes=3, base=Base(32, 0.1))
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
+def kept(cache):
     """The folder of released weights in an empty cache."""
-    monkeypatch.setenv("TINYNET_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "cache" / "weights"
-    folder.mkdir(parents=True)
-    return folder
+    (cache / "weights").mkdir(parents=True)
+    return cache / "weights"
 
 
 @pytest.fixture
@@ -33,7 +31,6 @@ def state():
 
 
 def refusal(spec, path) -> str:
-    """The one line with which ``path`` is refused, and no tensor of the module has changed then."""
     module = spec.build()
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
     with pytest.raises(UserError) as caught:
@@ -43,24 +40,30 @@ def refusal(spec, path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("file", "write"),
-    [
-        ("w.safetensors", save_file),
-        ("w.pth", torch.save),
-        ("w.bin", lambda state, path: torch.save({"state_dict": state, "epoch": 3}, path)),
-        ("w.pt", lambda state, path: torch.save({"model": {f"module.{k}": v for k, v in state.items()}}, path)),
-        ("old.pth", lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False)),
-        ("bare.pth", lambda state, path: torch.save({k: v for k, v in state.items() if "num_ba" not in k}, path)),
-        ("double.pth", lambda state, path: torch.save({k: v.double() for k, v in state.items()}, path)),
-    ],
-)
-def test_round_trip(tmp_path, state, file, write):
-    if file == "double.pth":
-        state = {k: v for k, v in state.items() if v.is_floating_point()}
-    write(state, tmp_path / file)
-    loaded = SMALL.build(weights=str(tmp_path / file)).state_dict()
-    assert all(torch.equal(loaded[key], state[key]) and loaded[key].dtype == state[key].dtype for key in state)
+WRITERS = {
+    "w.safetensors": save_file,
+    "safetensors.pth": save_file,
+    "w.pth": torch.save,
+    "w.bin": lambda state, path: torch.save({"state_dict": state, "epoch": 3}, path),
+    "w.pt": lambda state, path: torch.save({"model": {f"module.{k}": v for k, v in state.items()}}, path),
+    "old.pth": lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False),
+    "bare.pth": lambda state, path: torch.save({k: v for k, v in state.items() if "num_ba" not in k}, path),
+    "double.pth": lambda state, path: torch.save({k: v.double() for k, v in state.items() if "num_ba" not in k}, path),
+    "counted.pth": lambda state, path: torch.save({**state, "total_ops": torch.zeros(1)}, path),
+    "settings.pth": lambda state, path: torch.save({"ema": {"decay": 0.9}, "model": state}, path),
+    "script.pth": lambda state, path: torch.save({"model": state, "args": argparse.Namespace(lr=0.1)}, path),
+    "b.pth#params": lambda state, path: torch.save({"params": state}, path),
+    "c.pth#ema.module": lambda state, path: torch.save({f"ema.module.{k}": v for k, v in state.items()}, path),
+}
+
+
+@pytest.mark.filterwarnings("ignore::tinynet_core.networks.weights.WeightsWarning")
+@pytest.mark.parametrize("name", WRITERS)
+def test_round_trip(tmp_path, state, name):
+    WRITERS[name](state, tmp_path / name.partition("#")[0])
+    loaded = SMALL.build(weights=f"{tmp_path / name}").state_dict()
+    floats = {k: v for k, v in state.items() if v.is_floating_point()}
+    assert all(torch.equal(loaded[key], x) and loaded[key].dtype == x.dtype for key, x in floats.items())
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ def test_every_released_entry_is_a_network_that_the_library_released(name):
     assert name in NAMES
     for library, entry in weights.RELEASED[name].items():
         if library == "timm":
-            assert entry.removeprefix("timm/") in timm.list_pretrained()
+            assert entry.removeprefix("timm/") in PRETRAINED
             entry = entry.removeprefix("timm/").partition(".")[0]
         with torch.device("meta"):
             theirs = (timm.create_model if library == "timm" else torchvision.models.get_model)(entry).state_dict()
@@ -100,13 +103,12 @@ def test_every_released_entry_is_a_network_that_the_library_released(name):
     ("change", "message"),
     [
         (lambda s: s | {"fc.bias": torch.tensor([1.0, float("nan"), 0.0])}, "'fc.bias' holds values that are not fin"),
-        (lambda s: s | {"fc.bias": torch.tensor([0.0, 1e300, 0.0]).double() * 1e300}, "not finite in torch.float32"),
         (lambda s: s | {"fc.bias": torch.ones(3).int()}, "'fc.bias' is of torch.int32, not torch.float32"),
         (lambda s: s | {"fc.bias": torch.ones(4)}, "'fc.bias' has shape (4,), not (3,)"),
         (lambda s: s | {"top.weight": torch.ones(3)}, "fit resnet18: the network has no tensor 'top.weight'"),
         (lambda s: {k: v for k, v in s.items() if not k.startswith("layer2.0")}, "'layer2.0.conv1.weight' is missing"),
-        (lambda s: {}, "tensor 'conv1.weight' is missing"),
         (lambda s: list(s.values()), "must hold a dict of tensors"),
+        (lambda s: {"params": s}, "it has params; "),
         (lambda s: s | {"epoch": 3}, "must hold a dict of tensors"),
     ],
 )
@@ -123,11 +125,7 @@ def prefixed(state, prefix):
 
 @pytest.mark.parametrize(
     ("averaged", "raw", "prefix"),
-    [
-        ("state_dict_ema", "state_dict", ""),
-        ("model_ema", "model", "module."),
-        ("ema", "model_state_dict", "_orig_mod."),
-    ],
+    [("state_dict_ema", "state_dict", ""), ("model_ema", "model", "module."), ("ema", "model_state_dict", "")],
 )
 def test_averaged_weights_are_taken_and_the_raw_ones_can_be(tmp_path, state, averaged, raw, prefix):
     path = tmp_path / "w.pth"
@@ -141,7 +139,7 @@ def test_averaged_weights_are_taken_and_the_raw_ones_can_be(tmp_path, state, ave
     assert f"has no 'best', it has '{raw}', '{averaged}'" in refusal(SMALL, f"{path}#best")
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "ema.module.net."])
+@pytest.mark.parametrize("prefix", ["module._orig_mod.", "ema.module.net."])
 def test_prefixes_of_wrappers_are_left_out_and_that_is_said(tmp_path, state, prefix):
     path = tmp_path / "w.pth"
     torch.save({"state_dict": prefixed(state, prefix)}, path)
@@ -152,26 +150,9 @@ def test_prefixes_of_wrappers_are_left_out_and_that_is_said(tmp_path, state, pre
     assert "the network has no tensor 'criterion.weight'" in refusal(SMALL, path)
 
 
-def test_settings_of_an_average_are_not_averaged_weights(tmp_path, state):
-    torch.save({"ema": {"decay": 0.9}, "model": state}, tmp_path / "w.pth")
-    assert torch.equal(SMALL.build(weights=str(tmp_path / "w.pth")).state_dict()["fc.bias"], state["fc.bias"])
-
-
-def test_what_tools_leave_in_a_state_dict_and_formats_under_other_names(tmp_path, state):
-    path = tmp_path / "w.pth"
-    torch.save({**state, "total_ops": torch.zeros(1), "layer1.total_params": torch.zeros(1)}, path)
-    loaded = SMALL.build(weights=str(path)).state_dict()
-    assert torch.equal(loaded["conv1.weight"], state["conv1.weight"])
-    save_file(state, path)
-    assert torch.equal(SMALL.build(weights=str(path)).state_dict()["fc.bias"], state["fc.bias"])
-    torch.jit.trace(SMALL.build().eval(), torch.zeros(1, 3, 32, 32)).save(path)
-    assert "it is a TorchScript archive; save the state_dict() of that module instead" in refusal(SMALL, path)
-
-
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_damaged_files(tmp_path, state, suffix):
     path = tmp_path / f"w{suffix}"
-    assert "is not there; weights must be 'timm', 'torchvision' or a file" in refusal(SMALL, path)
     (save_file if suffix == ".safetensors" else torch.save)(state, path)
     whole = path.read_bytes()
     for content in (b"hello", b"PK\x03\x04 and so on", whole[:100], whole[: len(whole) // 2], whole[:-1]):
@@ -189,6 +170,16 @@ class Hostile:
         return Path.touch, (self.path,)
 
 
+def test_what_is_no_file_of_tensors_is_said(tmp_path):
+    torch.jit.trace(SMALL.build().eval(), torch.zeros(1, 3, 32, 32)).save(tmp_path / "w.pth")
+    assert "it is a TorchScript archive; save the state_dict() of that module instead" in refusal(
+        SMALL, tmp_path / "w.pth"
+    )
+    (tmp_path / "empty.pth").touch()
+    assert "is empty" in refusal(SMALL, tmp_path / "empty.pth")
+    assert "is a folder" in refusal(SMALL, tmp_path)
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, state, zipped):
     trap, path = tmp_path / "trap", tmp_path / "w.pth"
@@ -199,16 +190,10 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, state, zipped):
     assert trap.exists()  # the trap works where pickle is trusted
 
 
-@pytest.mark.parametrize(
-    ("name", "given", "message"),
-    [
-        ("shufflenetv2_050", "timm", "timm released none for shufflenetv2_050; allowed: 'torchvision' or a file"),
-        ("fbnet_b", "timm", "no library released weights for fbnet_b; allowed: a file"),
-        ("tinynet_e", "imagenet", "file imagenet is not there; weights must be 'timm', 'torchvision' or a file"),
-    ],
-)
-def test_weights_that_nobody_has(kept, name, given, message):
-    assert message in refusal(network(name), given)
+def test_weights_that_nobody_has(kept):
+    assert "no library released weights for fbnet_b; allowed: a file" in refusal(network("fbnet_b"), "timm")
+    said = refusal(network("tinynet_e"), "imagenet")
+    assert "file imagenet is not there; weights must be 'timm', 'torchvision' or a file" in said
 
 
 def test_a_download_is_kept_when_its_hash_is_right(kept, tmp_path, state, monkeypatch):
@@ -227,24 +212,3 @@ def test_a_download_is_kept_when_its_hash_is_right(kept, tmp_path, state, monkey
     loaded = SMALL.build(weights="timm").state_dict()
     assert all(torch.equal(loaded[key], state[key]) for key in state)
     assert [path.name for path in kept.iterdir()] == ["resnet18.tv_in1k.safetensors"]
-
-
-def test_checkpoints_with_the_options_of_their_script_or_under_other_names(tmp_path, state):
-    torch.save({"model": state, "args": argparse.Namespace(lr=0.1), "epoch": 3}, tmp_path / "a.pth")
-    torch.save({"params": state}, tmp_path / "b.pth")
-    torch.save({f"{k}.{n}": x for k in ("net", "ema.module") for n, x in state.items()}, tmp_path / "c.pth")
-    module = SMALL.build()
-    for file in ("a.pth", "b.pth#params", "c.pth#ema.module"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            weights.load_weights(module, SMALL.name, f"{tmp_path}/{file}")
-        assert all(torch.equal(module.state_dict()[key], state[key]) for key in state)
-    assert f"it has params; {tmp_path / 'b.pth'}#params takes those" in refusal(SMALL, tmp_path / "b.pth")
-
-
-def test_what_is_no_file_of_tensors_is_said(tmp_path):
-    torch.save(SMALL.build(), tmp_path / "module.pth")
-    (tmp_path / "empty.pth").touch()
-    assert "is a folder" in refusal(SMALL, tmp_path)
-    assert "is empty" in refusal(SMALL, tmp_path / "empty.pth")
-    assert "it holds more than tensors, tinynet_core.networks.modules." in refusal(SMALL, tmp_path / "module.pth")

@@ -1,7 +1,6 @@
 """The networks that each figure and table compares, as experiments under a preset: pure data, nothing is trained."""
 
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
