@@ -76,7 +76,7 @@ def _positions(steps: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for c, rows in steps.groupby("c") if len(steps) else ():
         own = rows.iloc[0]
-        position = {"c": f"{100 * c:.3g}%", "r": f"{own.r:.3f}", "d": f"{own.d:.3f}"}
+        position: dict[str, Any] = {"c": f"{100 * c:.3g}%", "r": f"{own.r:.3f}", "d": f"{own.d:.3f}"}
         position |= {f"{x}_band": f"{own[f'{x}_low']:.2f} to {own[f'{x}_high']:.2f}" for x in "rd"}
         position |= {"at": [own.r, own.d, own.w], "low": [own.r_low, own.d_low], "high": [own.r_high, own.d_high]}
         found.append(position | {"networks": [_network(row) for row in rows.itertuples()]})
