@@ -13,7 +13,6 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from tinynet_book.paper.cells import TABLES, cells
 from tinynet_book.paper.claims import THIRD_PARTY, Evidence, Verdict, claims, strongest
 from tinynet_book.site import markdown_table
 from tinynet_book.site.page import MINUS
@@ -21,6 +20,7 @@ from tinynet_book.site.page import SIGNS as VERDICTS
 from tinynet_core.study.presets import Preset, project_root
 
 AGREE = ("matches", "within tolerance")
+MANY = 3  # main claims of a question, more are counted
 SIGNS = {"yes": "✓ yes", "no": "✗ no", "in part": "◐ in part", "cannot": "○ open"}
 CARDS = (
     ("ImageNet, measured by others", "table3-a-vs-b0", (THIRD_PARTY,), "TinyNet-A less EfficientNet-B0"),
@@ -29,22 +29,22 @@ CARDS = (
 """Of the first page: title, claim, its evidence, and what its number is."""
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _CLAUSE_ENDS = re.compile(r"; |\. ")
+_SENTENCE_ENDS = re.compile(r"\. ")
 
 
 class Question(BaseModel):
-    """A question, what it is about in plain words, and its claims, by id or by a pattern with ``*``.
+    """A question and its claims, by id or by a pattern with ``*``.
 
-    ``key`` claims give the answer, all of them where it is empty; the others are evidence beside them. ``headline``
-    marks what the abstract of the paper claims.
+    ``key`` claims give the answer, all of them where it is empty; the others are evidence beside them. ``why`` has a
+    sentence by claim, or by ``claim@evidence``, with ``{}`` for what the ledger found.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     question: str
-    plain: str
     claims: tuple[str, ...]
     key: tuple[str, ...] = ()
-    headline: bool = False
+    why: dict[str, str]
 
     def ids(self) -> list[str]:
         """Ids of its claims, in the order of the ledger."""
@@ -92,7 +92,7 @@ def answer(verdicts: Iterable[str]) -> str:
 
 def conclusions(preset: Preset, found: Answered, records: pd.DataFrame) -> str:
     """The generated part of the page, in Markdown."""
-    return "\n\n".join([_basis(preset, records), at_a_glance(found), *(_section(*entry) for entry in found)])
+    return "\n\n".join([*(_section(*entry) for entry in found), "## What this rests on", _basis(preset, records)])
 
 
 def cards(table: pd.DataFrame) -> str:
@@ -113,10 +113,16 @@ def cards(table: pd.DataFrame) -> str:
 
 def number(row: pd.Series) -> str:
     """The number of a row of the ledger with its interval, to one decimal; else the first clause of its note."""
+    return _own_number(row) or MINUS.sub("−", _CLAUSE_ENDS.split(row.note)[0]) or "not measured"
+
+
+def _own_number(row: pd.Series) -> str:
     found = _NUMBER.match(row.ours.strip("()"))
     ends = _NUMBER.findall(row.interval)
-    if not (found and ends):
-        return MINUS.sub("−", _CLAUSE_ENDS.split(row.note)[0]) or "not measured"
+    if not found:
+        return ""
+    if not ends:
+        return MINUS.sub("−", row.ours.strip("()"))
     value, low, high = (f"{float(x):+.1f}".replace("-", "−") for x in (found[0], *ends))
     return f"{value} [{low}, {high}]"
 
@@ -132,14 +138,23 @@ def at_a_glance(found: Answered) -> str:
     """Every question with its answer, the number that decides it and on what evidence, as a Markdown table."""
     lines = []
     for question, _, rows in found:
-        main = strongest(rows[rows.id.isin(question.key or question.ids())])
-        decided = main[main.verdict != "not attempted"]
-        row = (decided if len(decided) else main).iloc[0]
-        there = rows[rows.evidence == row.evidence].set_index("id").verdict
-        answers = sign(there.get(key, "not attempted") for key in main.id)
+        row, verdicts = _decided(question, rows)
+        agree, told = sum(x in AGREE for x in verdicts), number(row)
+        if len(verdicts) > MANY:
+            told = f"{agree} of {len(verdicts)} hold"
         link = f"[{question.question}](notebooks/{row.notebook}.ipynb)"
-        lines.append((link, f"**{answers}**", number(row), row.evidence or "none"))
+        lines.append((link, f"**{sign(verdicts)}**", told, row.evidence or "none"))
     return markdown_table(["question", "answer", "decided by", "evidence"], lines)
+
+
+def _decided(question: Question, rows: pd.DataFrame) -> tuple[pd.Series, list[Verdict]]:
+    """The first deciding row of the page that has most of them, and the main claims' verdicts on its kind of evidence."""
+    main = strongest(rows[rows.id.isin(question.key or question.ids())])
+    decided = main[main.verdict != "not attempted"]
+    main_rows = decided if len(decided) else main
+    row = main_rows[main_rows.notebook == main_rows.notebook.mode()[0]].iloc[0]
+    there = rows[rows.evidence == row.evidence].set_index("id").verdict
+    return row, [there.get(key, "not attempted") for key in main.id]
 
 
 def _basis(preset: Preset, records: pd.DataFrame) -> str:
@@ -153,30 +168,25 @@ def _basis(preset: Preset, records: pd.DataFrame) -> str:
     )
 
 
-def _section(question: Question, answer: str, rows: pd.DataFrame) -> str:
-    """The question, its answer, every sentence of the paper behind it, and what became of the numbers in its tables."""
-    head = f"## {question.question}\n\n{question.plain}\n\n**{answer[0].upper()}{answer[1:]}.**"
-    printed = rows.id.isin({cell.id for name in TABLES for cell in cells(name)})
-    parts = [head, "\n".join(_item(row, row.id in question.key) for row in rows[~printed].itertuples())]
-    if printed.any():
-        count = strongest(rows[printed]).verdict.value_counts()
-        counts = ", ".join(f"{count[v]} {v}" for v in get_args(Verdict) if v in count)
-        links = ", ".join(f"[{page_name(x)}](notebooks/{x}.ipynb)" for x in dict.fromkeys(rows[printed].notebook))
-        told = f"{counts}. [The ledger](claims.md) has them; see also {links}."
-        parts.append(f"Of {count.sum()} numbers in the paper's tables: {told}")
-    return "\n\n".join(part for part in parts if part)
+def _section(question: Question, said: str, rows: pd.DataFrame) -> str:
+    """The question, its answer, and why: what was found for a few claims, the strongest evidence first."""
+    decided, verdicts = _decided(question, rows)
+    link = f"[{question.question}](notebooks/{decided.notebook}.ipynb)"
+    head = f"**{sign(verdicts)[0]} {link}** {said[0].upper()}{said[1:]}."
+    lines = []
+    for claim, text in question.why.items():
+        key, _, evidence = claim.partition("@")
+        there = rows[(rows.id == key) & (rows.evidence == evidence if evidence else rows.evidence != "")]
+        if len(there):
+            row = there.iloc[0]
+            lines.append((row.evidence, f"- {VERDICTS[row.verdict][0]} *{row.evidence}*: {text.format(told(row))}"))
+    lines.sort(key=lambda line: get_args(Evidence).index(line[0]))
+    return "\n".join([head, *(line for _, line in lines or [("", "- Nothing was trained or measured for it.")])])
 
 
-def _item(row, main: bool) -> str:
-    """One claim: its verdict, bold where it is a ``main`` one, what the paper says, and what was found."""
-    mark, here, word = "**" if main else "*", row.evidence or "here", VERDICTS[row.verdict][2:]
-    if row.paper == "holds":
-        found = f"{here[0].upper()}{here[1:]}: {row.note}." if row.note else ""
-        return f"- {mark}{word}:{mark} {row.statement} {found}".rstrip()
-    word = "Another number" if row.verdict == "differs" else word
-    ours = row.ours.strip("()") if row.verdict != "not attempted" else f"not decided {row.ours}".rstrip()
-    told = f"; {row.note}" if row.note else ""
-    return f"- {mark}{word}:{mark} {row.statement} Paper: {row.paper}; {here}: {ours}{told}."
+def told(row: pd.Series) -> str:
+    """What was found, the number with its interval where there is one, else the first sentence of the note."""
+    return _own_number(row) or MINUS.sub("−", _SENTENCE_ENDS.split(row.note)[0]) or row.ours.strip("()")
 
 
 @cache
