@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from tinynet_core import machine
 from tinynet_core.data import (
     CocoDataset,
     CreatureDataset,
@@ -18,7 +19,6 @@ from tinynet_core.data import (
     glyphs,
     load_detection,
     load_images,
-    sets,
 )
 from tinynet_core.data.drawn import PROBES, probe_hash, probes
 
@@ -55,7 +55,7 @@ def test_an_image_depends_on_seed_split_and_index_alone(dataset):
 
 
 def test_the_number_of_workers_does_not_change_a_byte(monkeypatch):
-    monkeypatch.setattr(sets, "_CHUNK", 5)
+    monkeypatch.setattr(machine, "_CHUNK", 5)
     one, two = drawn.render(SCENES[1]), drawn.render(SCENES[1], workers=2)
     assert all(np.array_equal(one[name], two[name]) for name in one)
 

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import cache
+from functools import cache, partial
+from itertools import starmap
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from tinynet_core.files import UserError
 
 J = TypeVar("J")
 T = TypeVar("T")
+_CHUNK = 32  # images that a process reads or draws at a time
 SOCKET_PATH = 103  # bytes of a socket's path at most, on macOS; Linux allows four more
 
 
@@ -118,6 +120,23 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
+
+
+def in_chunks(
+    function: Callable[..., T], jobs: Sequence[tuple], workers: int, doing: str, progress: bool
+) -> Iterator[T]:
+    """``function`` of the arguments of each job, one for an image, in order, in ``workers`` processes, with a bar."""
+    from tqdm import tqdm
+
+    chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
+    with tqdm(total=len(jobs), desc=doing, unit="img", disable=not progress) as bar:
+        for found in in_processes(partial(_each, function), chunks, workers):
+            bar.update(len(found))
+            yield from found
+
+
+def _each(function: Callable[..., T], jobs: Sequence[tuple]) -> list[T]:
+    return [*starmap(function, jobs)]
 
 
 def in_processes(function: Callable[[J], T], jobs: Sequence[J], workers: int) -> Iterator[T]:

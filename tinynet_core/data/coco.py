@@ -18,7 +18,7 @@ from tinynet_core.data import sets
 from tinynet_core.data.imagenet import JpegImages, named_root, read_file
 from tinynet_core.data.sets import BoxedImages, DataConfig, DetectionSet
 from tinynet_core.files import UserError
-from tinynet_core.machine import cache_root
+from tinynet_core.machine import cache_root, in_chunks
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
 ANNOTATIONS = {split: f"annotations/instances_{folder}.json" for split, folder in FOLDERS.items()}
@@ -121,7 +121,7 @@ def _check_images(root: Path, arrays: dict[str, np.ndarray], side: int, workers:
     """Raise ``UserError`` unless every annotated image that is there can be decoded."""
     paths = [root / FOLDERS[split] / os.fsdecode(x) for split in FOLDERS for x in arrays[f"{split}_names"].tolist()]
     jobs = [(path, side, False) for path in paths if path.is_file()]
-    reads = sets.in_chunks(read_file, jobs, workers, "checking images", progress)
+    reads = in_chunks(read_file, jobs, workers, "checking images", progress)
     if broken := [x for x in reads if isinstance(x, str)]:
         raise UserError(f"{len(broken)} annotated images cannot be decoded: {'; '.join(broken[:3])}")
 

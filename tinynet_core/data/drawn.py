@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import AfterValidator, Strict
 
 from tinynet_core.data import sets
-from tinynet_core.data.sets import SPLITS, BoxedImages, DataConfig, DetectionSet, ImageSet, cached, in_chunks
-from tinynet_core.machine import cache_root
+from tinynet_core.data.sets import SPLITS, BoxedImages, DataConfig, DetectionSet, ImageSet, cached
+from tinynet_core.machine import cache_root, in_chunks
 
 PROBES = 32
 """Images of each split that ``probe_hash`` looks at, at least; more where that leaves out a class."""

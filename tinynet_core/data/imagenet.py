@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
-from tinynet_core.data.sets import SPLITS, DataConfig, ImageSet, cached, in_chunks, read_arrays, write_arrays
+from tinynet_core.data.sets import SPLITS, DataConfig, ImageSet, cached, read_arrays, write_arrays
 from tinynet_core.files import UserError
-from tinynet_core.machine import cache_root
+from tinynet_core.machine import cache_root, in_chunks
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 LEFT_BEHIND = ("__MACOSX", "@eaDir")

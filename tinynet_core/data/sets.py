@@ -1,4 +1,4 @@
-"""What data sets share: configurations, what they load into, work in several processes, and the cache for arrays."""
+"""What data sets share: configurations, what they load into, and the cache for arrays."""
 
 import contextlib
 import hashlib
@@ -6,19 +6,15 @@ import io
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
-from tqdm import tqdm
 
 from tinynet_core.files import UserError, locked, sync_folder
-from tinynet_core.machine import in_processes
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -30,8 +26,6 @@ T = TypeVar("T")
 SPLITS = ("train", "val")
 COCO_LIMITS = (32.0**2, 96.0**2)
 """Square pixels from which an object of COCO is medium, and large, in images of about 512 to 640 pixels."""
-_CHUNK = 32
-"""Images that a process reads or draws at a time."""
 
 
 class DataConfig(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -119,21 +113,6 @@ def ground_truth(source: dict[str, Any] | str) -> "COCO":
         index.dataset = source
         index.createIndex()
     return index
-
-
-def in_chunks(
-    function: Callable[..., T], jobs: Sequence[tuple], workers: int, doing: str, progress: bool
-) -> Iterator[T]:
-    """``function`` of the arguments of each job, in order, computed in ``workers`` processes, with a bar."""
-    chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
-    with tqdm(total=len(jobs), desc=doing, unit="img", disable=not progress) as bar:
-        for found in in_processes(partial(_each, function), chunks, workers):
-            bar.update(len(found))
-            yield from found
-
-
-def _each(function: Callable[..., T], jobs: Sequence[tuple]) -> list[T]:
-    return [*starmap(function, jobs)]
 
 
 def cached(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]) -> T:
