@@ -2,14 +2,12 @@
 
 from itertools import product
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from notebook_code import run_cell
 from scipy.stats import permutation_test, ttest_1samp, ttest_ind, wilcoxon
 
-from tinynet_book import figures
 from tinynet_book.analysis.comparison import Comparison, absences, troubled_runs
 from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper.cells import cells
@@ -49,8 +47,6 @@ def test_cost_decides_who_counts():
         False,
         False,
     ]
-    by_size = compare({"x": A}, {"x": 1e5}, params={"x": 1.2e5}, cost="params")
-    assert by_size.off("x") == pytest.approx(0.2)
 
 
 def test_table_keeps_the_levels_of_evidence_apart():
@@ -87,24 +83,6 @@ def test_runs_that_failed_or_hardly_learned_are_named(make_experiment):
         "- *a*, seed 0, counts, but hardly learned: 26.0%, guessing 25.0%",
     ]
     assert absences(series, frame).splitlines() == troubled_runs(series, frame)
-
-
-def test_effects_of_a_factorial_comparison():
-    """(8, 6, 5, 1) of ten: the rule gives 3 with one head and 5 with the other, the head 2 and 4; 7 together."""
-    spread = np.array([-0.01, 0.0, 0.01])
-    names = ["tf", "ts", "gf", "gs"]
-    tops = {n: x + spread for n, x in zip(names, (0.8, 0.6, 0.5, 0.1), strict=True)}
-    compared = compare(tops | {f"{n}2": x - 0.05 * (n == "tf") for n, x in tops.items()})
-    weights = {"rule": (0.5, 0.5, -0.5, -0.5), "head": (0.5, -0.5, 0.5, -0.5), "paper": (1, 0, 0, -1)}
-    found = compared.effects({"1": names, "2": [f"{n}2" for n in names]}, weights)
-    assert [round(x.value, 6) for x in found.gap] == [40, 37.5, 38.75, 30, 27.5, 28.75, 70, 65, 67.5]
-    figure = figures.effects(found, 3)
-    assert figure.axes[0].get_xlabel() == "difference of top-1 (points), 3 seeds a network"
-    plt.close(figure)
-    off = compare({"a": A, "b": B, "c": C}, {"c": 5e6})
-    some = off.effects({"1": ["a", "b"], "2": ["a", "c"]}, {"gap": (1, -1), "first": (1, 0)})
-    assert some.group.tolist() == ["1", "average", "1", "2", "average"]
-    assert off.effects({"1": ["a", "missing"]}, {"gap": (1, -1)}).empty
 
 
 def told(key, estimate):

@@ -149,8 +149,8 @@ def trained_systems(frame: pd.DataFrame, images: int) -> Figure:
         groups = line.groupby("model", sort=False)
         macs = (groups.macs.first() / 1e6).sort_values()
         bars: dict[str, Any] = {"elinewidth": 0.8, "capsize": 2, "label": f"{name} (n = {len(macs)})"}
-        top1, intervals = mean_top1([groups.get_group(x).top1 for x in macs.index], images)
-        axes.errorbar(macs, top1, yerr=intervals, **look, **bars)
+        mean, reach = mean_top1([groups.get_group(x).top1 for x in macs.index], images)
+        axes.errorbar(macs, mean, reach, **look, **bars)
     cost_axis(axes)
     axes.set(ylabel=f"top-1 (%), {images:,} validation images, {seeds_each(done.groupby('model').size().max())}")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize="small")

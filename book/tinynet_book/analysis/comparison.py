@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isnan, nan
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -31,7 +30,7 @@ Pairs = Sequence[tuple[str, str]]
 class Comparison:
     """The networks of one page: a ``frame`` of ``Study.named_frame`` with one row for each run, failed ones included.
 
-    ``budgets``: the ``cost`` that each network was to have; one that is further than ``NEAR`` from it is shown, and
+    ``budgets``: the MACs that each network was to have; one that is further than ``NEAR`` from it is shown, and
     decides nothing, and so are the ``extrapolated``: those of a formula outside the range that it was fitted on.
     """
 
@@ -39,7 +38,6 @@ class Comparison:
     images: int
     evidence: Evidence
     budgets: Mapping[str, float] = field(default_factory=dict)
-    cost: Literal["macs", "params"] = "macs"
     extrapolated: Collection[str] = ()
 
     @cached_property
@@ -55,7 +53,7 @@ class Comparison:
 
     def off(self, name: str) -> float:
         """Relative distance of a network's cost from its budget; NaN where it has none or was never run."""
-        return float(self.networks[self.cost].get(name, nan)) / self.budgets.get(name, nan) - 1
+        return float(self.networks.macs.get(name, nan)) / self.budgets.get(name, nan) - 1
 
     def counts(self, name: str) -> bool:
         """Whether a run of the network finished, it costs what it should, and no formula was stretched for it."""
@@ -119,21 +117,6 @@ class Comparison:
                 lines.append(("average", f"{label} (n = {len(kept)})", "", f"{gap.value:+.1f}", gap.limits(), "yes"))
         measured = [f"difference (points, {self.evidence})", f"95% interval ({self.evidence})"]
         return pd.DataFrame(lines, columns=["ours", "rival", "rival off budget (recomputed)", *measured, "counts"])
-
-    def effects(self, cells: Mapping[str, Sequence[str]], weights: Mapping[str, Sequence[float]]) -> pd.DataFrame:
-        """Effects of a factorial comparison: columns effect, group and its interval ``gap`` in points.
-
-        ``cells`` holds the networks of each group, ``weights`` those of each effect in the same order. A group is left
-        out of an effect in which one of its networks does not count; ``average`` is over the others.
-        """
-        lines = []
-        for effect, row in weights.items():
-            used = {group: {name: w for name, w in zip(names, row, strict=True) if w} for group, names in cells.items()}
-            used = {group: parts for group, parts in used.items() if all(map(self.counts, parts))}
-            if used:
-                used["average"] = {name: w / len(used) for parts in used.values() for name, w in parts.items()}
-            lines += [(effect, group, self.weighted(parts)) for group, parts in used.items()]
-        return pd.DataFrame(lines, columns=["effect", "group", "gap"])
 
     def beats(self, rivals: Mapping[str, Pairs]) -> Estimate:
         """The leads over each of ``rivals``, averaged over its pairs that count; the sentence is about all together.

@@ -27,13 +27,9 @@ def study_spread(study: Study) -> Spread:
     return seed_spread(groups)
 
 
-def reliability(top1: ArrayLike, sd: float, fitted: int = 1) -> float:
-    """Share of the variance of ``top1`` (n,), one seed each, that lies between the models and is not seed noise ``sd``.
-
-    ``fitted``: the number of coefficients already taken out of ``top1``, 1 for its mean.
-    """
-    x = np.asarray(top1, dtype=float)
-    variance = float(((x - x.mean()) ** 2).sum()) / (len(x) - fitted)
+def reliability(top1: ArrayLike, sd: float) -> float:
+    """Share of the variance of ``top1`` (n,), one seed each, that lies between models, not seed noise ``sd``."""
+    variance = float(np.var(np.asarray(top1, dtype=float), ddof=1))
     return nan if isnan(sd) else max(0.0, 1 - sd**2 / variance) if variance else 0.0
 
 
