@@ -133,7 +133,7 @@ def _own(name: str, head: str | None, classes: int, resolution: int | None, chan
 
 @tinynet.command("shrink")
 @click.argument("name")
-@click.option("--macs", type=amounts, metavar="AMOUNT[,...]", help="Budget of multiply-adds: 1.8G. Several: a table.")
+@click.option("--macs", type=amounts, help="Budget of multiply-adds: 100M, 1.8G. Several: a table.")
 @click.option("--params", type=amount, help="Budget of parameters: 2.5M.")
 @click.option("--peak-activations", type=amount, help="Budget of elements that the widest layer holds.")
 @click.option("--latency", "latency_ms", type=float, help="Milliseconds on one thread of this CPU by ONNX Runtime.")
