@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import sympy  # noqa: F401  # adds a filter of warnings where torch is the first to import it
 import torch
 from torch import nn
 
