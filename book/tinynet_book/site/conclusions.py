@@ -148,7 +148,7 @@ def at_a_glance(found: Answered) -> str:
 
 
 def _decided(question: Question, rows: pd.DataFrame) -> tuple[pd.Series, list[Verdict]]:
-    """The first deciding row of the page that has most of them, and the main claims' verdicts on its kind of evidence."""
+    """The first deciding row of the page that has most, and the main claims' verdicts on its kind of evidence."""
     main = strongest(rows[rows.id.isin(question.key or question.ids())])
     decided = main[main.verdict != "not attempted"]
     main_rows = decided if len(decided) else main
