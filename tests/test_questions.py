@@ -1,14 +1,15 @@
 import re
 from collections import Counter
+from typing import get_args
 
 import pandas as pd
 import pytest
 
-from tinynet_book.paper.cells import TABLES, cells
-from tinynet_book.paper.claims import Finding, claims, ledger, write_claims
+from tinynet_book.paper.claims import Evidence, claims, ledger
 from tinynet_book.site.conclusions import (
     answer,
     answered,
+    at_a_glance,
     by_evidence,
     cards,
     conclusions,
@@ -66,30 +67,62 @@ def test_a_question_is_answered_on_each_kind_of_evidence_the_strongest_first():
 def test_the_page_without_any_record_says_so(tmp_path):
     store = Store(tmp_path / "none")
     text = conclusions(load_preset("smoke"), answered(ledger(store)), store.frame())
-    assert text.startswith("There are no records")
-    assert text.count("\n## ") == len(questions())
-    for line in text.splitlines():
-        assert not line.startswith("|") or line.count("|") == 5
-    printed = {cell.id for name in TABLES for cell in cells(name)}
-    assert text.count("\n- *Open:*") + text.count("\n- **Open:**") == len(claims().keys() - printed)
-    assert text.count("numbers in the paper's tables: ") == 4
+    assert "There are no records" in text
+    assert text.count("\n- Nothing was trained or measured for it.") == len(questions())
+    assert text.count("Cannot be told.") == len(questions())
 
 
-def test_a_number_that_differs_is_told_from_a_sentence_that_does_not_hold(tmp_path):
+def test_why_is_told_with_the_numbers_of_the_ledger_the_strongest_evidence_first(tmp_path):
     store = Store(tmp_path)
-    found = {"fig3-rho-resolution": 0.1, "fig3-resolution-over-width": None, "fig3-order": False}
-    write_claims(store, "03_fig3_frontier", {k: Finding(value=v, evidence="proxy") for k, v in found.items()})
-    text = conclusions(load_preset("smoke"), answered(ledger(store)), store.frame())
-    assert "\n- *Another number:* Spearman's correlation of resolution with FLOPs on the frontier. Paper: 0.81" in text
-    assert "\n- **Does not hold:** On the frontier the correlations with FLOPs are ordered" in text
-    line = next(x for x in text.splitlines() if x.startswith("| [Do resolution and depth matter more than width?]"))
-    assert "| **✗ no, partly open** |" in line  # one of three main claims is decided
-    assert "| proxy |" in line
+    table = ledger(store)
+    columns = ["id", "ours", "interval", "evidence", "verdict", "note"]
+    rows = [
+        ("duel-formula-beats-giant", "(-1.828)", "[-7.776, 4.121]", "proxy", "not attempted", "mean of 4"),
+        ("table3-a-vs-b0", "(0.784)", "[-0.902, 2.586]", "third party", "not attempted", ""),
+        ("fig2-giant-beaten", "does not hold", "", "proxy", "differs", "-3 of 40 ahead; few. Left out: one"),
+        ("table3-tinynet_e-top1", "59.87 % top-1", "", "third party", "matches", "elsewhere"),
+    ]
+    for row in rows:
+        table.loc[table.id == row[0], columns] = row
+    paragraphs = conclusions(load_preset("smoke"), answered(table), store.frame()).split("\n\n")
+    giant, formula, reached = paragraphs[0], paragraphs[2], paragraphs[len(questions()) - 1]
+    assert giant.startswith(
+        "**✗ [Is there something better than running EfficientNet's scaling rule backwards?](notebooks/"
+    )
+    assert giant.endswith("Proxy: no.\n- ✗ *proxy*: Random networks at a giant's cost: −3 of 40 ahead; few.")
+    assert formula.splitlines()[0].endswith("** Cannot be told.")
+    first, second = formula.splitlines()[1:]
+    assert first.startswith("- ○ *third party*: ")
+    assert "+0.8 [−0.9, +2.6]" in first
+    assert second.startswith("- ○ *proxy*: ")
+    assert second.endswith("−1.8 [−7.8, +4.1].")
+    assert reached.endswith(": 59.87 % top-1.")
+
+
+def test_the_table_of_answers_counts_many_main_claims_and_shows_one_of_few(tmp_path):
+    table = ledger(Store(tmp_path))
+    table.loc[table.id.str.fullmatch("table3-tinynet_.*-top1"), ["verdict", "evidence"]] = "matches", "third party"
+    table.loc[table.id == "fig3-order", ["verdict", "evidence", "note"]] = "differs", "proxy", "r over d; more"
+    lines = at_a_glance(answered(table)).splitlines()
+    reached = next(x for x in lines if x.startswith("| [Do the networks reach the printed accuracies"))
+    assert reached.endswith("| **✓ yes** | 5 of 5 hold | third party |")
+    dimensions = next(x for x in lines if x.startswith("| [Do resolution and depth matter more than width?]"))
+    assert dimensions.endswith("| **✗ no, partly open** | r over d | proxy |")  # one of three main claims is decided
+
+
+def test_sentences_of_answers_are_about_claims_of_their_question():
+    for question in questions():
+        assert question.why
+        for claim, text in question.why.items():
+            key, _, evidence = claim.partition("@")
+            assert key in question.ids()
+            assert text.count("{}") == 1
+            assert not evidence or evidence in get_args(Evidence)
 
 
 def test_the_next_steps_rest_on_the_quoted_hours():
     """2.5 GPU-hours on average for one model of the random sample (paper, section 4.2)."""
-    page = (project_root() / "book" / "conclusions.md").read_text(encoding="utf-8")
+    page = (project_root() / "book" / "gpu.md").read_text(encoding="utf-8")
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if "| `tinynet" in line]
     frame = pd.DataFrame(table, columns=["what", "command", "trainings", "hours"]).set_index("command")
     assert frame.loc["`tinynet sweep imagenet100 --page fig1`", "trainings"] == "115"
