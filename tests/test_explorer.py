@@ -18,7 +18,7 @@ import tinynet_core as tn
 from tinynet_book.analysis.models import classifiers
 from tinynet_book.explorer import MARKERS, TEMPLATES, trained_models, write_explorer
 from tinynet_book.explorer.data import sizes
-from tinynet_core import Base, Study, TinyFormula
+from tinynet_core import Study, TinyFormula
 from tinynet_core.cli import tinynet
 from tinynet_core.study.pages import PAGES, series
 from tinynet_core.study.presets import PRESETS
@@ -67,14 +67,12 @@ def numbers(network):
     return (
         int(rows["input"].removesuffix(" px")),
         *(int(rows[k].replace(",", "")) for k in ("MACs", "parameters")),
-        *(int(rows[k]) for k in ("stem", "head")),
-        [tuple(map(int, rows[f"stage {k}"].split(" × "))) for k in range(1, 8)],
     )
 
 
 def expected(net):
     cost = net.complexity()
-    return (net.resolution, cost.macs, cost.params, net.stem, net.head, [(s.c_out, s.repeats) for s in net.stages])
+    return net.resolution, cost.macs, cost.params
 
 
 def some(data):
@@ -95,12 +93,12 @@ def test_every_position_is_what_formula_and_solver_give(made_up_study, page, dat
         for k, name in enumerate("rd"):
             assert step[name] == f"{mean[k]:.3f}"
             assert step[f"{name}_band"] == f"{mean[k] - 1.96 * std[k]:.2f} to {mean[k] + 1.96 * std[k]:.2f}"
-        for network, base, classes in zip(step["networks"], (preset.base, Base()), (8, 1000), strict=True):
-            whole = tn.network("efficientnet_b0", num_classes=classes, base=base).complexity().macs
+        full = [tn.family(name) for name in ("efficientnet_b0", "resnet50", "ghostnet_a")]
+        for network, family in zip(step["networks"], [preset.family(), *full], strict=True):
+            whole = family.at().complexity().macs
             with pytest.warns() if abs(off(network)) > 1 else nullcontext():
-                family = tn.family("efficientnet_b0", base, "fixed", classes)
                 scale = tn.shrink(family, c * whole, formula=formula).scale
-            net = tn.network("efficientnet_b0", scale, classes, "fixed", base)
+            net = tn.network(family.name, scale, family.classes, "fixed", family.base)
             assert numbers(network) == expected(net)
             assert dict(network["rows"])["width w"] == f"{scale.w:.3f}"
             assert off(network) == pytest.approx(100 * (net.complexity().macs / (c * whole) - 1), abs=0.006)
@@ -115,17 +113,18 @@ def off(network):
 
 def test_the_commands_give_the_networks_shown(data, capsys):
     for step in some(data):
-        own, full = step["networks"]
+        own, *full = step["networks"]
         exec(own["command"], {})  # what the page tells a reader to run
         printed = capsys.readouterr().out.splitlines()
-        resolution, macs, params, *_ = numbers(own)
+        resolution, macs, params = numbers(own)
         assert printed[0] == str(resolution)
         assert f"macs={macs}, params={params}" in printed[1]
-        done = CliRunner().invoke(tinynet, full["command"].split()[1:], catch_exceptions=False)
-        resolution, macs, params, *_ = numbers(full)
-        assert f"input {resolution} px" in done.output
-        assert re.search(rf"^MACs +{macs:,}$", done.output, re.M)
-        assert re.search(rf"^parameters +{params:,}$", done.output, re.M)
+        for network in full:
+            done = CliRunner().invoke(tinynet, network["command"].split()[1:], catch_exceptions=False)
+            resolution, macs, params = numbers(network)
+            assert f"input {resolution} px" in done.output
+            assert re.search(rf"^MACs +{macs:,}$", done.output, re.M)
+            assert re.search(rf"^parameters +{params:,}$", done.output, re.M)
 
 
 def test_the_slider_covers_the_fitted_range_in_log_steps_with_the_budgets_of_the_preset(made_up_study, page, data):
@@ -145,7 +144,8 @@ def test_the_slider_covers_the_fitted_range_in_log_steps_with_the_budgets_of_the
 def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monkeypatch):
     formula = TinyFormula(restarts=0).fit([0.12, 0.6, 1.0], [0.9, 0.95, 1.0], [0.9, 0.95, 1.0])
     models = replace(trained_models(made_up_study), formula=formula)
-    own_last = dict(reversed(sizes(made_up_study.preset).items()))  # the full size reaches 12% of its MACs
+    own, full, *_ = sizes(made_up_study.preset).items()
+    own_last = dict([full, own])  # the full size reaches 12% of its MACs
     monkeypatch.setattr("tinynet_book.explorer.trained_models", lambda study: models)
     monkeypatch.setattr("tinynet_book.explorer.data.sizes", lambda preset: own_last)
     monkeypatch.setattr("tinynet_book.explorer.data.BUDGETS", 3)

@@ -22,6 +22,10 @@ def column(values, name="x"):
     ("name", "values", "heading", "shown"),
     [
         ("top1", [0.7123, float("nan")], "top-1 (%)", ["71.2", ""]),
+        ("top1", [77.68, 9.1], "top-1 (%)", ["77.7", "9.1"]),  # printed in percent
+        ("top1", ["0.71 (0.70 to 0.72)"], "top-1", ["0.71 (0.70 to 0.72)"]),
+        ("ema_top1", [0.7], "EMA top-1", ["0.700"]),
+        ("rival_flops", [52, 141], "FLOPs of the rival (millions)", ["52.0", "141"]),
         ("macs", [387_012_345, 24_100_000, 153_000], "MACs (millions)", ["387", "24.1", "0.153"]),
         ("macs", [387.0, 24.1], "MACs (millions)", ["387", "24.1"]),  # printed in millions
         ("off", [0.012, -0.25], "off the budget", ["+1.2%", "−25.0%"]),

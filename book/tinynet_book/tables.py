@@ -17,6 +17,10 @@ COLUMNS: dict[str, tuple[str, float, str]] = {
     "off": ("off the budget", 1, "+.1%"),
     "gain_points": ("gain (points)", 1, "+.1f"),
     "macs": ("MACs (millions)", *MILLIONS),
+    "flops": ("FLOPs (millions)", *MILLIONS),
+    "rival_flops": ("FLOPs of the rival (millions)", *MILLIONS),
+    "rival_top1": ("top-1 of the rival (%)", *PERCENT),
+    "margin": ("lead (points)", 1, "+.1f"),
     "real_macs": ("MACs (millions, recomputed)", *MILLIONS),
     "params": ("parameters (millions)", *MILLIONS),
     "activations": ("activations (millions)", *MILLIONS),
@@ -30,7 +34,10 @@ COLUMNS: dict[str, tuple[str, float, str]] = {
     "w_eq5": ("w by Eq. 5", 1, ".3f"),
     "model": ("network", 1, ""),
 }
-"""Of a frame's column: its name on a page, the factor of its numbers, and their form; costs have three digits."""
+"""Of a frame's column of numbers: its name on a page, their factor, and their form; costs have three digits."""
+WORDS = {"macs": "MACs", "flops": "FLOPs", "params": "parameters", "top1": "top-1", "ema": "EMA"}
+WORDS |= {"std": "SD", "sd": "SD"}
+"""Of any other column: the words for parts of its name."""
 ROWS = 12
 """Of a longer table, what is seen before it is unfolded."""
 MINUS = re.compile(r"(?<![\w)])-(?=\d)")
@@ -72,7 +79,12 @@ def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _headings(frame: pd.DataFrame) -> list[str]:
-    words = [COLUMNS[name][0] if name in COLUMNS else name.replace("_", " ").strip() for name in frame.columns]
+    words = []
+    for i, name in enumerate(frame.columns):
+        if name in COLUMNS and (COLUMNS[name][1] == 1 or any(map(_is_number, frame.iloc[:, i]))):
+            words.append(COLUMNS[name][0])
+        else:
+            words.append(" ".join(WORDS.get(part, part) for part in name.replace("_", " ").split()))
     return [_UNIT.sub(r' <span class="unit">\1</span>', x) for x in words]
 
 
@@ -80,6 +92,8 @@ def _texts(name: str, column: pd.Series) -> list[str]:
     """The values of a column; numbers without a form of their own have as many decimals as the largest needs."""
     _, factor, form = COLUMNS.get(name, ("", 1.0, ""))
     sizes = [abs(x) for x in column if _is_number(x) and math.isfinite(x)]
+    if (factor, form) == PERCENT and max(sizes, default=0) > 1:
+        factor = 1.0  # printed in percent, not a fraction
     if (factor, form) == MILLIONS:
         factor = factor if max(sizes, default=0) >= 1e4 else 1.0  # else printed in millions
         return [_text(x * factor, f",.{_decimals(x * factor, 3)}f") if _is_number(x) else _text(x) for x in column]

@@ -123,6 +123,12 @@ def test_the_page_of_the_book_shows_it_in_its_own_theme(open_page):
     view.evaluate("document.documentElement.dataset.theme = 'dark'")
     inside.wait_for_function("document.documentElement.dataset.theme === 'dark'")
     assert inside.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 18, 18)"
+    places = {}
+    for name in ("#plot", "#budget", "#networks"):
+        box = frame.locator(name).bounding_box()
+        places[name] = (box["x"], box["y"] + box["height"])
+    assert places["#budget"][0] > places["#plot"][0] + 300  # beside it
+    assert max(bottom for _, bottom in places.values()) <= 900  # in the first screen
     for width in (390, 1280):
         view.set_viewport_size({"width": width, "height": 900})
         inside.wait_for_function("innerHeight >= document.body.scrollHeight")  # one scroll bar, not two

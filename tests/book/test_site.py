@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 
 from tinynet_book.paper.claims import claims, ledger
 from tinynet_book.site.build import _jupyter_book, make_book
@@ -46,6 +47,29 @@ def test_every_notebook_is_a_page_with_its_figures_and_evidence_and_without_an_e
     assert drawn == described
 
 
+RAW = re.compile(r"_|\b(top1|macs|flops|params|std|ema|wall)\b")
+LONG = re.compile(r"[+−]?\d(?=[\d,.]*\.\d)[\d,.]*%?")
+"""A number with decimals."""
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_tables_have_words_for_headings_and_few_digits(site, name):
+    page = BeautifulSoup((site / "notebooks" / f"{name}.html").read_bytes(), "html.parser")
+    for table in page.select(".cell_output table.dataframe"):
+        heads = [cell.get_text() for cell in table.select("thead th")]
+        assert not [head for head in heads if RAW.search(head)]
+        for row in table.select("tbody tr"):
+            for head, cell in zip(heads, row.find_all(["th", "td"]), strict=True):
+                text = cell.get_text()
+                assert text not in ("nan", "None", "<NA>"), head
+                assert "^" not in text
+                if LONG.fullmatch(text):
+                    digits = re.sub(r"[^\d]", "", text).lstrip("0")
+                    assert len(digits) <= 4, (head, text)
+                if re.match(r"top-1.*\(%", head) and re.fullmatch(r"[\d.,]+", text):
+                    assert 0 <= float(text.replace(",", "")) <= 100, (head, text)
+
+
 def test_the_figures_rest_on_records_of_trained_models(study):
     frame = study.random_sample()
     assert len(frame) == study.preset.random_sample.models
@@ -68,7 +92,7 @@ def test_the_page_of_conclusions_answers_every_question_and_says_what_is_next(si
     page = html.unescape(re.sub("<[^>]+>", "", (site / "conclusions.html").read_text(encoding="utf-8")))
     for question in questions():
         assert question.question.replace("'", "’") in page
-    assert "tinynet sweep imagenet100 --page fig1" in page
+    assert "tinynet sweep imagenet100 --page fig1" in (site / "gpu.html").read_text(encoding="utf-8")
 
 
 def test_the_data_set_can_be_downloaded(site, study):

@@ -36,7 +36,7 @@ def write_explorer(study: Study, folder: Path) -> Path:
         shutil.copyfile(TEMPLATES / name, folder / name)
     models.frame.to_csv(folder / "models.csv", index=False)
     if len(steps):
-        steps.drop(columns=["command", "stages"]).to_csv(folder / "budgets.csv", index=False)
+        steps.drop(columns="command").to_csv(folder / "budgets.csv", index=False)
     index = folder / "index.html"
     index.write_text(_page(sampled.preset, models, steps), encoding="utf-8")
     return index
@@ -47,6 +47,7 @@ def _page(preset: Preset, models: Models, steps: pd.DataFrame) -> str:
     plotted = frame[np.isfinite(frame[["r", "d", "w", "top1"]].astype(float)).all(axis=1)]
     start = int(np.abs(np.log(2 * steps.c.unique())).argmin()) if positions else 0
     data = {"models": [_point(x) for x in plotted.itertuples()], "markers": MARKERS, "steps": positions, "start": start}
+    data["evidence"] = preset.evidence
     template = Environment(
         loader=FileSystemLoader(TEMPLATES, encoding="utf-8"), autoescape=True, undefined=StrictUndefined
     ).get_template("index.html")
@@ -93,9 +94,6 @@ def _network(row: Any) -> dict[str, Any]:
         ("MACs", f"{row.macs:,.0f}"),
         ("off budget", f"{round(row.off, 4) + 0.0:+.2%}"),
         ("parameters", f"{row.params:,.0f}"),
-        ("stem", f"{row.stem:.0f}"),
-        *((f"stage {k}", f"{channels} × {repeats}") for k, (channels, repeats) in enumerate(row.stages, 1)),
-        ("head", f"{row.head:.0f}"),
     ]
     return {"size": row.size_label, "rows": pairs, "command": row.command}
 

@@ -10,7 +10,6 @@ import pandas as pd
 
 from tinynet_book.figures import binomial_half_width
 from tinynet_core.networks import Family, family
-from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.scaling.formula import TinyFormula
 from tinynet_core.scaling.released import ExtrapolationWarning
 from tinynet_core.scaling.scale import PAPER_BASE, Scale
@@ -25,6 +24,7 @@ SAMPLE, EQUAL_COST, GIANTS = "random sample", "sample at one cost", "inverse gia
 FRONTIER = "frontier of the random sample"
 COMPARED = "compared networks"
 COLUMNS = ["group", "key", "r", "d", "w", "c", "resolution", "macs", "params", "top1", "seed", "status", "reason"]
+FULL_SIZE = {BASELINE: "EfficientNet-B0", "resnet50": "ResNet-50", "ghostnet_a": "GhostNet-A"}
 BUDGETS = 81
 """Positions of the slider, evenly spaced in log c over the fractions that the formula was fitted on."""
 BAND = 1.96
@@ -93,10 +93,9 @@ def _stored(study: Study, experiments: list[Experiment]) -> pd.DataFrame:
 
 
 def sizes(preset: Preset) -> dict[str, Family]:
-    """The baseline at the size that the models were trained at, and at the paper's where that is another."""
-    own = {f"this study's size ({preset.base.resolution} px)": preset.family()}
-    full = {f"EfficientNet-B0's size ({PAPER_BASE.resolution} px)": family(BASELINE)}
-    return own if preset.base == PAPER_BASE else own | full
+    """The baseline at the size that the models were trained at, and what the paper shrinks, at full size."""
+    own = {} if preset.base == PAPER_BASE else {f"this study's size, {preset.base.resolution} px": preset.family()}
+    return own | {f"{label}, {family(name).resolution} px": family(name) for name, label in FULL_SIZE.items()}
 
 
 def budgets(preset: Preset, formula: TinyFormula) -> pd.DataFrame:
@@ -133,24 +132,21 @@ def _solved(net: Family, formula: TinyFormula, c: float) -> dict[str, Any]:
             result = shrink(net, c * net.at().complexity().macs, formula=formula)
     except UnreachableBudget as error:
         return {"reason": str(error)}
-    spec, cost = result.network, result.complexity
-    assert isinstance(spec, EfficientNet)
-    stages = [(stage.c_out, stage.repeats) for stage in spec.stages]
+    cost = result.complexity
     return {
-        **{"w": result.scale.w, "resolution": spec.resolution, "macs": cost.macs, "off": result.error},
-        **{"params": cost.params, "stem": spec.stem, "stages": stages, "head": spec.head},
-        "command": _command(net, result.scale),
+        **{"w": result.scale.w, "resolution": result.network.resolution, "macs": cost.macs, "off": result.error},
+        **{"params": cost.params, "command": _command(net, result.scale)},
     }
 
 
 def _command(net: Family, scale: Scale) -> str:
     """What prints the network at ``scale``: a shell command, or Python for a size that the command has not."""
-    if net.base == PAPER_BASE:
+    if net == family(net.name, classes=net.classes):
         classes = "" if net.classes == 1000 else f" --classes {net.classes}"
-        return f"tinynet cost {BASELINE} --r {scale.r} --d {scale.d} --w {scale.w} --head fixed{classes}"
+        return f"tinynet cost {net.name} --r {scale.r} --d {scale.d} --w {scale.w} --head fixed{classes}"
     base = f"tn.Base({net.base.resolution}, {net.base.width}, {net.base.divisor})"
     return (
         f"import tinynet_core as tn\nscale = tn.Scale(r={scale.r}, d={scale.d}, w={scale.w})\n"
-        f'net = tn.network("{BASELINE}", scale, {net.classes}, "fixed", {base})\n'
+        f'net = tn.network("{net.name}", scale, {net.classes}, "fixed", {base})\n'
         "print(net.resolution, net.complexity(), *net.rows(), sep='\\n')"
     )

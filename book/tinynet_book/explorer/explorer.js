@@ -79,7 +79,7 @@
         colorscale: "Viridis",
         colorbar: {
           orientation: "h", thickness: 12, len: 0.7, x: 0.5, y: 0.99, yanchor: "top", ticksuffix: "%",
-          title: { text: "top-1 accuracy", side: "top" },
+          title: { text: `top-1 accuracy (${data.evidence})`, side: "top" },
         },
       },
       hoverlabel: { bgcolor: back, bordercolor: ink, font: { color: ink, size: 13 }, align: "left" },
@@ -218,7 +218,7 @@
     const take = () => { document.documentElement.dataset.theme = around.dataset.theme || ""; draw(); };
     new MutationObserver(take).observe(around, { attributeFilter: ["data-theme"] });
     new ResizeObserver(() => { frame.style.height = `${document.body.scrollHeight + 4}px`; }).observe(document.body);
-    $$("home").hidden = true;
+    document.documentElement.classList.add("framed");
     take();
   }
 
