@@ -96,9 +96,14 @@ def _texts(name: str, column: pd.Series) -> list[str]:
         factor = 1.0  # printed in percent, not a fraction
     if (factor, form) == MILLIONS:
         factor = factor if max(sizes, default=0) >= 1e4 else 1.0  # else printed in millions
-        return [_text(x * factor, f",.{_decimals(x * factor, 3)}f") if _is_number(x) else _text(x) for x in column]
+        return [millions(x * factor * 1e6) if _is_number(x) else _text(x) for x in column]
     digits = 0 if all(float(x).is_integer() for x in sizes) else min(3, _decimals(max(sizes), 4))
     return [_text(x * factor, form or f",.{digits}f") if _is_number(x) else _text(x) for x in column]
+
+
+def millions(value: float) -> str:
+    """A cost in millions, with three significant digits or all of its whole ones."""
+    return _text(value / 1e6, f",.{_decimals(value / 1e6, 3)}f")
 
 
 def _decimals(value: float, significant: int) -> int:

@@ -36,7 +36,7 @@ def shown(view):
     return {
         **{name: view.locator(f"#{name}").text_content() for name in "rd"},
         **{f"{name}_band": view.locator(f"#{name}-band").text_content().removeprefix("band ") for name in "rd"},
-        "columns": [list(column) for column in zip(*cells, strict=True)],
+        "rows": cells,
         "commands": [code.text_content() for code in view.locator("#commands pre").all()],
     }
 
@@ -46,7 +46,7 @@ def held(step):
     networks = [n for n in step["networks"] if "rows" in n]
     return {
         **{name: step[name] for name in ("r", "d", "r_band", "d_band")},
-        "columns": [[text for _, text in n["rows"]] for n in networks],
+        "rows": [[text for _, text in n["rows"]] for n in networks],
         "commands": [n["command"] for n in networks],
     }
 
@@ -60,7 +60,7 @@ def test_the_slider_moves_with_the_keyboard_and_shows_what_the_data_hold(open_pa
     assert shown(view)["r"] == f"{mean[0, 0]:.3f}"
     assert shown(view)["d_band"] == f"{mean[0, 1] - 1.96 * std[0, 1]:.2f} to {mean[0, 1] + 1.96 * std[0, 1]:.2f}"
     experiment = shrunk(study.sampled.preset, c, "formula", sample.formula)
-    assert f"{experiment.cost()['macs']:,}" in shown(view)["columns"][0]
+    assert f"{experiment.cost()['macs'] / 1e6:.2f}" in shown(view)["rows"][0]
     slider, last = view.get_by_label("Budget c"), len(data["steps"]) - 1
     assert slider.input_value() == str(data["start"])
     slider.focus()

@@ -89,10 +89,13 @@ def test_a_sweep_of_all_pages_finds_nothing_left_to_train_and_nothing_is_stale(s
 
 
 def test_the_page_of_conclusions_answers_every_question_and_says_what_is_next(site):
-    page = html.unescape(re.sub("<[^>]+>", "", (site / "conclusions.html").read_text(encoding="utf-8")))
+    page, gpu = (
+        html.unescape(re.sub("<[^>]+>", "", (site / f"{name}.html").read_text(encoding="utf-8")))
+        for name in ("conclusions", "gpu")
+    )
     for question in questions():
         assert question.question.replace("'", "’") in page
-    assert "tinynet sweep imagenet100 --page fig1" in (site / "gpu.html").read_text(encoding="utf-8")
+    assert "tinynet sweep imagenet100 --page fig1" in gpu
 
 
 def test_the_data_set_can_be_downloaded(site, study):
@@ -163,3 +166,25 @@ def test_the_verdicts_are_the_published_ones(study):
     columns = published.partition("\n")[0].split(",")
     assert {"id", "evidence", "ours", "interval", "verdict"} == set(columns)
     assert ledger(study.store)[columns].to_csv(index=False) == published
+
+
+FOUND = {
+    "duel-formula-beats-giant": ("proxy", "−1.8 points [−7.8, +4.1]"),
+    "duel-formula-beats-random": ("proxy", "7.6 points [3.5, 11.7]"),
+    "table4-a-faster": ("measured", "11.2% less time than EfficientNet-B0 on one thread [11.0, 11.3]"),
+    "table1-resolution-loses-more": ("third party", "−0.2, −0.2 and −0.4 points"),
+    "table3-outperform-others": ("third party", "0.7 points [0.1, 1.3], TinyNet-D by 0.1 [−0.4, 0.7]"),
+}
+
+
+def test_what_the_readme_says_was_found_is_in_the_ledger(study):
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    table = ledger(study.store)
+    exact = table[table.evidence == "recomputed"]
+    hold = exact.verdict.isin(["matches", "within tolerance"]).sum()
+    assert f"{hold} of {len(exact)} claims about costs and arithmetic hold" in readme
+    numbers = re.compile(r"\d+\.\d")
+    for key, (evidence, said) in FOUND.items():
+        (row,) = table[(table.id == key) & (table.evidence == evidence)].itertuples()
+        assert said in readme, key
+        assert {*numbers.findall(said)} <= {*numbers.findall(f"{row.ours} {row.interval} {row.note}")}, key

@@ -166,11 +166,11 @@
 
   function networkTable(networks) {
     const found = networks.filter(n => n.rows), body = document.createElement("tbody"), head = document.createElement("tr");
-    head.append(element("td", ""), ...found.map(n => element("th", n.size, { scope: "col" })));
-    found[0].rows.forEach(([label], i) => {
+    head.append(element("td", ""), ...found[0].rows.map(([label]) => element("th", label, { scope: "col" })));
+    for (const network of found) {
       const row = body.insertRow();
-      row.append(element("th", label, { scope: "row" }), ...found.map(n => element("td", n.rows[i][1])));
-    });
+      row.append(element("th", network.size, { scope: "row" }), ...network.rows.map(([, text]) => element("td", text)));
+    }
     const top = document.createElement("thead");
     top.append(head);
     $$("networks").replaceChildren(top, body);

@@ -92,7 +92,8 @@ def answer(verdicts: Iterable[str]) -> str:
 
 def conclusions(preset: Preset, found: Answered, records: pd.DataFrame) -> str:
     """The generated part of the page, in Markdown."""
-    return "\n\n".join([*(_section(*entry) for entry in found), "## What this rests on", _basis(preset, records)])
+    whys = ["::::{container} answers", *(_section(*entry) for entry in found), "::::"]
+    return "\n\n".join([*whys, "## What this rests on", _basis(preset, records)])
 
 
 def cards(table: pd.DataFrame) -> str:
