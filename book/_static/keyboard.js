@@ -8,3 +8,10 @@ addEventListener("load", () => {
     fade();
   }
 });
+
+// The theme's buttons that unfold a part of the contents have no name.
+addEventListener("load", () => {
+  for (const toggle of document.querySelectorAll("nav summary:has(.toctree-toggle)")) {
+    toggle.ariaLabel = `Pages of ${toggle.closest("li").querySelector("a").textContent}`;
+  }
+});
