@@ -7,6 +7,7 @@ from nbformat import write
 from nbformat.v4 import new_notebook
 
 from tinynet_book.site import build as site
+from tinynet_book.site.stage import source
 from tinynet_book.site.status import status
 from tinynet_core.cli import tinynet
 from tinynet_core.files import UserError
@@ -70,3 +71,15 @@ def test_what_is_stale_or_failed_is_in_plain_sight(executed, made_up_study):
         "**stale**: 2 records: old |",
         "**failed**: `ValueError: no` |",
     ]
+
+
+def test_a_page_links_its_source_and_a_notebook_on_github_where_it_runs():
+    notebook, own, github = "notebooks/05_x.ipynb", "https://example.org/o/p", "https://github.com/o/p"
+    assert source("", notebook) == ""
+    assert f"[{notebook}]({own}/blob/main/{notebook}), [edit it]({own}/edit/main/{notebook})" in source(own, notebook)
+    for elsewhere in (source(own, notebook), source(github, "book/intro.md")):
+        assert "Colab" not in elsewhere
+    runs = source(github, notebook)
+    assert f"(https://mybinder.org/v2/gh/o/p/main?urlpath=lab/tree/{notebook})" in runs
+    assert f"(https://colab.research.google.com/github/o/p/blob/main/{notebook})" in runs
+    assert f"git clone --depth 1 {github} project" in runs

@@ -45,14 +45,14 @@ def stage(
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / "book", folder, ignore=shutil.ignore_patterns("tinynet_book"))
     for file in folder.rglob("*.md"):
-        source = _source(repository, f"book/{file.relative_to(folder).as_posix()}")
-        file.write_text(file.read_text(encoding="utf-8") + source, encoding="utf-8")
+        lines = source(repository, f"book/{file.relative_to(folder).as_posix()}")
+        file.write_text(file.read_text(encoding="utf-8") + lines, encoding="utf-8")
     (folder / "notebooks").mkdir()
     for path in executed:
         target = folder / "notebooks" / path.name
         notebook = page(path, preset, table, stale, failed.get(path.name, ""))
-        if source := _source(repository, f"notebooks/{path.name}"):
-            notebook.cells.append(nbformat.v4.new_markdown_cell(source, id="source"))
+        if lines := source(repository, f"notebooks/{path.name}"):
+            notebook.cells.append(nbformat.v4.new_markdown_cell(lines, id="source"))
         provenance.attach(notebook, target, root / "notebooks" / path.name, _origin(path, study))
         nbformat.write(notebook, target)
     matplotlib.use("agg")
@@ -73,12 +73,22 @@ def stage(
         _fill(folder / f"{name}.md", generated=text)
 
 
-def _source(repository: str, path: str) -> str:
-    """The last line of a page: links to where its source is read and changed; nothing without a ``repository``."""
+def source(repository: str, path: str) -> str:
+    """The last lines of a page: where its source is read and changed, and of a notebook on GitHub where it runs.
+
+    Nothing without a ``repository``.
+    """
     if not repository:
         return ""
     read, change = (f"{repository}/{what}/main/{path}" for what in ("blob", "edit"))
-    return f"\n\n---\n\nSource of this page: [{path}]({read}), [edit it]({change}).\n"
+    lines = f"\n\n---\n\nSource of this page: [{path}]({read}), [edit it]({change}).\n"
+    project = repository.removeprefix("https://github.com/")
+    if project == repository or not path.endswith(".ipynb"):
+        return lines
+    binder = f"https://mybinder.org/v2/gh/{project}/main?urlpath=lab/tree/{path}"
+    colab = f"https://colab.research.google.com/github/{project}/blob/main/{path}"
+    first = f"there `!git clone --depth 1 {repository} project && pip install -q -e project` first"
+    return f"{lines}\nRun it in [Binder]({binder}), or in [Colab]({colab}): {first}, then restart the runtime.\n"
 
 
 def _fill(page: Path, **content: str) -> None:
