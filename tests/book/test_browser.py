@@ -16,6 +16,8 @@ CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8
 CHAPTERS = [chapter for part in CONTENTS["parts"] for chapter in part["chapters"]]
 PAGES = [CONTENTS["root"], *(x["file"] for chapter in CHAPTERS for x in (chapter, *chapter.get("sections", ())))]
 MOST_BYTES = 1_000_000
+SCREENS = {390: 844, 1280: 900}
+"""Height by width of a phone and a desk, in pixels."""
 MESSAGES = (("error", "warning"), ("error",))
 """What no page may say, and what the explorer may not, of whose drawing in 3-D the browser warns that it is slow."""
 PACKED = (".png", ".woff", ".woff2")
@@ -30,6 +32,8 @@ LOOK = """() => ({
   wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   font: parseFloat(getComputedStyle(document.querySelector('article p')).fontSize),
   title: document.title,
+  answer: Math.max(...['.admonition.box', '.cell_output img'].map(
+    part => document.querySelector(`article ${part}`)?.getBoundingClientRect().bottom ?? Infinity)),
   searches: [...document.querySelectorAll('form.bd-search')].filter(f => f.offsetParent !== null).length,
 })"""
 FEW_ROWS = "document.querySelectorAll('tbody tr:nth-child(n+12)').forEach(row => row.remove())"
@@ -95,8 +99,8 @@ def test_page(context, site, address, watch, page):
     view.goto(f"{address}/{page}.html")
     view.evaluate(SETTLED)
     looks = {}
-    for width in (390, 1280):
-        view.set_viewport_size({"width": width, "height": 900})
+    for width, height in SCREENS.items():
+        view.set_viewport_size({"width": width, "height": height})
         looks[width] = view.evaluate(LOOK)
     loaded = {f"/{page}.html", *(urlsplit(url).path for url in view.evaluate(LOADED))}
     findings = serious(view, "html" if page == PAGES[0] else "article")  # what is around it is the same on every page
@@ -114,3 +118,5 @@ def test_page(context, site, address, watch, page):
         assert look["font"] >= 15, width
         assert look["searches"] <= 1, width
         assert look["title"], width
+        if page.startswith("notebooks/"):  # the box and the picture
+            assert look["answer"] <= 1.5 * SCREENS[width], width
