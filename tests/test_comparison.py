@@ -121,13 +121,13 @@ def test_a_sentence_is_left_open(compared, why):
 @pytest.mark.parametrize(
     ("theirs", "value", "note"),
     [
-        ([0.70, 0.71, 0.72], True, "+10.0 points, mean of 1, 95% interval [+7.7, +12.3]"),
-        ([0.90, 0.91, 0.92], False, "-10.0 points, mean of 1, 95% interval [-12.3, -7.7]"),
+        ([0.70, 0.71, 0.72], True, "+10.0 points, mean of 1 pairs, 95% interval [+7.7, +12.3]"),
+        ([0.90, 0.91, 0.92], False, "-10.0 points, mean of 1 pairs, 95% interval [-12.3, -7.7]"),
         (
             [0.79, 0.81, 0.815],
             None,
-            "+0.5 points, mean of 1, 95% interval [-2.2, +3.2]. Four of five such studies would find a true "
-            "difference of 3.9 points",
+            "+0.5 points, mean of 1 pairs, 95% interval [-2.2, +3.2]. A true difference "
+            "below 3.9 points would often be missed",
         ),
     ],
 )

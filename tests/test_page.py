@@ -62,7 +62,7 @@ def test_the_box_of_a_page_says_what_became_of_its_headline(executed):
     text = page(executed, load_preset("smoke"), EMPTY, {}).cells[1].source
     assert text == (
         ":::{admonition} ✗ Does not hold\n:class: box differs\n**The paper says** (Table 1): A beats B.\n\n"
-        "**✗ Does not hold** (proxy).\n:::\n\n"
+        "**✗ Does not hold** ([proxy](#levels)).\n:::\n\n"
     )
 
 
@@ -73,10 +73,18 @@ def test_the_strongest_evidence_that_decides_gives_the_title_and_all_of_it_is_sa
         row("b", "not attempted", ""),
     ]
     text = box(pd.DataFrame(rows))
-    assert text.startswith(":::{admonition} ✓ Holds within tolerance\n:class: box within-tolerance\n")
-    assert "**○ Open** (measured). One seed." in text
-    assert "**✓ Holds within tolerance** (proxy). 2.1 points [1, 3]. N = 3." in text
+    assert text.startswith(":::{admonition} ✓ Holds within tolerance, ○ Open\n:class: box within-tolerance\n")
+    assert "**○ Open** ([measured](#levels)). One seed." in text
+    assert "**✓ Holds within tolerance** ([proxy](#levels)). 2.1 points [1, 3]. N = 3." in text
     assert "**○ Open** (nothing measured)" in text
+
+
+def test_a_number_is_said_once_and_what_the_paper_does_not_say_itself_it_implies():
+    found = row("a", "matches", "proxy", paper="2 points", ours="2.13 points", interval="[1, 3]", note="2.1, n = 3")
+    text = box(pd.DataFrame([found | {"source": "Section 4.2, derived here"}]))
+    assert "**The paper implies** (Section 4.2, derived here)" in text
+    assert "([proxy](#levels)). 2.1, n = 3." in text
+    assert "2.13" not in text
 
 
 def test_method_is_folded_under_its_heading(executed):

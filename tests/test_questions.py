@@ -32,8 +32,8 @@ def test_every_claim_answers_exactly_one_question():
     [
         (["matches", "within tolerance"], "yes"),
         (["differs", "differs"], "no"),
-        (["not attempted"] * 3, "cannot be told"),
-        ([], "cannot be told"),
+        (["not attempted"] * 3, "open"),
+        ([], "open"),
         (["matches", "differs", "not attempted"], "in part: 1 of 2 decided main claims hold"),
         (["matches", "not attempted", "not attempted"], "yes, as far as it could be decided (2 of 3 could not)"),
         (["differs", "not attempted"], "no, as far as it could be decided (1 of 2 could not)"),
@@ -52,7 +52,7 @@ def test_the_answers_take_every_row_of_the_ledger(tmp_path):
     answers = {question.question: text for question, text, _ in found}
     changed = answers.pop("Is it better than changing one dimension only?")
     assert changed == "proxy: yes"
-    assert set(answers.values()) == {"cannot be told"}
+    assert set(answers.values()) == {"open"}
 
 
 def test_a_question_is_answered_on_each_kind_of_evidence_the_strongest_first():
@@ -60,7 +60,7 @@ def test_a_question_is_answered_on_each_kind_of_evidence_the_strongest_first():
     table = pd.DataFrame(rows, columns=["id", "evidence", "verdict"])
     far = "as far as it could be decided (1 of 2 could not)"
     assert by_evidence(table) == f"third party: no, {far}; proxy: yes, {far}"
-    assert by_evidence(table[table.verdict == "not attempted"]) == "cannot be told"
+    assert by_evidence(table[table.verdict == "not attempted"]) == "open"
 
 
 def test_the_page_without_any_record_says_so(tmp_path):
@@ -68,7 +68,7 @@ def test_the_page_without_any_record_says_so(tmp_path):
     text = conclusions(load_preset("smoke"), answered(ledger(store)), store.frame())
     assert "There are no records" in text
     assert text.count("\n- Nothing was trained or measured for it.") == len(questions())
-    assert text.count("Cannot be told.") == len(questions())
+    assert text.count("Open.") == len(questions())
 
 
 def test_why_is_told_with_the_numbers_of_the_ledger_the_strongest_evidence_first(tmp_path):
@@ -89,7 +89,7 @@ def test_why_is_told_with_the_numbers_of_the_ledger_the_strongest_evidence_first
         "**✗ [Is there something better than running EfficientNet's scaling rule backwards?](notebooks/"
     )
     assert giant.endswith("Proxy: no.\n- ✗ *proxy*: Random networks at a giant's cost: −3 of 40 ahead; few.")
-    assert formula.splitlines()[0].endswith("** Cannot be told.")
+    assert formula.splitlines()[0].endswith("** Open.")
     first, second = formula.splitlines()[1:]
     assert first.startswith("- ○ *third party*: ")
     assert "+0.8 [−0.9, +2.6]" in first
@@ -150,8 +150,8 @@ def test_the_cards_of_the_first_page_have_their_numbers_from_the_ledger(tmp_path
     table.loc[table.id == "table7-macs", columns] = "591 M", "", "recomputed", "matches", ""
     text = cards(table)
     assert "**1 of 1** claims about costs and arithmetic hold." in text
-    assert "TinyNet-A less EfficientNet-B0: **n = 3** points. ✓ yes." in text
-    assert "Formula less giants, at equal cost: **−1.8 [−7.8, +4.1]** points. ○ open." in text
+    assert "TinyNet-A minus EfficientNet-B0: **n = 3** points. ✓ yes." in text
+    assert "Formula minus giants, at equal cost: **−1.8 [−7.8, +4.1]** points. ○ open." in text
     for card in text.split("grid-item-card")[1:]:
         assert len(card.split()) <= 40
 

@@ -97,7 +97,7 @@ def test_passing_by_hand():
     assert passing([-0.1, -2.0], [0.0], spread).verdict is False
     assert passing([5.0, 6.0, 7.0], [0.0], spread).verdict is True
     assert passing([], [0.0], spread).verdict is None
-    assert str(found) == f"3 of 4 ahead, 1 clearly, where luck gives up to {found.luck}"
+    assert str(found) == f"3 of 4 ahead, 1 clearly; chance alone may put {found.luck} ahead"
     unknown = passing([-0.1, -2.0], [0.0], seed_spread({}))
     assert (unknown.verdict, str(unknown)) == (None, "0 of 2 ahead, how clearly is unknown")
 

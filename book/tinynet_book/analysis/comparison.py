@@ -138,9 +138,9 @@ class Comparison:
         if not kept:
             return self._estimate(None, "", pairs)
         gap = self.average(kept)
-        note = f"{gap.value:+.1f} points, mean of {len(kept)}, 95% interval {gap.limits()}"
+        note = f"{gap.value:+.1f} points, mean of {len(kept)} pairs, 95% interval {gap.limits()}"
         if gap.verdict == "cannot be told":
-            note += f". Four of five such studies would find a true difference of {gap.detectable:.1f} points"
+            note += f". A true difference below {gap.detectable:.1f} points would often be missed"
         return self._estimate(gap, note, pairs, "" if 2 * len(kept) >= len(pairs) else "too few of its pairs count")
 
     def gain(self, ours: str, rival: str) -> Estimate:

@@ -77,7 +77,11 @@ class Passing:
     def __str__(self) -> str:
         if not self.n:
             return "no model to compare"
-        told = f"{self.clearly} clearly, where luck gives up to {self.luck}" if self.known else "how clearly is unknown"
+        told = (
+            f"{self.clearly} clearly; chance alone may put {self.luck} ahead"
+            if self.known
+            else "how clearly is unknown"
+        )
         return f"{self.ahead} of {self.n} ahead, {told}"
 
 

@@ -7,7 +7,7 @@
   const FACES = { rd: [-Math.PI / 2, 0.001], rw: [-Math.PI / 2, Math.PI / 2], dw: [0, Math.PI / 2] };
   const SIGNS = { circle: "●", square: "■", "circle-open": "○", "square-open": "□", diamond: "◆" };
   const off = new Set(); // what the legend hides
-  let view = { ...HOME }, drawn = false;
+  let view = { ...HOME }, drawn = false, ringed = false;
 
   function element(tag, text, attributes = {}) {
     const made = document.createElement(tag);
@@ -56,7 +56,7 @@
   }
 
   function ringTrace(ink) {
-    const chosen = data.models[model.value];
+    const chosen = ringed && data.models[model.value];
     return {
       ...axes(chosen ? [chosen.at] : []), type: "scatter3d", mode: "markers", hoverinfo: "skip",
       marker: { symbol: "circle-open", size: 18, color: ink, line: { color: ink, width: 3 } },
@@ -133,7 +133,10 @@
 
   function choose(key) {
     const place = data.models.findIndex(m => m.key === key);
-    if (place >= 0) showModel(model.value = place);
+    if (place < 0) return;
+    model.value = place;
+    ringed = true;
+    showModel();
   }
 
   function showModel() {
@@ -230,7 +233,7 @@
   sortable($$("models"));
   $$("models").tBodies[0].addEventListener("click", event => choose(event.target.closest("tr").dataset.key));
   model.max = Math.max(0, data.models.length - 1);
-  model.addEventListener("input", showModel);
+  model.addEventListener("input", () => { ringed = true; showModel(); });
   budget.addEventListener("input", showBudget);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   follow();

@@ -21,10 +21,10 @@ from tinynet_core.study.presets import Preset, project_root
 
 AGREE = ("matches", "within tolerance")
 MANY = 3  # main claims of a question, more are counted
-SIGNS = {"yes": "✓ yes", "no": "✗ no", "in part": "◐ in part", "cannot": "○ open"}
+SIGNS = {"yes": "✓ yes", "no": "✗ no", "in part": "◐ in part", "open": "○ open"}
 CARDS = (
-    ("ImageNet, measured by others", "table3-a-vs-b0", (THIRD_PARTY,), "TinyNet-A less EfficientNet-B0"),
-    ("Our trainings", "duel-formula-beats-giant", ("proxy", "trained"), "Formula less giants, at equal cost"),
+    ("ImageNet, measured by others", "table3-a-vs-b0", (THIRD_PARTY,), "TinyNet-A minus EfficientNet-B0"),
+    ("Our trainings", "duel-formula-beats-giant", ("proxy", "trained"), "Formula minus giants, at equal cost"),
 )
 """Of the first page: title, claim, its evidence, and what its number is."""
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -83,7 +83,7 @@ def answer(verdicts: Iterable[str]) -> str:
     count = Counter(verdicts)
     agree, differ, left = sum(count[v] for v in AGREE), count["differs"], count["not attempted"]
     if not agree and not differ:
-        return "cannot be told"
+        return "open"
     if agree and differ:
         return f"in part: {agree} of {agree + differ} decided main claims hold"
     whole = "yes" if agree else "no"

@@ -18,6 +18,7 @@ from tinynet_core.study.pages import Page, page_of
 from tinynet_core.study.presets import Preset, load_preset, project_root
 
 MINUS = re.compile(r"(?<!\w)-(?=\d)")
+_NUMBER_FIRST = re.compile(r"(ratio )?[+-]?\d")
 BOX, PICTURE, METHOD = "box", "picture", "method"
 """Tags of the cell whose text is the box of its page, of the picture that belongs below it, and of folded text."""
 SIGNS: dict[Verdict, str] = {
@@ -62,20 +63,25 @@ def page(
 def box(rows: pd.DataFrame) -> str:
     """An admonition with each claim and what was found for it on each evidence, the strongest first.
 
-    Its title is the verdict on the first claim, on the strongest evidence that decides it.
+    Its title are the verdicts, each on the strongest evidence that decides, and its colour is that of the first.
     """
     parts = []
     for _, findings in rows.groupby("id", sort=False):
         first = findings.iloc[0]
         printed = "" if first.paper == "holds" else f" Printed: {first.paper}."
-        lines = [f"**The paper says** ({first.source}): {first.statement}{printed}"]
+        says = "implies" if "derived" in first.source else "says"
+        lines = [f"**The paper {says}** ({first.source}): {first.statement}{printed}"]
         for x in findings.itertuples():
-            number = "" if x.paper == "holds" or not x.ours else f"{x.ours} {x.interval}".strip() + ". "
+            told = x.paper == "holds" or not x.ours or _NUMBER_FIRST.match(x.note)
+            number = "" if told else f"{x.ours} {x.interval}".strip() + ". "
             said = MINUS.sub("−", f"{number}{x.note[:1].upper()}{x.note[1:]}" + "." * bool(x.note))
-            lines.append(f"**{SIGNS[x.verdict]}** ({x.evidence or 'nothing measured'}). {said}".rstrip())
+            evidence = f"[{x.evidence}](#levels)" if x.evidence else "nothing measured"
+            lines.append(f"**{SIGNS[x.verdict]}** ({evidence}). {said}".rstrip())
         parts.append("\n\n".join(lines))
-    verdict = strongest(rows).verdict.iloc[0]
-    return _admonition(SIGNS[verdict], f"box {verdict.replace(' ', '-')}", "\n\n".join(parts))
+    verdicts = strongest(rows).verdict
+    verdict = verdicts.iloc[0]
+    title = SIGNS[verdict] if verdicts.nunique() == 1 else ", ".join(dict.fromkeys(map(SIGNS.get, verdicts)))
+    return _admonition(title, f"box {verdict.replace(' ', '-')}", "\n\n".join(parts))
 
 
 def _own_box(cells: list[NotebookNode]) -> str:
