@@ -16,6 +16,7 @@ CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8
 CHAPTERS = [chapter for part in CONTENTS["parts"] for chapter in part["chapters"]]
 PAGES = [CONTENTS["root"], *(x["file"] for chapter in CHAPTERS for x in (chapter, *chapter.get("sections", ())))]
 MOST_BYTES = 1_000_000
+STILL = "* { transition: none !important }"
 SCREENS = {390: 844, 1280: 900}
 """Height by width of a phone and a desk, in pixels."""
 MESSAGES = (("error", "warning"), ("error",))
@@ -75,7 +76,7 @@ def packed_size(path):
 
 def serious(view, within):
     """Serious findings of axe-core in both themes ``within`` an element, as a selector of CSS."""
-    view.add_style_tag(content="* { transition: none !important }")
+    view.add_style_tag(content=STILL)
     view.evaluate(FEW_ROWS)
     view.evaluate(Axe().axe_script)
     found = []
@@ -98,6 +99,7 @@ def test_page(context, site, address, watch, page):
     wrong = watch(view, MESSAGES[page == "explorer"])
     view.goto(f"{address}/{page}.html")
     view.evaluate(SETTLED)
+    view.add_style_tag(content=STILL)
     looks = {}
     for width, height in SCREENS.items():
         view.set_viewport_size({"width": width, "height": height})
