@@ -80,7 +80,7 @@ def box(rows: pd.DataFrame) -> str:
         parts.append("\n\n".join(lines))
     verdicts = strongest(rows).verdict
     verdict = verdicts.iloc[0]
-    title = SIGNS[verdict] if verdicts.nunique() == 1 else ", ".join(dict.fromkeys(map(SIGNS.get, verdicts)))
+    title = ", ".join(SIGNS[x] for x in dict.fromkeys(verdicts))
     return _admonition(title, f"box {verdict.replace(' ', '-')}", "\n\n".join(parts))
 
 
