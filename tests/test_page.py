@@ -80,11 +80,15 @@ def test_the_strongest_evidence_that_decides_gives_the_title_and_all_of_it_is_sa
 
 
 def test_a_number_is_said_once_and_what_the_paper_does_not_say_itself_it_implies():
-    found = row("a", "matches", "proxy", paper="2 points", ours="2.13 points", interval="[1, 3]", note="2.1, n = 3")
+    found = row(
+        "a", "matches", "proxy", paper="2 points", ours="2.13 points", interval="[1, 3]", note="2.1, 95% [1, 3], n = 3"
+    )
     text = box(pd.DataFrame([found | {"source": "Section 4.2, derived here"}]))
     assert "**The paper implies** (Section 4.2, derived here)" in text
-    assert "([proxy](#levels)). 2.1, n = 3." in text
+    assert "([proxy](#levels)). 2.1, 95% [1, 3], n = 3." in text
     assert "2.13" not in text
+    for other in ("2 of 9 ahead", "2.3, 95% [1, 3]", "n = 3"):
+        assert "2.13 points [1, 3]. " in box(pd.DataFrame([found | {"note": other}]))
 
 
 def test_method_is_folded_under_its_heading(executed):

@@ -18,7 +18,7 @@ from tinynet_core.study.pages import Page, page_of
 from tinynet_core.study.presets import Preset, load_preset, project_root
 
 MINUS = re.compile(r"(?<!\w)-(?=\d)")
-_NUMBER_FIRST = re.compile(r"(ratio )?[+-]?\d")
+_NUMBER = re.compile(r"[+-]?\d+(?:\.(\d+))?")
 BOX, PICTURE, METHOD = "box", "picture", "method"
 """Tags of the cell whose text is the box of its page, of the picture that belongs below it, and of folded text."""
 SIGNS: dict[Verdict, str] = {
@@ -72,8 +72,11 @@ def box(rows: pd.DataFrame) -> str:
         says = "implies" if "derived" in first.source else "says"
         lines = [f"**The paper {says}** ({first.source}): {first.statement}{printed}"]
         for x in findings.itertuples():
-            told = x.paper == "holds" or not x.ours or _NUMBER_FIRST.match(x.note)
-            number = "" if told else f"{x.ours} {x.interval}".strip() + ". "
+            number = (
+                ""
+                if x.paper == "holds" or not x.ours or _repeats(x.note, x.ours)
+                else f"{x.ours} {x.interval}".strip() + ". "
+            )
             said = MINUS.sub("−", f"{number}{x.note[:1].upper()}{x.note[1:]}" + "." * bool(x.note))
             evidence = f"[{x.evidence}](#levels)" if x.evidence else "nothing measured"
             lines.append(f"**{SIGNS[x.verdict]}** ({evidence}). {said}".rstrip())
@@ -82,6 +85,14 @@ def box(rows: pd.DataFrame) -> str:
     verdict = verdicts.iloc[0]
     title = ", ".join(SIGNS[x] for x in dict.fromkeys(verdicts))
     return _admonition(title, f"box {verdict.replace(' ', '-')}", "\n\n".join(parts))
+
+
+def _repeats(note: str, ours: str) -> bool:
+    """Whether the first number of a note is that of the finding, rounded, with its interval or range behind it."""
+    said, found = _NUMBER.search(note), _NUMBER.search(ours)
+    if not (said and found and "[" in note):
+        return False
+    return abs(float(said[0]) - float(found[0])) <= 0.51 * 10 ** -len(said[1] or "")
 
 
 def _own_box(cells: list[NotebookNode]) -> str:
