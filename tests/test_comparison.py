@@ -56,6 +56,9 @@ def test_table_keeps_the_levels_of_evidence_apart():
     ]
     assert table.loc["a"].tolist() == ["1", "0.2", "+25.0%", "81.3", "3.8", 3, "77.6"]
     assert table.loc["b"].tolist() == ["1", "0.2", "", "70.0", "4.0", 1, ""]
+    budgets = dict.fromkeys("abc", 1e6) | {"d": 2e6}
+    table = compare({"a": B, "b": A, "c": [None], "d": A}, budgets, {"d": 2e6}).table()
+    assert table.attrs["bold"] == {"top-1 here (%, proxy)": [1]}  # alone at its budget is not the best of it
     assert "quoted" not in " ".join(compare({"a": A}).table().columns)
     assert compare({"a": [None]}).table().loc["a", "seeds"] == 0
 

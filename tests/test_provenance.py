@@ -58,7 +58,7 @@ def test_every_figure_and_table_has_its_files_and_a_note_below_it(page):
     assert (files / "figure-24-1.svg").read_text(encoding="utf-8") == SVG.replace("2026-01-02T03:04:05", "").replace(
         "<dc:date></dc:date>", ""
     )
-    assert "image/svg+xml" not in notebook.cells[0].outputs[0].data
+    assert [*notebook.cells[0].outputs[0].data] == ["image/svg+xml"]  # with a dark ground a drawing can be inverted
     notes = [cell.id for cell in notebook.cells if cell.cell_type == "markdown"]
     assert notes == ["origin-figure-24-1", "origin-table-24-1", "origin-table-24-2", "origin-table-24-3"]
     kinds = [cell.cell_type[0] for cell in notebook.cells]
@@ -71,6 +71,15 @@ def test_every_figure_and_table_has_its_files_and_a_note_below_it(page):
     assert "{download}`as run <24_fig.ipynb>`" in note
     assert "- evidence: proxy, preset `smoke`" in note
     assert "records" not in note
+
+
+@pytest.mark.parametrize("svg", ["<svg><image/></svg>", f"<svg>{'0' * 400_000}</svg>"], ids=["photograph", "large"])
+def test_a_photograph_or_a_large_drawing_stays_a_png_on_its_page(page, svg):
+    notebook, path, template = page
+    notebook.cells[0].outputs[0].data["image/svg+xml"] = svg
+    attach(notebook, path, template, origin())
+    assert [*notebook.cells[0].outputs[0].data] == ["image/png"]
+    assert (path.parent / "files" / "24_fig" / "figure-24-1.svg").read_text(encoding="utf-8") == svg
 
 
 def test_a_table_as_a_file_has_what_the_page_shows(page):

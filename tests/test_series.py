@@ -81,13 +81,13 @@ def test_ways_move_what_they_say_and_a_duel_trains_nothing_that_another_page_has
     moved = {"resolution only": "r", "depth only": "d", "width only": "w"}
     for (way, _), row in series.ways.items():
         if row in series:
-            assert series[row][0].head == ("scaled" if way == "inverse giant formula" else "fixed")
+            assert series[row][0].head == ("scaled" if way == "giants" else "fixed")
             assert way not in moved or all(getattr(series[row][0].scale, x) == 1 for x in "rdw" if x != moved[way])
     for row, runs in made("fig6", name).items():
         assert row == "EfficientNet-B0" or series[row] == runs
     for phi, tiny in TINY_OF_PHI.items():
         if 2.0**-phi in preset.budgets:
-            rival = series[f"inverse giant formula, c = {2.0**-phi:g}"]
+            rival = series[f"giants, c = {2.0**-phi:g}"]
             assert rival[0] == giant(preset, phi)
             assert rival == table3[giant_label(phi)]
             assert series[f"TinyNet as released, c = {2.0**-phi:g}"] == table3[tiny_label(tiny)]

@@ -34,6 +34,12 @@ def column(values, name="x"):
         ("x", [12345.678], "x", ["12,346"]),
         ("x", [True, False], "x", ["yes", "no"]),
         ("x", ["-1.5 [-2.0, -1.0]", "efficientnet_b-1", None], "x", ["−1.5 [−2.0, −1.0]", "efficientnet_b-1", ""]),
+        (
+            "x",
+            ["GhostNet-1.5x", "conv 3x3", "max", "0.5x, MobileNetV2"],
+            "x",
+            ["GhostNet-1.5×", "conv 3×3", "max", "0.5×, MobileNetV2"],
+        ),
         ("real_macs", [2e6], "MACs (millions, recomputed)", ["2.00"]),
     ],
 )
@@ -52,6 +58,13 @@ def test_numbers_stand_in_line_and_names_are_the_first_column():
     assert [row[0] for row in grid(two)[1]] == ["", "a", "", "b"]
     grouped = frame.assign(g=[1, 2]).groupby("why")[["g"]].agg(["mean", "count"])
     assert grid(grouped)[1][0] == ["why", "g, mean", "g, count"]
+
+
+def test_what_a_frame_calls_bold_stands_out():
+    frame = pd.DataFrame({"top-1": [70.1, 71.2, 69.0], "n": [1, 2, 3]}, index=["A", "B", "C"])
+    frame.attrs["bold"] = {"top-1": [1]}
+    page, _, _ = grid(frame)
+    assert [cell.get_text() for cell in page.select(".best")] == ["71.20"]
 
 
 def test_a_long_table_folds_and_the_same_frame_gives_the_same_text():

@@ -3,21 +3,24 @@
 Accuracies are drawn in percent, MACs in millions, with 95% intervals.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, get_args
+from textwrap import fill
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import ArrayLike
 
 from tinynet_book.analysis.intervals import Interval, mean_interval
-from tinynet_book.paper.claims import Verdict
 from tinynet_book.paper.systems import SERIES, TINY_FORMULA
+from tinynet_book.tables import typeset
 from tinynet_core.data.glyphs import CLASSES, SPLITS, GlyphDataset, render_image
 
 GREY, BLUE, RED, GREEN, ORANGE = "0.6", "#0173b2", "#d55e00", "#029e73", "#de8f05"
@@ -36,6 +39,38 @@ def set_style() -> None:
     sns.set_theme(context="notebook", style="ticks", rc={"axes.spines.right": False, "axes.spines.top": False})
     plt.rcParams.update({"figure.dpi": 110, "savefig.bbox": "tight", "legend.frameon": False})
     plt.rcParams["svg.hashsalt"] = "tinynet"  # the same names inside a vector picture in every run
+    plt.rcParams["svg.fonttype"] = "none"  # text stays text
+
+
+def finding(figure: Figure, sentence: str, evidence: str, n: str) -> None:
+    """What a finished figure shows, as a sentence above it; below, the evidence level and what was counted."""
+    for legend in figure.legends:  # stays where it is when the picture grows by what is written here
+        legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
+    figure.draw_without_rendering()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    whole = re.sub(r"(\[[^]]*), ", "\\1,\u00a0", typeset(sentence))  # an interval stays in one line
+    title = fill(whole, int(9.5 * box.width))
+    figure.text(box.x0 / width, (box.y1 + 0.12) / height, title, va="bottom", weight="bold")
+    corner: dict[str, Any] = {"ha": "right", "va": "top", "size": "x-small", "color": "0.4"}
+    figure.text(box.x1 / width, (box.y0 - 0.08) / height, f"{evidence}, {n}", **corner)
+
+
+def name_lines(axes: Axes, first: bool = False) -> None:
+    """Write the label of each line beside its last point, or its ``first``, in its colour, with room for it."""
+    figure, beyond = plt.gcf(), (-0.25 if first else 1.25, 0)
+    figure.draw_without_rendering()
+    edge = axes.transData.inverted().transform(axes.transAxes.transform(beyond))[0]
+    axes.set_xlim(left=edge) if first else axes.set_xlim(right=edge)
+    figure.draw_without_rendering()
+    handles: list[Any] = axes.get_legend_handles_labels()[0]
+    lines = [(x.lines[0] if isinstance(x, ErrorbarContainer) else x, x.get_label()) for x in handles]
+    ends = np.array([axes.transData.transform(np.asarray(line.get_xydata())[0 if first else -1]) for line, _ in lines])
+    height, y = figure.dpi * plt.rcParams["font.size"] / 72, -np.inf
+    look: dict[str, Any] = {"ha": "right" if first else "left", "va": "center", "size": "small"}
+    for i in np.argsort(ends[:, 1]):
+        (line, label), y = lines[i], max(ends[i, 1], y + height)
+        x_data, y_data = axes.transData.inverted().transform((ends[i, 0], y))
+        axes.text(x_data, y_data, f"  {label}  ", color=line.get_color(), **look)
 
 
 def binomial_half_width(top1: ArrayLike, images: int) -> np.ndarray:
@@ -80,29 +115,8 @@ def compared_models(frame: pd.DataFrame, images: int) -> Figure:
         axes.errorbar(mean, y, xerr=error, marker="o", color=BLUE, capsize=3, zorder=2)
         axes.plot(100 * top1, np.full(len(top1), y), "|", color="0.4", markersize=12, zorder=1)
     axes.set(xlabel=f"top-1 (%), {images:,} validation images, {seeds_each(groups.size().max())}")
-    axes.set_yticks(range(len(groups)), [name for name, _ in groups])
+    axes.set_yticks(range(len(groups)), [typeset(str(name)) for name, _ in groups])
     axes.invert_yaxis()
-    return figure
-
-
-def effects(frame: pd.DataFrame, seeds: int) -> Figure:
-    """Effects in points (columns effect, group and the interval gap): a line an effect, groups by colour.
-
-    An interval of more than 100 points to either side, which every difference lies in, is left out.
-    """
-    groups, names = (list(dict.fromkeys(frame[column])) for column in ("group", "effect"))
-    figure, axes = plt.subplots(figsize=(8, 0.6 * len(names) + 1.4))
-    shift = np.linspace(-0.25, 0.25, len(groups)) if len(groups) > 1 else [0.0]
-    for group, marker, colour, dy in zip(groups, MARKERS, COLOURS, shift, strict=False):
-        some = frame[frame.group == group]
-        y = [names.index(effect) + dy for effect in some.effect]
-        half = [gap.half if gap.half <= 100 else np.nan for gap in some.gap]
-        axes.errorbar(intervals(some.gap)[0], y, xerr=half, fmt=marker, color=colour, capsize=3, label=group)
-    axes.axvline(0, color=GREY, linewidth=1)
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.set(xlabel=f"difference of top-1 (points), {seeds_each(seeds)}")
-    axes.legend(loc="best", fontsize="small")
     return figure
 
 
@@ -112,7 +126,7 @@ def effects_beside_paper(effects: pd.DataFrame, evidence: str, seeds: int) -> Fi
     Rows of ``effects``: ``label``, ``paper``, and the interval ``gap``. ``evidence`` is what the differences here are
     worth, ``seeds`` how many trainings of each network they come from.
     """
-    figure, panels = plt.subplots(1, 2, figsize=(11, 0.36 * len(effects) + 1.6), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(9, 0.36 * len(effects) + 1.6), sharey=True, layout="constrained")
     y = np.arange(len(effects))
     panels[0].plot(effects.paper, y, "D", color="0.5")
     gaps, reach = intervals(effects.gap)
@@ -121,7 +135,7 @@ def effects_beside_paper(effects: pd.DataFrame, evidence: str, seeds: int) -> Fi
     for axes, title in zip(panels, ("paper (quoted), 1 training each", trained), strict=True):
         axes.axvline(0, color="0.4", linewidth=0.8)
         axes.set(title=title, xlabel="difference of top-1 (points)")
-    panels[0].set_yticks(y, effects.label, fontsize="small")
+    panels[0].set_yticks(y, effects.label.map(typeset), fontsize="small")
     panels[0].set_ylim(len(effects) - 0.5, -0.5)
     return figure
 
@@ -144,7 +158,7 @@ def trained_systems(frame: pd.DataFrame, images: int) -> Figure:
     A point is a mean over seeds with Student's t; with one seed the interval is the binomial one of ``images``.
     """
     done = frame[frame.status == "done"]
-    figure, axes = plt.subplots(figsize=(11, 5.5))
+    figure, axes = plt.subplots(figsize=(9, 5))
     for name, line, look in families(done):
         groups = line.groupby("model", sort=False)
         macs = (groups.macs.first() / 1e6).sort_values()
@@ -166,29 +180,6 @@ def cost_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter("{:g}".format))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="MACs (millions, logarithmic)", xlim=(low, high))
-
-
-def verdicts_by_evidence(ledger: pd.DataFrame) -> Figure:
-    """Findings of each kind of evidence by verdict, one bar a kind; columns ``evidence`` and ``verdict``."""
-    evidence = ledger.evidence.replace("", "no run")
-    kinds = evidence.value_counts().index
-    counts = pd.crosstab(evidence, ledger.verdict).reindex(kinds)
-    figure, axes = plt.subplots(figsize=(8, 0.5 * len(kinds) + 1.4), layout="constrained")
-    left = pd.Series(0, index=kinds)
-    for verdict, colour, hatch in zip(get_args(Verdict), (BLUE, GREEN, RED, GREY), ("", "//", "xx", ""), strict=True):
-        if verdict not in counts:
-            continue
-        n = counts[verdict]
-        look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white"}
-        bars = axes.barh(kinds, n, left=left, label=f"{verdict} ({n.sum()})", **look)
-        large = n.where(n >= 0.03 * counts.sum(axis=1).max(), 0)
-        for text in axes.bar_label(bars, [f"{x}" if x else "" for x in large], label_type="center", fontsize="small"):
-            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.5} if text.get_text() else None)
-        left = left + n
-    axes.invert_yaxis()
-    axes.set(xlabel=f"findings on claims of the paper (n = {len(ledger)})", ylabel="evidence here")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize="small")
-    return figure
 
 
 def glyph_sheet(dataset: GlyphDataset, rows: int = 5, columns: int = 10) -> Figure:

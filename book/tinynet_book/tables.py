@@ -40,7 +40,7 @@ WORDS |= {"std": "SD", "sd": "SD"}
 """Of any other column: the words for parts of its name."""
 ROWS = 12
 """Of a longer table, what is seen before it is unfolded."""
-MINUS = re.compile(r"(?<![\w)])-(?=\d)")
+_MINUS, _TIMES = re.compile(r"(?<![\w)])-(?=\d)"), re.compile(r"(?<=\d)x(?=\d|\b)")
 _NUMBER = re.compile(r"[+−]?\d[\d,.]*%?( [±\[].*)?$")
 _UNIT = re.compile(r"(?<=.) (\([^()]+\))$")
 
@@ -48,7 +48,8 @@ _UNIT = re.compile(r"(?<=.) (\([^()]+\))$")
 def html(frame: pd.DataFrame) -> str:
     """``frame`` as a table of class ``dataframe``; of a long one the first rows are seen until it is unfolded.
 
-    A number has four significant digits at most. An index without a name that only counts is left out.
+    A number has four significant digits at most. An index without a name that only counts is left out. The attribute
+    ``bold`` of a frame has the places of what stands out, by column.
     """
     counts = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
     shown = frame if counts else _with_index(frame)
@@ -58,7 +59,11 @@ def html(frame: pd.DataFrame) -> str:
     name = hashlib.sha256(text.to_csv().encode()).hexdigest()[:12]
     styled = Styler(text, uuid=name, cell_ids=False).hide(axis="index").format(escape="html")
     styled = styled.relabel_index(_headings(shown), axis="columns").set_table_attributes('class="dataframe"')
-    styled = styled.set_td_classes(pd.DataFrame("number", text.index, right).reindex(columns=text.columns))
+    classes = pd.DataFrame("", text.index, text.columns)
+    classes[right] = "number"
+    for i, name in enumerate(shown.columns):
+        classes.iloc[frame.attrs.get("bold", {}).get(name, []), i] += " best"
+    styled = styled.set_td_classes(classes)
     table = re.sub(r"<style.*?</style>\n?", "", styled.to_html(), flags=re.S)
     for i in right:
         table = table.replace(f'level0 col{i}"', f'level0 col{i} number"')
@@ -119,7 +124,12 @@ def _text(value: Any, form: str = "") -> str:
         return "yes" if value else "no"
     if value is None or value is pd.NA or value != value:
         return ""
-    return MINUS.sub("−", format(value, form) if form else str(value))
+    return typeset(format(value, form) if form else str(value))
+
+
+def typeset(text: str) -> str:
+    """With the signs of print: − before a number and × behind or between numbers."""
+    return _TIMES.sub("×", _MINUS.sub("−", text))
 
 
 def _is_of_numbers(texts: pd.Series) -> bool:

@@ -93,8 +93,8 @@ def shrink(
 
     Not every budget can be met: channels, blocks and pixels are whole numbers. The formula with a budget other than
     MACs is searched on a grid of the fractions c that it was fitted on, and latency in a few measurements: there the
-    nearest network found need not be the nearest of all. Raises ``UnreachableBudget``, with the smallest and the
-    largest reachable cost, and warns with ``BudgetWarning`` when the network is over 1% off (latency: 5%).
+    nearest network found need not be the nearest of all. Raises ``UnreachableBudget``, with the nearest reachable
+    cost, and warns with ``BudgetWarning`` when the network is over 1% off (latency: 5%).
     """
     budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency_ms}
     given = {k: v for k, v in budgets.items() if v is not None}

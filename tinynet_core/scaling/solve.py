@@ -135,9 +135,9 @@ def check_reachable(budget: float, least: float, most: float) -> None:
         raise UnreachableBudget(f"the cost falls from {least:,} to {most:,} over the range, where it should grow")
     wanted = f"budget {budget:,.6g} is"
     if budget < (1 - NEAR) * least:
-        raise UnreachableBudget(f"{wanted} below the smallest reachable cost {least:,} (largest {most:,})")
+        raise UnreachableBudget(f"{wanted} below the smallest reachable cost {least:,}")
     if budget > (1 + NEAR) * most:
-        raise UnreachableBudget(f"{wanted} above the largest reachable cost {most:,} (smallest {least:,})")
+        raise UnreachableBudget(f"{wanted} above the largest reachable cost {most:,}")
 
 
 def short_decimal(low: float, high: float) -> float:

@@ -63,7 +63,7 @@ class Series(dict[str, list[Experiment]]):
         try:
             self[name] = seeded(make(*args), seeds)
         except UnreachableBudget as error:
-            self.unreachable[name] = str(error)
+            self.unreachable[name] = str(error).split(": ", 1)[-1]
 
     def add_way(self, way: str, c: float, seeds: int, make: Callable[..., Experiment], *args) -> None:
         """The row of one ``way`` at a share ``c`` of the cost."""
@@ -149,7 +149,7 @@ def fig6(preset: Preset, sample: Sample) -> Series:
 def duel(preset: Preset, sample: Sample) -> Series:
     """The formula and every rival of it at each budget of the preset.
 
-    Beside the ways of Figure 6: the inverse giant formula with its scaled head; the released TinyNet of the same cost,
+    Beside the ways of Figure 6: the giants with their scaled head; the released TinyNet of the same cost,
     where there is one; and random search, which is the most accurate model of the sample near the budget, its width
     solved for the budget, and trained anew, so that the luck of its first training does not count.
     """
@@ -161,7 +161,7 @@ def duel(preset: Preset, sample: Sample) -> Series:
 
     for c in preset.budgets:
         _ways(series, preset, sample.formula, c)
-        series.add_way("inverse giant formula", c, seeds, shrunk, preset, c, "giant", None, "scaled")
+        series.add_way("giants", c, seeds, shrunk, preset, c, "giant", None, "scaled")
         series.add_way("random search", c, seeds, random_search, c)
     for phi, name in TINY_OF_PHI.items():
         if (c := 2.0**-phi) in preset.budgets:

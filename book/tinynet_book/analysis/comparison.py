@@ -102,7 +102,17 @@ class Comparison:
         }
         if paper:
             columns["top-1 printed (%, quoted)"] = [_text(paper.get(name, nan), ".1f") for name in names]
-        return pd.DataFrame(columns, index=names)
+        table = pd.DataFrame(columns, index=names)
+        table.attrs["bold"] = {f"top-1 here (%, {self.evidence})": self._best([*names])}
+        return table
+
+    def _best(self, names: list[str]) -> list[int]:
+        """The places of the highest means among networks that count at the same budget as others."""
+        kept = pd.Series(
+            {i: np.mean(self.top1[x]) for i, x in enumerate(names) if x in self.budgets and self.counts(x)}
+        )
+        groups = kept.groupby([self.budgets[names[i]] for i in kept.index])
+        return [some.idxmax() for _, some in groups if len(some) > 1]
 
     def differences(self, rivals: Mapping[str, Pairs]) -> pd.DataFrame:
         """A row for each pair that was run, and one for the average of those that count where there are several."""

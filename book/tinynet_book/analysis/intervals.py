@@ -7,7 +7,7 @@ the spread between seeds out and is too narrow.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import isnan, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -64,6 +64,14 @@ class Interval:
     def __mul__(self, factor: float) -> "Interval":
         """In another unit: ``factor`` is above zero."""
         return Interval(self.value * factor, self.low * factor, self.high * factor, self.n)
+
+    def against(self, rival: str) -> str:
+        """A difference in points as a lead: ``2.5 points ahead of the giants [0.2, 4.8]``."""
+        if isnan(self.value):
+            return f"not comparable with {rival} here"
+        lead, side = (self, "ahead of") if self.value >= 0 else (-self, "behind")
+        said = f"level with {rival}" if lead.value < 0.05 else f"{lead.value:.1f} points {side} {rival}"
+        return said + (f" {lead.limits('.1f')}" if self.low > -100 else "")
 
     def limits(self, form: str = "+.1f") -> str:
         """The ends of the interval as text."""

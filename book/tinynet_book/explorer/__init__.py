@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from tinynet_book.explorer.data import COMPARED, EQUAL_COST, FRONTIER, GIANTS, SAMPLE, Models, budgets, trained_models
-from tinynet_book.tables import MINUS, millions
+from tinynet_book.tables import millions, typeset
 from tinynet_core.study.presets import Preset
 from tinynet_core.study.study import Study
 
@@ -93,7 +93,7 @@ def _network(row: Any) -> dict[str, Any]:
         ("width w", f"{row.w:.3f}"),
         ("input (px)", f"{row.resolution:.0f}"),
         ("MACs (M)", millions(row.macs)),
-        ("off budget", MINUS.sub("−", f"{round(row.off, 3) + 0.0:+.1%}")),
+        ("off budget", typeset(f"{round(row.off, 3) + 0.0:+.1%}")),
         ("weights (M)", millions(row.params)),
     ]
     return {"size": row.size_label, "rows": pairs, "command": row.command}

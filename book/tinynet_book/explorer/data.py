@@ -20,7 +20,7 @@ from tinynet_core.study.pages import PAGES, offered, series
 from tinynet_core.study.presets import BASELINE, Preset
 from tinynet_core.study.study import MissingRecords, Study
 
-SAMPLE, EQUAL_COST, GIANTS = "random sample", "sample at one cost", "inverse giant formula"
+SAMPLE, EQUAL_COST, GIANTS = "random sample", "sample at one cost", "giants"
 FRONTIER = "frontier of the random sample"
 COMPARED = "compared networks"
 COLUMNS = ["group", "key", "r", "d", "w", "c", "resolution", "macs", "params", "top1", "seed", "status", "reason"]
@@ -42,7 +42,7 @@ class Models:
 
 
 def trained_models(study: Study) -> Models:
-    """The models of the random samples, of the inverse giant formula and of the comparisons that have a record.
+    """The models of the random samples, of the giants and of the comparisons that have a record.
 
     One row each, failed ones included, with ``COLUMNS`` and ``top1_half``, the 95% binomial half-width, a fraction.
     """

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from tinynet_book.paper.claims import THIRD_PARTY, Evidence, Verdict, claims, strongest
 from tinynet_book.site import markdown_table
-from tinynet_book.site.page import MINUS
 from tinynet_book.site.page import SIGNS as VERDICTS
+from tinynet_book.tables import typeset
 from tinynet_core.study.presets import Preset, project_root
 
 AGREE = ("matches", "within tolerance")
@@ -28,7 +28,7 @@ CARDS = (
 )
 """Of the first page: title, claim, its evidence, and what its number is."""
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-_CLAUSE_ENDS = re.compile(r"; |\. ")
+_CLAUSE_ENDS = re.compile(r"; |\. | \(")
 _SENTENCE_ENDS = re.compile(r"\. ")
 
 
@@ -114,7 +114,7 @@ def cards(table: pd.DataFrame) -> str:
 
 def number(row: pd.Series) -> str:
     """The number of a row of the ledger with its interval, to one decimal; else the first clause of its note."""
-    return _own_number(row) or MINUS.sub("−", _CLAUSE_ENDS.split(row.note)[0]) or "not measured"
+    return _own_number(row) or typeset(_CLAUSE_ENDS.split(row.note)[0]) or "not measured"
 
 
 def _own_number(row: pd.Series) -> str:
@@ -123,7 +123,7 @@ def _own_number(row: pd.Series) -> str:
     if not found:
         return ""
     if not ends:
-        return MINUS.sub("−", row.ours.strip("()"))
+        return typeset(row.ours.strip("()"))
     value, low, high = (f"{float(x):+.1f}".replace("-", "−") for x in (found[0], *ends))
     return f"{value} [{low}, {high}]"
 
@@ -187,7 +187,7 @@ def _section(question: Question, said: str, rows: pd.DataFrame) -> str:
 
 def told(row: pd.Series) -> str:
     """What was found, the number with its interval where there is one, else the first sentence of the note."""
-    return _own_number(row) or MINUS.sub("−", _SENTENCE_ENDS.split(row.note)[0]) or row.ours.strip("()")
+    return _own_number(row) or typeset(_SENTENCE_ENDS.split(row.note)[0]) or row.ours.strip("()")
 
 
 @cache

@@ -13,11 +13,11 @@ from nbformat.v4 import new_markdown_cell
 
 from tinynet_book.paper.claims import Verdict, strongest
 from tinynet_book.site.execute import INPUTS
+from tinynet_book.tables import typeset
 from tinynet_core.data import CocoDataset, GlyphDataset
 from tinynet_core.study.pages import Page, page_of
 from tinynet_core.study.presets import Preset, load_preset, project_root
 
-MINUS = re.compile(r"(?<!\w)-(?=\d)")
 _NUMBER = re.compile(r"[+-]?\d+(?:\.(\d+))?")
 BOX, PICTURE, METHOD = "box", "picture", "method"
 """Tags of the cell whose text is the box of its page, of the picture that belongs below it, and of folded text."""
@@ -70,14 +70,14 @@ def box(rows: pd.DataFrame) -> str:
         first = findings.iloc[0]
         printed = "" if first.paper == "holds" else f" Printed: {first.paper}."
         says = "implies" if "derived" in first.source else "says"
-        lines = [f"**The paper {says}** ({first.source}): {first.statement}{printed}"]
+        lines = [f"**The paper {says}** ({first.source}): {typeset(first.statement)}{printed}"]
         for x in findings.itertuples():
             number = (
                 ""
                 if x.paper == "holds" or not x.ours or _repeats(x.note, x.ours)
                 else f"{x.ours} {x.interval}".strip() + ". "
             )
-            said = MINUS.sub("−", f"{number}{x.note[:1].upper()}{x.note[1:]}" + "." * bool(x.note))
+            said = typeset(f"{number}{x.note[:1].upper()}{x.note[1:]}" + "." * bool(x.note))
             evidence = f"[{x.evidence}](#levels)" if x.evidence else "nothing measured"
             lines.append(f"**{SIGNS[x.verdict]}** ({evidence}). {said}".rstrip())
         parts.append("\n\n".join(lines))

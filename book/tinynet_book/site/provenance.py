@@ -64,9 +64,9 @@ class Origin:
 def attach(notebook: NotebookNode, page: Path, template: Path, origin: Origin) -> None:
     """Keep every picture and table of ``notebook`` as files beside ``page``, with a note below each that links them.
 
-    ``page`` is the file that the notebook becomes, ``template`` the one that was run. Pictures stay on the page as PNG
-    alone, and large ones in 256 colours; a figure's numbers go into a file. A cell that rests on other evidence than
-    its page says so in its metadata.
+    ``page`` is the file that the notebook becomes, ``template`` the one that was run. A picture stays on the page as
+    SVG, or as PNG where it holds images or is large, a large one in 256 colours; a figure's numbers go into a file. A
+    cell that rests on other evidence than its page says so in its metadata.
 
     Figures and tables are numbered within the page, after the number that its name begins with: the second figure of
     ``24_duel`` is Figure 24.2, with the caption in its cell's metadata, and a link to ``#figure-24-2`` leads to it.
@@ -117,10 +117,14 @@ def _files(data: dict) -> Iterator[tuple[str, dict[str, bytes]]]:
     """The picture or the tables in one output, by the suffix of a file; what a page does not show is taken out."""
     if png := data.get("image/png"):
         files = {"png": base64.b64decode(png)}
-        if len(files["png"]) > _LARGE:
+        svg = re.sub(r"<dc:date>.*?</dc:date>", "", data.pop("image/svg+xml", ""))
+        if svg:
+            files["svg"] = svg.encode()
+        if svg and "<image" not in svg and len(svg) <= _LARGE:
+            data["image/svg+xml"] = svg
+            del data["image/png"]
+        elif len(files["png"]) > _LARGE:
             data["image/png"] = base64.b64encode(_lighter(files["png"])).decode()
-        if svg := data.pop("image/svg+xml", None):
-            files["svg"] = re.sub(r"<dc:date>.*?</dc:date>", "", svg).encode()
         if (numbers := data.pop(FIGURE_DATA, "")).count("\n") > 1:
             files["csv"] = numbers.encode()
         yield "figure", files

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tinynet_book.analysis.models import write_tables
 from tinynet_book.explorer import write_explorer
-from tinynet_book.figures import glyph_sheet, set_style, verdicts_by_evidence
+from tinynet_book.figures import glyph_sheet, set_style
 from tinynet_book.paper.claims import Verdict, ledger, strongest
 from tinynet_book.site import conclusions, provenance, reference
 from tinynet_book.site.ledger_page import ledger_html
@@ -62,7 +62,7 @@ def stage(
     _fill(folder / "intro.md", cards=conclusions.cards(table), answers=conclusions.at_a_glance(found))
     generated = {
         "conclusions": mark + conclusions.conclusions(preset, found, study.store.frame()),
-        "claims": f"{mark}{_verdict_picture(table, folder, preset)}\n\n{_claims(table, folder)}",
+        "claims": f"{mark}{_claims(table, folder)}",
         "data": _glyphs(preset, folder),
         "dataset": NO_TABLES if stale or failed else _tables(study, folder / "dataset"),
         "api": reference.public_names(),
@@ -129,24 +129,13 @@ def _glyphs(preset: Preset, folder: Path) -> str:
 
 
 def _claims(table: pd.DataFrame, folder: Path) -> str:
-    """What became of all claims, as a file and as a table with filters."""
+    """What became of all claims: counted, as a file, and as a table with filters."""
     table.to_csv(folder / "claims.csv", index=False)
-    names = {notebook: conclusions.page_name(notebook) for notebook in table.notebook.unique()}
-    html = f"```{{raw}} html\n{ledger_html(table, names)}\n```"
-    return f"The whole table as a file: {{download}}`claims.csv`.\n\n{html}"
-
-
-def _verdict_picture(table: pd.DataFrame, folder: Path, preset: Preset) -> str:
-    """The figure of verdicts by evidence, drawn into ``folder``, with what it shows as its alternative text."""
-    verdicts_by_evidence(table).savefig(folder / "verdicts.png", metadata={"Software": None})
     count = strongest(table).verdict.value_counts()
     summary = ", ".join(f"{count.get(v, 0)} {v}" for v in get_args(Verdict))
-    command = f"tinynet claims --preset {preset.name} --format csv"
-    evidence = f"that of each claim, preset `{preset.name}`"
-    note = provenance.outside_note(["verdicts.png", "claims.csv"], evidence, command)
-    alt = f"Bars of the findings by evidence and verdict. Of {count.sum()} claims: {summary}."
-    said = (
-        f"{count.sum()} claims, each by the strongest evidence that decides it: {summary}. The bars count the "
-        f"{len(table)} findings, of which a claim may have one on each kind of evidence."
+    names = {notebook: conclusions.page_name(notebook) for notebook in table.notebook.unique()}
+    return (
+        f"{count.sum()} claims, each by the strongest evidence that decides it: {summary}. The table has their "
+        f"{len(table)} findings, of which a claim may have one on each kind of evidence; as a file: "
+        f"{{download}}`claims.csv`.\n\n```{{raw}} html\n{ledger_html(table, names)}\n```"
     )
-    return f"![{alt}](verdicts.png)\n\n{said}\n\n{note}"
