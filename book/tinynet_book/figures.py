@@ -44,9 +44,10 @@ def set_style() -> None:
 
 def finding(figure: Figure, sentence: str, evidence: str, n: str) -> None:
     """What a finished figure shows, as a sentence above it; below, the evidence level and what was counted."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     for legend in figure.legends:  # stays where it is when the picture grows by what is written here
         legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
-    figure.draw_without_rendering()
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     whole = re.sub(r"(\[[^]]*), ", "\\1,\u00a0", typeset(sentence))  # an interval stays in one line
     title = fill(whole, int(9.5 * box.width))

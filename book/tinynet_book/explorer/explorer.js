@@ -30,7 +30,7 @@
       const members = data.models.filter(m => m.group === name);
       return {
         ...axes(members.map(m => m.at)), name, sign: SIGNS[symbol], mode: symbol === "circle-open" ? "lines+markers" : "markers", customdata: members.map(m => m.key),
-        text: members.map(m => m.hover), hovertemplate: "%{text}<extra></extra>", line: { color: ink, width: 2 },
+        opacity: 0.7, text: members.map(m => m.hover), hovertemplate: "%{text}<extra></extra>", line: { color: ink, width: 2 },
         marker: { symbol, size, color: members.map(m => m.top1), coloraxis: "coloraxis", line: { color: ink, width: 1 } },
       };
     });
@@ -49,7 +49,7 @@
       { ...axes(band), name: "its band", sign: "┼", mode: "lines", line: { color: FORMULA, width: 3 }, hoverinfo: "skip" },
       {
         ...axes([step.at]), name: "tiny formula, this budget", sign: "✚", mode: "markers",
-        marker: { symbol: "cross", size: 9, color: FORMULA },
+        marker: { symbol: "cross", size: 12, color: FORMULA },
         hovertemplate: `tiny formula at c = ${step.c}<br>r: ${step.r}<br>d: ${step.d}<br>w: %{z:.3f}<extra></extra>`,
       },
     ];

@@ -140,9 +140,10 @@ def at_a_glance(found: Answered) -> str:
     lines = []
     for question, _, rows in found:
         row, verdicts = _decided(question, rows)
-        agree, told = sum(x in AGREE for x in verdicts), number(row)
+        about = question.why.get(f"{row.id}@{row.evidence}") or question.why.get(row.id, "{}")
+        told = about.format(number(row)).removesuffix(".")
         if len(verdicts) > MANY:
-            told = f"{agree} of {len(verdicts)} hold"
+            told = f"{sum(x in AGREE for x in verdicts)} of {len(verdicts)} hold"
         link = f"[{question.question}](notebooks/{row.notebook}.ipynb)"
         lines.append((link, f"**{sign(verdicts)}**", told, row.evidence or "none"))
     return markdown_table(["question", "answer", "decided by", "evidence"], lines)
