@@ -65,7 +65,7 @@ def table(page, name):
 
 def numbers(network):
     rows = dict(network["rows"])
-    return rows["input (px)"], rows["MACs (M)"], rows["weights (M)"]
+    return rows["input (px)"], rows["MACs (M)"], rows["parameters (M)"]
 
 
 def expected(net):
