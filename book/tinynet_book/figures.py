@@ -71,7 +71,7 @@ def name_lines(axes: Axes, first: bool = False) -> None:
     for i in np.argsort(ends[:, 1]):
         (line, label), y = lines[i], max(ends[i, 1], y + height)
         x_data, y_data = axes.transData.inverted().transform((ends[i, 0], y))
-        axes.text(x_data, y_data, f"  {label}  ", color=line.get_color(), **look)
+        axes.text(x_data, y_data, f"\u00a0\u00a0{label}\u00a0\u00a0", color=line.get_color(), **look)
 
 
 def binomial_half_width(top1: ArrayLike, images: int) -> np.ndarray:

@@ -33,6 +33,7 @@ LOOK = """() => ({
   wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   font: parseFloat(getComputedStyle(document.querySelector('article p')).fontSize),
   title: document.title,
+  answers: Math.max(...[...document.querySelectorAll('.sd-card')].map(e => e.getBoundingClientRect().bottom)),
   answer: Math.max(...['.admonition.box', '.cell_output img'].map(
     part => document.querySelector(`article ${part}`)?.getBoundingClientRect().bottom ?? Infinity)),
   searches: [...document.querySelectorAll('form.bd-search')].filter(f => f.offsetParent !== null).length,
@@ -122,3 +123,5 @@ def test_page(context, site, address, watch, page):
         assert look["title"], width
         if page.startswith("notebooks/"):  # the box and the picture
             assert look["answer"] <= 1.5 * SCREENS[width], width
+    if page == "intro":  # the sentence, the picture and the three answers
+        assert 0 < looks[1280]["answers"] <= SCREENS[1280]

@@ -139,7 +139,7 @@ class Comparison:
         trained = {label: sum({*pair} <= {*self.networks.index} for pair in some) for label, some in rivals.items()}
         half = all(some and 2 * len(some) >= trained[label] for label, some in kept.items())
         note = f"ahead of {sum(x.value > 0 for x in gaps)} of {len(gaps)} rivals, "
-        note += f"clearly of {sum(x.clear for x in gaps)}, clearly behind {sum(x.high < 0 for x in gaps)}"
+        note += f"clearly of {sum(x.clear for x in gaps) or 'none'}, clearly behind {sum(x.high < 0 for x in gaps) or 'none'}"
         return self._estimate(gaps, note, pairs, "" if half else "too few of its pairs count")
 
     def better(self, pairs: Pairs) -> Estimate:
@@ -148,7 +148,7 @@ class Comparison:
         if not kept:
             return self._estimate(None, "", pairs)
         gap = self.average(kept)
-        note = f"{gap.value:+.1f} points, mean of {len(kept)} pairs, 95% interval {gap.limits()}"
+        note = f"{gap.value:+.1f} points {gap.limits()}, mean of {len(kept)} pairs"
         if gap.verdict == "cannot be told":
             note += f". A true difference below {gap.detectable:.1f} points would often be missed"
         return self._estimate(gap, note, pairs, "" if 2 * len(kept) >= len(pairs) else "too few of its pairs count")
@@ -159,7 +159,7 @@ class Comparison:
         if not self.kept(pairs):
             return self._estimate(None, "", pairs)
         gap, room = self.difference(ours, rival), 100 * (1 - float(np.mean(self.top1[rival])))
-        return self._estimate(gap, f"{gap.value:+.1f} points, 95% interval {gap.limits()}", pairs, most=room)
+        return self._estimate(gap, f"{gap.value:+.1f} points {gap.limits()}", pairs, most=room)
 
     def _estimate(
         self, found: Interval | Sequence[Interval] | None, note: str, pairs: Pairs, why: str = "", most: float = np.inf

@@ -103,7 +103,11 @@ def cards(table: pd.DataFrame) -> str:
     parts = [("The arithmetic", "notebooks/06_table3_costs", agree)]
     for title, key, evidence, what in CARDS:
         rows = table[(table.id == key) & table.evidence.isin(evidence)]
-        told = f"**{number(rows.iloc[0])}** points. {sign(rows.verdict)}." if len(rows) else "not measured."
+        told = (
+            f"**{number(rows.iloc[0])}** points. {sign(rows.verdict)}.".replace("○ ", "○\u00a0")
+            if len(rows)
+            else "not measured."
+        )
         page = claims()[key].page(evidence[0])
         parts.append((title, f"notebooks/{page}", f"{what}: {told}"))
     shown = "\n\n".join(
