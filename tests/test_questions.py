@@ -151,7 +151,7 @@ def test_the_cards_of_the_first_page_have_their_numbers_from_the_ledger(tmp_path
     text = cards(table)
     assert "**1 of 1** claims about costs and arithmetic hold." in text
     assert "TinyNet-A minus EfficientNet-B0: **n = 3** points. ✓ yes." in text
-    assert "Formula minus giants, at equal cost: **−1.8 [−7.8, +4.1]** points. ○ open." in text
+    assert "Formula minus giants, at equal cost: **−1.8 [−7.8, +4.1]** points. ○\u00a0open." in text
     for card in text.split("grid-item-card")[1:]:
         assert len(card.split()) <= 40
 

@@ -138,8 +138,9 @@ class Comparison:
         gaps = [self.average(some) for some in kept.values() if some]
         trained = {label: sum({*pair} <= {*self.networks.index} for pair in some) for label, some in rivals.items()}
         half = all(some and 2 * len(some) >= trained[label] for label, some in kept.items())
+        clearly = [sum(found) or "none" for found in ([x.clear for x in gaps], [x.high < 0 for x in gaps])]
         note = f"ahead of {sum(x.value > 0 for x in gaps)} of {len(gaps)} rivals, "
-        note += f"clearly of {sum(x.clear for x in gaps) or 'none'}, clearly behind {sum(x.high < 0 for x in gaps) or 'none'}"
+        note += f"clearly of {clearly[0]}, clearly behind {clearly[1]}"
         return self._estimate(gaps, note, pairs, "" if half else "too few of its pairs count")
 
     def better(self, pairs: Pairs) -> Estimate:
