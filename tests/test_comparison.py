@@ -97,13 +97,13 @@ def test_a_sentence_about_several_rivals():
     found = compared.beats({"b": [("a", "b")], "c": [("a", "c")]})
     assert told("table1-half", found) == (True, "")
     assert (found.evidence, found.records) == ("proxy", tuple(compared.frame.key))
-    assert found.note == "ahead of 2 of 2 rivals, clearly of 2, clearly behind none"
+    assert found.note == "clearly ahead of 2 of 2 rivals, clearly behind 0, undecided for 0"
     assert told("table1-half", compared.beats({"a": [("b", "a")], "c": [("b", "c")]})) == (False, "")
     close = compare({"a": [0.5, 0.6, 0.7], "b": [0.49, 0.59, 0.69]}).beats({"b": [("a", "b")]})
-    assert told("table1-half", close) == (None, "the interval holds both answers")
+    assert told("table1-half", close) == (None, "the interval leaves both answers possible")
     partly = compared.beats({"depth": [("a", "c"), ("a2", "c2")]})
     assert told("table1-half", partly) == (True, "")
-    assert partly.note.endswith(". Left out: a2, c2 (not at this cost)")
+    assert partly.note.endswith(". Left out: a2; c2 (no such network within 10% of the budget)")
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,12 @@ def test_an_interval_in_words():
     assert said == ["better", "worse", "cannot be told", "cannot be told"]
     assert f"{Interval.around(1.0, 2.5):+.1f}" == "+1.0 [-1.5, +3.5]"
     assert -Interval(1.0, -1.5, 3.5, 4) == Interval(-1.0, -3.5, 1.5, 4)
-    leads = [Interval(2.5, 0.2, 4.8), Interval(-1.8, -7.8, 4.1), Interval(0.04, -1, 1), Interval(3.0), Interval(np.nan)]
+    leads = [Interval(2.5, 0.2, 4.8), Interval(-1.8, -7.8, 4.1), Interval(-2, -3, -1), Interval(3.0), Interval(np.nan)]
     assert [x.against("them") for x in leads] == [
-        "2.5 points ahead of them [0.2, 4.8]",
-        "1.8 points behind them [-4.1, 7.8]",
-        "level with them [-1.0, 1.0]",
-        "3.0 points ahead of them",
+        "ahead of them, +2.5 points [+0.2, +4.8]",
+        "not clearly ahead of or behind them, -1.8 points [-7.8, +4.1]",
+        "behind them, -2.0 points [-3.0, -1.0]",
+        "not clearly ahead of or behind them, +3.0 points",
         "not comparable with them here",
     ]
     estimates = np.random.default_rng(0).normal(Interval.around(0, 1.96).detectable, 1, 20_000)

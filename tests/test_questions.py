@@ -88,7 +88,7 @@ def test_why_is_told_with_the_numbers_of_the_ledger_the_strongest_evidence_first
     assert giant.startswith(
         "**✗ [Is there something better than running EfficientNet's scaling rule backwards?](notebooks/"
     )
-    assert giant.endswith("Proxy: no.\n- ✗ *proxy*: Random networks at a giant's cost: −3 of 40 ahead; few.")
+    assert giant.endswith("Proxy: no.\n- ✗ *proxy*: Of the random networks at a giant's cost −3 of 40 ahead; few.")
     assert formula.splitlines()[0].endswith("** Open.")
     first, second = formula.splitlines()[1:]
     assert first.startswith("- ○ *third party*: ")

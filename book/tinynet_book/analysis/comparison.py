@@ -138,9 +138,9 @@ class Comparison:
         gaps = [self.average(some) for some in kept.values() if some]
         trained = {label: sum({*pair} <= {*self.networks.index} for pair in some) for label, some in rivals.items()}
         half = all(some and 2 * len(some) >= trained[label] for label, some in kept.items())
-        clearly = [sum(found) or "none" for found in ([x.clear for x in gaps], [x.high < 0 for x in gaps])]
-        note = f"ahead of {sum(x.value > 0 for x in gaps)} of {len(gaps)} rivals, "
-        note += f"clearly of {clearly[0]}, clearly behind {clearly[1]}"
+        ahead, behind = sum(x.clear for x in gaps), sum(x.high < 0 for x in gaps)
+        note = f"clearly ahead of {ahead} of {len(gaps)} rivals, clearly behind {behind}, undecided for "
+        note += f"{len(gaps) - ahead - behind}"
         return self._estimate(gaps, note, pairs, "" if half else "too few of its pairs count")
 
     def better(self, pairs: Pairs) -> Estimate:
@@ -173,8 +173,11 @@ class Comparison:
         used = {name for pair in self.kept(pairs) for name in pair}
         beyond = [name for name in wanted if name in self.extrapolated]
         absent = [name for name in wanted if not self.counts(name) and name not in beyond]
-        for why_not, names in (("not at this cost", absent), ("the formula was not fitted at this cost", beyond)):
-            note += f". Left out: {', '.join(names)} ({why_not})" if names else ""
+        for why_not, names in (
+            ("no such network within 10% of the budget", absent),
+            ("the formula was not fitted at this cost", beyond),
+        ):
+            note += f". Left out: {'; '.join(names)} ({why_not})" if names else ""
         ours = dict.fromkeys(x for x, _ in pairs if x in self.networks.index)
         if failed := [name for name in ours if name not in self.top1]:
             why = f"no run finished of {', '.join(failed)}"

@@ -65,13 +65,12 @@ class Interval:
         """In another unit: ``factor`` is above zero."""
         return Interval(self.value * factor, self.low * factor, self.high * factor, self.n)
 
-    def against(self, rival: str) -> str:
-        """A difference in points as a lead: ``2.5 points ahead of the giants [0.2, 4.8]``."""
+    def against(self, rival: str, form: str = "+.1f") -> str:
+        """A difference in points in words: ``ahead of the giants, +2.5 points [+0.2, +4.8]``, where that is clear."""
         if isnan(self.value):
             return f"not comparable with {rival} here"
-        lead, side = (self, "ahead of") if self.value >= 0 else (-self, "behind")
-        said = f"level with {rival}" if lead.value < 0.05 else f"{lead.value:.1f} points {side} {rival}"
-        return said + (f" {lead.limits('.1f')}" if self.low > -100 else "")
+        words = {"better": "ahead of", "worse": "behind"}.get(self.verdict, "not clearly ahead of or behind")
+        return f"{words} {rival}, {self.value:{form}} points" + (f" {self.limits(form)}" if self.low > -100 else "")
 
     def limits(self, form: str = "+.1f") -> str:
         """The ends of the interval as text."""

@@ -133,7 +133,7 @@ def decided(claim: Claim, estimate: Estimate) -> tuple[bool | float | None, str]
         if any(x.high < claim.above or x.low > claim.below for x in intervals):
             return False, ""
         holds = bool(intervals) and all(claim.above < x.low and x.high <= claim.below for x in intervals)
-        return (True, "") if holds else (None, "the interval holds both answers")
+        return (True, "") if holds else (None, "the interval leaves both answers possible")
     (number,) = intervals
     if estimate.most < claim.paper:
         return None, f"at most {estimate.most:.1f} could be had here, no room for the paper's number"

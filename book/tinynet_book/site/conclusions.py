@@ -144,8 +144,9 @@ def at_a_glance(found: Answered) -> str:
     lines = []
     for question, _, rows in found:
         row, verdicts = _decided(question, rows)
-        about = question.why.get(f"{row.id}@{row.evidence}") or question.why.get(row.id, "{}")
-        told = about.format(number(row)).removesuffix(".")
+        there = rows[(rows.evidence == row.evidence) & rows.id.isin(question.key)]
+        about = ((x, question.why.get(f"{x.id}@{x.evidence}") or question.why.get(x.id)) for _, x in there.iterrows())
+        told = "; ".join(text.format(number(x)).removesuffix(".") for x, text in about if text) or number(row)
         if len(verdicts) > MANY:
             told = f"{sum(x in AGREE for x in verdicts)} of {len(verdicts)} hold"
         link = f"[{question.question}](notebooks/{row.notebook}.ipynb)"
