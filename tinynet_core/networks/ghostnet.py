@@ -14,20 +14,20 @@ from tinynet_core.networks.spec import Activation, Head, Network, Row, Tally, at
 from tinynet_core.scaling.scale import Base, Scale
 
 STEM = 16
-Runs = tuple[tuple[int, int, tuple[tuple[int, float, bool, int], ...]], ...]
+Stages = tuple[tuple[int, int, tuple[tuple[int, float, bool, int], ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Rows of a GhostNet at width 1 in runs of equal output channels, and how its inner channels are rounded.
+    """Rows of a GhostNet at width 1 in stages of equal output channels, and how its inner channels are rounded.
 
-    A run is (output channels, repeats, rows); a row is (kernel, inner channels, squeeze-excite, stride), and the last
+    A stage is (output channels, repeats, rows); a row is (kernel, inner channels, squeeze-excite, stride), and the last
     row stands for all further blocks of its run. With ``relative``, inner channels are a multiple of the block's input
     channels. Squeeze-excite keeps one in ``squeeze`` of them, in multiples of ``squeeze_divisor``. The convolution
     before pooling has ``top`` channels at width 1.
     """
 
-    runs: Runs
+    stages: Stages
     relative: bool
     inner_divisor: int
     squeeze: int
@@ -36,7 +36,7 @@ class Layout:
     head: int
 
 
-RUNS: Runs = (
+STAGES: Stages = (
     (16, 1, ((3, 16, False, 1),)),
     (24, 2, ((3, 48, False, 2), (3, 72, False, 1))),
     (40, 2, ((5, 72, True, 2), (5, 120, True, 1))),
@@ -44,7 +44,7 @@ RUNS: Runs = (
     (112, 2, ((3, 480, True, 1), (3, 672, True, 1))),
     (160, 5, ((5, 672, True, 2), (5, 960, False, 1), (5, 960, True, 1), (5, 960, False, 1), (5, 960, True, 1))),
 )
-RUNS_A: Runs = (
+STAGES_A: Stages = (
     (16, 1, ((3, 1, True, 1),)),
     (24, 2, ((3, 3, True, 2), (3, 3, True, 1))),
     (40, 3, ((5, 3, True, 2), (3, 3, True, 1))),
@@ -52,8 +52,8 @@ RUNS_A: Runs = (
     (112, 3, ((3, 6, True, 1), (3, 6, True, 1))),
     (160, 6, ((5, 6, True, 2), (3, 6, True, 1))),
 )
-GHOSTNET = Layout(RUNS, relative=False, inner_divisor=4, squeeze=4, squeeze_divisor=4, top=960, head=1280)
-GHOSTNET_A = Layout(RUNS_A, relative=True, inner_divisor=8, squeeze=10, squeeze_divisor=8, top=960, head=1400)
+GHOSTNET = Layout(STAGES, relative=False, inner_divisor=4, squeeze=4, squeeze_divisor=4, top=960, head=1280)
+GHOSTNET_A = Layout(STAGES_A, relative=True, inner_divisor=8, squeeze=10, squeeze_divisor=8, top=960, head=1400)
 
 # layout, and what r = d = w = 1 stands for
 FAMILY = {
@@ -150,7 +150,7 @@ def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> G
     width = scale.w * base.width
     stem = c_in = round_channels(STEM * width, base.divisor)
     stages = []
-    for channels, repeats, rows in layout.runs:
+    for channels, repeats, rows in layout.stages:
         c_out = round_channels(channels * width, base.divisor)
         blocks, ends = round_repeats(repeats, scale.d), len(rows) - 1
         counts = [

@@ -1,4 +1,7 @@
-"""The pages of the book: what each rests on, and which tasks and records follow. The only list of them."""
+"""The notebooks of the book: what each rests on, and which tasks and records follow. The only list of them.
+
+A new one has a line here and in ``book/_toc.yml``; a page of text has one there alone.
+"""
 
 import warnings
 from collections import Counter
@@ -86,7 +89,10 @@ REPEATED = ("table1", "table3", "fig6")
 
 def page_of(notebook: str) -> Page:
     """The page of a notebook, by the name of its file without ``.ipynb``."""
-    return next(page for page in ALL if page.notebook == notebook)
+    for page in ALL:
+        if page.notebook == notebook:
+            return page
+    raise UserError(f"notebook {notebook} has no line in {__name__}, which says what it rests on")
 
 
 def offered(preset: Preset) -> set[str]:

@@ -111,5 +111,5 @@ def base_repeats(name: str) -> tuple[int, ...]:
     if name in resnet.SCALABLE:
         return resnet.REPEATS[name]
     if name in ghostnet.SCALABLE:
-        return tuple(n for _, n, _ in ghostnet.FAMILY[name.removesuffix("_hswish")][0].runs)
+        return tuple(n for _, n, _ in ghostnet.FAMILY[name.removesuffix("_hswish")][0].stages)
     return tuple(n for _, n, *_ in efficientnet.B0_STAGES)
