@@ -65,7 +65,7 @@ def table(page, name):
 
 def numbers(network):
     rows = dict(network["rows"])
-    return rows["input (px)"], rows["MACs (M)"], rows["parameters (M)"]
+    return rows["input (px)"], rows["MACs (M)"], rows["params (M)"]
 
 
 def expected(net):

@@ -172,7 +172,7 @@ FOUND = {
     "duel-formula-beats-giant": ("proxy", "−1.8 points [−7.8, +4.1]"),
     "duel-formula-beats-random": ("proxy", "7.6 points [3.5, 11.7]"),
     "table4-a-faster": ("measured", "11.2% less time than EfficientNet-B0 on one thread [11.0, 11.3]"),
-    "table1-resolution-loses-more": ("third party", "0.2, 0.2 and 0.4 points behind"),
+    "table1-resolution-loses-more": ("third party", "−0.16, −0.17 and −0.41 points"),
     "table3-outperform-others": ("third party", "0.7 points [0.1, 1.3], TinyNet-D by 0.1 [−0.4, 0.7]"),
 }
 

@@ -94,7 +94,7 @@ def _network(row: Any) -> dict[str, Any]:
         ("input (px)", f"{row.resolution:.0f}"),
         ("MACs (M)", millions(row.macs)),
         ("off budget", typeset(f"{round(row.off, 3) + 0.0:+.1%}")),
-        ("parameters (M)", millions(row.params)),
+        ("params (M)", millions(row.params)),
     ]
     return {"size": row.size_label, "rows": pairs, "command": row.command}
 
