@@ -22,8 +22,8 @@ class Layout:
     """Rows of a GhostNet at width 1 in stages of equal output channels, and how its inner channels are rounded.
 
     A stage is (output channels, repeats, rows); a row is (kernel, inner channels, squeeze-excite, stride), and the last
-    row stands for all further blocks of its stage. With ``relative``, inner channels are a multiple of the block's input
-    channels. Squeeze-excite keeps one in ``squeeze`` of them, in multiples of ``squeeze_divisor``. The convolution
+    row stands for all further blocks of its stage. With ``relative``, inner channels are a multiple of those that
+    come in. Squeeze-excite keeps one in ``squeeze`` of them, in multiples of ``squeeze_divisor``. The convolution
     before pooling has ``top`` channels at width 1.
     """
 
