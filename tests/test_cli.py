@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -77,7 +78,7 @@ def test_shrink_off_the_budget_warns_once(monkeypatch, capsys):
 def test_a_table_of_several_budgets_has_what_shrink_gives_by_every_method(tmp_path):
     csv, picture = tmp_path / "x.csv", tmp_path / "x.png"
     printed = run("shrink", "resnet50", "--macs", "300M, 2G", "--csv", csv, "--plot", picture)
-    assert "none: resnet50 shrunk by d: budget 3e+08 is below" in printed
+    assert "none: resnet50 shrunk by d: budget 300,000,000 is below" in printed
     assert Image.open(picture).size[0] > 600
     found = pd.read_csv(csv)
     assert [*zip(found.wanted, found.method, strict=True)] == [(x, method) for x in (3e8, 2e9) for method in METHODS]
@@ -90,6 +91,25 @@ def test_a_table_of_several_budgets_has_what_shrink_gives_by_every_method(tmp_pa
         answer = shrink("resnet50", row.wanted, row.method)
         scale, cost = answer.scale, answer.complexity
         assert (row.r, row.d, row.w, row.macs, row.params) == (scale.r, scale.d, scale.w, cost.macs, cost.params)
+
+
+def test_an_interrupt_ends_with_130(monkeypatch):
+    monkeypatch.setattr("tinynet_core.scaling.shrink.shrink", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(sys, "argv", ["tinynet", "shrink", "resnet18", "--macs", "1G"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeypatch, capsys):
+    picture = tmp_path / "x.svg"
+    picture.write_text("older", encoding="utf-8")
+    monkeypatch.setattr("os.fsync", Mock(side_effect=OSError(28, "No space left on device")))
+    monkeypatch.setattr(sys, "argv", ["tinynet", "shrink", "resnet18", "--macs", "1G", "--plot", str(picture)])
+    with pytest.raises(SystemExit):
+        main()
+    assert f"export file {picture} cannot be written: No space left" in capsys.readouterr().err
+    assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["older"]
 
 
 @pytest.mark.parametrize(
@@ -107,8 +127,12 @@ def test_a_table_of_several_budgets_has_what_shrink_gives_by_every_method(tmp_pa
         (["shrink", "resnet50", "--macs", "1G", "--csv", "/nowhere/x.csv"], "there is no folder /nowhere"),
         (["shrink", "resnet50", "--macs", "1G", "--plot", "x.xyz"], "must end in .svg or .png or .pdf, got x.xyz"),
         (["shrink", "resnet50", "--macs", "1G", "--channels", "1"], "--channels is for a network of your own, resn"),
+        (
+            ["shrink", "resnet50", "--macs", "1G", "--out", "x.safetensors"],
+            "--out is for the weights that --init takes",
+        ),
         (["shrink", "x.py:f", "--macs", "1G", "--init", "w"], "--init is for networks of this package"),
-        (["shrink", "nowhere.py:f", "--macs", "1M"], "error: nowhere.py cannot be imported: FileNotFoundError"),
+        (["shrink", "nowhere.py:f", "--macs", "1M"], "error: there is no file nowhere.py"),
         (["export", "tinynet_e", "net.txt"], "net.txt"),
         (["sweep", "smoke", "--store", "/dev/null/x"], "error: store /dev/null/x cannot be written"),
         (["sweep", "smoke", "--workers", "0"], "0 is not in the range"),
@@ -199,7 +223,7 @@ def test_a_network_of_ones_own_is_found(forgotten, kind, tmp_path):
         ("stops", r"stops at .* cannot be built: SystemExit: 3 \(wrong.py, line 9\)"),
         ("grey", r"grey at .* fails on an image of 224 px with 3 channels: RuntimeError: "),
         ("number", r"builder must be a function of a Scale that returns a module, got a int"),
-        ("absent", r"wrong.py has no function 'absent'"),
+        ("absent", r"wrong.py has no function 'absent', it has .*grey"),
     ],
 )
 def test_what_is_wrong_with_a_builder_is_said_by_every_method(tmp_path, monkeypatch, name, message, method):

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from tinynet_core import Base, Scale, UserError, network, shrink
 from tinynet_core.cli import tinynet
-from tinynet_core.networks.weights import inherited
+from tinynet_core.networks.weights import inherited, write_inherited
 
 BASE = Base(32, 1.0)  # so wide that no layer of the smaller network gets a shortcut that the larger one has not
 
@@ -87,6 +87,14 @@ def test_what_cannot_be_taken_over(small, message):
     large = network("resnet50", num_classes=7, base=BASE)
     with pytest.raises(UserError, match=message):
         inherited(small, large, large.build().state_dict())
+
+
+def test_a_deeper_network_takes_a_block_twice(tmp_path):
+    large, out = network("resnet18", Scale(), 7), tmp_path / "deeper.safetensors"
+    torch.save(randomise(large.build()).state_dict(), tmp_path / "large.pt")
+    write_inherited(network("resnet18", Scale(w=0.5, d=1.5), 7), large, tmp_path / "large.pt", out)
+    kept = load_file(out)
+    assert kept["layer1.2.conv1.weight"].equal(kept["layer1.1.conv1.weight"])
 
 
 def test_the_command_writes_the_weights_of_what_it_prints(tmp_path):

@@ -117,7 +117,7 @@ def test_each_method_moves_only_what_it_says(formula):
         ((B0, 1e8, "magic"), {}, "method must be one of"),
         ((B0, 100e6, "d"), {}, r"efficientnet_b0 shrunk by d: .*smallest reachable cost 173,2"),  # as in Table 1
         ((B0, None, "r"), {"params": 2e6}, "the method does not change it: .* cost is the largest, 5,288,548"),
-        (("resnet50", 10e9), {}, r"the formula, fitted for c = 0.0631 ... 1, predicts .*: not a network"),
+        (("resnet50", 10e9), {}, r"the whole network has 4,089,184,256 MACs, and the formula makes it smaller"),
     ],
 )
 def test_bad_input(arguments, budgets, message):
@@ -155,6 +155,12 @@ def test_the_formula_with_other_budgets_finds_what_its_curve_has():
     for net, c in (("ghostnet_a", 0.1), ("resnet50", 0.7)):
         wanted = shrink(net, c * network(net).complexity().macs).complexity.peak_activations
         assert abs(shrink(net, peak_activations=wanted).error) < 0.04
+
+
+def test_a_budget_that_the_whole_network_keeps_to_does_not_bind():
+    alone = shrink("resnet50", 1e9)
+    both = shrink("resnet50", 1e9, params=50e6)
+    assert (both.scale, both.budget, both.error) == (alone.scale, "macs", alone.error)
 
 
 def test_one_is_preferred_where_it_is_as_near_as_any():

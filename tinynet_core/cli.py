@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from click.core import ParameterSource
 
-from tinynet_core.files import UserError, check_target
+from tinynet_core.files import UserError, check_target, exported, write_table
 from tinynet_core.networks.family import SCALABLE, AnyFamily, family, network
 from tinynet_core.networks.spec import CostedRow, Network, Specification
 from tinynet_core.scaling.scale import Scale
@@ -55,7 +55,7 @@ def fixed(text: str) -> tuple[str, float]:
 
 whole = click.IntRange(min=1)
 head_option = click.option("--head", type=click.Choice(["fixed", "scaled"]), help="Whether width moves stem and head.")
-classes_option = click.option("--classes", type=whole, default=1000, show_default=True)
+classes_option = click.option("--classes", type=whole, default=1000, show_default=True, help="Outputs.")
 channels_option = click.option("--channels", type=whole, default=3, show_default=True, help="Of your own network.")
 
 
@@ -145,7 +145,7 @@ def _own(name: str, head: str | None, classes: int, resolution: int | None, chan
 @click.option("--fix", type=fixed, multiple=True, help="Keep a multiplier: r=1. Of two, the third is solved.")
 @click.option("--resolution", type=whole, help="Pixels to keep; for a network of your own, those at r = 1.")
 @click.option("--init", help="Weights of the whole network, as for export: those of the shrunk one are taken from it.")
-@click.option("--out", type=click.Path(path_type=Path), default="shrunk.safetensors", help="File for them.")
+@click.option("--out", type=click.Path(path_type=Path), help="File for them; shrunk.safetensors by default.")
 @click.option("--json", "form", flag_value="json", help="Print JSON for programs.")
 @click.option("--table", "form", flag_value="table", help="All methods side by side, at each of --macs.")
 @channels_option
@@ -175,6 +175,8 @@ def shrink_command(
         raise click.UsageError("--fix gives one multiplier twice")
     if resolution and "r" in kept and not own:
         raise click.UsageError(f"--resolution {resolution} and --fix r={kept['r']:g} both fix r: give one of them")
+    if out and not init:
+        raise click.UsageError("--out is for the weights that --init takes over")
     if own and init:
         raise click.UsageError("--init is for networks of this package: of others no one knows what goes together")
     for path, suffixes in ((csv, (".csv",)), (plot, (".svg", ".png", ".pdf"))):
@@ -196,7 +198,7 @@ def shrink_command(
         found = compare(net, macs, [method] if chosen else METHODS, formula, time)
         click.echo(compared_text(found))
         if csv:
-            found.to_csv(csv, index=False)
+            write_table(found, csv)
         if plot:
             draw(found, net, plot)
         return
@@ -206,11 +208,13 @@ def shrink_command(
     if init:
         from tinynet_core.networks.weights import write_inherited
 
-        new = write_inherited(cast(Network, result.network), cast(Network, net.at(Scale())), init, out)
+        new = write_inherited(
+            cast(Network, result.network), cast(Network, net.at(Scale())), init, out or Path("shrunk.safetensors")
+        )
         also = f"; new are {', '.join(new)}" if new else ""
         click.echo(f"weights taken from {init} are in {out}{also}", err=form == "json")
     if form == "json":
-        click.echo(shrunk_json(result, source, head, classes))
+        click.echo(shrunk_json(result, source, head, None if own else classes))
     else:
         click.echo(shrunk_text(result, net.at(Scale()), source, len(given) > 1))
 
@@ -252,7 +256,7 @@ def shrunk_text(result: "Shrunk", whole: Specification, source: str, several: bo
     return "\n".join([*lines, "", architecture(rows)] if rows else lines)
 
 
-def shrunk_json(result: "Shrunk", source: str, head: str | None, classes: int) -> str:
+def shrunk_json(result: "Shrunk", source: str, head: str | None, classes: int | None) -> str:
     """A shrunk network as JSON; counts are whole numbers, latency is in milliseconds."""
     spec = result.network
     kind = {"network": spec.name, "head": head, "classes": classes, "method": result.method, "formula": source or None}
@@ -300,7 +304,8 @@ def draw(found: "pd.DataFrame", net: AnyFamily, path: Path) -> None:
         axes.minorticks_off()
     panels[0].legend(fontsize="small")
     figure.suptitle(f"{net.name}, shrunk by each method", fontsize="medium")
-    figure.savefig(path)
+    with exported(path) as file:
+        figure.savefig(file, format=path.suffix[1:])
 
 
 @tinynet.command()
@@ -331,6 +336,10 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     try:
         tinynet(standalone_mode=True)
+    except SystemExit as end:
+        if isinstance(end.__context__, click.Abort):
+            sys.exit(130)  # as a shell expects after SIGINT
+        raise
     except (UserError, ValueError, OverflowError, OSError) as error:
         click.echo(f"error: {_told(error)}", err=True)
         sys.exit(getattr(error, "exit_status", 2))

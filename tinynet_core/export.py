@@ -9,6 +9,7 @@ import warnings
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
@@ -87,7 +88,7 @@ def write_onnx(module: nn.Module, images: Tensor, name: str, any_batch: bool = F
         names["dynamic_axes"] = {"image": {0: "batch"}, "logits": {0: "batch"}}
     content = io.BytesIO()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # where torch prints what it cannot export
             warnings.simplefilter("ignore")
             torch.onnx.export(module, (images,), content, dynamo=False, opset_version=OPSET, **names)  # type: ignore[arg-type]
     except Exception as error:  # a module of any author, and torch's own types

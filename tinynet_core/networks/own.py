@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field, replace
 from importlib import import_module
+from inspect import isfunction
 from pathlib import Path
 from types import ModuleType
 
@@ -146,12 +147,15 @@ def from_file(name: str, resolution: int | None, channels: int) -> TracedFamily:
     where, _, attribute = name.rpartition(":")
     if not (where and attribute):
         raise UserError(f"{name} must be file.py:function or module:function")
+    if where.endswith(".py") and not Path(where).is_file():
+        raise UserError(f"there is no file {where}")
     try:
         names = vars(_imported(where))
-    except Exception as error:  # the file is anybody's code
+    except (Exception, SystemExit) as error:  # the file is anybody's code
         raise UserError(f"{where} cannot be imported: {_reason(error)}") from error
     if attribute not in names:
-        raise UserError(f"{where} has no function {attribute!r}")
+        there = [name for name, x in names.items() if isfunction(x) or isinstance(x, type)]
+        raise UserError(f"{where} has no function {attribute!r}, it has {', '.join(there[-8:]) or 'none'}")
     found = names[attribute]
     if isinstance(found, TracedFamily):
         if resolution:

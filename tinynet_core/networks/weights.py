@@ -202,7 +202,8 @@ def write_inherited(small: Network, large: Network, weights: str | Path, out: Pa
     """Write ``small`` with weights that ``inherited`` takes from a file of ``large``; returns which start anew."""
     check_target(out, (".safetensors",))
     found, new = inherited(small, large, large.build(weights=weights).state_dict())
-    tensors = {key: tensor.contiguous() for key, tensor in (small.build().state_dict() | found).items()}
+    both = small.build().state_dict() | found
+    tensors = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in both.items()}
     with exported(out) as file:
         file.write(save(tensors))
     return new

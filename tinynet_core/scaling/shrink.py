@@ -3,6 +3,7 @@
 ``shrink`` takes one budget and one method, ``compare`` several of both.
 """
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from tinynet_core.networks.spec import Complexity, Specification
 from tinynet_core.scaling.released import released_formula
 from tinynet_core.scaling.scale import FITTED_DECIMALS, Scale
 from tinynet_core.scaling.solve import (
+    NEAR,
     Count,
     UnreachableBudget,
     check_budget,
@@ -112,11 +114,14 @@ def shrink(
     family, fixed = family_of(net), {x: getattr(Scale(**fix), x) for x in fix}
     search = _Search(family, method, (formula or released_formula()) if method == "formula" else None, fixed)
     found: dict[str, tuple[Scale, float]] = {}
+    if len(given) > 1:  # what the whole network keeps to does not bind
+        least = family.cost(Scale())
+        given = {k: x for k, x in given.items() if x < getattr(least, k, math.inf)} or given
     for budget, wanted in given.items():
         try:
             found[budget] = search.nearest(budget, wanted)
         except UnreachableBudget as error:
-            raise UnreachableBudget(f"{family.name} shrunk by {method}: {error} ({budget})") from None
+            raise UnreachableBudget(f"{family.name} shrunk by {method}: {error} ({budget}){_gaps(family)}") from None
     budget = min(found, key=lambda x: family.cost(found[x][0]).macs)  # the others have room left
     (scale, cost), wanted = found[budget], given[budget]
     for other, most in given.items():
@@ -126,11 +131,14 @@ def shrink(
     off = (cost - wanted) / wanted
     if abs(off) > TOLERANCE[budget]:
         said = f"{family.name} shrunk by {method}: the nearest network found {scale} has {_amount(cost)} {budget}, "
-        said += f"{off:+.1%} off the budget of {_amount(wanted)}"
-        if gaps := getattr(family, "gaps", []):
-            said += f"; some cannot be built: {gaps[-1]}"
+        said += f"{off:+.1%} off the budget of {_amount(wanted)}{_gaps(family)}"
         warnings.warn(said, BudgetWarning, stacklevel=2)
     return Shrunk(family.at(scale), scale, method, budget, wanted, cost, off, **search.stds(scale))
+
+
+def _gaps(family: AnyFamily) -> str:
+    """The last scale at which a network of the user's own could not be built, if there was one."""
+    return "".join(f"; some cannot be built: {x}" for x in getattr(family, "gaps", [])[-1:])
 
 
 def _amount(x: float) -> str:
@@ -194,6 +202,9 @@ class _Search:
         return self.fixed.get("r", r), self.fixed.get("d", d)
 
     def _with_width(self, macs: float) -> tuple[Scale, int]:
+        assert self.formula is not None
+        if macs > max(1 + NEAR, float(self.formula.c_.max())) * self.c0:
+            raise UnreachableBudget(f"the whole network has {self.c0:,} MACs, and the formula makes it smaller")
         r, d = self._rd(macs / self.c0)
         if not isinstance(self.family, Family):
             if "r" in self.fixed:

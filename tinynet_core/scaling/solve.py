@@ -133,7 +133,7 @@ def check_reachable(budget: float, least: float, most: float) -> None:
     """Raise ``UnreachableBudget`` when ``budget`` is more than 1% outside ``least`` ... ``most``, or that falls."""
     if least > most:
         raise UnreachableBudget(f"the cost falls from {least:,} to {most:,} over the range, where it should grow")
-    wanted = f"budget {budget:,.6g} is"
+    wanted = f"budget {budget:,.0f} is" if budget >= 1000 else f"budget {budget:.3g} is"
     if budget < (1 - NEAR) * least:
         raise UnreachableBudget(f"{wanted} below the smallest reachable cost {least:,}")
     if budget > (1 + NEAR) * most:
