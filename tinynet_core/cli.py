@@ -68,7 +68,15 @@ def network_options(command):
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Interruptible(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(130)  # as a shell expects
+
+
+@click.group(cls=_Interruptible, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tinynet-core")
 def tinynet() -> None:
     """Cost, shrink, train and compare small networks, and build the book about them."""
@@ -336,10 +344,6 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     try:
         tinynet(standalone_mode=True)
-    except SystemExit as end:
-        if isinstance(end.__context__, click.Abort):
-            sys.exit(130)  # as a shell expects after SIGINT
-        raise
     except (UserError, ValueError, OverflowError, OSError) as error:
         click.echo(f"error: {_told(error)}", err=True)
         sys.exit(getattr(error, "exit_status", 2))
