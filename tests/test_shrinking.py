@@ -193,3 +193,13 @@ def test_latency_out_of_reach(clock):
         shrink(B0, latency_ms=50.0)
     with pytest.raises(UnreachableBudget, match=r"budget 1 would need .* MACs.*smallest reachable cost 173,"):
         shrink(B0, latency_ms=1.0, method="d")
+
+
+def test_a_budget_that_the_whole_network_keeps_to_is_held_all_the_same():
+    """With the formula a network of fewer multiply-adds can have more parameters than the whole one."""
+    deep = tn.TinyFormula().fit([0.3, 0.6, 0.95], [0.4, 0.5, 0.6], [2.5, 2.6, 2.7])
+    most = network("resnet50").complexity().params
+    alone = shrink("resnet50", 2e9, formula=deep)
+    assert alone.complexity.params > 1.01 * most
+    with pytest.raises(UnreachableBudget, match="params, more than"):
+        shrink("resnet50", 2e9, formula=deep, params=1.001 * most)

@@ -52,8 +52,8 @@ def finding(figure: Figure, sentence: str, evidence: str, n: str) -> None:
     whole = re.sub(r"(\[[^]]*), ", "\\1,\u00a0", typeset(sentence))  # an interval stays in one line
     title = fill(whole, int(9.5 * box.width))
     figure.text(box.x0 / width, (box.y1 + 0.12) / height, title, va="bottom", weight="bold")
-    corner: dict[str, Any] = {"ha": "right", "va": "top", "size": "x-small", "color": "0.4"}
-    figure.text(box.x1 / width, (box.y0 - 0.08) / height, f"{evidence}, {n}", **corner)
+    look: dict[str, Any] = {"ha": "right", "va": "top", "size": "x-small", "color": "0.4"}
+    figure.text(box.x1 / width, (box.y0 - 0.08) / height, f"{evidence}, {n}", **look)
 
 
 def name_lines(axes: Axes, first: bool = False) -> None:
@@ -122,10 +122,9 @@ def compared_models(frame: pd.DataFrame, images: int) -> Figure:
 
 
 def effects_beside_paper(effects: pd.DataFrame, evidence: str, seeds: int) -> Figure:
-    """Differences of top-1 in points: on the left as the paper's numbers give them, on the right as measured here.
+    """Differences of top-1 in points, the ``paper``'s on the left and on the right the interval ``gap`` measured here.
 
-    Rows of ``effects``: ``label``, ``paper``, and the interval ``gap``. ``evidence`` is what the differences here are
-    worth, ``seeds`` how many trainings of each network they come from.
+    Those here are of the level ``evidence``, from so many ``seeds`` of each network.
     """
     figure, panels = plt.subplots(1, 2, figsize=(9, 0.36 * len(effects) + 1.6), sharey=True, layout="constrained")
     y = np.arange(len(effects))
@@ -138,6 +137,10 @@ def effects_beside_paper(effects: pd.DataFrame, evidence: str, seeds: int) -> Fi
         axes.set(title=title, xlabel="difference of top-1 (points)")
     panels[0].set_yticks(y, effects.label.map(typeset), fontsize="small")
     panels[0].set_ylim(len(effects) - 0.5, -0.5)
+    signs = [x.paper * x.gap.value for x in effects.itertuples() if x.gap.verdict != "cannot be told"]
+    said = f"Of {len(effects)} differences {sum(x > 0 for x in signs)} are clearly of the printed sign here, "
+    said += f"{sum(x < 0 for x in signs)} clearly of the other"
+    finding(figure, said, evidence, "bars: 95%")
     return figure
 
 

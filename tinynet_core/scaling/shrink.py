@@ -114,10 +114,9 @@ def shrink(
     family, fixed = family_of(net), {x: getattr(Scale(**fix), x) for x in fix}
     search = _Search(family, method, (formula or released_formula()) if method == "formula" else None, fixed)
     found: dict[str, tuple[Scale, float]] = {}
-    if len(given) > 1:  # what the whole network keeps to does not bind
-        least = family.cost(Scale())
-        given = {k: x for k, x in given.items() if x < getattr(least, k, math.inf)} or given
-    for budget, wanted in given.items():
+    whole = family.cost(Scale())  # of several budgets, those that it keeps to need no search
+    binding = {k: x for k, x in given.items() if len(given) == 1 or x < getattr(whole, k, math.inf)} or given
+    for budget, wanted in binding.items():
         try:
             found[budget] = search.nearest(budget, wanted)
         except UnreachableBudget as error:

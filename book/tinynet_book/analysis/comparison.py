@@ -108,11 +108,9 @@ class Comparison:
 
     def _best(self, names: list[str]) -> list[int]:
         """The places of the highest means among networks that count at the same budget as others."""
-        kept = pd.Series(
-            {i: np.mean(self.top1[x]) for i, x in enumerate(names) if x in self.budgets and self.counts(x)}
-        )
-        groups = kept.groupby([self.budgets[names[i]] for i in kept.index])
-        return [some.idxmax() for _, some in groups if len(some) > 1]
+        kept = [i for i, x in enumerate(names) if x in self.budgets and self.counts(x)]
+        means = pd.Series([np.mean(self.top1[names[i]]) for i in kept], kept, dtype=float)
+        return [x.idxmax() for _, x in means.groupby([self.budgets[names[i]] for i in kept]) if len(x) > 1]
 
     def differences(self, rivals: Mapping[str, Pairs]) -> pd.DataFrame:
         """A row for each pair that was run, and one for the average of those that count where there are several."""
@@ -138,9 +136,8 @@ class Comparison:
         gaps = [self.average(some) for some in kept.values() if some]
         trained = {label: sum({*pair} <= {*self.networks.index} for pair in some) for label, some in rivals.items()}
         half = all(some and 2 * len(some) >= trained[label] for label, some in kept.items())
-        ahead, behind = sum(x.clear for x in gaps), sum(x.high < 0 for x in gaps)
-        note = f"clearly ahead of {ahead} of {len(gaps)} rivals, clearly behind {behind}, undecided for "
-        note += f"{len(gaps) - ahead - behind}"
+        n, ahead, behind = len(gaps), sum(x.clear for x in gaps), sum(x.high < 0 for x in gaps)
+        note = f"clearly ahead of {ahead} of {n} rivals, clearly behind {behind}, undecided for {n - ahead - behind}"
         return self._estimate(gaps, note, pairs, "" if half else "too few of its pairs count")
 
     def better(self, pairs: Pairs) -> Estimate:
