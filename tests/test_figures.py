@@ -1,12 +1,13 @@
-"""What stands around the pictures: the finding above, what it rests on below, and names beside the lines."""
+"""What stands around the pictures: the finding above, what it rests on below, and names beside lines and points."""
 
 import io
 import re
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
-from tinynet_book.figures import finding, name_lines, set_style
+from tinynet_book.figures import finding, name_groups, set_style
 
 
 @pytest.fixture
@@ -43,11 +44,22 @@ def test_the_finding_stands_above_and_the_evidence_below_without_touching(axes):
     assert max(places[line] for line in title.split("\n")) < places["upper"] - 10
 
 
-@pytest.mark.parametrize("first", [True, False])
-def test_names_of_lines_stand_beside_them_apart_and_inside_the_axes(axes, first):
-    name_lines(axes, first)
-    lower, upper = (boxes(axes)[x] for x in ("lower", "upper"))
-    assert lower.y1 <= upper.y0 + 1
-    inside = axes.get_window_extent()
-    for name in (lower, upper):
+def test_names_stand_inside_the_axes_beside_what_they_name_and_cover_no_other(axes):
+    axes.plot([1, np.nan, -np.inf, 1.1], [1.5, 1.5, 0, 1.4], "o", label="points\nof two networks")
+    axes.axvline(1.9, label="upright")
+    axes.fill_between([1, 2], 0.8, 2.2, alpha=0.1)
+    name_groups(axes)
+    names, inside = list(boxes(axes).values()), axes.get_window_extent()
+    for i, name in enumerate(names):
         assert inside.x0 <= name.x0 < name.x1 <= inside.x1
+        assert inside.y0 <= name.y0 < name.y1 <= inside.y1
+        assert not any(name.overlaps(other) for other in names[:i])
+    points = axes.transData.transform([(1, 1.5), (1.1, 1.4)])
+    near = boxes(axes)["points of two networks"].padded(12)
+    assert any(near.contains(*point) for point in points)
+
+
+def test_a_name_with_no_room_at_all_is_written_all_the_same(axes):
+    axes.plot([1], [1], "o", label="w" * 90)
+    name_groups(axes)
+    assert any("w" * 20 in text for text in boxes(axes))

@@ -5,6 +5,7 @@ Accuracies are drawn in percent, MACs in millions, with 95% intervals.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from textwrap import fill
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -56,22 +58,29 @@ def finding(figure: Figure, sentence: str, evidence: str, n: str) -> None:
     figure.text(box.x1 / width, (box.y0 - 0.08) / height, f"{evidence}, {n}", **look)
 
 
-def name_lines(axes: Axes, first: bool = False) -> None:
-    """Write the label of each line beside its last point, or its ``first``, in its colour, with room for it."""
-    figure, beyond = plt.gcf(), (-0.25 if first else 1.25, 0)
-    figure.draw_without_rendering()
-    edge = axes.transData.inverted().transform(axes.transAxes.transform(beyond))[0]
-    axes.set_xlim(left=edge) if first else axes.set_xlim(right=edge)
-    figure.draw_without_rendering()
-    handles: list[Any] = axes.get_legend_handles_labels()[0]
-    lines = [(x.lines[0] if isinstance(x, ErrorbarContainer) else x, x.get_label()) for x in handles]
-    ends = np.array([axes.transData.transform(np.asarray(line.get_xydata())[0 if first else -1]) for line, _ in lines])
-    height, y = figure.dpi * plt.rcParams["font.size"] / 72, -np.inf
-    look: dict[str, Any] = {"ha": "right" if first else "left", "va": "center", "size": "small"}
-    for i in np.argsort(ends[:, 1]):
-        (line, label), y = lines[i], max(ends[i, 1], y + height)
-        x_data, y_data = axes.transData.inverted().transform((ends[i, 0], y))
-        axes.text(x_data, y_data, f"\u00a0\u00a0{label}\u00a0\u00a0", color=line.get_color(), **look)
+def name_groups(axes: Axes) -> None:
+    """Write the label of each line or group of points beside it in its colour, where it covers the least ink."""
+    canvas: Any = plt.gcf().canvas
+    x, y, right, top = np.round(axes.get_window_extent().extents).astype(int)
+    sides = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j])
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+        line: Any = handle.lines[0] if isinstance(handle, ErrorbarContainer) else handle
+        canvas.draw()
+        drawn = 1 - np.asarray(canvas.buffer_rgba())[::-1, :, :3].mean(axis=2) / 255
+        ink = np.ones(drawn.shape)  # outside the axes
+        ink[y:top, x:right] = drawn[y:top, x:right] ** 2  # a band of light colour may be written on
+        total = np.pad(ink.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        look: dict[str, Any] = {"color": 0.75 * np.array(to_rgb(line.get_color())), "size": "small"}
+        text = axes.text(0, 0, fill(label.replace("n = ", "n\u00a0=\u00a0"), 28), ha="center", va="center", **look)
+        half = np.array(text.get_window_extent().size) / 2 + 4
+        data = line.get_xydata()
+        at = line.get_transform().transform(data[np.isfinite(data).all(axis=1)])
+        if line.get_linestyle() != "None":
+            at = np.concatenate([np.linspace(start, end, 20) for start, end in pairwise(at)])
+        middle = (at[:, None] + sides * (half + 3)).reshape(-1, 2)
+        (x0, y0), (x1, y1) = (np.clip(middle + i * half, 0, ink.shape[::-1]).astype(int).T for i in (-1, 1))
+        covered = total[y1, x1] - total[y1, x0] - total[y0, x1] + total[y0, x0]
+        text.set_position(tuple(axes.transData.inverted().transform(middle[covered.argmin()])))
 
 
 def binomial_half_width(top1: ArrayLike, images: int) -> np.ndarray:

@@ -65,11 +65,9 @@ def _intervals(lines: LineCollection) -> Iterator[np.ndarray]:
     """The two ends of each line that has two, and of each such part of a line with gaps."""
     for path in lines.get_paths():
         points = np.asarray(path.vertices)
-        gaps = np.isnan(points).any(axis=1)
-        for part in np.split(points, np.flatnonzero(gaps)):
-            ends = part[~np.isnan(part).any(axis=1)]
-            if len(ends) == 2:
-                yield ends
+        for part in np.ma.clump_unmasked(np.ma.masked_invalid(points.sum(axis=1))):
+            if part.stop - part.start == 2:
+                yield points[part]
 
 
 def _names(axis: Axis) -> dict[float, str]:

@@ -103,22 +103,17 @@ def cards(table: pd.DataFrame) -> str:
     parts = [("The arithmetic", "notebooks/06_table3_costs", agree)]
     for title, key, evidence, what in CARDS:
         rows = table[(table.id == key) & table.evidence.isin(evidence)]
-        told = (
-            f"**{number(rows.iloc[0])}** points. {sign(rows.verdict)}.".replace("○ ", "○\u00a0")
-            if len(rows)
-            else "not measured."
-        )
+        found = f"**{number(rows.iloc[0])}** points. {sign(rows.verdict)}." if len(rows) else "not measured."
         page = claims()[key].page(evidence[0])
-        parts.append((title, f"notebooks/{page}", f"{what}: {told}"))
-    shown = "\n\n".join(
-        f":::{{grid-item-card}} {title}\n:link: {link}\n:link-type: doc\n{text}\n:::" for title, link, text in parts
-    )
+        parts.append((title, f"notebooks/{page}", f"{what}: {found}".replace("○ ", "○\u00a0")))
+    card = ":::{{grid-item-card}} {}\n:link: {}\n:link-type: doc\n{}\n:::"
+    shown = "\n\n".join(card.format(*part) for part in parts)
     return f"::::{{grid}} 1 1 3 3\n:gutter: 2\n\n{shown}\n::::"
 
 
-def number(row: pd.Series) -> str:
-    """The number of a row of the ledger with its interval, to one decimal; else the first clause of its note."""
-    return _own_number(row) or typeset(_CLAUSE_ENDS.split(row.note)[0]) or "not measured"
+def number(row: pd.Series, ends: re.Pattern[str] = _CLAUSE_ENDS) -> str:
+    """The number of a row of the ledger with its interval, to one decimal; else its note up to ``ends``."""
+    return _own_number(row) or typeset(ends.split(row.note)[0]) or row.ours.strip("()") or "not measured"
 
 
 def _own_number(row: pd.Series) -> str:
@@ -186,14 +181,10 @@ def _section(question: Question, said: str, rows: pd.DataFrame) -> str:
         there = rows[(rows.id == key) & (rows.evidence == evidence if evidence else rows.evidence != "")]
         if len(there):
             row = there.iloc[0]
-            lines.append((row.evidence, f"- {VERDICTS[row.verdict][0]} *{row.evidence}*: {text.format(told(row))}"))
+            found = text.format(number(row, _SENTENCE_ENDS))
+            lines.append((row.evidence, f"- {VERDICTS[row.verdict][0]} *{row.evidence}*: {found}"))
     lines.sort(key=lambda line: get_args(Evidence).index(line[0]))
     return "\n".join([head, *(line for _, line in lines or [("", "- Nothing was trained or measured for it.")])])
-
-
-def told(row: pd.Series) -> str:
-    """What was found, the number with its interval where there is one, else the first sentence of the note."""
-    return _own_number(row) or typeset(_SENTENCE_ENDS.split(row.note)[0]) or row.ours.strip("()")
 
 
 @cache

@@ -72,11 +72,8 @@ def box(rows: pd.DataFrame) -> str:
         says = "implies" if "derived" in first.source else "says"
         lines = [f"**The paper {says}** ({first.source}): {typeset(first.statement)}{printed}"]
         for x in findings.itertuples():
-            number = (
-                ""
-                if x.paper == "holds" or not x.ours or _repeats(x.note, x.ours)
-                else f"{x.ours} {x.interval}".strip() + ". "
-            )
+            apart = x.paper != "holds" and x.ours and not _repeats(x.note, x.ours)
+            number = f"{x.ours} {x.interval}".strip() + ". " if apart else ""
             said = typeset(f"{number}{x.note[:1].upper()}{x.note[1:]}" + "." * bool(x.note))
             evidence = f"[{x.evidence}](#levels)" if x.evidence else "nothing measured"
             lines.append(f"**{SIGNS[x.verdict]}** ({evidence}). {said}".rstrip())
