@@ -93,6 +93,21 @@ def test_a_table_of_several_budgets_has_what_shrink_gives_by_every_method(tmp_pa
         assert (row.r, row.d, row.w, row.macs, row.params) == (scale.r, scale.d, scale.w, cost.macs, cost.params)
 
 
+@pytest.mark.parametrize(
+    ("kept", "methods"), [([], "formula giant d w"), (["--fix", "d=0.5"], "w"), (["--fix", "w=1"], "d")]
+)
+@pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning")
+def test_a_table_keeps_what_is_fixed(kept, methods, tmp_path):
+    asked = ["shrink", "resnet50", "--macs", "1G,2G", "--resolution", "160", *kept]
+    run(*asked, "--csv", tmp_path / "x.csv")
+    found = pd.read_csv(tmp_path / "x.csv")
+    assert [*found.method] == 2 * methods.split()
+    assert set(found.resolution.dropna()) == {160}
+    if kept:
+        key, number = kept[1].split("=")
+        assert set(found[key].dropna()) == {float(number)}
+
+
 def test_an_interrupt_ends_with_130(monkeypatch):
     monkeypatch.setattr("tinynet_core.scaling.shrink.shrink", Mock(side_effect=KeyboardInterrupt))
     monkeypatch.setattr(sys, "argv", ["tinynet", "shrink", "resnet18", "--macs", "1G"])
@@ -116,6 +131,8 @@ def test_a_picture_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeyp
     ("arguments", "message"),
     [
         (["cost", "tinynet_q"], "error: unknown network 'tinynet_q', nearest: tinynet_"),
+        (["shrink", "tinynet_a", "--macs", "1M"], "error: network must be a scalable one, efficientnet_b0, "),
+        (["shrink", "resnet18", "--macs", "1G,9M", "--method", "d", "--fix", "d=1"], "and fix keeps it at 1: give"),
         (["cost", "resnet50", "--resolution", "64"], "--resolution is for a network of your own; give resnet50"),
         (["shrink", "efficientnet_b0"], "give a budget: --macs, --params, --peak-activations or --latency"),
         (["shrink", "efficientnet_b0", "--macs", "1M", "--fix", "x=1"], "'x=1' is not a multiplier such as r=1"),
@@ -123,7 +140,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeyp
         (["shrink", "efficientnet_b0", "--macs", "many"], "'many' is not an amount such as 141e6, 500k, 100M or 1.8G"),
         (["shrink", "resnet18", "--macs", "1G", "--method", "d", "--preset", "smoke"], "--preset gives a formula, but"),
         (["shrink", "resnet50", "--macs", "1,8G"], "give each amount its suffix, 1G,2G, and decimals a point, 1.8G"),
-        (["shrink", "resnet50", "--macs", "1G,2G", "--json"], "a table takes --macs alone as its budgets, and none of"),
+        (["shrink", "resnet50", "--macs", "1G,2G", "--json"], "a table takes --macs alone as its budgets, and neither"),
         (["shrink", "resnet50", "--macs", "1G", "--csv", "/nowhere/x.csv"], "there is no folder /nowhere"),
         (["shrink", "resnet50", "--macs", "1G", "--plot", "x.xyz"], "must end in .svg or .png or .pdf, got x.xyz"),
         (["shrink", "resnet50", "--macs", "1G", "--channels", "1"], "--channels is for a network of your own, resn"),

@@ -1,5 +1,7 @@
 """Weights of a smaller network from a larger one: with what is dropped silenced, the two give the same logits."""
 
+import re
+
 import pytest
 import torch
 from click.testing import CliRunner
@@ -98,12 +100,13 @@ def test_a_deeper_network_takes_a_block_twice(tmp_path):
 
 
 def test_the_command_writes_the_weights_of_what_it_prints(tmp_path):
-    large = network("resnet18", num_classes=5)
+    large = network("resnet18", num_classes=11)
     torch.save({"model": randomise(large.build()).state_dict()}, tmp_path / "large.pth")
     arguments = ["shrink", "resnet18", "--macs", "200M", "--classes", "5", "--init", f"{tmp_path}/large.pth"]
     done = CliRunner().invoke(tinynet, [*arguments, "--out", str(tmp_path / "small.safetensors")])
     assert done.exit_code == 0, done.exception
-    assert f"weights taken from {tmp_path}/large.pth are in {tmp_path}/small.safetensors" in done.output
+    assert f"weights taken from {tmp_path}/large.pth are in {tmp_path}/small.safetensors; new are " in done.output
+    assert re.search(r"; new are .*, fc\n", done.output)
     small = shrink("resnet18", 200e6)
     spec = network("resnet18", small.scale, 5)
     spec.build(weights=tmp_path / "small.safetensors")

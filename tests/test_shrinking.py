@@ -5,9 +5,12 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 import tinynet_core as tn
-from tinynet_core import Scale, UnreachableBudget, family, giant, network, shrink, solve_width
+from tinynet_core import Scale, UnreachableBudget, family, giant, network, shrink, solve_width, traced
+from tinynet_core.cli import compared_text
+from tinynet_core.scaling.shrink import compare
 from tinynet_core.scaling.solve import solve
 
 B0 = "efficientnet_b0"
@@ -203,3 +206,14 @@ def test_a_budget_that_the_whole_network_keeps_to_is_held_all_the_same():
     assert alone.complexity.params > 1.01 * most
     with pytest.raises(UnreachableBudget, match="params, more than"):
         shrink("resnet50", 2e9, formula=deep, params=1.001 * most)
+
+
+def test_a_network_that_cannot_be_exported_has_no_time_and_keeps_its_row():
+    class Odd(torch.nn.Conv2d):
+        def forward(self, x):
+            return torch.fft.fft2(super().forward(x)).real
+
+    found = compare(traced(lambda scale: Odd(3, round(16 * scale.w), 3), 32), [2e5], ["w"], latency=True)
+    assert found.macs[0] > 1e5
+    assert "cannot be exported to ONNX" in found.reason[0]
+    assert "not timed: <lambda> cannot be exported" in compared_text(found)

@@ -164,6 +164,16 @@ def test_scales_without_a_network_are_gaps_and_the_nearest_network_is_found(buil
             shrink(traced(builder, pixels), 1e3, "w")
 
 
+def test_the_giant_rule_finds_widths_that_exist_only_between_two_sizes_of_the_input():
+    def grouped(scale):
+        width = int(512 * scale.w)
+        return nn.Sequential(nn.Conv2d(3, width, 1), nn.Conv2d(width, width, 3, groups=128))
+
+    own = traced(grouped, 224)
+    there = own.cost(Scale(0.6568, 0.5779, 0.7507)).macs  # widths below 0.752 have none
+    assert abs(shrink(own, there, "giant").error) < 0.01
+
+
 @pytest.mark.parametrize("budget", [{"params": 0.5}, {"macs": 0.5, "fix": {"d": 0.5}}])
 def test_no_network_is_built_that_is_much_larger_than_the_whole(budget):
     own, seen = logged(lambda s: nn.Sequential(nn.Conv2d(3, max(1, round(64 * s.w)), 3), nn.ReLU()))

@@ -174,9 +174,8 @@ def shrink_command(
     given: dict[str, Any] = {k: v for k, v in budgets.items() if v is not None}
     macs, kept, own = given.get("macs", []), dict(fix), ":" in name
     as_table = bool(form == "table" or time or csv or plot) or len(macs) > 1
-    if as_table and ([*given] != ["macs"] or form == "json" or fix or init or (resolution and not own)):
-        alone = "a table takes --macs alone as its budgets, and none of --fix, --resolution, --init and --json"
-        raise click.UsageError(alone)
+    if as_table and ([*given] != ["macs"] or form == "json" or init):
+        raise click.UsageError("a table takes --macs alone as its budgets, and neither --init nor --json")
     if preset and method != "formula":
         raise click.UsageError(f"--preset gives a formula, but --method is {method}")
     if len(kept) < len(fix):
@@ -193,6 +192,8 @@ def shrink_command(
     net = _own(name, head, classes, resolution, channels) or family(name, head=head, classes=classes)
     if not given:
         raise click.UsageError("give a budget: --macs, --params, --peak-activations or --latency")
+    if resolution and not own:
+        kept["r"] = resolution / net.resolution
     formula: Formula | None = None
     source = ""
     if preset:
@@ -203,23 +204,20 @@ def shrink_command(
         formula, source = released_formula(), "TinyNet-A to -E and EfficientNet-B0 as released"
     if as_table:
         chosen = click.get_current_context().get_parameter_source("method") != ParameterSource.DEFAULT
-        found = compare(net, macs, [method] if chosen else METHODS, formula, time)
+        found = compare(net, macs, [method] if chosen else METHODS, formula, time, kept)
         click.echo(compared_text(found))
         if csv:
             write_table(found, csv)
         if plot:
             draw(found, net, plot)
         return
-    if resolution and not own:
-        kept["r"] = resolution / net.resolution
     result = shrink(net, method=method, formula=formula, fix=kept, **given | {"macs": macs[0] if macs else None})
     if init:
         from tinynet_core.networks.weights import write_inherited
 
-        new = write_inherited(
-            cast(Network, result.network), cast(Network, net.at(Scale())), init, out or Path("shrunk.safetensors")
-        )
-        also = f"; new are {', '.join(new)}" if new else ""
+        out = out or Path("shrunk.safetensors")
+        new = write_inherited(cast(Network, result.network), cast(Network, net.at(Scale())), init, out)
+        also = f"; new are {', '.join(dict.fromkeys(x.rpartition('.')[0] for x in new))}" if new else ""
         click.echo(f"weights taken from {init} are in {out}{also}", err=form == "json")
     if form == "json":
         click.echo(shrunk_json(result, source, head, None if own else classes))
@@ -292,7 +290,8 @@ def compared_text(found: "pd.DataFrame") -> str:
     names = {"wanted": "budget (M)", "macs": "MACs (M)", "params": "parameters (M)", "resolution": "pixels"}
     shown = shown.rename(columns={**names, "latency_ms": "latency (ms)"})
     text = shown.to_string(index=False, na_rep="", float_format="{:.3g}".format)
-    return "\n".join([text, *(f"none: {x}" for x in found.reason if x)])
+    reasons = [("none: " if isna(x.macs) else "not timed: ") + x.reason for x in found.itertuples() if x.reason]
+    return "\n".join([text, *reasons])
 
 
 def draw(found: "pd.DataFrame", net: AnyFamily, path: Path) -> None:

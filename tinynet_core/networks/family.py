@@ -76,9 +76,10 @@ def family(name: str, base: Base | None = None, head: Head | None = None, classe
     It has ``.at(scale)``, ``.cost(scale)`` and ``.screen(r, d, w)``; nothing is built. ``base``, ``head`` and
     ``classes`` are as for ``network``, which calls the last one ``num_classes``.
     """
-    _check(name, head, classes)
     if name not in SCALABLE:
-        raise ValueError(f"network must be a scalable one ({', '.join(SCALABLE)}), got {name!r}")
+        own = "or a function of your own, my_file.py:build in the shell, tinynet_core.traced(build) in Python"
+        raise ValueError(f"network must be a scalable one, {', '.join(SCALABLE)}, {own}; got {name!r}")
+    _check(name, head, classes)
     return Family(name, base or SCALABLE[name], head or "fixed", classes)
 
 

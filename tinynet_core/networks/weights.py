@@ -7,6 +7,7 @@ import argparse
 import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import Request, urlopen
@@ -65,13 +66,7 @@ def load_weights(module: nn.Module, name: str, weights: str | Path) -> None:
     Raises ``UserError`` for weights that nobody released or that cannot be had, for a file that is damaged or holds
     more than tensors, and for tensors that are not this network's; the module is then unchanged.
     """
-    path, key = Path(weights), ""
-    if weights in LIBRARIES:
-        path = released_file(name, str(weights))
-    elif "#" in str(weights) and not path.exists():  # a file whose own name has a # is taken whole
-        file, _, key = str(weights).rpartition("#")
-        path = Path(file)
-    tensors = {k: x for k, x in read_tensors(path, key).items() if k.rpartition(".")[2] not in COUNTERS}
+    path, tensors = _given(name, weights)
     own = module.state_dict()
     prefix = _prefix(own, tensors)
     outside = [k for k in tensors if not k.startswith(prefix)]
@@ -82,6 +77,17 @@ def load_weights(module: nn.Module, name: str, weights: str | Path) -> None:
         said = f"weights file {path}: the prefix {prefix} of its names was left out"
         warnings.warn(said, WeightsWarning, stacklevel=2)
     module.load_state_dict(kept, strict=False)
+
+
+def _given(name: str, weights: str | Path) -> tuple[Path, dict[str, Tensor]]:
+    """The file that ``weights`` stands for, and its tensors."""
+    path, key = Path(weights), ""
+    if weights in LIBRARIES:
+        path = released_file(name, str(weights))
+    elif "#" in str(weights) and not path.exists():  # a file whose own name has a # is taken whole
+        file, _, key = str(weights).rpartition("#")
+        path = Path(file)
+    return path, {k: x for k, x in read_tensors(path, key).items() if k.rpartition(".")[2] not in COUNTERS}
 
 
 def _prefix(own: dict[str, Tensor], given: dict[str, Tensor]) -> str:
@@ -152,7 +158,7 @@ def read_tensors(path: Path, key: str = "") -> dict[str, Tensor]:
     raw = [k for k in known if k in RAW]
     if raw and chosen in AVERAGED and not key:
         said = f"weights file {path}: its averaged weights, {chosen}, are taken; {path}#{raw[0]} takes the raw ones"
-        warnings.warn(said, WeightsWarning, stacklevel=3)
+        warnings.warn(said, WeightsWarning, stacklevel=4)
     if not _are_tensors(found) and found != {}:
         has = f", it has {', '.join(map(str, found))[:200]}" if isinstance(found, dict) else ""
         has += f"; {path}#{next(iter(sets))} takes those" if sets else ""
@@ -201,6 +207,12 @@ class Layer(NamedTuple):
 def write_inherited(small: Network, large: Network, weights: str | Path, out: Path) -> list[str]:
     """Write ``small`` with weights that ``inherited`` takes from a file of ``large``; returns which start anew."""
     check_target(out, (".safetensors",))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", WeightsWarning)  # building says it
+        tensors = _given(large.name, weights)[1]
+    classifier = next((x for k, x in tensors.items() if k.endswith(("classifier.weight", "fc.weight"))), None)
+    if classifier is not None:  # the larger network may have other classes
+        large = replace(large, num_classes=len(classifier))
     found, new = inherited(small, large, large.build(weights=weights).state_dict())
     both = small.build().state_dict() | found
     tensors = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in both.items()}

@@ -277,24 +277,28 @@ def compare(
     methods: Sequence[Method] = METHODS,
     formula: "Formula | None" = None,
     latency: bool = False,
+    fix: Mapping[str, float] | None = None,
 ) -> "pd.DataFrame":
     """``net`` at each of the budgets ``macs`` by each of ``methods``, a row for both, with exact costs.
 
-    Arguments are as for ``shrink``; ``latency`` measures each network, a few seconds each. Columns: ``wanted``,
-    ``method``, ``r``, ``d``, ``w``, ``resolution`` in pixels, ``macs``, ``params``, ``off``, the relative distance from
-    the budget, ``latency_ms`` where asked for, and ``reason``, why there is no such network, empty where there is one.
+    Arguments are as for ``shrink``, without the methods that move what ``fix`` keeps; ``latency`` measures each
+    network, a few seconds each. Columns: ``wanted``, ``method``, ``r``, ``d``, ``w``, ``resolution`` in pixels,
+    ``macs``, ``params``, ``off``, the relative distance from the budget, ``latency_ms`` where asked for, and
+    ``reason``, why there is no such network or no such time, empty where there is one.
     """
     import pandas as pd
 
-    family, rows = family_of(net), []
+    family, rows, fix = family_of(net), [], fix or {}
+    moving = [method for method in methods if method not in fix] or methods
+    moving = moving[-1:] if len(fix) == 2 else moving  # all solve the third
     for wanted in macs:
-        for method in methods:
+        for method in moving:
             row: dict = {"wanted": wanted, "method": method, "reason": ""}
             rows.append(row)
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", BudgetWarning)  # the column "off" says it
-                    found = shrink(family, wanted, method, formula if method == "formula" else None)
+                    found = shrink(family, wanted, method, formula if method == "formula" else None, fix=fix)
             except UnreachableBudget as error:
                 row["reason"] = str(error)
                 continue
@@ -302,9 +306,12 @@ def compare(
             row |= {"r": scale.r, "d": scale.d, "w": scale.w, "resolution": found.network.resolution}
             row |= {"macs": cost.macs, "params": cost.params, "off": found.error}
             if latency:
-                from tinynet_core.export import measure_latency
+                from tinynet_core.export import ExportError, measure_latency
 
-                row["latency_ms"] = measure_latency(found.network)
+                try:
+                    row["latency_ms"] = measure_latency(found.network)
+                except ExportError as error:
+                    row["reason"] = str(error)
     columns = ["wanted", "method", "r", "d", "w", "resolution", "macs", "params", "off"]
     columns += ["latency_ms"] * latency + ["reason"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("resolution", "macs", "params"), "Int64"))

@@ -35,26 +35,27 @@ class Solution:
 class Path(NamedTuple):
     """A curve of scales ``at(x)`` whose cost grows with x from ``low`` to ``high``; ``neutral`` changes nothing.
 
-    ``place(i)`` is the x of i pixels, or of i of the ``PARTS`` of a depth or width.
+    Each of ``places`` gives the x of i pixels, or of i of the ``PARTS`` of a depth or width.
     """
 
     at: Callable[[float], Scale]
     low: float
     high: float
     neutral: float
-    place: Callable[[int], float]
+    places: tuple[Callable[[int], float], ...]
 
 
 def path(method: Literal["giant", "r", "d", "w"], resolution: int) -> Path:
     """The giant formula, or one dimension alone, for a network whose input has ``resolution`` pixels at r = 1."""
     smallest_r = SMALLEST_INPUT / resolution
     if method == "giant":
-        grown = math.log(GIANT.r)
-        smallest = math.log(smallest_r * (1 + 10.0 ** (1 - POWER_DIGITS))) / grown
-        return Path(giant, smallest, math.log(LARGEST) / grown, 0.0, lambda i: math.log((i + 0.5) / resolution) / grown)
+        above = 1 + 10.0 ** (1 - POWER_DIGITS)  # else the power may be a digit below
+        r, w = math.log(GIANT.r), math.log(GIANT.w)
+        places = lambda i: math.log((i + 0.5) / resolution) / r, lambda i: math.log(above * i / PARTS) / w
+        return Path(giant, math.log(above * smallest_r) / r, math.log(LARGEST) / r, 0.0, places)
     if method == "r":
-        return Path(lambda r: Scale(r=r), smallest_r, LARGEST, 1.0, lambda pixels: pixels / resolution)
-    return Path(lambda x: Scale(**{method: x}), NARROWEST, LARGEST, 1.0, lambda parts: parts / PARTS)
+        return Path(lambda r: Scale(r=r), smallest_r, LARGEST, 1.0, (lambda pixels: pixels / resolution,))
+    return Path(lambda x: Scale(**{method: x}), NARROWEST, LARGEST, 1.0, (lambda parts: parts / PARTS,))
 
 
 def solve_width(net: str | AnyFamily, macs: float, r: float, d: float) -> Solution:
@@ -197,7 +198,8 @@ def solve_with_gaps(cost: Callable[[float], int], budget: float, along: Path) ->
 
 def _places(along: Path, low: float, high: float) -> list[float]:
     """The places from ``low`` to ``high`` of whole numbers, by the powers of two that divide these, then outwards."""
-    up_to_high = takewhile(lambda i: along.place(i) <= high, count(1))
-    inside = [i for i in up_to_high if along.place(i) >= low]
-    middle = sum(inside) / max(1, len(inside))
-    return [along.place(i) for i in sorted(inside, key=lambda i: (-(i & -i), abs(i - middle)))]
+    inside: list[tuple[int, float]] = []
+    for place in along.places:
+        up_to_high = takewhile(lambda at: at[1] <= high, ((i, place(i)) for i in count(1)))
+        inside += [(-(i & -i), x) for i, x in up_to_high if x >= low]
+    return [x for _, x in sorted(inside, key=lambda at: (at[0], abs(at[1] - (low + high) / 2)))]
