@@ -38,18 +38,7 @@ def _rectangles(rng, pixels, image_id, first):
         left, top = int(rng.integers(0, width - w)), int(rng.integers(0, height - h))
         category = int(rng.choice(list(COLOURS)))
         pixels[top : top + h, left : left + w] = COLOURS[category]
-        found.append((category, [left, top, w, h], 0))
+        found.append({"category_id": category, "bbox": [left, top, w, h], "area": w * h * 0.9, "iscrowd": 0})
     if image_id % 2:
-        found.append((3, [0, 0, width, 10], 1))
-    return [
-        {
-            "id": first + i,
-            "image_id": image_id,
-            "category_id": category,
-            "bbox": box,
-            "area": box[2] * box[3] * 0.9,
-            "iscrowd": crowd,
-            "segmentation": {"size": [height, width], "counts": [width * height]} if crowd else [],
-        }
-        for i, (category, box, crowd) in enumerate(found, 1)
-    ]
+        found.append({"category_id": 3, "bbox": [0, 0, width, 10], "area": width * 9, "iscrowd": 1})
+    return [{"id": first + i, "image_id": image_id, **about} for i, about in enumerate(found, 1)]

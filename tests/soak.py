@@ -76,9 +76,8 @@ class Soak:
         self.sweeps, self.orphans = 0, []
         load_images(experiments()[0].dataset)
         begin, root = time.monotonic(), folder / "reference"
-        if status := start(root, self.log).wait():
-            said = self.log.read_text(encoding="utf-8")
-            raise RuntimeError(f"a sweep that nobody disturbed ended with status {status}:\n{said}")
+        if start(root, self.log).wait():
+            raise RuntimeError(f"a sweep that nobody disturbed failed: {self.log.read_text(encoding='utf-8')}")
         self.reference, self.weights = left_by(root)
         self.life_s = time.monotonic() - begin
 

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from scipy.stats import ks_2samp
@@ -6,9 +8,9 @@ from torch.nn import functional as F
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from tinynet_core import Recipe, Scale, network
+from tinynet_core import Recipe
 from tinynet_core.training import augment
-from tinynet_core.training.depthwise import _DepthwiseConv2d, with_fast_gradients
+from tinynet_core.training.depthwise import with_fast_gradients
 
 
 def random_images(n, side):
@@ -16,7 +18,7 @@ def random_images(n, side):
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize(("size", "side"), [(96, 40), (40, 40), (33, 64)])
+@pytest.mark.parametrize(("size", "side"), [(96, 40), (33, 64)])
 def test_resample_is_antialiased_interpolation(size, side, interpolation):
     images = random_images(3, size)
     expected = F.interpolate(images, (side, side), mode=interpolation, antialias=True, align_corners=False)
@@ -46,17 +48,14 @@ def test_jitter_is_torchvisions():
         torch.testing.assert_close(out, expected, atol=2e-3, rtol=0)  # torchvision rounds its grey weights
 
 
-def boxes_of(recipe, n, size, aspects=1.0):
-    draws = augment.draw(n, recipe, torch.Generator().manual_seed(0))
-    return augment.crop_boxes(draws.tries, draws.place, size, recipe, aspects)
-
-
 @pytest.mark.parametrize("aspect", [0.5, 1.0, 1.6])
 def test_random_crops_of_a_squeezed_image_are_torchvisions_of_the_original(aspect):
     """Top, left, height, width, area and aspect have one distribution, on the original of 400 x 400 / aspect pixels."""
     w, h, n = 400, round(400 / aspect), 3000
     recipe = Recipe(epochs=2, crop_area=(0.08, 1.0), crop_aspect=(3 / 4, 4 / 3))
-    top, left, bottom, right = (boxes_of(recipe, n, 100, torch.full((n,), w / h)) / 100 * torch.tensor([h, w, h, w])).T
+    draws = augment.draw(n, recipe, torch.Generator().manual_seed(0))
+    boxes = augment.crop_boxes(draws.tries, draws.place, 100, recipe, torch.full((n,), w / h))
+    top, left, bottom, right = (boxes / 100 * torch.tensor([h, w, h, w])).T
     torch.manual_seed(1)
     peer, image = transforms.RandomResizedCrop.get_params, torch.empty(1, h, w)
     theirs = torch.tensor([peer(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(n)]).float().T
@@ -84,25 +83,24 @@ def test_the_draws_of_a_part_are_those_of_the_whole():
     """Each of several devices augments its images as one device would."""
     recipe = Recipe(epochs=2, batch_size=8, mirror=0.5, rand_augment=9.0, crop_area=(0.2, 1.0))
     images = (random_images(8, 20) * 255).to(torch.uint8)
-    draws = augment.draw(8, recipe, torch.Generator().manual_seed(3))
-    aspects = torch.linspace(0.5, 2.0, 8)
+    draws, aspects = augment.draw(8, recipe, torch.Generator().manual_seed(3)), torch.linspace(0.5, 2.0, 8)
     whole = augment.training_batch(images, 12, recipe, draws, aspects)
-    for part in (slice(0, 4), slice(4, 8), slice(2, 3)):
-        alone = augment.training_batch(images[part], 12, recipe, draws.take(part), aspects[part])
-        torch.testing.assert_close(alone, whole[part], atol=1e-5, rtol=0)
-    assert whole.is_contiguous(memory_format=torch.channels_last)
+    part = slice(3, 6)
+    alone = augment.training_batch(images[part], 12, recipe, draws.take(part), aspects[part])
+    torch.testing.assert_close(alone, whole[part], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("sides", [(1, 1), (3, 4), (4, 1), (8, 5)])
-def test_gradients_are_pytorchs(kernel, stride, sides):
+@pytest.mark.parametrize("sides", [(1, 1), (4, 3), (8, 5)])
+@pytest.mark.parametrize("groups", [6, 2])
+def test_gradients_are_pytorchs(kernel, stride, sides, groups):
+    """Also those of a grouped convolution, which is not depthwise and left as it is."""
     torch.manual_seed(0)
-    bias = kernel == 5
-    plain = nn.Conv2d(6, 6, kernel, stride, kernel // 2, groups=6, bias=bias).to(memory_format=torch.channels_last)
-    fast = nn.Conv2d(6, 6, kernel, stride, kernel // 2, groups=6, bias=bias)
-    fast.load_state_dict(plain.state_dict())
-    with_fast_gradients(fast)
+    plain = nn.Conv2d(6, 6, kernel, stride, kernel // 2, groups=groups, bias=kernel == 5)
+    fast = copy.deepcopy(plain)
+    with_fast_gradients(nn.Sequential(fast))
+    assert (type(fast) is nn.Conv2d) == (groups == 2)
     x = torch.randn(5, 6, *sides)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
     outputs = [module(i) for module, i in zip((plain, fast), inputs, strict=True)]
@@ -113,21 +111,3 @@ def test_gradients_are_pytorchs(kernel, stride, sides):
     torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
     for (name, ours), (_, theirs) in zip(fast.named_parameters(), plain.named_parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
-
-
-def test_a_whole_network_has_the_gradients_that_it_had():
-    torch.manual_seed(0)
-    spec = network("efficientnet_b0", Scale(0.25, 0.5, 0.25), 10)
-    plain, fast = spec.build(), spec.build()
-    fast.load_state_dict(plain.state_dict())
-    with_fast_gradients(fast)
-    assert sum(isinstance(m, _DepthwiseConv2d) for m in fast.modules()) == sum(
-        isinstance(m, nn.Conv2d) and m.groups > 1 for m in plain.modules()
-    )
-    assert fast.state_dict().keys() == plain.state_dict().keys()
-    x = torch.randn(8, 3, 56, 56)
-    for module in (plain, fast):
-        module(x).square().sum().backward()
-    for (name, ours), (_, theirs) in zip(fast.named_parameters(), plain.named_parameters(), strict=True):
-        scale = theirs.grad.abs().max()
-        assert (ours.grad - theirs.grad).abs().max() <= 1e-4 * scale, name

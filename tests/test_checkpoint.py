@@ -1,10 +1,7 @@
-import hashlib
-
 import pytest
 import torch
 
-from tinynet_book.measure.maps import ActivationMaps
-from tinynet_core import Experiment, Store, run
+from tinynet_core import Store, run
 from tinynet_core.training import checkpoint, loop
 from tinynet_core.training.checkpoint import CheckpointError
 
@@ -13,20 +10,16 @@ def weights():
     return {"training_version": 1, "w": torch.arange(100_000, dtype=torch.float32)}
 
 
-def flipped(share):
-    def flip(path):
-        body = bytearray(path.read_bytes())
-        body[int(share * len(body))] ^= 0x40
-        path.write_bytes(body)
-
-    return flip
+def flip_a_bit(path):
+    body = bytearray(path.read_bytes())
+    body[len(body) // 10] ^= 0x40
+    path.write_bytes(body)
 
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:100]), "its checksum does not match its content"),
-        (flipped(0.1), "its checksum does not match its content"),
+        (flip_a_bit, "its checksum does not match its content"),
         (lambda path: checkpoint.save(path, {"module": torch.nn.Linear(2, 2)}), "UnpicklingError"),  # it would run code
         (lambda path: checkpoint.save(path, {"training_version": 2}), "not of training version 1"),
     ],
@@ -42,37 +35,27 @@ def test_what_cannot_be_used_is_set_aside_with_its_reason(tmp_path, damage, reas
     assert [p.name for p in tmp_path.iterdir()] == ["x.damaged"]
 
 
-# Weights
-
-
 @pytest.fixture
 def trained(make_experiment, tmp_path):
-    experiment, store = make_experiment(epochs=1), Store(tmp_path)
-    return experiment, store, run(experiment, store, "cpu")
+    experiment, store = make_experiment(epochs=1, batch_size=128), Store(tmp_path)
+    run(experiment, store, "cpu")
+    return experiment, store
 
 
-def test_a_training_leaves_its_averaged_weights_and_tasks_start_with_them(trained, tmp_path):
-    experiment, store, record = trained
+def test_a_training_leaves_its_averaged_weights(trained):
+    experiment, store = trained
     module = experiment.module("cpu", store.root)
     again = experiment.module("cpu", None)  # trained anew, without a store
     assert not module.training
-    for name, value in module.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name]), name
-    task = ActivationMaps(**{name: getattr(experiment, name) for name in Experiment.model_fields if name != "kind"})
-    maps, alone = run(task, store, "cpu"), run(task, Store(tmp_path / "without"), "cpu")
-    assert maps.metrics["top1"] == alone.metrics["top1"] == record.metrics["top1"]
-    digest = hashlib.sha256(store.weights(experiment).read_bytes()).hexdigest()
-    assert maps.provenance["weights_sha256"] == alone.provenance["weights_sha256"] == digest
-    assert not list((tmp_path / "without" / "checkpoints").iterdir())
+    torch.testing.assert_close(module.state_dict(), again.state_dict(), atol=0, rtol=0)
 
 
 def test_weights_of_another_version_and_damaged_ones_are_refused(trained, monkeypatch):
-    experiment, store, _ = trained
+    experiment, store = trained
     with monkeypatch.context() as patch:
         patch.setattr(loop, "TRAINING_VERSION", 99)
         with pytest.raises(CheckpointError, match=r"training_version is 2, wanted is 99\): delete the file"):
             experiment.module("cpu", store.root)
-    for content in (b"", b"nonsense"):
-        store.weights(experiment).write_bytes(content)
-        with pytest.raises(CheckpointError, match="delete the file to train them anew"):
-            experiment.module("cpu", store.root)
+    store.weights(experiment).write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match="delete the file to train them anew"):
+        experiment.module("cpu", store.root)

@@ -17,43 +17,33 @@ from tinynet_core.study.series import Series
 A, B, C = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75], [0.60, 0.62, 0.61]
 
 
-def runs(top1s, macs=None, params=None):
+def runs(top1s, macs=None):
     """A frame of ``Study.named_frame``: top-1 of each network by seed, None for a failed run."""
     rows = [
         {"key": f"{model}{seed}", "model": model, "seed": seed, "top1": np.nan if x is None else x}
         | {"status": "failed" if x is None else "done", "reason": "diverged" if x is None else None}
-        | {"macs": (macs or {}).get(model, 1e6), "params": (params or {}).get(model, 2e5)}
+        | {"macs": (macs or {}).get(model, 1e6), "params": 2e5}
         for model, xs in top1s.items()
         for seed, x in enumerate(xs)
     ]
     return pd.DataFrame(rows)
 
 
-def compare(top1s, budgets=None, macs=None, **more):
-    return Comparison(runs(top1s, macs, more.pop("params", None)), 500, "proxy", budgets or {}, **more)
+def compare(top1s, budgets=None, macs=None):
+    return Comparison(runs(top1s, macs), 500, "proxy", budgets or {})
 
 
 def test_cost_decides_who_counts():
-    compared = compare(
-        {"near": A, "far": A, "free": A, "failed": [None]},
-        {"near": 1e6, "far": 1e6, "failed": 1e6},
-        {"near": 1.09e6, "far": 1.11e6},
-    )
+    trained = {"near": A, "far": A, "free": A, "failed": [None]}
+    compared = compare(trained, dict.fromkeys(("near", "far", "failed"), 1e6), {"near": 1.09e6, "far": 1.11e6})
     assert compared.off("near") == pytest.approx(0.09)
-    assert [compared.counts(x) for x in ("near", "far", "free", "failed", "unknown")] == [
-        True,
-        False,
-        True,
-        False,
-        False,
-    ]
+    assert {name for name in (*trained, "unknown") if compared.counts(name)} == {"near", "free"}
 
 
 def test_table_keeps_the_levels_of_evidence_apart():
     table = compare({"a": A, "b": [None, 0.7]}, {"a": 8e5}).table({"a": 77.6})
-    assert [c.rsplit(" ", 1)[-1].strip("()") for c in table.columns] == [
-        *("recomputed", "recomputed", "recomputed", "proxy", "proxy", "seeds", "quoted")
-    ]
+    levels = [name.rsplit(" ", 1)[-1].strip("()") for name in table.columns]
+    assert levels == ["recomputed", "recomputed", "recomputed", "proxy", "proxy", "seeds", "quoted"]
     assert table.loc["a"].tolist() == ["1", "0.2", "+25.0%", "81.3", "3.8", 3, "77.6"]
     assert table.loc["b"].tolist() == ["1", "0.2", "", "70.0", "4.0", 1, ""]
     budgets = dict.fromkeys("abc", 1e6) | {"d": 2e6}
@@ -70,8 +60,7 @@ def test_differences_are_listed_and_averaged_over_those_that_count():
     assert rows.counts.tolist() == ["no", "yes"]
     assert rows["rival off budget (recomputed)"].tolist() == ["-50.0%", "+0.0%"]
     assert rows["difference (points, proxy)"].tolist() == ["+7.8", "+20.3"]
-    pairs = [("a", "b"), ("c", "d")]
-    rows = compare({"a": A, "b": B, "c": C, "d": C}).differences({"width": pairs})
+    rows = compare({"a": A, "b": B, "c": C, "d": C}).differences({"width": [("a", "b"), ("c", "d")]})
     assert rows.rival.tolist() == ["b", "d", "width (n = 2)"]
     assert rows["difference (points, proxy)"].iloc[-1] == "+3.9"
 
@@ -111,7 +100,6 @@ def test_a_sentence_about_several_rivals():
     [
         (compare({"a": A, "b": [0.7, 0.7]}), "too few seeds to tell"),
         (compare({"a": A, "b": C}, {"b": 2e6}), "too few of its pairs count"),
-        (compare({"a": A}), "too few of its pairs count"),
         (compare({"a": [None], "b": A}), "no run finished of a"),
     ],
 )
@@ -121,40 +109,26 @@ def test_a_sentence_is_left_open(compared, why):
     assert told("duel-formula-beats-giant", compared.better([("a", "b")]))[0] is None
 
 
-@pytest.mark.parametrize(
-    ("theirs", "value", "note"),
-    [
-        ([0.70, 0.71, 0.72], True, "+10.0 points [+7.7, +12.3], mean of 1 pairs"),
-        ([0.90, 0.91, 0.92], False, "-10.0 points [-12.3, -7.7], mean of 1 pairs"),
-        (
-            [0.79, 0.81, 0.815],
-            None,
-            "+0.5 points [-2.2, +3.2], mean of 1 pairs. A true difference below 3.9 points would often be missed",
-        ),
-    ],
-)
-def test_an_average_is_decided_by_its_interval(theirs, value, note):
-    found = compare({"a": [0.80, 0.81, 0.82], "b": theirs}).better([("a", "b")])
-    assert (told("duel-formula-beats-giant", found)[0], found.note) == (value, note)
+def test_an_average_is_decided_by_its_interval():
+    ours = [0.80, 0.81, 0.82]
+    found = compare({"a": ours, "b": [0.70, 0.71, 0.72]}).better([("a", "b")])
+    assert told("duel-formula-beats-giant", found) == (True, "")
+    assert found.note == "+10.0 points [+7.7, +12.3], mean of 1 pairs"
+    found = compare({"a": ours, "b": [0.79, 0.81, 0.815]}).better([("a", "b")])
+    assert told("duel-formula-beats-giant", found)[0] is None
+    assert found.note.startswith("+0.5 points [-2.2, +3.2], mean of 1 pairs. A true difference below 3.9 points would")
 
 
 def test_a_gain_is_the_difference_where_the_rival_leaves_room():
     found = compare({"a": A, "b": C}).gain("a", "b")
     low, high = ttest_ind(A, C, equal_var=False).confidence_interval()
-    assert (found.found.low, found.found.high) == (pytest.approx(100 * low), pytest.approx(100 * high))
+    assert (found.found.low, found.found.high) == pytest.approx((100 * low, 100 * high))
     assert found.note == "+20.3 points [+17.2, +23.5]"
     assert told("table1-half-gain", found) == (found.found.value, "")
     wide = compare({"a": A, "b": B}).gain("a", "b")
     assert told("table1-half-gain", wide) == (None, "too uncertain to compare with the paper's number")
     full = compare({"a": [0.995, 0.996, 0.994], "b": [0.99, 0.991, 0.989]}).gain("a", "b")
     assert told("table1-half-gain", full)[1].startswith("at most 1.0 could be had here")
-
-
-@pytest.mark.parametrize(("behind", "value"), [(0.002, True), (0.01, None), (0.05, False)])
-def test_as_accurate_is_a_point_behind_at_most(behind, value):
-    spread = np.array([-0.001, 0.0, 0.001])
-    found = compare({"a": 0.8 - behind + spread, "b": 0.8 + spread}).gain("a", "b")
-    assert told("table3-a-vs-b0", found)[0] is value
 
 
 def test_a_number_of_imagenet_is_only_answered_at_full_scale():
@@ -166,7 +140,7 @@ def test_a_number_of_imagenet_is_only_answered_at_full_scale():
     assert proxy["table6-ghostnet_d-top1"].note == "no network of this row was trained here"
     whole = Comparison(frame, 1500, "trained").printed("table6")["table6-ghostnet_a-top1"].found
     low, high = ttest_1samp(A, 0).confidence_interval()
-    assert (whole.low, whole.high) == (pytest.approx(100 * low), pytest.approx(100 * high))
+    assert (whole.low, whole.high) == pytest.approx((100 * low, 100 * high))
     placed = Comparison(runs({"mine": A}).assign(top5=0.9), 1500, "trained")
     found = placed.printed("table2", ["none"] * 5 + ["mine", "none"])
     assert [key for key, x in found.items() if x.found is not None] == ["table2-resnet50_giant_b-top1"]
@@ -185,7 +159,7 @@ def test_distances_from_a_line_and_their_interval():
 
 def test_paired_tests_of_budgets_and_of_pairs():
     """Budgets weigh the same, though one has a failed run: its two pairs weigh 1/6 each, those of the others 1/9."""
-    how = {"permutation_type": "samples", "vectorized": True, "n_resamples": 1 << 18, "rng": 0}
+    how = {"permutation_type": "samples", "vectorized": True, "n_resamples": 1 << 15, "rng": 0}
     names = {"np": np, "permutation_test": permutation_test, "wilcoxon": wilcoxon, "FLIPS": how}
     code, pairs = run_cell("24", "def paired_tests", **names), [2, 3, 3.5, 1, 0, 1, -1, 3]
     found = code["paired_tests"](pd.DataFrame([pairs[:3], pairs[3:6], [*pairs[6:], np.nan]]))

@@ -74,22 +74,22 @@ def turn_a_bit(file):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "file", "damage"),
+    ("file", "damage"),
     [
-        *((dataset, "val_labels.npy", turn_a_bit) for dataset in (IMAGES[0], SCENES[0])),
-        (IMAGES[0], "val_images.npy", lambda file: file.write_bytes(file.read_bytes()[:500])),
-        (IMAGES[0], "meta.json", lambda file: file.unlink()),
+        ("val_labels.npy", turn_a_bit),
+        ("val_images.npy", lambda file: file.write_bytes(file.read_bytes()[:500])),
+        ("meta.json", lambda file: file.unlink()),
     ],
-    ids=["bit of images", "bit of scenes", "cut off", "no meta"],
+    ids=["bit", "cut off", "no meta"],
 )
-def test_the_cache_is_read_back_and_rebuilt_where_anything_is_wrong(cache, dataset, file, damage):
-    first = load(dataset).content_hash
+def test_the_cache_is_read_back_and_rebuilt_where_anything_is_wrong(cache, file, damage):
+    first = load(SCENES[0]).content_hash
     stamps = {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
-    assert load(dataset).content_hash == first
+    assert load(SCENES[0]).content_hash == first
     assert {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")} == stamps
     damage(next(cache.rglob(file)))
     with pytest.warns(UserWarning, match=r"dataset cache .* cannot be used .* rebuilding it"):
-        assert load(dataset).content_hash == first
+        assert load(SCENES[0]).content_hash == first
 
 
 @each(*SCENES)
@@ -99,12 +99,11 @@ def test_the_annotations_are_cocos(cache, dataset):
     assert sorted(truth.getImgIds()) == data.val.ids.tolist() == [1, 2, 3, 4, 5, 6]
     assert tuple(c["name"] for c in truth.loadCats(truth.getCatIds())) == data.names == dataset.names
     for i, image in enumerate(data.val.ids.tolist()):
-        found = truth.loadAnns(truth.getAnnIds(imgIds=[image]))
-        boxes, labels = data.val.boxes[data.val.objects(i)], data.val.labels[data.val.objects(i)]
-        scene = dataset.draw("val", i)
-        assert np.array_equal(boxes, scene.boxes)
-        assert [a["category_id"] for a in found] == labels.tolist() == scene.labels.tolist()
-        for annotation, (left, top, right, bottom) in zip(found, boxes.tolist(), strict=True):
+        found, scene = truth.loadAnns(truth.getAnnIds(imgIds=[image])), dataset.draw("val", i)
+        assert np.array_equal(data.val.boxes[data.val.objects(i)], scene.boxes)
+        labels = data.val.labels[data.val.objects(i)].tolist()
+        assert [a["category_id"] for a in found] == labels == scene.labels.tolist()
+        for annotation, (left, top, right, bottom) in zip(found, scene.boxes.tolist(), strict=True):
             assert annotation["bbox"] == [left, top, right - left, bottom - top]
             assert annotation["area"] == (right - left) * (bottom - top)
 
@@ -162,7 +161,7 @@ def test_a_configuration_survives_yaml_and_json(dataset):
     assert len({loaded.key, dataset.key, changed(dataset, seed=5).key}) == 3
 
 
-@pytest.mark.parametrize(("n", "classes"), [(3000, 75), (1500, 75), (500, 8), (40, 75), (3, 2), (2500, 5)])
+@pytest.mark.parametrize(("n", "classes"), [(3000, 75), (500, 8), (40, 75), (3, 2)])
 def test_every_class_is_probed_as_often_as_the_others(n, classes):
     found = probes(n, classes)
     assert found == probes(n, classes)

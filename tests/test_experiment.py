@@ -4,9 +4,10 @@ import pytest
 import small
 from pydantic import ValidationError
 
-from tinynet_core import Experiment, Record, Scale, Store
+from tinynet_core import Experiment, Scale, Store
 from tinynet_core.networks import SCALABLE
 from tinynet_core.study.record import execute, failed, to_frame
+from tinynet_core.study.verify import contradiction
 
 
 def test_key_is_of_the_content_alone(make_experiment):
@@ -73,26 +74,12 @@ def test_networks_that_no_golden_run_has_train(name):
     assert to_frame([record]).r.isna().item() == (name not in SCALABLE)
 
 
-def test_a_record_says_what_and_where_and_how_well():
-    experiment = small.experiment()
-    record = execute(experiment, "cpu")
-    assert record.done
-    assert Record.from_json(record.to_json()) == record
-    assert [row["epoch"] for row in record.curve] == [1, 2, 3]
-    assert record.metrics["top1"] == record.curve[-1]["ema_top1"]
-    assert record.metrics["raw_top1"] == record.curve[-1]["raw_top1"]
+def test_a_record_says_where_and_how_well():
+    record = execute(small.experiment(), "cpu")
+    assert contradiction(record) == ""
     assert 0 <= record.metrics["top1"] <= record.metrics["top5"] <= 1
-    assert record.cost["macs"] == experiment.spec().complexity().macs
     known = {"commit", "clean", "training_version", "dataset_sha256", "device", "threads", "packages"}
     assert known <= set(record.provenance)
-
-
-def test_divergence_becomes_a_failed_record():
-    record = execute(small.experiment(lr=1e30), "cpu")
-    assert Record.from_json(record.to_json()) == record
-    assert not record.done
-    assert "diverged" in record.reason
-    assert record.metrics == {}
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tr")])

@@ -2,7 +2,6 @@
 
 import json
 import re
-from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -39,17 +38,6 @@ def data(page):
     return embedded(page)
 
 
-@pytest.fixture(scope="module")
-def partial(tmp_path_factory):
-    """The study and the page of 8 of the 12 models of the random sample, one failed with a reason that is HTML."""
-    study = Study("smoke", tmp_path_factory.mktemp("partial"), train=False)
-    experiments = study.preset.random_experiments()[:8]
-    for experiment in experiments[1:]:
-        study.store.put(trained(experiment))
-    study.store.put(failed(experiments[0], EVIL))
-    return study, write_explorer(study, tmp_path_factory.mktemp("site") / "explorer")
-
-
 def embedded(page):
     return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.S)[1])
 
@@ -63,69 +51,43 @@ def table(page, name):
     return [[cell.get_text() for cell in row(["td", "th"])] for row in read(page).find(id=name)("tr")]
 
 
-def numbers(network):
-    rows = dict(network["rows"])
-    return rows["input (px)"], rows["MACs (M)"], rows["params (M)"]
+def printed(command, capsys):
+    """The whole numbers that come of what the page tells a reader to run."""
+    if command.startswith("tinynet"):
+        output = CliRunner().invoke(tinynet, command.split()[1:], catch_exceptions=False).output
+    else:
+        exec(command, {})
+        output = capsys.readouterr().out
+    return {*map(int, re.findall(r"\d+", output.replace(",", "")))}
 
 
-def expected(net):
-    cost = net.complexity()
-    return str(net.resolution), millions(cost.macs), millions(cost.params)
-
-
-def some(data):
-    return [data["steps"][i] for i in np.linspace(0, len(data["steps"]) - 1, 5).astype(int)]
-
-
-def fraction(step, frame):
-    """The unrounded budget of a position of the slider."""
-    return min(frame.c, key=lambda c: abs(100 * c - float(step["c"].removesuffix("%"))))
-
-
-def test_every_position_is_what_formula_and_solver_give(made_up_study, page, data):
+@pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning")
+def test_every_position_is_what_formula_and_solver_give_and_the_commands_print(made_up_study, page, data, capsys):
     preset, formula = made_up_study.preset, made_up_study.formula()
-    frame = pd.read_csv(page.with_name("budgets.csv"))
-    for step in some(data):
-        c = fraction(step, frame)
+    budgets = pd.read_csv(page.with_name("budgets.csv")).c.unique()
+    families = [preset.family(), *map(tn.family, ("efficientnet_b0", "resnet50", "ghostnet_a"))]
+    for i in np.linspace(0, len(budgets) - 1, 5).astype(int):
+        c, step = budgets[i], data["steps"][i]
         (mean,), (std,) = formula.predict([c], return_std=True)
         for k, name in enumerate("rd"):
             assert step[name] == f"{mean[k]:.3f}"
             assert step[f"{name}_band"] == f"{mean[k] - 1.96 * std[k]:.2f} to {mean[k] + 1.96 * std[k]:.2f}"
-        full = [tn.family(name) for name in ("efficientnet_b0", "resnet50", "ghostnet_a")]
-        for network, family in zip(step["networks"], [preset.family(), *full], strict=True):
+        for shown, family in zip(step["networks"], families, strict=True):
             whole = family.at().complexity().macs
-            with pytest.warns() if abs(off(network)) > 1 else nullcontext():
-                scale = tn.shrink(family, c * whole, formula=formula).scale
+            scale = tn.shrink(family, c * whole, formula=formula).scale
             net = tn.network(family.name, scale, family.classes, "fixed", family.base)
-            assert numbers(network) == expected(net)
-            assert dict(network["rows"])["width w"] == f"{scale.w:.3f}"
-            assert off(network) == pytest.approx(100 * (net.complexity().macs / (c * whole) - 1), abs=0.051)
-        assert step["at"] == pytest.approx(
-            [mean[0], mean[1], float(dict(step["networks"][0]["rows"])["width w"])], abs=6e-4
-        )
-
-
-def off(network):
-    return float(dict(network["rows"])["off budget"].replace("−", "-").removesuffix("%"))
-
-
-def test_the_commands_give_the_networks_shown(data, capsys):
-    for step in some(data):
-        for network in step["networks"]:
-            if network["command"].startswith("tinynet"):
-                output = CliRunner().invoke(tinynet, network["command"].split()[1:], catch_exceptions=False).output
-                found = (
-                    re.search(r"input (\d+) px", output)[1],
-                    *(
-                        int(re.search(rf"^{what} +([\d,]+)$", output, re.M)[1].replace(",", ""))
-                        for what in ("MACs", "parameters")
-                    ),
-                )
-            else:
-                exec(network["command"], {})  # what the page tells a reader to run
-                resolution, costs = capsys.readouterr().out.splitlines()[:2]
-                found = resolution, *(int(re.search(rf"{what}=(\d+)", costs)[1]) for what in ("macs", "params"))
-            assert numbers(network) == (found[0], *map(millions, found[1:]))
+            cost, rows = net.complexity(), dict(shown["rows"])
+            off = float(rows.pop("off budget").replace("−", "-").removesuffix("%"))
+            assert off == pytest.approx(100 * (cost.macs / (c * whole) - 1), abs=0.051)
+            assert rows == {
+                "width w": f"{scale.w:.3f}",
+                "input (px)": str(net.resolution),
+                "MACs (M)": millions(cost.macs),
+                "params (M)": millions(cost.params),
+            }
+            assert {net.resolution, cost.macs, cost.params} <= printed(shown["command"], capsys)
+        own = float(dict(step["networks"][0]["rows"])["width w"])
+        assert step["at"] == pytest.approx([*mean, own], abs=6e-4)
 
 
 def test_the_slider_covers_the_fitted_range_in_log_steps_with_the_budgets_of_the_preset(made_up_study, page, data):
@@ -146,22 +108,27 @@ def test_a_size_that_cannot_meet_a_budget_says_why(made_up_study, tmp_path, monk
     formula = TinyFormula(restarts=0).fit([0.12, 0.6, 1.0], [0.9, 0.95, 1.0], [0.9, 0.95, 1.0])
     models = replace(trained_models(made_up_study), formula=formula)
     own, full, *_ = sizes(made_up_study.preset).items()
-    own_last = dict([full, own])  # the full size reaches 12% of its MACs
     monkeypatch.setattr("tinynet_book.explorer.trained_models", lambda study: models)
-    monkeypatch.setattr("tinynet_book.explorer.data.sizes", lambda preset: own_last)
+    monkeypatch.setattr("tinynet_book.explorer.data.sizes", lambda preset: dict([full, own]))
     monkeypatch.setattr("tinynet_book.explorer.data.BUDGETS", 3)
     page = write_explorer(made_up_study, tmp_path)
     smallest, largest = (embedded(page)["steps"][i]["networks"] for i in (0, -1))
-    assert "rows" in smallest[0]
+    assert "rows" in smallest[0]  # the full size reaches 12% of its MACs
     assert "below the smallest reachable cost" in smallest[1]["reason"]
     assert "command" in largest[1]
+
+
+def alike(preset, experiments):
+    """The keys of the baseline's networks that are trained as the random sample is."""
+    wanted = ("efficientnet_b0", preset.base, preset.recipe, preset.dataset)
+    return {e.key for e in experiments if (e.network, e.base, e.recipe, e.dataset) == wanted}
 
 
 def test_all_models_are_in_the_table_and_in_the_cube(made_up_study, page, data):
     preset, rows = made_up_study.preset, table(page, "models")
     sample = made_up_study.random_sample()
-    wanted = {e.key for page in classifiers(made_up_study).values() for row in page.values() for e in row
-              if e.network == "efficientnet_b0" and e.base == preset.base and e.recipe == preset.recipe}  # fmt: skip
+    compared = (rows for page in classifiers(made_up_study).values() for rows in page.values())
+    wanted = alike(preset, (e for rows in compared for e in rows))
     assert {e.key for e in [*preset.random_experiments(), *preset.equal_cost_experiments()]} < wanted
     assert {row[-1] for row in rows[1:]} == {key[:12] for key in wanted}
     failures = sum(row[7].startswith("failed") for row in rows)
@@ -173,17 +140,13 @@ def test_all_models_are_in_the_table_and_in_the_cube(made_up_study, page, data):
         assert model["top1"] == pytest.approx(100 * row.top1)
         assert model["group"] == ("frontier of the random sample" if row.frontier else "random sample")
         half = 196 * np.sqrt(row.top1 * (1 - row.top1) / preset.dataset.val_images)
-        assert model["cells"][4:9] == [
-            *(f"{x:,}" for x in (row.resolution, row.macs, row.params)),
-            f"{100 * row.top1:.1f}",
-            f"{half:.1f}",
-        ]
+        costs = [f"{x:,}" for x in (row.resolution, row.macs, row.params)]
+        assert model["cells"][4:9] == [*costs, f"{100 * row.top1:.1f}", f"{half:.1f}"]
         assert all(text in model["hover"] for text in model["cells"])
 
 
 def test_the_page_needs_nothing_from_elsewhere(page):
     text = page.read_text(encoding="utf-8")
-    assert sorted(p.name for p in page.parent.iterdir()) == FILES
     assert (page.parent / "plotly.min.js").read_text(encoding="utf-8") == get_plotlyjs()
     own = {*FILES, "data:,", "../explorer.html"}
     assert {tag[name] for tag in read(page)(True) for name in ("href", "src") if tag.has_attr(name)} <= own
@@ -193,32 +156,29 @@ def test_the_page_needs_nothing_from_elsewhere(page):
     assert "<noscript>" in text
 
 
-def test_without_all_models_there_is_no_formula_and_the_page_says_so(partial):
-    study, page = partial
+def test_without_all_models_there_is_no_formula_and_a_failed_one_has_its_reason_which_stays_text(tmp_path):
+    """8 of the 12 models of the random sample, one failed with a reason that is HTML."""
+    study = Study("smoke", tmp_path / "store", train=False)
+    sample = study.preset.random_experiments()
+    for experiment in sample[1:8]:
+        study.store.put(trained(experiment))
+    study.store.put(failed(sample[0], EVIL))
+    page = write_explorer(study, tmp_path / "explorer")
     text, data = page.read_text(encoding="utf-8"), embedded(page)
     assert "No budget can be chosen here: 4 of the 12 models of the random sample have no record yet." in text
     assert '<div id="slider" hidden>' in text
     assert data["steps"] == []
     assert not page.with_name("budgets.csv").exists()
-    preset = study.preset
-    planned = {e.key for page in PAGES if PAGES[page].series for e in series(study, page).all()
-               if (e.network, e.base, e.recipe, e.dataset) ==
-               ("efficientnet_b0", preset.base, preset.recipe, preset.dataset)}  # fmt: skip
-    planned |= {e.key for e in [*preset.random_experiments(), *preset.equal_cost_experiments()]}
-    assert f" {len(planned) - 8} more are not trained yet." in text
+    planned = [*sample, *study.preset.equal_cost_experiments()]
+    planned += [e for page in PAGES if PAGES[page].series for e in series(study, page).all()]
+    assert f" {len(alike(study.preset, planned)) - 8} more are not trained yet." in text
+    assert "1 of 8 models failed" in text
     assert len(study.store.frame()) == 8  # nothing was trained
-    assert len(data["models"]) == 7
+    assert {m["key"] for m in data["models"]} == {e.key[:12] for e in sample[1:8]}
     assert {m["group"] for m in data["models"]} == {"random sample"}
-
-
-def test_a_failed_model_is_listed_with_its_reason_which_stays_text(partial):
-    study, page = partial
-    broken = study.preset.random_experiments()[0].key[:12]
-    (row,) = (row for row in table(page, "models") if row[-1] == broken)
+    (row,) = (row for row in table(page, "models") if row[-1] == sample[0].key[:12])
     assert row[7] == f"failed: {EVIL}"
     assert len(read(page)("script")) == 3
-    assert broken not in {m["key"] for m in embedded(page)["models"]}
-    assert "1 of 8 models failed" in page.read_text(encoding="utf-8")
 
 
 def test_a_study_without_samples_or_with_too_few_models_has_a_reason(tmp_path):
@@ -237,9 +197,11 @@ def test_a_study_without_samples_or_with_too_few_models_has_a_reason(tmp_path):
     assert "too few models" in models.reason
 
 
-def test_the_same_records_give_the_same_bytes(made_up_study, page, tmp_path):
-    write_explorer(made_up_study, tmp_path)
-    assert {n: (tmp_path / n).read_bytes() for n in FILES} == {n: page.with_name(n).read_bytes() for n in FILES}
+def test_the_same_records_give_the_same_bytes(made_up_study, tmp_path, monkeypatch):
+    monkeypatch.setattr("tinynet_book.explorer.data.BUDGETS", 3)
+    first, second = (write_explorer(made_up_study, tmp_path / name).parent for name in "ab")
+    assert sorted(path.name for path in first.iterdir()) == FILES
+    assert all((first / name).read_bytes() == (second / name).read_bytes() for name in FILES)
 
 
 def test_every_marker_has_its_sign_in_the_legend():

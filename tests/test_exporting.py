@@ -14,8 +14,6 @@ from tinynet_core import Scale, UserError, network, traced
 from tinynet_core import export as exporting
 from tinynet_core.export import ExportError, build_module, export_onnx, measure_latency, profile
 
-TINY = network("resnet18", Scale(0.15, 0.5, 0.1), num_classes=5)
-
 
 def logits_of(path, images):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -39,23 +39,19 @@ def root(tmp_path, monkeypatch, cache):
 def odd_root(root):
     """Every kind of file that must be read, and neighbours that must not."""
     folder, square = root / "train" / wnid(1), picture(1, 40, 30, np.random.default_rng(1))
-    square.convert("CMYK").save(folder / "cmyk.jpg")
-    square.convert("L").save(folder / "grey.JPG")
-    square.convert("P", palette=Image.Palette.ADAPTIVE).save(folder / "palette.png")
-    square.convert("1").save(folder / "bits.PNG")
-    clear = square.convert("RGBA")
-    clear.putalpha(90)
-    clear.save(folder / "clear.Png")
+    modes = {"cmyk.jpg": "CMYK", "grey.JPG": "L", "palette.png": "P", "bits.PNG": "1"}
+    for name, mode in modes.items():
+        square.convert(mode).save(folder / name)
     square.save(folder / "a png in disguise.JPEG", "PNG")
     turned = Image.Exif()
     turned[0x0112] = 6
     square.save(folder / "turned.jpeg", exif=turned)
     square.save(folder / "bad exif.jpeg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x1a\x01")
-    (folder / "deep" / "deeper").mkdir(parents=True)
-    square.save(folder / "deep" / "deeper" / "z.jpeg")
-    (root.parent / "elsewhere").mkdir()
-    square.save(root.parent / "elsewhere" / "linked.jpeg")
+    (root.parent / "elsewhere" / "deeper").mkdir(parents=True)
+    square.save(root.parent / "elsewhere" / "deeper" / "linked.jpeg")
     (folder / "link").symlink_to(root.parent / "elsewhere")
+    square.putalpha(90)
+    square.save(folder / "clear.Png")
     (folder / "notes.txt").touch()
     (root / "train" / "notes.txt").touch()
     return root
@@ -71,11 +67,10 @@ def silent(*arguments):
         return load_imagenet(*arguments)
 
 
-@pytest.mark.parametrize("side", [24, 50])
-def test_cache_and_stream_give_torchvisions_files_with_pillows_pixels(odd_root, cache, side):
-    streamed = silent(ImageNetDataset(classes=4, side=side, stream=True))
+def test_cache_and_stream_give_torchvisions_files_with_pillows_pixels(odd_root, cache):
+    streamed = silent(STREAMED)
     assert not any(file.stat().st_size for file in cache.rglob("*_pixels"))
-    stored = silent(ImageNetDataset(classes=4, side=side))
+    stored = silent(ALL)
     assert stored.content_hash == streamed.content_hash
     for split in ("train", "val"):
         peer = ImageFolder(str(odd_root / split))
@@ -85,22 +80,10 @@ def test_cache_and_stream_give_torchvisions_files_with_pillows_pixels(odd_root, 
         assert np.array_equal(getattr(streamed, f"{split}_labels"), getattr(stored, f"{split}_labels"))
         for i, aspect in enumerate(getattr(stored, f"{split}_aspects")):
             original = Image.open(files.path(i))
-            expected = original.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+            expected = original.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
             assert np.array_equal(pixels[i], np.asarray(expected)), files.path(i)
             assert np.array_equal(pixels[i], files[i])
             assert aspect == np.float32(original.width / original.height)
-
-
-def break_files(root: Path) -> list[str]:
-    """Add files that cannot be decoded to two classes; their names."""
-    good = next((root / "train" / wnid(0)).glob("*.JPEG")).read_bytes()
-    a, b = root / "train" / wnid(0), root / "train" / wnid(2)
-    (a / "0 empty.jpeg").write_bytes(b"")
-    (a / "cut.JPEG").write_bytes(good[:-200])
-    (a / "text.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", encoding="utf-8")
-    Image.fromarray(np.full((30, 30), 9999, np.uint16)).save(b / "deep.png")
-    Image.new("RGB", (9, 9)).save(b / "gif.jpg", "GIF")
-    return [str(x) for x in (a / "0 empty.jpeg", a / "cut.JPEG", a / "text.jpg", b / "deep.png", b / "gif.jpg")]
 
 
 def test_unreadable_images_are_left_out_and_reported_once(root, cache):
@@ -108,14 +91,20 @@ def test_unreadable_images_are_left_out_and_reported_once(root, cache):
     clean = load_imagenet(ALL)
     files = {p.name: p.read_bytes() for p in cache.rglob("*") if p.name.endswith(("_pixels", ".npy"))}
     shutil.rmtree(cache)
-    broken = break_files(root)
+    one, other = root / "train" / wnid(0), root / "train" / wnid(2)
+    broken = [one / "0 empty.jpeg", one / "cut.JPEG", one / "text.jpg", other / "deep.png", other / "gif.jpg"]
+    broken[0].touch()
+    broken[1].write_bytes((one / f"{wnid(0)}_0.JPEG").read_bytes()[:-200])
+    broken[2].write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", encoding="utf-8")
+    Image.fromarray(np.full((30, 30), 9999, np.uint16)).save(broken[3])
+    Image.new("RGB", (9, 9)).save(broken[4], "GIF")
     with pytest.warns(UserWarning, match=r"unreadable images left out: 5 \(") as caught:
         images = load_imagenet(ALL, workers=2)
     assert len(caught) == 1
     report = next(cache.rglob("meta.json"))
     assert str(report) in str(caught[0].message)
     lines = json.loads(report.read_text(encoding="utf-8"))["dataset"]["unreadable"]
-    assert [line.partition(": ")[0] for line in lines] == broken
+    assert [line.partition(": ")[0] for line in lines] == [str(file) for file in broken]
     assert {name: next(cache.rglob(name)).read_bytes() for name in files} == files
     assert images.content_hash == silent(ALL).content_hash == clean.content_hash
 
@@ -150,6 +139,7 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size_and_hardly_differs(tm
 
 
 def test_drawn_classes_and_images_follow_the_seeds_and_not_the_order_of_a_listing(tmp_path, monkeypatch):
+    """Nor what programs leave in a folder."""
     for label in range(30):
         for split, count in (("train", 20), ("val", 2)):
             (tmp_path / split / wnid(label)).mkdir(parents=True)
@@ -159,23 +149,29 @@ def test_drawn_classes_and_images_follow_the_seeds_and_not_the_order_of_a_listin
 
     def drawn(**change):
         """The names of the training images by class."""
-        files = [Path(name) for name, _ in select(dataset.model_copy(update=change), tmp_path)[0]["train"]]
-        return {
-            w: {file.name for file in files if file.parts[0] == w}
-            for w in dict.fromkeys(file.parts[0] for file in files)
-        }
+        images = {}
+        for name, _ in select(dataset.model_copy(update=change), tmp_path)[0]["train"]:
+            images.setdefault(Path(name).parts[0], []).append(Path(name).name)
+        return images
 
     chosen, images = select(dataset, tmp_path), drawn()
     assert [*images] == sorted(wnid(i) for i in np.random.default_rng(3).choice(30, 10, replace=False))
     for split, each in (("train", 7), ("val", 2)):
         assert np.bincount([label for _, label in chosen[0][split]]).tolist() == [each] * 10
-    assert len(set(map(frozenset, images.values()))) > 5  # not one draw for all
+    assert len(set(map(tuple, images.values()))) > 5  # not one draw for all
     other = drawn(class_seed=4)
     assert 0 < len(other.keys() & images.keys()) < 10
     assert {w: images[w] for w in images.keys() & other.keys()}.items() <= other.items()  # whatever the neighbours
     assert drawn(image_seed=1) != images
-    plain_walk = os.walk
-    monkeypatch.setattr(os, "walk", lambda *a, **k: [(d, s[::-1], f[::-1]) for d, s, f in plain_walk(*a, **k)][::-1])
+    walked = os.walk
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "walk", lambda *a, **k: [(d, s[::-1], f[::-1]) for d, s, f in walked(*a, **k)][::-1])
+        assert select(dataset, tmp_path) == chosen
+    for folder in (tmp_path / "train", tmp_path / "train" / next(iter(images))):
+        for place in (".ipynb_checkpoints", "@eaDir", "__MACOSX"):
+            (folder / place).mkdir()
+            (folder / place / "000.jpeg").touch()
+        (folder / "._000.jpeg").touch()
     assert select(dataset, tmp_path) == chosen
 
 
@@ -189,19 +185,6 @@ def test_classes_by_name(root, tmp_path, monkeypatch):
     images = load_imagenet(dataset.model_copy(update={"stream": True}))
     assert images.train_labels.tolist() == [0] * 6 + [1] * 6
     assert [images.train_images.path(i).parent.name for i in (0, 6)] == [wnid(1), wnid(3)]
-
-
-def test_what_programs_leave_in_a_folder_changes_no_draw(root):
-    dataset = ImageNetDataset(classes=4, side=SIDE, train_per_class=3)
-    before = select(dataset, root)
-    image = next((root / "train" / wnid(1)).glob("*.JPEG"))
-    for folder in (root / "train", root / "train" / wnid(1), root / "val" / wnid(1)):
-        for place in (".ipynb_checkpoints", "@eaDir", "__MACOSX"):
-            (folder / place).mkdir()
-            shutil.copy(image, folder / place / "000.JPEG")
-        for name in ("._000.JPEG", ".DS_Store", "Thumbs.db"):
-            shutil.copy(image, folder / name)
-    assert select(dataset, root) == before
 
 
 @pytest.mark.parametrize(
@@ -223,8 +206,6 @@ def test_bad_configurations(bad, message):
     ("changes", "spoiled", "message"),
     [
         ({}, "", r"TINYNET_IMAGENET: there is no .*/train; .* must hold train/<class>/"),
-        ({}, "val", r"TINYNET_IMAGENET: there is no .*/val"),
-        ({}, f"val/{wnid(2)}", rf"val/{wnid(2)} holds 0 .* must hold at least 1"),
         ({"train_per_class": 7}, None, "holds 6 .* files, must hold at least 7"),
         ({"classes": 5}, None, "train holds 4 class folders, classes asks for 5"),
         ({"classes": 3}, None, "holds 4 class folders, classes asks for 3: give class_seed .* or wnids"),
@@ -248,14 +229,10 @@ def test_a_class_without_a_readable_image_is_named(root, cache):
     assert listing(cache) == []
 
 
-@pytest.mark.parametrize("damaged", ["train_pixels", "train_labels.npy", "meta.json"])
-def test_a_cache_that_does_not_fit_is_rebuilt_and_said_so(root, cache, damaged):
+def test_a_cache_that_does_not_fit_is_rebuilt_and_said_so(root, cache):
     pixels = np.array(load_imagenet(ALL).val_images)
-    stamps = {p: p.stat().st_mtime_ns for p in cache.rglob("*.*")}
-    silent(ALL)
-    assert {p: p.stat().st_mtime_ns for p in cache.rglob("*.*")} == stamps
-    file = next(cache.rglob(damaged))
-    file.write_bytes(file.read_bytes()[:-1] + b"!" * (damaged == "train_labels.npy"))
+    file = next(cache.rglob("train_pixels"))
+    file.write_bytes(file.read_bytes()[:-1])
     with pytest.warns(UserWarning, match=r"dataset cache .* cannot be used .* rebuilding it"):
         again = load_imagenet(ALL)
     assert np.array_equal(again.val_images, pixels)
@@ -279,18 +256,17 @@ if __name__ == "__main__":
 """
 
 
-def test_a_killed_build_leaves_no_process_and_the_next_one_cleans_up(root, cache, tmp_path):
+def test_a_killed_build_leaves_no_process_and_the_next_one_cleans_up(root, cache):
     first = root / "train" / wnid(0) / "large.png"  # enough decoding for a signal to arrive in the middle
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (500, 500, 3), np.uint8)).save(first)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)).save(first)
     for i in range(80):
         os.link(first, first.with_name(f"large{i}.png"))
-    (tmp_path / "load.py").write_text(LOAD, encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, tmp_path / "load.py"],
+        [sys.executable, "-c", LOAD],
         start_new_session=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     deadline = time.monotonic() + 60
     while not any(p.stat().st_size for p in cache.glob(".building-*/train_pixels")):
@@ -305,13 +281,11 @@ def test_a_killed_build_leaves_no_process_and_the_next_one_cleans_up(root, cache
     assert listing(cache) == [left.removeprefix(".building-")]
 
 
-RECIPE = load_preset("imagenet1k").recipe.scaled(epochs=2, batch_size=16, images=30 / 1_281_167)
-RECIPE = RECIPE.model_copy(update={"rand_augment": 9.0, "zero_init_residual": True, "lr": 1.0, "precision": "fp32"})
-
-
 def test_a_cached_and_a_streamed_training_are_one_experiment_with_one_result(root, tmp_path):
     data = ImageNetDataset(classes=3, class_seed=1, train_per_class=6, side=32)
-    cached = Experiment(network="efficientnet_b0", scale=Scale(0.1, 0.5, 0.25), dataset=data, recipe=RECIPE)
+    recipe = load_preset("imagenet1k").recipe.scaled(epochs=1, batch_size=16, images=30 / 1_281_167)
+    recipe = recipe.model_copy(update={"lr": 1.0, "precision": "fp32"})
+    cached = Experiment(network="efficientnet_b0", scale=Scale(0.1, 0.5, 0.25), dataset=data, recipe=recipe)
     streamed = cached.model_copy(update={"dataset": data.model_copy(update={"stream": True})})
     assert cached.key == streamed.key
     a = run(cached, Store(tmp_path / "a"), "cpu")

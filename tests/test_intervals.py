@@ -11,16 +11,11 @@ from tinynet_book.figures import intervals, mean_top1
 A, B = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75]
 
 
-def ends(x):
-    return x.low, x.high
-
-
 def test_a_mean_is_students_and_a_difference_is_welchs():
-    assert ends(mean_interval(B)) == pytest.approx(stats.ttest_1samp(B, 0).confidence_interval())
-    assert ends(contrast([(1, A), (-1, B)])) == pytest.approx(
-        stats.ttest_ind(A, B, equal_var=False).confidence_interval()
-    )
-    assert contrast([(1, A), (-1, B)]).n == 3
+    mean, gap = mean_interval(B), contrast([(1, A), (-1, B)])
+    assert (mean.low, mean.high) == pytest.approx(stats.ttest_1samp(B, 0).confidence_interval())
+    assert (gap.low, gap.high) == pytest.approx(stats.ttest_ind(A, B, equal_var=False).confidence_interval())
+    assert gap.n == 3
     assert np.isnan(mean_interval([1.0]).half)
 
 
@@ -28,17 +23,14 @@ def test_with_one_seed_it_is_binomial_by_hand():
     """0.8 on 500 images has variance 0.00032, 0.5 has 0.0005: 1.96 x sqrt(0.00082) is 5.61 points."""
     for rival in ([0.5], [0.4, 0.6]):
         gap = contrast([(1, [0.8]), (-1, rival)], 500) * 100
-        assert (gap.value, gap.half) == (pytest.approx(30), pytest.approx(5.6126, abs=1e-4))
+        assert (gap.value, gap.half) == pytest.approx((30, 5.6126), abs=1e-4)
 
 
 def test_an_average_of_differences_by_hand():
     """Equal variances s^2 of n = 3 seeds: four means weighted by a half give s^2 / 3 with 4 x 2 degrees of freedom."""
     spread = np.array([-0.01, 0.0, 0.01])
     found = contrast([(w / 2, x + spread) for w, x in ((1, 0.8), (-1, 0.7), (1, 0.6), (-1, 0.58))])
-    assert (found.value, found.half) == (
-        pytest.approx(0.06),
-        pytest.approx(stats.t.ppf(0.975, 8) * 0.01 / np.sqrt(3)),
-    )
+    assert (found.value, found.half) == pytest.approx((0.06, stats.t.ppf(0.975, 8) * 0.01 / np.sqrt(3)))
     assert contrast([(1, [0.5, 0.5, 0.5]), (-1, [0.4, 0.4])]).half == pytest.approx(0)
 
 
@@ -51,23 +43,20 @@ def test_intervals_cover_what_they_say():
     assert hits / 1500 == pytest.approx(0.95, abs=0.02)
 
 
-@pytest.mark.parametrize(("parts", "got"), [([(1, A), (-1, [])], r"\[3, 0\]"), ([], r"\[\]")])
-def test_a_network_without_runs_is_refused(parts, got):
-    with pytest.raises(ValueError, match=f"at least one finished run, got {got}"):
-        contrast(parts)
+def test_a_network_without_runs_is_refused():
+    with pytest.raises(ValueError, match=r"at least one finished run, got \[3, 0\]"):
+        contrast([(1, A), (-1, [])])
 
 
 def test_an_interval_in_words():
     """A true difference of 1.43 halves is found by a normal estimate with standard error half / 1.96 in 80%."""
-    said = [Interval.around(x, 1.0).verdict for x in (1.1, -1.1, 0.9, np.nan)]
-    assert said == ["better", "worse", "cannot be told", "cannot be told"]
     assert f"{Interval.around(1.0, 2.5):+.1f}" == "+1.0 [-1.5, +3.5]"
     assert -Interval(1.0, -1.5, 3.5, 4) == Interval(-1.0, -3.5, 1.5, 4)
-    leads = [Interval(2.5, 0.2, 4.8), Interval(-1.8, -7.8, 4.1), Interval(-2, -3, -1), Interval(3.0), Interval(np.nan)]
+    leads = [Interval(2.5, 0.2, 4.8), Interval(-2, -3, -1), Interval(-1.8, -7.8, 4.1), Interval(3.0), Interval(np.nan)]
     assert [x.against("them") for x in leads] == [
         "ahead of them, +2.5 points [+0.2, +4.8]",
-        "not clearly ahead of or behind them, -1.8 points [-7.8, +4.1]",
         "behind them, -2.0 points [-3.0, -1.0]",
+        "not clearly ahead of or behind them, -1.8 points [-7.8, +4.1]",
         "not clearly ahead of or behind them, +3.0 points",
         "not comparable with them here",
     ]

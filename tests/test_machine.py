@@ -23,12 +23,10 @@ from tinynet_core.study.local import noting
 @pytest.mark.parametrize(
     ("resources", "machine", "devices"),
     [
-        ({}, (4, 0), ["cpu"] * 4),
         ({"cpus": 3}, (8, 0), ["cpu"] * 2),
-        ({"workers": 3, "gpus": 0}, (8, 2), ["cpu"] * 3),
         ({}, (8, 2), ["cuda:0", "cuda:1"]),
-        ({"gpus": 0.3}, (8, 2), ["cuda:0", "cuda:1"] * 3),
         ({"gpus": 0.5, "workers": 3}, (8, 2), ["cuda:0", "cuda:1", "cuda:0"]),
+        ({"gpus": 0, "workers": 3}, (8, 2), ["cpu"] * 3),
         ({}, (8, 2, "cpu"), ["cpu"] * 8),
         ({"gpus": 0.25}, (8, 2, "cuda:1"), ["cuda:1"] * 4),
     ],
@@ -90,9 +88,6 @@ def test_the_cores_are_those_that_this_process_may_run_on(monkeypatch):
     assert cores() == 1
 
 
-NONE = {"commit": None, "clean": None}
-
-
 def git(folder: Path, *arguments: str) -> str:
     identity = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
     command = ["git", "-C", str(folder), *identity, *arguments]
@@ -100,28 +95,18 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, encoding="utf-8", env=environment).stdout.strip()
 
 
-def repository(folder: Path) -> Path:
-    folder.mkdir()
+def repository(folder: Path, where: str = "", ignored: str = "", tracked: bool = True) -> Path:
+    """A repository with a package in the folder ``where``; the package."""
+    package = folder / where / "tinynet_core"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "machine.py").touch()
+    (folder / ".gitignore").write_text(ignored, encoding="utf-8")
+    (folder / "records.jsonl").touch()
     git(folder, "init", "--quiet")
-    git(folder, "commit", "--quiet", "--allow-empty", "--message", "mine")
-    return folder
-
-
-def package(folder: Path) -> Path:
-    (folder / "tinynet_core").mkdir(parents=True)
-    for name in ("__init__", "machine"):
-        (folder / "tinynet_core" / f"{name}.py").write_text("", encoding="utf-8")
-    return folder / "tinynet_core"
-
-
-def checkout(folder: Path) -> Path:
-    repository(folder)
-    (folder / ".gitignore").write_text("mine*.py\n", encoding="utf-8")
-    package(folder)
-    (folder / "records.jsonl").write_text("{}\n", encoding="utf-8")
-    git(folder, "add", ".")
-    git(folder, "commit", "--quiet", "--message", "sources")
-    return folder
+    git(folder, "add", "." if tracked else ".gitignore")
+    git(folder, "commit", "--quiet", "--message", "mine")
+    return package
 
 
 def said(package: Path, monkeypatch) -> dict:
@@ -132,16 +117,16 @@ def said(package: Path, monkeypatch) -> dict:
         return machine.commit.__wrapped__()
 
 
-@pytest.mark.parametrize("where", [".venv/lib/site-packages", "", "vendored"])
-def test_a_package_inside_another_project_names_no_commit(tmp_path, monkeypatch, where):
-    """A wheel in its environment, a tarball unpacked in it, and a copy that it tracks."""
-    project = repository(tmp_path / "project")
-    (project / ".gitignore").write_text(".venv\n", encoding="utf-8")
-    inside = package(project / where)
-    if where == "vendored":
-        git(project, "add", ".")
-        git(project, "commit", "--quiet", "--message", "vendored")
-    assert said(inside, monkeypatch) == NONE
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"where": ".venv/lib/site-packages", "ignored": ".venv\n"},  # a wheel in the environment of the project
+        {"tracked": False},  # a tarball unpacked in it
+        {"where": "vendored"},  # a copy that it tracks
+    ],
+)
+def test_a_package_inside_another_project_names_no_commit(tmp_path, monkeypatch, about):
+    assert said(repository(tmp_path, **about), monkeypatch) == {"commit": None, "clean": None}
 
 
 def test_the_checkout_of_these_tests_names_its_commit():
@@ -162,11 +147,11 @@ def test_the_checkout_of_these_tests_names_its_commit():
     ],
 )
 def test_what_counts_as_a_change(tmp_path, monkeypatch, name, clean):
-    own = checkout(tmp_path / "own")
-    assert said(own / "tinynet_core", monkeypatch) == {"commit": git(own, "rev-parse", "HEAD"), "clean": True}
-    (own / name).parent.mkdir(exist_ok=True)
-    (own / name).write_text("changed = True\n", encoding="utf-8")
-    assert said(own / "tinynet_core", monkeypatch)["clean"] is clean
+    package = repository(tmp_path, ignored="mine*.py\n")
+    assert said(package, monkeypatch) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "clean": True}
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("changed = True\n", encoding="utf-8")
+    assert said(package, monkeypatch)["clean"] is clean
 
 
 READ = """

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -41,14 +43,10 @@ def stored(experiment, tmp_path_factory):
 def test_the_task_is_told_apart_and_has_a_key_of_its_own(experiment):
     task = maps_of(experiment)
     assert task.training == experiment
-    assert task.training.key == experiment.key
     assert len({experiment.key, task.key, maps_of(experiment, shown=3).key}) == 3
     again = TypeAdapter(AnyTask).validate_json(task.model_dump_json())
     assert (type(again), again) == (ActivationMaps, task)
-    assert task.work == experiment.spec().complexity().macs * 140
-    assert task.steps == 2
-    assert task.data == (experiment.dataset,)
-    assert task.label.startswith("maps of efficientnet_b0")
+    assert (task.work, task.steps) == (experiment.spec().complexity().macs * 140, 2)
 
 
 @pytest.mark.parametrize(
@@ -64,13 +62,19 @@ def test_bad_tasks(experiment, change, message):
         ActivationMaps.model_validate({**experiment.model_dump(exclude={"kind"}), **change})
 
 
-def test_the_accuracy_is_that_of_the_training(stored):
+def test_the_record_is_of_the_training_and_shows_some_of_its_images(stored):
     trained, maps, _ = stored
-    assert maps.metrics["top1"] == trained.metrics["top1"] == trained.curve[-1]["ema_top1"]
-    assert np.mean(maps.arrays["correct"]) == maps.metrics["top1"]
+    found, index = maps.arrays, maps.arrays["index"]
+    assert maps.metrics["top1"] == trained.metrics["top1"] == np.mean(found["correct"])
     assert maps.provenance["training"] == trained.key
     assert maps.provenance["dataset_sha256"] == trained.provenance["dataset_sha256"]
-    assert maps.curve == []
+    assert index == sorted(set(index)) != list(range(5))
+    assert found["label"] == [i % 4 for i in index]
+    assert np.shape(found["map"]) == (5, 2, 2)
+    assert all(np.ptp(m) > 0 for m in found["map"])
+    right = [int(p == label) for p, label in zip(found["prediction"], found["label"], strict=True)]
+    assert right == [found["correct"][i] for i in index]
+    assert all(0.25 <= p <= 1 for p in found["probability"])
 
 
 def test_the_measure_done_another_way(stored):
@@ -94,27 +98,18 @@ def test_the_measure_done_another_way(stored):
         assert maps.arrays["area"][i] == pytest.approx(region.mean().item(), abs=2e-3)
 
 
-def test_the_shown_images_are_drawn_by_a_seed_and_the_same_for_every_network(stored, experiment):
-    _, maps, _ = stored
-    other = execute(maps_of(experiment.model_copy(update={"seed": 1, "scale": Scale(0.3, 0.5, 0.2)}), shown=5), "cpu")
-    index = maps.arrays["index"]
-    assert index == sorted(set(index)) == other.arrays["index"]
-    assert index != list(range(5))
-    assert maps.arrays["label"] == [i % 4 for i in index]
-    assert np.shape(maps.arrays["map"]) == (5, 2, 2)
-    assert all(np.ptp(m) > 0 for m in maps.arrays["map"])
-    right = [int(p == label) for p, label in zip(maps.arrays["prediction"], maps.arrays["label"], strict=True)]
-    assert right == [maps.arrays["correct"][i] for i in index]
-    assert all(0.25 <= p <= 1 for p in maps.arrays["probability"])
-
-
-def test_weights_come_from_the_store_or_are_trained_now(stored, experiment, tmp_path, monkeypatch):
+def test_weights_come_from_the_store_or_are_trained_now_and_every_network_shows_the_same_images(
+    stored, experiment, tmp_path, monkeypatch
+):
     _, maps, store = stored
-    alone = execute(maps_of(experiment, shown=5), "cpu", tmp_path)
-    assert alone.arrays == maps.arrays
-    assert weights_file(tmp_path, experiment.key).exists()
+    other = experiment.model_copy(update={"seed": 1, "scale": Scale(0.3, 0.5, 0.2)})
+    assert execute(maps_of(other, shown=5), "cpu", tmp_path).arrays["index"] == maps.arrays["index"]
+    assert weights_file(tmp_path, other.key).exists()
+    assert not list((tmp_path / "checkpoints").iterdir())
     monkeypatch.setattr("tinynet_core.training.classifier.Run", None)
     assert execute(maps_of(experiment, shown=3), "cpu", store.root).metrics == maps.metrics
+    digest = hashlib.sha256(store.weights(experiment).read_bytes()).hexdigest()
+    assert maps.provenance["weights_sha256"] == digest
 
 
 def test_a_stop_is_heeded(stored, experiment):

@@ -14,27 +14,22 @@ from tinynet_core.cli import tinynet
 
 
 @pytest.fixture(scope="module")
-def study(made_up_study):
-    return made_up_study
+def found(made_up_study):
+    return all_models(made_up_study)
 
 
-@pytest.fixture(scope="module")
-def found(study):
-    return all_models(study)
-
-
-def test_every_training_that_the_pages_compare_is_there_once_with_its_cost_counted_anew(study, found):
-    wanted = {e.key: e for page in classifiers(study).values() for row in page.values() for e in row}
+def test_every_training_that_the_pages_compare_is_there_once_with_its_cost_counted_anew(made_up_study, found):
+    wanted = {e.key: e for page in classifiers(made_up_study).values() for row in page.values() for e in row}
     assert sorted(found["runs"].key) == sorted(wanted)
     assert set(found["models"].model) == set(found["runs"].model)
     assert found["models"].model.is_unique
-    first = study.preset.random_experiments()[0]
+    first = made_up_study.preset.random_experiments()[0]
     assert found["runs"].set_index("key").model[first.key] == model_id(first) == first.key[:12]
     for x in found["models"].itertuples():
         base = None if math.isnan(x.base_width) else Base(int(x.base_resolution), x.base_width, int(x.base_divisor))
         scale = Scale(x.r, x.d, x.w) if network(x.network).scale in (None, Scale()) and not math.isnan(x.r) else None
         head = None if x.head == "default" else x.head
-        spec = network(x.network, scale, study.preset.dataset.classes, head, base)
+        spec = network(x.network, scale, made_up_study.preset.dataset.classes, head, base)
         cost = spec.complexity()
         assert (x.resolution, x.macs, x.params) == (spec.resolution, cost.macs, cost.params)
         assert x.activations == cost.activations
@@ -58,31 +53,31 @@ def has_role(models, role):
     return models.roles.str.split(JOINT).map(lambda roles: role in roles)
 
 
-def test_roles_and_the_frontier(study, found):
+def test_roles_and_the_frontier(made_up_study, found):
     models = found["models"]
-    assert has_role(models, "random sample").sum() == study.preset.random_sample.models
-    assert has_role(models, "equal-cost sample").sum() == study.preset.equal_cost_sample.models
+    assert has_role(models, "random sample").sum() == made_up_study.preset.random_sample.models
+    assert has_role(models, "equal-cost sample").sum() == made_up_study.preset.equal_cost_sample.models
     (whole,) = models[has_role(models, "table3: Baseline EfficientNet-B0")].itertuples()
     assert "fig6: EfficientNet-B0" in whole.roles
     assert (whole.r, whole.d, whole.w) == (1, 1, 1)
     assert not has_role(models, "table3").any()
-    sample, kept = study.random_sample(), models[models.frontier]
+    sample, kept = made_up_study.random_sample(), models[models.frontier]
     assert set(kept.macs) == set(sample.macs[sample.frontier])
     assert has_role(kept, "random sample").all()
 
 
-def test_epochs_are_the_curves_and_files_the_tables(study, found, tmp_path):
-    first = study.preset.random_experiments()[0]
+def test_epochs_are_the_curves_and_files_the_tables(made_up_study, found, tmp_path):
+    first = made_up_study.preset.random_experiments()[0]
     rows = found["epochs"][found["epochs"].key == first.key].drop(columns=["key", "model", "seed"])
-    assert rows.to_dict("records") == study.store.get(first).curve
-    assert label(study.preset.dataset) in set(found["models"].data)
-    assert label(study.preset.recipe) in set(found["models"].recipe)
-    arguments = ["dataset", "smoke", str(tmp_path / "new"), "--store", str(study.store.root)]
+    assert rows.to_dict("records") == made_up_study.store.get(first).curve
+    assert label(made_up_study.preset.dataset) in set(found["models"].data)
+    assert label(made_up_study.preset.recipe) in set(found["models"].recipe)
+    arguments = ["dataset", "smoke", str(tmp_path / "new"), "--store", str(made_up_study.store.root)]
     assert CliRunner().invoke(tinynet, arguments).exit_code == 0
     for name in ("models", "runs", "epochs"):
         assert len(pd.read_csv(tmp_path / "new" / f"{name}.csv")) == len(found[name])
 
 
-def test_missing_records_are_named_with_the_command(study, tmp_path):
+def test_missing_records_are_named_with_the_command(made_up_study, tmp_path):
     with pytest.raises(MissingRecords, match=r"2 of \d+ records are not in .*\n(.*\n){2}make them with: tinynet sweep"):
-        all_models(without(study, tmp_path, trainings=2))
+        all_models(without(made_up_study, tmp_path, trainings=2))

@@ -1,5 +1,7 @@
 """Networks by name: published sizes, costs against traced modules, weights and logits against timm and torchvision."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import timm
@@ -22,13 +24,6 @@ SIZES = {  # resolution, parameters and MACs in millions as released or publishe
     "tinynet_d": (152, 2.338446, 51.58, [1, 1, 1, 2, 2, 3, 1]),
     "tinynet_e": (106, 2.042972, 24.36, [1, 1, 1, 2, 2, 2, 1]),
     "efficientnet_b0": (224, 5.288548, 385.81, [1, 2, 2, 3, 3, 4, 1]),
-    "ghostnet_050": (224, 2.59, 42.3, None),
-    "ghostnet_100": (224, 5.18, 141.2, None),
-    "ghostnet_150": (224, 9.07, 297.7, None),
-    "ghostnet_a": (240, 11.94, 587.5, None),
-    "resnet18": (224, 11.689512, 1814.07, [2, 2, 2, 2]),
-    "resnet34": (224, 21.797672, 3663.76, [3, 4, 6, 3]),
-    "resnet50": (224, 25.557032, 4089.18, [3, 4, 6, 3]),
 }
 
 
@@ -37,34 +32,15 @@ def test_published_sizes(name):
     resolution, params, macs, blocks = SIZES[name]
     spec = network(name)
     cost = spec.complexity()
-    assert (spec.resolution, round(cost.params / 1e6, 2 if "ghost" in name else 6)) == (resolution, params)
+    assert (spec.resolution, cost.params / 1e6) == (resolution, params)
     assert cost.macs / 1e6 == pytest.approx(macs, abs=0.05)
-    assert blocks is None or [s.repeats for s in spec.stages] == blocks
-
-
-@pytest.mark.parametrize(("phi", "params", "macs"), [(1, 3.6, 201), (2, 3.0, 98), (3, 2.0, 51), (4, 1.3, 24)])
-def test_inverse_giant_formula_has_the_papers_weights_and_flops(phi, params, macs):
-    cost = network(f"efficientnet_b-{phi}").complexity()
-    assert round(cost.params / 1e6, 1) == params  # Table 3 prints one decimal; nothing was fitted to it
-    assert cost.macs / 1e6 == pytest.approx(macs, rel=0.04)
-    assert network(f"efficientnet_b-{phi}", head="fixed").complexity().params > cost.params
-
-
-@pytest.mark.parametrize(
-    ("scale", "macs"),
-    [
-        (Scale(r=0.70), 196), (Scale(d=0.45), 196), (Scale(w=0.65), 205),
-        (Scale(r=0.46), 103), (Scale(w=0.38), 99), (Scale(d=0.01), 173),
-    ],
-)  # fmt: skip
-def test_single_dimension_rows_of_table_1(scale, macs):
-    assert round(network("efficientnet_b0", scale).complexity().macs / 1e6) == macs
+    assert [s.repeats for s in spec.stages] == blocks
 
 
 @pytest.mark.parametrize("family", ["efficientnet", "resnet", "ghostnet"])
 def test_spec_cost_equals_traced_cost_at_random_scales(family):
     rng, names = np.random.default_rng(0), [name for name in SCALABLE if name.startswith(family)]
-    for i in range(16):
+    for i in range(12):
         scale = Scale(*np.exp(rng.uniform(np.log(0.2), np.log(1.8), 3)).tolist())
         proxy = Base(int(rng.integers(16, 96)), float(rng.uniform(0.2, 1.0)), 4) if i % 3 == 0 else None
         head = ("fixed", "scaled")[i // 2 % 2]
@@ -91,19 +67,6 @@ def test_layouts_have_the_published_number_of_blocks():
     assert network("proxylessnas_mobile").complexity().params == 4_080_512
 
 
-def test_rows_are_those_of_table_7():
-    assert [r.side for r in network("resnet50").rows()] == [224, 112, 56, 56, 28, 14, 7, 1]
-    rows = network("ghostnet_a").rows()
-    assert [r.side for r in rows] == [240, 120, 120, 60, 60, 30, 30, 15, 15, 15, 15, 8, 8, 8, 1, 1]
-    assert [r.row.channels for r in rows] == [
-        28, 28, 44, 44, 72, 72, 140, 140, 196, 196, 280, 280, 1680, 1680, 1400, 1000,
-    ]  # fmt: skip
-
-
-def timms_ghostnet_150():
-    return TimmGhostNet(timm.create_model("ghostnet_100").cfgs, width=1.5)
-
-
 def mobile(layout, width, head, activation):
     return stacked("x", layout, width, 224, 32, head, activation)
 
@@ -111,15 +74,14 @@ def mobile(layout, width, head, activation):
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        *((network(name), lambda name=name: timm.create_model(name)) for name in ("tinynet_c", "ghostnet_050")),
-        (network("efficientnet_b0"), lambda: timm.create_model("efficientnet_b0")),
-        (network("resnet18"), lambda: torchvision.models.resnet18()),
-        (network("resnet50"), lambda: torchvision.models.resnet50()),
-        (network("ghostnet_150"), timms_ghostnet_150),
-        (mobile(MOBILENET_V1, 1.0, 0, "relu6"), lambda: timm.create_model("mobilenetv1_100")),
-        (mobile(MNASNET_A1, 0.5, 1280, "relu"), lambda: timm.create_model("semnasnet_050")),
+        (network("tinynet_c"), partial(timm.create_model, "tinynet_c")),
+        (network("resnet18"), torchvision.models.resnet18),
+        (network("resnet50"), torchvision.models.resnet50),
+        (network("ghostnet_150"), lambda: TimmGhostNet(timm.create_model("ghostnet_100").cfgs, width=1.5)),
+        (mobile(MOBILENET_V1, 1.0, 0, "relu6"), partial(timm.create_model, "mobilenetv1_100")),
+        (mobile(MNASNET_A1, 0.5, 1280, "relu"), partial(timm.create_model, "semnasnet_050")),
     ],
-    ids=["tinynet_c", "ghostnet_050", "b0", "resnet18", "resnet50", "ghostnet_150", "mobilenetv1", "mnasnet"],
+    ids=["tinynet_c", "resnet18", "resnet50", "ghostnet_150", "mobilenetv1", "mnasnet"],
 )
 def test_weights_of_others_load_by_name_and_logits_agree(ours, theirs):
     assert_same_logits(ours.build(), theirs(), 64)
@@ -153,6 +115,7 @@ def test_hard_swish_is_the_only_difference():
 def test_depth_and_width_do_what_they_say():
     spec = network("resnet50", Scale(r=0.5, d=0.5, w=0.5))
     assert spec.resolution == 112
+    assert [row.side for row in spec.rows()] == [112, 56, 28, 28, 14, 7, 4, 1]
     assert [s.repeats for s in spec.stages] == [2, 2, 3, 2]
     assert [s.c_out for s in spec.stages] == [128, 256, 512, 1024]
     assert (spec.stem, network("resnet50", Scale(w=0.5), head="scaled").stem) == (64, 32)

@@ -29,6 +29,8 @@ LOCK = read("requirements.lock")
 PINNED = {canonicalize_name(n): Version(v) for n, v in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", LOCK, re.M)}
 FILES = sorted((ROOT / ".github" / "workflows").iterdir())
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in FILES}
+SCHEMAS = {"vendor.github-workflows": FILES, "custom.github-workflows-require-timeout": FILES}
+SCHEMAS |= {"vendor.dependabot": [ROOT / ".github" / "dependabot.yml"]}
 WRITING = {("book", "deploy"): {"pages": "write", "id-token": "write"}}
 """The jobs whose token may write, and what; all others only read."""
 
@@ -38,8 +40,7 @@ def test_the_lock_pins_every_dependency_inside_its_range_and_is_hashed_and_names
         assert PINNED[canonicalize_name(requirement.name)] in requirement.specifier, requirement
     entries = [e for e in re.split(r"\n(?=\S)", LOCK) if "==" in e.split("\n")[0]]
     assert all("--hash=sha256:" in e for e in entries)
-    assert "://" not in LOCK
-    assert "index-url" not in LOCK
+    assert not re.search("://|index-url", LOCK)
 
 
 def test_conda_environment_has_the_same_ranges():
@@ -55,10 +56,8 @@ def test_the_range_of_pillow_starts_where_the_images_are_those_of_the_published_
     """Pillow before 13.0 draws other pixels in 169 of 1,800 glyphs, so that every record would be stale."""
     (pillow,) = (r.specifier for r in DECLARED if r.name == "pillow")
     lines = read("results/reduced/records.jsonl").splitlines()
-    versions = {json.loads(line)["provenance"]["packages"]["pillow"] for line in lines}
-    assert versions
-    assert all(version in pillow for version in versions)
-    assert not any(version in pillow for version in ("10.4.0", "11.3.0", "12.0.0", "12.3.0"))
+    assert all(json.loads(line)["provenance"]["packages"]["pillow"] in pillow for line in lines)
+    assert "12.3.0" not in pillow
 
 
 def test_the_version_and_the_range_of_python_are_said_once():
@@ -79,18 +78,8 @@ def test_no_tracked_file_holds_a_path_of_a_machine():
             assert not pattern.search(path.read_text(errors="replace", encoding="utf-8")), path
 
 
-# The workflows of GitHub
-
-
-@pytest.mark.parametrize(
-    ("schema", "files"),
-    [
-        ("vendor.github-workflows", FILES),
-        ("custom.github-workflows-require-timeout", FILES),
-        ("vendor.dependabot", [ROOT / ".github" / "dependabot.yml"]),
-    ],
-)
-def test_they_fit_the_schema(schema, files):
+@pytest.mark.parametrize(("schema", "files"), SCHEMAS.items())
+def test_the_workflows_fit_the_schema(schema, files):
     done = CliRunner().invoke(check_jsonschema, ["--builtin-schema", schema, *map(str, files)])
     assert done.exit_code == 0, done.output
 
@@ -120,10 +109,7 @@ def test_the_gpu_run_offers_the_presets_and_the_pages_and_hands_its_choices_to_t
     inputs = WORKFLOWS["gpu"][True]["workflow_dispatch"]["inputs"]  # "on" is a boolean of YAML 1.1
     assert inputs["preset"]["options"] == sorted(preset_names())
     assert inputs["page"]["options"] == ["all", *sorted(PAGES)]
-    environment, command = {"PATH": "/usr/bin:/bin", "PRESET": "imagenet100"}, ["make", "--dry-run", "sweep"]
-    for page, asked in (("fig1", ["--page", "fig1"]), ("", [])):
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment | {"PAGE": page}, capture_output=True, encoding="utf-8", check=True
-        )
-        expected = [".venv/bin/tinynet", "sweep", "imagenet100", "--store", "runs/imagenet100", *asked]
-        assert done.stdout.splitlines()[-1].split() == expected
+    for page, asked in (("fig1", " --page fig1"), ("", "")):
+        environment = {"PATH": "/usr/bin:/bin", "PRESET": "imagenet100", "PAGE": page}
+        said = subprocess.check_output(["make", "--dry-run", "sweep"], cwd=ROOT, env=environment, encoding="utf-8")
+        assert said.rstrip().endswith(f".venv/bin/tinynet sweep imagenet100 --store runs/imagenet100{asked}")

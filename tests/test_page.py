@@ -19,48 +19,45 @@ def shown(source, data, *tags):
 
 
 @pytest.fixture
-def executed(tmp_path):
-    """A page with a picture far down, two cells that show nothing, and a box of its own."""
-    cells = [
-        new_markdown_cell("# Title"),
-        new_markdown_cell("How it was done."),
-        new_code_cell("preset = 1", metadata={"tags": ["parameters"]}),
-        new_code_cell("preset = 2", metadata={"tags": ["injected-parameters"]}),
-        new_code_cell("import x"),
-        new_code_cell("def f(): ..."),
-        shown("table", {"text/plain": "numbers"}),
-        shown("draw", {"image/png": "AA=="}, "picture"),
-        shown("Markdown()", {"text/markdown": "**In a word**: yes"}, "box"),
-    ]
-    path = tmp_path / "06_table3_costs.ipynb"
-    nbformat.write(new_notebook(cells=cells), path)
-    return path
+def made(tmp_path):
+    """The page of a notebook with a picture far down, two cells that show nothing, and a box of its own."""
+
+    def of(**metadata):
+        cells = [
+            new_markdown_cell("# Title"),
+            new_markdown_cell("## How we test it\n\nWith care.", metadata={"tags": ["method"]}),
+            new_code_cell("preset = 1", metadata={"tags": ["parameters"]}),
+            new_code_cell("preset = 2", metadata={"tags": ["injected-parameters"]}),
+            new_code_cell("import x"),
+            new_code_cell("def f(): ..."),
+            shown("table", {"text/plain": "numbers"}),
+            shown("draw", {"image/png": "AA=="}, "picture"),
+            shown("Markdown()", {"text/markdown": "**In a word**: yes"}, "box"),
+        ]
+        path = tmp_path / "06_table3_costs.ipynb"
+        nbformat.write(new_notebook(cells=cells, metadata=metadata), path)
+        return page(path, load_preset("smoke"), pd.DataFrame([row("a", "differs", "proxy")]), {})
+
+    return of
 
 
-EMPTY = pd.DataFrame([row("a", "differs", "proxy")])
-
-
-def test_the_box_and_the_picture_come_first_and_silent_code_joins_what_is_below_it(executed):
-    made = page(executed, load_preset("smoke"), EMPTY, {})
-    assert [cell.source for cell in made.cells[:2]] == [
+def test_the_box_and_the_picture_come_first_method_folds_and_silent_code_joins_what_is_below_it(made):
+    *sources, origin = [cell.source for cell in made().cells]
+    assert sources == [
         "# Title",
         ":::{admonition} In short\n:class: box in-short\n**In a word**: yes\n:::\n\n",
+        "draw",
+        "::::{dropdown} How we test it\nWith care.\n::::",
+        "preset = 1",
+        "preset = 2",
+        "import x\n\n\ndef f(): ...\n\n\ntable",
     ]
-    sources = [cell.source for cell in made.cells[2:]]
-    assert sources[:2] == ["draw", "How it was done."]
-    assert sources[2:4] == ["preset = 1", "preset = 2"]
-    assert sources[4] == "import x\n\n\ndef f(): ...\n\n\ntable"
-    assert "Evidence: recomputed" in sources[5]
-    assert "papermill notebooks/06_table3_costs.ipynb out.ipynb -p preset smoke" in sources[5]
-    assert len(sources) == 6
+    assert "Evidence: recomputed" in origin
+    assert "papermill notebooks/06_table3_costs.ipynb out.ipynb -p preset smoke" in origin
 
 
-def test_the_box_of_a_page_says_what_became_of_its_headline(executed):
-    notebook = nbformat.read(executed, as_version=4)
-    notebook.metadata.tinynet = {"headline": ["a"]}
-    nbformat.write(notebook, executed)
-    text = page(executed, load_preset("smoke"), EMPTY, {}).cells[1].source
-    assert text == (
+def test_the_box_of_a_page_says_what_became_of_its_headline(made):
+    assert made(tinynet={"headline": ["a"]}).cells[1].source == (
         ":::{admonition} ✗ Does not hold\n:class: box differs\n**The paper says** (Table 1): A beats B.\n\n"
         "**✗ Does not hold** ([proxy](#levels)).\n:::\n\n"
     )
@@ -80,24 +77,11 @@ def test_the_strongest_evidence_that_decides_gives_the_title_and_all_of_it_is_sa
 
 
 def test_a_number_is_said_once_and_what_the_paper_does_not_say_itself_it_implies():
-    found = row(
-        "a", "matches", "proxy", paper="2 points", ours="2.13 points", interval="[1, 3]", note="2.1, 95% [1, 3], n = 3"
-    )
-    text = box(pd.DataFrame([found | {"source": "Section 4.2, derived here"}]))
+    found = row("a", "matches", "proxy", paper="2 points", ours="2.13 points", interval="[1, 3]")
+    found |= {"note": "2.1, 95% [1, 3], n = 3", "source": "Section 4.2, derived here"}
+    text = box(pd.DataFrame([found]))
     assert "**The paper implies** (Section 4.2, derived here)" in text
     assert "([proxy](#levels)). 2.1, 95% [1, 3], n = 3." in text
     assert "2.13" not in text
-    for other in ("2 of 9 ahead", "2.3, 95% [1, 3]", "n = 3"):
+    for other in ("2 of 9 ahead", "2.3, 95% [1, 3]"):
         assert "2.13 points [1, 3]. " in box(pd.DataFrame([found | {"note": other}]))
-
-
-def test_method_is_folded_under_its_heading(executed):
-    notebook = nbformat.read(executed, as_version=4)
-    notebook.cells[1] = new_markdown_cell("## How we test it\n\nWith care.", metadata={"tags": ["method"]})
-    nbformat.write(notebook, executed)
-    folded = page(executed, load_preset("smoke"), EMPTY, {}).cells[3].source
-    assert folded == "::::{dropdown} How we test it\nWith care.\n::::"
-
-
-def test_open_stays_open():
-    assert box(pd.DataFrame([row("b", "not attempted", "")])).startswith(":::{admonition} ○ Open\n:class: box not-att")

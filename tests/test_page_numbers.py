@@ -34,12 +34,8 @@ def numbers(text):
 
 def places(text):
     """Tables, figures and sections that a text names."""
-    found = re.findall(rf"(tables?|figures?|sections?) {LISTED}", text, re.I)
-    return {
-        (kind[:3].lower(), n.rstrip("."))
-        for kind, listed in found
-        for n in re.findall(r"(?:[A-Z]\.?)?\d[\d.]*", listed)
-    }
+    found = re.findall(rf"(tab|fig|sec)(?:les?|ures?|tions?) {LISTED}", text, re.I)
+    return {(kind.lower(), n) for kind, listed in found for n in re.findall(r"(?:[A-Z]\.?)?\d(?:\.?\d+)*", listed)}
 
 
 def of_the_ledger(notebook, text):

@@ -11,38 +11,28 @@ from scipy.stats import binomtest, norm
 import tinynet_core as tn
 from tinynet_book.analysis import robustness
 from tinynet_book.analysis.robustness import Variant, sensitivity
-from tinynet_core import Base, Scale, TinyFormula, family, frontier, network, released_formula
+from tinynet_core import Base, Scale, TinyFormula, family, frontier, released_formula
 from tinynet_core.scaling.frontier import pareto_front
 
-BASE = Base(56, 0.25, 2)
-NET = family("efficientnet_b0", BASE, classes=30)
-CODE = run_cell("23", "def prediction_errors", np=np, pd=pd, norm=norm, binomtest=binomtest)
-leave_one_out = run_cell("23", "def leave_one_out", np=np, tn=tn, robustness=robustness)["leave_one_out"]
+NET = family("efficientnet_b0", Base(56, 0.25, 2), classes=30)
 pytestmark = [
     pytest.mark.filterwarnings("ignore::tinynet_core.scaling.released.ExtrapolationWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 
 
-def models(n, seed=0):
+def models(n):
     """A sample whose accuracy grows with cost, and with a balance of r and d."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     c = np.sort(rng.uniform(0.05, 1, n))
     r, d = 0.5 + 0.4 * c + rng.normal(0, 0.08, n), 0.7 + 0.3 * c + rng.normal(0, 0.1, n)
     return pd.DataFrame({"c": c, "r": r, "d": d, "macs": c * 5e6, "top1": 0.5 + 0.3 * c - (r - 0.9) ** 2 / 4})
 
 
-@pytest.fixture(scope="module")
-def kept():
-    return models(7)
-
-
-@pytest.fixture(scope="module")
-def left(kept):
-    return leave_one_out(kept, TinyFormula(restarts=0))
-
-
-def test_each_model_is_predicted_by_the_others(kept, left):
+def test_each_model_is_predicted_by_the_others():
+    leave_one_out = run_cell("23", "def leave_one_out", np=np, tn=tn, robustness=robustness)["leave_one_out"]
+    kept = models(7)
+    left = leave_one_out(kept, TinyFormula(restarts=0))
     for i in (0, 4):
         others = kept.drop(index=i)
         formula = TinyFormula(restarts=0).fit(others.c, others.r, others.d)
@@ -55,18 +45,16 @@ def test_each_model_is_predicted_by_the_others(kept, left):
     assert left.extrapolated.tolist() == [True, False, False, False, False, False, True]
 
 
-def test_errors_of_the_predictors(kept, left):
-    errors = CODE["prediction_errors"](left)
-    assert list(errors.index) == ["formula", "mean of the others", "released formula"]
-    by_hand = np.sqrt(np.mean([(kept.r[i] - kept.r.drop(index=i).mean()) ** 2 for i in range(7)]))
-    assert errors.r["mean of the others"] == pytest.approx(by_hand)
-    assert errors.d["formula"] == pytest.approx(np.sqrt(((left.d - left.d_formula) ** 2).mean()))
-
-
-def test_coverage_with_wilsons_interval():
+def test_errors_of_the_predictors_and_coverage_with_wilsons_interval():
     """Bands of 1 and 2 standard deviations, about; Wilson's interval written out."""
+    code = run_cell("23", "def prediction_errors", np=np, pd=pd, norm=norm, binomtest=binomtest)
     z = np.array([0.0, 0.5, -0.9, 1.5, -1.5, 1.9, 2.5, -3.0, 0.1, 0.2])
-    table = CODE["coverage"](pd.DataFrame({"r_z": z, "d_z": z * 0})).set_index(["dimension", "level"])
+    left = pd.DataFrame({"r": 0.8, "r_formula": 0.8 + 0.1 * z, "r_mean": 0.5, "r_released": 0.8, "r_z": z})
+    left = left.join(left.rename(columns=lambda name: name.replace("r", "d", 1)).assign(d_z=0.0))
+    errors = code["prediction_errors"](left)
+    assert errors.loc["formula"].tolist() == pytest.approx([0.1 * np.sqrt((z @ z) / 10)] * 2)
+    assert errors.r.tolist()[1:] == pytest.approx([0.3, 0])
+    table = code["coverage"](left).set_index(["dimension", "level"])
     assert table.inside.tolist() == [5, 8, 10, 10]
     row, z95 = table.loc[("r", 0.95)], 1.959963985
     centre = (0.8 + z95**2 / 20) / (1 + z95**2 / 10)
@@ -77,37 +65,26 @@ def test_coverage_with_wilsons_interval():
 
 def test_ways_change_one_choice_each():
     variants = run_cell("23", "def variants", robustness=robustness, replace=replace)["variants"]
-    ways = variants(0.2)
-    assert next(iter(ways)) == "default"
-    assert ways["default"] == Variant(0.2)
-    assert {w.fraction for w in ways.values()} == {0.1, 0.2, 0.3, 0.4, None}
-    assert len(set(ways.values())) == len(ways) == 10
-    for way in ways.values():
-        changed = [getattr(way, x) != getattr(ways["default"], x) for x in ("fraction", "kernel", "mean")]
-        assert sum(changed) == (way != ways["default"])
-    assert "50% kept" not in variants(0.5)
-
-
-def test_ways_select():
-    sample = models(40)
-    np.testing.assert_array_equal(Variant(0.3).select(sample).index, frontier(sample.macs, sample.top1, 0.3))
-    front = Variant(None).select(sample)
-    np.testing.assert_array_equal(front.index, pareto_front(sample.macs, sample.top1))
+    default, *others = variants(0.2).values()
+    assert default == Variant(0.2)
+    assert len({default, *others}) == 10
+    for way in others:
+        assert sum(getattr(way, x) != getattr(default, x) for x in ("fraction", "kernel", "mean")) == 1
 
 
 def test_the_networks_that_the_ways_propose():
     sample = models(40)
-    ways = {"default": Variant(0.3), "linear": Variant(0.3, mean="linear"), "few": Variant(0.05)}
+    ways = {"default": Variant(0.3), "linear": Variant(0.3, mean="linear"), "few": Variant(0.05), "all": Variant(None)}
     table = sensitivity(sample, ways, (0.5, 1.2, 0.01), NET)
     assert table.way.tolist() == [name for name in ways for _ in range(3)]
+    assert table.models.tolist()[::3] == [12, 12, 2, len(pareto_front(sample.macs, sample.top1))]
     first = table.iloc[0]
     kept = sample.iloc[frontier(sample.macs, sample.top1, 0.3)]
     mean, std = TinyFormula().fit(kept.c, kept.r, kept.d).predict([0.5], return_std=True)
     assert [first.r, first.d, first.r_std] == pytest.approx([*mean[0].round(3), std[0, 0]])
-    spec = network("efficientnet_b0", Scale(first.r, first.d, first.w), num_classes=30, base=BASE)
-    assert (first.macs, first.pixels) == (spec.complexity().macs, spec.resolution)
-    c0 = network("efficientnet_b0", num_classes=30, base=BASE).complexity().macs
-    assert first.off == pytest.approx(first.macs / (0.5 * c0) - 1)
+    proposed = NET.at(Scale(first.r, first.d, first.w))
+    assert (first.macs, first.pixels) == (proposed.complexity().macs, proposed.resolution)
+    assert first.off == pytest.approx(first.macs / (0.5 * NET.at().complexity().macs) - 1)
     assert (table.iloc[:2][["r_moved", "d_moved", "w_moved", "r_sds", "d_sds"]] == 0).all(axis=None)
     other = table.iloc[3]
     assert other.r_sds == pytest.approx((other.r - first.r) / first.r_std)
@@ -115,8 +92,8 @@ def test_the_networks_that_the_ways_propose():
     outside = "outside the fitted range"
     assert table.note.tolist()[:3] == ["", outside, f"{outside}, no width meets the budget"]
     assert np.isnan(table.w[2])
-    assert table.note.tolist()[6:] == ["too few models to fit: 2"] * 3
-    assert table.iloc[6:].r.isna().all()
+    assert table.note.tolist()[6:9] == ["too few models to fit: 2"] * 3
+    assert table.iloc[6:9].r.isna().all()
 
 
 def test_predictions_that_are_no_network_are_named():
@@ -137,11 +114,3 @@ def test_half_samples():
     kept = sample.iloc[frontier(sample.macs, sample.top1, 0.4)]
     whole = TinyFormula(restarts=0).fit(kept.c, kept.r, kept.d).predict([0.25, 0.5])
     assert np.abs(table[["r_low", "d_low"]].to_numpy() - whole).max() < 0.3
-
-
-def test_halves_spread_as_whole_samples_do():
-    """The claim of ``half_samples`` on a mean, whose spread over whole samples is known."""
-    x = np.random.default_rng(0).normal(size=100)
-    rng = np.random.default_rng(1)
-    halves = [x[rng.choice(100, 50, replace=False)].mean() for _ in range(4000)]
-    assert np.std(halves) == pytest.approx(x.std(ddof=1) / 10, rel=0.05)

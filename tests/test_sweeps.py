@@ -17,7 +17,7 @@ from tinynet_core.machine import Resources
 from tinynet_core.study import local
 from tinynet_core.study.local import ExecutorError, noting
 from tinynet_core.study.record import execute
-from tinynet_core.study.sweep import NoRecord, SweepError, SweepStopped, attempt, claim
+from tinynet_core.study.sweep import SweepError, SweepStopped, attempt
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EPOCHS, STEPS = 3, 3  # of the experiments, and in each epoch with its one batch of the evaluation
@@ -93,7 +93,7 @@ def test_one_record_each_in_their_order_and_a_complete_store_is_only_read(refere
     *good, bad = sweep(experiments, store, workers=1)
     assert all(r.done and r.provenance["threads"] == 1 and 0 < r.wall_s < 600 for r in good)
     assert results(good) == reference(experiments[:3])
-    assert (bad.status, "diverged" in bad.reason) == ("failed", True)
+    assert (bad.status, bad.metrics, "diverged" in bad.reason) == ("failed", {}, True)
     assert leftovers(store) == []
     assert "trained 3/3 models, 1 failed: 100%" in capsys.readouterr().err
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -221,18 +221,6 @@ def test_a_signal_stops_the_sweep_and_no_step_is_done_twice(reference, training,
     assert STEPS < steps(store, experiments[0]) < epochs * STEPS
     assert results(one_worker(experiments, store)) == reference(experiments)
     assert steps(store, experiments[0]) == epochs * STEPS + 1  # asked once more, at the step where it stopped
-
-
-def test_a_claimed_experiment_is_left_to_its_process_and_a_recorded_one_is_not_trained_again(tmp_path):
-    store, experiment = Store(tmp_path), make(epochs=1)
-    with claim(store.checkpoint(experiment)) as free:
-        assert free
-        os.utime(tmp_path / "checkpoints" / f"{experiment.key}.pt.lock", (0, 0))  # long ago, as clocks go
-        assert attempt(None, experiment, store, False, "cpu", lambda: False) is NoRecord.BUSY
-    record = run(experiment, store)
-    assert leftovers(store) == []
-    # Between the driver's look into the store and the claim, another sweep may have finished.
-    assert attempt(None, experiment, store, False, "cpu", lambda: False) == record
 
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])

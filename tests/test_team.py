@@ -9,6 +9,7 @@ import ddp
 import pytest
 import torch
 import yaml
+from conftest import TINY
 
 from tinynet_core import Store
 from tinynet_core.training import checkpoint, loop
@@ -16,13 +17,7 @@ from tinynet_core.training import checkpoint, loop
 LAUNCH = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2"]
 LAUNCH += ["--num_machines", "1", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
 LAUNCH += ["--mixed_precision", "bf16", "--dynamo_backend", "no"]  # which the recipe overrules
-PRESET = {
-    "name": "tiny",
-    "about": "for tests",
-    "base": {"resolution": 24, "width": 0.25, "divisor": 4},
-    "dataset": {"classes": 4, "resolution": 32, "train_images": 96, "val_images": 33, "difficulty": 0.0},
-    "recipe": {"epochs": 2, "batch_size": 32, "warmup_epochs": 0.5},
-}
+PRESET = TINY | {"dataset": TINY["dataset"] | {"val_images": 33}}
 
 
 @pytest.fixture(scope="module")

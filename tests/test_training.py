@@ -10,7 +10,7 @@ from tinynet_core.data import ImageSet
 from tinynet_core.training import checkpoint, classifier, loop
 
 
-@pytest.mark.parametrize(("decay", "warmup"), [(0.9, False), (0.9, True), (0.9999, True), (0.0, False)])
+@pytest.mark.parametrize(("decay", "warmup"), [(0.9, False), (0.2, True), (0.9999, True)])
 def test_an_average_follows_its_equation(decay, warmup):
     """Its start counts as much as ``initial_share`` says."""
     module = torch.nn.Linear(1, 1, bias=False)
@@ -27,10 +27,10 @@ def test_an_average_follows_its_equation(decay, warmup):
     assert not ema.module.weight.requires_grad
 
 
-def two_colours(n, side=16):
+def two_colours(n):
     """Red and blue images: any network must tell them apart."""
     labels = np.arange(n) % 2
-    images = np.zeros((n, side, side, 3), np.uint8)
+    images = np.zeros((n, 16, 16, 3), np.uint8)
     images[labels == 0, ..., 0] = 200
     images[labels == 1, ..., 2] = 200
     return images, labels
@@ -69,13 +69,6 @@ def test_only_the_last_epoch_is_measured_on_all_images_where_a_part_is_named(col
     assert "curve_images" not in RECIPE.model_dump()  # where it is not given, the key is as before there was a choice
 
 
-def same_bits(path_a, path_b):
-    a, b = (checkpoint.load(p, loop.TRAINING_VERSION) for p in (path_a, path_b))
-    for part in ("model", "ema"):
-        assert a[part].keys() == b[part].keys()
-        assert all(torch.equal(a[part][k], b[part][k]) for k in a[part])
-
-
 @pytest.mark.parametrize(("asked", "optimizer"), [(0, "adamw"), (4, "sgd"), (13, "rmsprop")])
 def test_a_run_stopped_at_any_step_ends_with_the_same_bits(colours, tmp_path, asked, optimizer):
     """Four steps an epoch; the run is stopped in the midst of epochs and between them, and goes on each time."""
@@ -88,12 +81,13 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(colours, tmp_path, as
     state = checkpoint.load(cut, loop.TRAINING_VERSION)
     assert (state["epoch"], state["step"]) == divmod(asked, 5)  # four steps and one batch of the evaluation
     torch.rand(13)  # the global generator is somewhere else by now
-    resumed = train(Small, colours, recipe, 7, cut)
-    assert resumed.curve == expected.curve
-    same_bits(whole, cut)
+    assert train(Small, colours, recipe, 7, cut).curve == expected.curve
+    ends = [checkpoint.load(path, loop.TRAINING_VERSION) for path in (whole, cut)]
+    for part in ("model", "ema"):
+        torch.testing.assert_close(ends[0][part], ends[1][part], atol=0, rtol=0)
 
 
-def test_rmsprop_is_tensorflows(colours):
+def test_rmsprop_is_tensorflows():
     """Epsilon inside the root, squares that start at one, learning rate inside the momentum: two steps by hand."""
     recipe = RECIPE.model_copy(update={"optimizer": "rmsprop", "weight_decay": 0.0})
     module = torch.nn.Linear(1, 1, bias=False)
@@ -115,11 +109,10 @@ def test_weight_decay_is_added_to_the_gradient_of_weights_only():
     module = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(module.weight, 2.0)
     torch.nn.init.constant_(module.bias, 2.0)
-    optimizer = loop._optimizer(module, recipe.model_copy(update={"lr": 0.1}))
-    for p in module.parameters():
-        p.grad = torch.zeros_like(p)
+    optimizer = loop._optimizer(module, recipe)
+    (0 * module(torch.ones(1, 1))).backward()
     optimizer.step()
-    assert module.weight.item() == pytest.approx(2.0 - 0.1 * 0.5 * 2.0)
+    assert module.weight.item() == pytest.approx(2.0 - 0.05 * 0.5 * 2.0)
     assert module.bias.item() == 2.0
 
 
@@ -129,10 +122,8 @@ class WithoutNorm(Small):
 
 
 def test_a_step_in_parts_is_the_step_of_the_whole_batch(colours):
-    whole, parts = (
-        classifier.Run(WithoutNorm, 8, colours, RECIPE.model_copy(update={"norm_batch": n}), 0, "cpu")
-        for n in (None, 4)
-    )
+    recipes = (RECIPE.model_copy(update={"norm_batch": n}) for n in (None, 4))
+    whole, parts = (classifier.Run(WithoutNorm, 8, colours, recipe, 0, "cpu") for recipe in recipes)
     for run in (whole, parts):
         run.train_epoch()
     for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
@@ -156,35 +147,31 @@ def test_parts_have_batch_norm_statistics_of_their_own(colours):
 
 def test_the_checkpoint_of_another_run_is_set_aside(colours, tmp_path):
     path = tmp_path / "x.pt"
-    train(Small, colours, RECIPE, 1, path)
-    expected = train(Small, colours, RECIPE).curve
+    recipe = RECIPE.model_copy(update={"epochs": 2})
+    train(Small, colours, recipe, 1, path)
+    expected = train(Small, colours, recipe).curve
     with pytest.warns(UserWarning, match="of another network, recipe, seed or data set"):
-        assert train(Small, colours, RECIPE, 0, path).curve == expected
+        assert train(Small, colours, recipe, 0, path).curve == expected
     other = dataclasses.replace(colours, content_hash="other pixels")
     with pytest.warns(UserWarning, match="set aside as .*damaged"):
-        train(Small, other, RECIPE, 0, path)
+        train(Small, other, recipe, 0, path)
 
 
 def test_bfloat16_learns_the_same_task(colours):
-    seen = []
-
-    class Watched(Small):
-        def forward(self, x):
-            out = super().forward(x)
-            seen.append(out.dtype)
-            return out
-
-    recipe = RECIPE.model_copy(update={"precision": "bf16"})
-    last = train(Watched, colours, recipe).curve[-1]
+    seen = set()
+    run = classifier.Run(Small, 8, colours, RECIPE.model_copy(update={"precision": "bf16"}), 0, "cpu")
+    for model in (run.model, run.ema.module):
+        model.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    last = run.train().outcome.curve[-1]
     assert last["raw_top1"] == last["ema_top1"] == 1.0
-    assert set(seen) == {torch.bfloat16}
+    assert seen == {torch.bfloat16}
 
 
 def test_compiled_networks_train_alike(colours, monkeypatch):
     """Without a code generator, which needs a compiler on the machine: what is tested is our use of torch.compile."""
-    real, used = torch.compile, []
+    real, used, recipe = torch.compile, [], RECIPE.model_copy(update={"epochs": 2})
     monkeypatch.setattr(torch, "compile", lambda m: used.append(m) or real(m, backend="aot_eager"))
-    ours = train(Small, colours, RECIPE, compiled=True).curve
+    ours = train(Small, colours, recipe, compiled=True).curve
     assert used
-    plain = train(Small, colours, RECIPE).curve
+    plain = train(Small, colours, recipe).curve
     assert [r["raw_loss"] for r in ours] == pytest.approx([r["raw_loss"] for r in plain], rel=1e-3)

@@ -44,13 +44,9 @@ WRITERS = {
     "w.safetensors": save_file,
     "safetensors.pth": save_file,
     "w.pth": torch.save,
-    "w.bin": lambda state, path: torch.save({"state_dict": state, "epoch": 3}, path),
-    "w.pt": lambda state, path: torch.save({"model": {f"module.{k}": v for k, v in state.items()}}, path),
     "old.pth": lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False),
-    "bare.pth": lambda state, path: torch.save({k: v for k, v in state.items() if "num_ba" not in k}, path),
     "double.pth": lambda state, path: torch.save({k: v.double() for k, v in state.items() if "num_ba" not in k}, path),
-    "counted.pth": lambda state, path: torch.save({**state, "total_ops": torch.zeros(1)}, path),
-    "settings.pth": lambda state, path: torch.save({"ema": {"decay": 0.9}, "model": state}, path),
+    "settings.bin": lambda state, path: torch.save({"ema": {"decay": 0.9}, "model": state}, path),
     "script.pth": lambda state, path: torch.save({"model": state, "args": argparse.Namespace(lr=0.1)}, path),
     "b.pth#params": lambda state, path: torch.save({"params": state}, path),
     "c.pth#ema.module": lambda state, path: torch.save({f"ema.module.{k}": v for k, v in state.items()}, path),
@@ -66,18 +62,11 @@ def test_round_trip(tmp_path, state, name):
     assert all(torch.equal(loaded[key], x) and loaded[key].dtype == x.dtype for key, x in floats.items())
 
 
-@pytest.mark.parametrize(
-    ("name", "library", "entry", "file"),
-    [
-        ("tinynet_e", "timm", "tinynet_e", "tinynet_e.in1k.safetensors"),
-        ("mnasnet_a1_100", "timm", "semnasnet_100", "semnasnet_100.rmsp_in1k.safetensors"),
-        ("shufflenetv2_050", "torchvision", "shufflenet_v2_x0_5", "shufflenetv2_x0.5-f707e7126e.pth"),
-    ],
-)
-def test_released_weights_from_the_cache_give_the_librarys_logits(kept, name, library, entry, file):
-    theirs = randomise(timm.create_model(entry) if library == "timm" else torchvision.models.get_model(entry))
-    (save_file if library == "timm" else torch.save)(theirs.state_dict(), kept / file)
-    ours, image = network(name).build(weights=library).double().eval(), torch.randn(2, 3, 64, 64).double()
+def test_released_weights_from_the_cache_give_the_librarys_logits(kept):
+    theirs = randomise(torchvision.models.shufflenet_v2_x0_5())
+    torch.save(theirs.state_dict(), kept / "shufflenetv2_x0.5-f707e7126e.pth")
+    ours = network("shufflenetv2_050").build(weights="torchvision").double().eval()
+    image = torch.randn(2, 3, 64, 64).double()
     with torch.inference_mode():
         expected = theirs.double()(image)
         assert expected.std() > 1e-3
@@ -109,7 +98,6 @@ def test_every_released_entry_is_a_network_that_the_library_released(name):
         (lambda s: {k: v for k, v in s.items() if not k.startswith("layer2.0")}, "'layer2.0.conv1.weight' is missing"),
         (lambda s: list(s.values()), "must hold a dict of tensors"),
         (lambda s: {"params": s}, "it has params; "),
-        (lambda s: s | {"epoch": 3}, "must hold a dict of tensors"),
     ],
 )
 def test_tensors_that_do_not_fit(tmp_path, state, change, message):
@@ -172,9 +160,8 @@ class Hostile:
 
 def test_what_is_no_file_of_tensors_is_said(tmp_path):
     torch.jit.trace(SMALL.build().eval(), torch.zeros(1, 3, 32, 32)).save(tmp_path / "w.pth")
-    assert "it is a TorchScript archive; save the state_dict() of that module instead" in refusal(
-        SMALL, tmp_path / "w.pth"
-    )
+    said = refusal(SMALL, tmp_path / "w.pth")
+    assert "it is a TorchScript archive; save the state_dict() of that module instead" in said
     (tmp_path / "empty.pth").touch()
     assert "is empty" in refusal(SMALL, tmp_path / "empty.pth")
     assert "is a folder" in refusal(SMALL, tmp_path)

@@ -19,6 +19,8 @@ NEAR = 0.1
 """Relative distance from its budget within which a network counts as one of that cost."""
 LEARNED = 3
 """Times chance below which a run has hardly learned anything."""
+NAMED = 2
+"""Networks that a note names; more are counted, and a table has them."""
 ENOUGH_SEEDS = 3
 """Seeds of each network below which no claim is decided."""
 
@@ -174,7 +176,8 @@ class Comparison:
             ("no such network within 10% of the budget", absent),
             ("the formula was not fitted at this cost", beyond),
         ):
-            note += f". Left out: {'; '.join(names)} ({why_not})" if names else ""
+            said = "; ".join(names) if len(names) <= NAMED else f"{len(names)} networks"
+            note += f". Left out: {said} ({why_not})" if names else ""
         ours = dict.fromkeys(x for x, _ in pairs if x in self.networks.index)
         if failed := [name for name in ours if name not in self.top1]:
             why = f"no run finished of {', '.join(failed)}"
