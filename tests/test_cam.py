@@ -12,6 +12,7 @@ RECIPE = Recipe(epochs=1, warmup_epochs=0)
 
 
 def small(name):
+    torch.manual_seed(0)
     return network(name, Scale(0.3, 0.5, 0.2), 5, base=base_of(name)).build()
 
 
@@ -80,7 +81,8 @@ def test_what_is_seen_is_what_the_network_says(name):
     inputs = evaluation_batch(pixels.permute(0, 3, 1, 2), 67, RECIPE)
     with torch.inference_mode():
         logits = module(inputs)
-    assert torch.equal(seen.predictions, logits.argmax(1))
+    chosen = logits.gather(1, seen.predictions[:, None])[:, 0]
+    assert torch.allclose(chosen, logits.amax(1), atol=1e-5)  # of two that are as good as equal it may be either
     assert torch.allclose(seen.probabilities, logits.softmax(1).amax(1), atol=1e-5)
     own = logits[torch.arange(130), labels] - module.get_classifier().bias[labels]
     assert torch.allclose(seen.maps.mean((1, 2)), own, atol=1e-4)
