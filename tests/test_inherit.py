@@ -8,9 +8,11 @@ from click.testing import CliRunner
 from parity import randomise
 from safetensors.torch import load_file
 
-from tinynet_core import Base, Scale, UserError, network, shrink
+from tinynet_core import Base, Experiment, Scale, Store, Study, UserError, network, shrink
 from tinynet_core.cli import tinynet
 from tinynet_core.networks.weights import inherited, write_inherited
+from tinynet_core.study.pages import stages
+from tinynet_core.study.sweep import run
 
 BASE = Base(32, 1.0)  # so wide that no layer of the smaller network gets a shortcut that the larger one has not
 
@@ -101,3 +103,34 @@ def test_the_command_writes_the_weights_of_what_it_prints(tmp_path):
     spec = network("resnet18", small.scale, 5)
     spec.build(weights=tmp_path / "small.safetensors")
     assert load_file(tmp_path / "small.safetensors").keys() == spec.build().state_dict().keys()
+
+
+def test_a_training_starts_with_the_weights_of_the_larger_network_and_is_another_one(make_experiment, tmp_path):
+    large, plain = make_experiment(Scale(0.12, 0.5, 0.4), epochs=1), make_experiment(epochs=1, lr=1e-12)
+    small, store = plain.model_copy(update={"pretraining": large}), Store(tmp_path)
+    assert len({large.key, plain.key, small.key}) == 3
+    record = run(small, store)
+    assert record.provenance["training"] == large.key
+    assert Store(tmp_path).records() == [record]
+    assert len(Store(tmp_path).frame()) == 1
+    found, left = inherited(small.spec(), large.spec(), load_file(store.weights(large)))
+    kept = load_file(store.weights(small))
+    assert left == []
+    for name in (name for name in found if name.endswith(("weight", "bias"))):
+        torch.testing.assert_close(kept[name], found[name], atol=1e-8, rtol=0)
+
+
+def test_a_training_takes_over_no_weights_of_other_data(make_experiment):
+    large = make_experiment()
+    other = large.dataset.model_copy(update={"seed": 5})
+    with pytest.raises(ValueError, match=r"pretraining\.dataset must be that of the training itself"):
+        Experiment(**dict(make_experiment()) | {"dataset": other, "pretraining": large})
+
+
+def test_trainings_that_need_another_come_after_it(tmp_path):
+    first, second, *rest = stages(Study("creatures", tmp_path), ["inherited"])
+    assert not any(task.needs for task in first)
+    assert {needed for task in second for needed in task.needs} < set(first)
+    assert (len(first), len(second)) == (15, 12)  # four giants and the baseline, and four from its weights
+    assert all(task.seed == task.pretraining.seed for task in second)
+    assert not any(rest)

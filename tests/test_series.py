@@ -18,7 +18,9 @@ pytestmark = [
 ]
 PRESETS = ("smoke", "reduced", "creatures", "imagenet100", "imagenet1k")
 PROXIES = ("smoke", "reduced", "creatures")
-COMPARING = [name for name, page in PAGES.items() if (page.series or page.fitted) and name != "longer"]
+COMPARING = [
+    name for name, page in PAGES.items() if (page.series or page.fitted) and name not in ("longer", "inherited")
+]
 ASIDE = {"table2", "fig4", "table6"}
 """Pages that no main question rests on."""
 FAR = {("reduced", "resolution only, c = 0.5"): 0.31, ("creatures", "resolution only, c = 0.5"): 0.31}

@@ -13,7 +13,7 @@ from tinynet_core.networks.family import SCALABLE, base_of, network
 from tinynet_core.networks.fixed import PeerNetwork
 from tinynet_core.networks.spec import Head, Network
 from tinynet_core.scaling.scale import Base, Scale
-from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, cost_of, weights_file
+from tinynet_core.study.task import LABELS, Result, Task, checkpoint_file, cost_of, weights_file, weights_source
 from tinynet_core.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Training(Task):
     dataset: Any
     recipe: Recipe
     seed: int = Field(0, ge=0, strict=True)
+    pretraining: Any = None
 
     @model_validator(mode="after")
     def _filled_in(self):
@@ -74,19 +75,28 @@ class Training(Task):
     def data(self) -> tuple[Any, ...]:
         return (self.dataset,)
 
+    @property
+    def needs(self) -> tuple[Task, ...]:
+        return (self.pretraining,) if self.pretraining else ()
+
 
 class Experiment(Training):
     """One network, one data set, one recipe, one seed.
 
-    ``scale`` and ``base`` left out are filled in with what the named network has.
+    ``pretraining`` is the training of a larger network, from whose averaged weights this one starts (see
+    ``networks.weights.inherited``); without one it starts at random. ``scale`` and ``base`` left out are filled in with
+    what the named network has.
     """
 
     kind: Literal["training"] = "training"
     dataset: Dataset
+    pretraining: "Experiment | None" = Field(None, exclude_if=lambda training: training is None)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
         check_recipe(self.recipe, self.dataset)
+        if self.pretraining and self.pretraining.dataset != self.dataset:
+            raise ValueError("pretraining.dataset must be that of the training itself")
         spec = self.spec()
         if isinstance(spec, PeerNetwork) and (self.recipe.zero_init_residual or self.recipe.zero_init_classifier):
             keys, why = "recipe.zero_init_residual and recipe.zero_init_classifier", f"which {spec.source} builds"
@@ -97,19 +107,34 @@ class Experiment(Training):
         """The network's specification, with one output per class of the data set."""
         return network(self.network, self.scale, self.dataset.classes, self.head, self.base)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        before = self.pretraining
+        return super().identity | ({"pretraining": before.identity} if before else {})
+
+    @property
+    def label(self) -> str:
+        before = self.pretraining
+        return super().label + (f" from {before.network} {before.spec().scale or ''}" if before else "")
+
     def cost(self) -> dict[str, int]:
         return cost_of(self.spec())
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Train it, and leave the averaged weights in the store."""
+        from tinynet_core.networks.weights import inherited
         from tinynet_core.training.checkpoint import save_weights
         from tinynet_core.training.classifier import Run
         from tinynet_core.training.team import team
 
-        spec, recipe, images = self.spec(), self.recipe, load_images(self.dataset)
+        spec, recipe, images, before = self.spec(), self.recipe, load_images(self.dataset), self.pretraining
+        larger = before and before.module(device, root, should_stop, compiled).state_dict()
 
         def build() -> "nn.Module":
-            return spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier)
+            module = spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier)
+            if before and larger:
+                module.load_state_dict(module.state_dict() | inherited(spec, before.spec(), larger)[0])
+            return module
 
         run = Run(build, spec.resolution, images, recipe, self.seed, device, compiled)
         run.train(root and checkpoint_file(root, self.key), should_stop)
@@ -120,7 +145,8 @@ class Experiment(Training):
             metrics={name: last[name if name in last else f"ema_{name}"] for name in METRICS},
             curve=run.outcome.curve,
             wall_s=run.outcome.wall_s,
-            sources={"dataset_sha256": images.content_hash, "compiled": compiled},
+            sources={"dataset_sha256": images.content_hash, "compiled": compiled}
+            | (weights_source(root, before) if before else {}),
         )
 
     def module(

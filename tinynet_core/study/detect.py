@@ -125,10 +125,6 @@ class Detection(_Setting, Training):
     def data(self) -> tuple[Any, ...]:
         return (self.dataset, *(self.pretraining.data if self.pretraining else ()))
 
-    @property
-    def needs(self) -> tuple[Task, ...]:
-        return (self.pretraining,) if self.pretraining else ()
-
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Train it and judge the averaged weights.
 

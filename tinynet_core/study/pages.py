@@ -80,6 +80,7 @@ ALL = (
     Page("field", "28_networks_in_the_field", evidence="third party"),
     Page("worlds", "", (SAMPLE, "second_world"), part="sampled"),
     Page("longer", "", (SAMPLE, "longer"), fitted=networks.longer, part="sampled"),
+    Page("inherited", "", ("inherited",), networks.inherited, part="sampled"),
 )
 PAGES = {page.name: page for page in ALL if page.recorded}
 """Pages that rest on records, by name. Networks are trained in this order."""
@@ -98,7 +99,7 @@ def page_of(notebook: str) -> Page:
 def offered(preset: Preset) -> set[str]:
     """The pages for which ``preset`` has what they need."""
     sampled = load_preset(preset.sampled_on) if preset.sampled_on else preset
-    has = {part for part in (SAMPLE, EQUAL_COST, "second_world", "longer") if getattr(sampled, part)}
+    has = {part for part in (SAMPLE, EQUAL_COST, "second_world", "longer", "inherited") if getattr(sampled, part)}
     has |= {"detection"} if preset.detection else set()
     return {name for name, page in PAGES.items() if has.issuperset(page.parts)}
 
@@ -132,8 +133,9 @@ def stages(study: Study, pages: Sequence[str] = ()) -> Iterator[list[Task]]:
     Without ``pages`` it is all that this preset can have. Raises ``UserError`` for a page that does not exist.
     """
     first, after = plan(study, pages)
-    yield first
-    yield [*dict.fromkeys(_networks(study, set(pages) or offered(study.preset), fitted=True))]
+    fitted = _networks(study, set(pages) or offered(study.preset), fitted=True)
+    yield [task for task in first if not task.needs]
+    yield [*dict.fromkeys([*(task for task in first if task.needs), *fitted])]
     yield [task for task in after if not task.alone]
     yield [task for task in after if task.alone]
 
@@ -154,7 +156,7 @@ def plan(study: Study, pages: Sequence[str] = ()) -> tuple[list[Task], list[Task
     first += _networks(study, wanted, fitted=False)
     kinds = [kind for page in PAGES if page in wanted for kind in PAGES[page].kinds]
     after = [task for kind in kinds for task in KINDS[kind].planned(study)]
-    first += [needed for task in after for needed in task.needs]
+    first += [needed for task in [*first, *after] for needed in task.needs]
     return list(dict.fromkeys(first)), after
 
 

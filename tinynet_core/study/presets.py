@@ -72,6 +72,13 @@ class Longer(BaseModel, frozen=True, extra="forbid", strict=True):
     seeds: int = Field(2, ge=1, le=100)
 
 
+class Inherited(BaseModel, frozen=True, extra="forbid", strict=True):
+    """The giants trained for a short while, from the weights of the baseline and from random ones."""
+
+    epochs: int = Field(1, ge=1, le=1000)
+    seeds: int = Field(3, ge=1, le=100, description="each from the baseline of its own seed")
+
+
 class Latencies(BaseModel, frozen=True, extra="forbid", strict=True):
     """How often the networks of Table 4 are timed (paper, section 4.3: 1,000 runs)."""
 
@@ -123,6 +130,7 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
     )
     second_world: SecondWorld | None = None
     longer: Longer | None = None
+    inherited: Inherited | None = None
     resources: Resources = Resources()
 
     @model_validator(mode="after")

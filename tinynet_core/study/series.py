@@ -178,6 +178,21 @@ def longer(preset: Preset, sample: Sample) -> Series:
     return duel(changed, sample)
 
 
+def inherited(preset: Preset) -> Series:
+    """The giants trained as shortly as the preset says, from the baseline's weights and from random ones."""
+    series, plan = Series(), preset.inherited
+    if plan is None:
+        return series
+    short = preset.model_copy(update={"recipe": preset.recipe.scaled(epochs=plan.epochs)})
+    for phi in TINY_OF_PHI:
+        series.add(f"{giant_label(phi)}, random weights", plan.seeds, giant, short, phi)
+        series[f"{giant_label(phi)}, the baseline's weights"] = [
+            experiment.model_copy(update={"pretraining": preset.experiment(Scale(), experiment.seed)})
+            for experiment in series.get(f"{giant_label(phi)}, random weights", [])
+        ]
+    return series
+
+
 def candidates(models: pd.DataFrame, c: float) -> pd.DataFrame:
     """The finished ones of ``models`` that count as near to ``c`` times the baseline's MACs, the most accurate first.
 

@@ -259,7 +259,8 @@ def _row(key: str, body: bytes) -> dict[str, Any]:
     content, fields = from_json(body), Record.model_fields
     with suppress(KeyError, TypeError, AttributeError):
         experiment = content["experiment"]
-        known = experiment.keys() == KINDS[experiment["kind"]].model_fields.keys()
+        wanted = KINDS[experiment["kind"]].model_fields
+        known = wanted.keys() >= experiment.keys() >= {name for name, x in wanted.items() if not x.exclude_if}
         if known and content.keys() == fields.keys() and content["format"] == fields["format"].default:
             return columns(key, content)
     return columns(key, _record(key, body).model_dump())
