@@ -122,7 +122,6 @@ class Experiment(Training):
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
         """Train it, and leave the averaged weights in the store."""
-        from tinynet_core.networks.weights import inherited
         from tinynet_core.training.checkpoint import save_weights
         from tinynet_core.training.classifier import Run
         from tinynet_core.training.team import team
@@ -133,6 +132,8 @@ class Experiment(Training):
         def build() -> "nn.Module":
             module = spec.build(recipe.dropout, recipe.zero_init_residual, recipe.zero_init_classifier)
             if before and larger:
+                from tinynet_core.networks.weights import inherited
+
                 module.load_state_dict(module.state_dict() | inherited(spec, before.spec(), larger)[0])
             return module
 

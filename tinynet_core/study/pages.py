@@ -133,9 +133,9 @@ def stages(study: Study, pages: Sequence[str] = ()) -> Iterator[list[Task]]:
     Without ``pages`` it is all that this preset can have. Raises ``UserError`` for a page that does not exist.
     """
     first, after = plan(study, pages)
-    fitted = _networks(study, set(pages) or offered(study.preset), fitted=True)
     yield [task for task in first if not task.needs]
-    yield [*dict.fromkeys([*(task for task in first if task.needs), *fitted])]
+    yield [task for task in first if task.needs]
+    yield [*dict.fromkeys(_networks(study, set(pages) or offered(study.preset), fitted=True))]
     yield [task for task in after if not task.alone]
     yield [task for task in after if task.alone]
 
