@@ -59,6 +59,14 @@ def test_names_stand_inside_the_axes_beside_what_they_name_and_cover_no_other(ax
     assert any(near.contains(*point) for point in points)
 
 
+def test_a_line_of_one_point_has_its_name_and_one_of_none_has_no_name(axes):
+    axes.plot([1.5], [1.2], label="one point")
+    axes.plot([1.5], [np.nan], label="no point")
+    name_groups(axes)
+    assert "one point" in boxes(axes)
+    assert "no point" not in boxes(axes)
+
+
 def test_a_name_with_no_room_at_all_is_written_all_the_same(axes):
     axes.plot([1], [1], "o", label="w" * 90)
     name_groups(axes)

@@ -60,12 +60,16 @@ def finding(figure: Figure, sentence: str, evidence: str, n: str) -> None:
 
 def name_groups(axes: Axes) -> None:
     """Write the label of each line or group of points beside it in its colour, where it covers the least ink."""
-    canvas: Any = plt.gcf().canvas
-    x, y, right, top = np.round(axes.get_window_extent().extents).astype(int)
+    canvas: Any = axes.figure.canvas
     sides = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j])
     for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
         line: Any = handle.lines[0] if isinstance(handle, ErrorbarContainer) else handle
         canvas.draw()
+        data = line.get_xydata()
+        at = line.get_transform().transform(data[np.isfinite(data).all(axis=1)])
+        if not len(at):
+            continue
+        x, y, right, top = np.round(axes.get_window_extent().extents).astype(int)
         drawn = 1 - np.asarray(canvas.buffer_rgba())[::-1, :, :3].mean(axis=2) / 255
         ink = np.ones(drawn.shape)  # outside the axes
         ink[y:top, x:right] = drawn[y:top, x:right] ** 2  # a band of light colour may be written on
@@ -73,9 +77,7 @@ def name_groups(axes: Axes) -> None:
         look: dict[str, Any] = {"color": 0.75 * np.array(to_rgb(line.get_color())), "size": "small"}
         text = axes.text(0, 0, fill(label.replace("n = ", "n\u00a0=\u00a0"), 28), ha="center", va="center", **look)
         half = np.array(text.get_window_extent().size) / 2 + 4
-        data = line.get_xydata()
-        at = line.get_transform().transform(data[np.isfinite(data).all(axis=1)])
-        if line.get_linestyle() != "None":
+        if line.get_linestyle() != "None" and len(at) > 1:
             at = np.concatenate([np.linspace(start, end, 20) for start, end in pairwise(at)])
         middle = (at[:, None] + sides * (half + 3)).reshape(-1, 2)
         (x0, y0), (x1, y1) = (np.clip(middle + i * half, 0, ink.shape[::-1]).astype(int).T for i in (-1, 1))
