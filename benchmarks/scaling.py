@@ -73,7 +73,7 @@ def epoch_time(images: ImageSet, count: int) -> Timed:
     return measure
 
 
-def sweep_time(dataset: tn.GlyphDataset, count: int) -> Timed:
+def sweep_time(dataset: tn.CreatureDataset, count: int) -> Timed:
     """A function that returns the seconds of a sweep of ``count`` small models."""
     models = [
         tn.Experiment(network="efficientnet_b0", scale=SMALL, base=BASE, dataset=dataset, recipe=RECIPE, seed=seed)
@@ -90,7 +90,7 @@ def sweep_time(dataset: tn.GlyphDataset, count: int) -> Timed:
 
 
 def series(
-    dataset: tn.GlyphDataset, steps: int, images: tuple[int, ...] = IMAGES, models: tuple[int, ...] = MODELS
+    dataset: tn.CreatureDataset, steps: int, images: tuple[int, ...] = IMAGES, models: tuple[int, ...] = MODELS
 ) -> dict[tuple[str, str, str], dict[float, Timed]]:
     """What is timed, its unit and what it is drawn against, to the timers at each x. Models of a sweep see a tenth."""
     data = tn.load_images(dataset, workers=cores())
@@ -145,7 +145,7 @@ def main(rounds: int, steps: int, others: float) -> None:
     """Measure and record. About five minutes on two cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    dataset = tn.GlyphDataset(classes=20, train_images=max(IMAGES), val_images=32)
+    dataset = tn.CreatureDataset(genera=10, species=2, train_images=max(IMAGES), val_images=32)
     with Recording("scaling", f"--rounds {rounds} --steps {steps}", limit=others) as recording:
         measure(recording, series(dataset, steps), rounds)
     torch.set_num_threads(threads)

@@ -21,7 +21,7 @@ from tinynet_core.study.classify import METRICS
 from tinynet_core.study.presets import project_root
 from tinynet_core.study.store import _row, seal, unseal
 
-DATASET = tn.GlyphDataset(renderer=2)
+DATASET = tn.CreatureDataset()
 RECIPE = tn.Recipe(epochs=4)
 COST = {"resolution": 224, "macs": 385_814_560, "params": 4_033_168, "activations": 6_732_016}
 CURVE = ("train_loss", "train_top1", "raw_loss", "raw_top1", "raw_top5", "ema_loss", "ema_top1", "ema_top5")

@@ -38,8 +38,8 @@ RECIPE = tn.Recipe(epochs=1, warmup_epochs=0.1, batch_size=32)
 CPU = torch.device("cpu")
 
 
-def dataset(steps: int) -> tn.GlyphDataset:
-    return tn.GlyphDataset(classes=20, train_images=steps * RECIPE.batch_size, val_images=32)
+def dataset(steps: int) -> tn.CreatureDataset:
+    return tn.CreatureDataset(genera=10, species=2, train_images=steps * RECIPE.batch_size, val_images=32)
 
 
 def experiments(steps: int, seed: int) -> list[tn.Experiment]:
@@ -99,7 +99,7 @@ def one_by_one(kind: str, loaders: int, models: list[tn.Experiment]) -> None:
 
 
 @cache
-def pictures(data: tn.GlyphDataset) -> Pictures:
+def pictures(data: tn.CreatureDataset) -> Pictures:
     return Pictures.of(tn.load_images(data))
 
 

@@ -5,14 +5,14 @@ import pytest
 import torch
 import yaml
 
-from tinynet_core import Experiment, GlyphDataset, Recipe, Scale
+from tinynet_core import CreatureDataset, Experiment, Recipe, Scale
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {
     "name": "tiny",
     "about": "for tests",
     "base": {"resolution": 32, "width": 0.35, "divisor": 4},
-    "dataset": {"classes": 4, "resolution": 32, "train_images": 96, "val_images": 32, "difficulty": 0.0},
+    "dataset": {"kind": "creatures", "genera": 2, "species": 2, "resolution": 32, "train_images": 96, "val_images": 32},
     "recipe": {"epochs": 2, "batch_size": 32, "warmup_epochs": 0.5},
     "random_sample": {"models": 5, "frontier": 0.8},
 }
@@ -73,7 +73,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tiny_dataset():
-    return GlyphDataset(classes=4, resolution=32, train_images=256, val_images=64, difficulty=0.0)
+    return CreatureDataset(genera=2, species=2, resolution=32, train_images=256, val_images=64)
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from tinynet_core import Base, GlyphDataset, Recipe, Scale, load_images, network
+from tinynet_core import Base, CreatureDataset, Recipe, Scale, load_images, network
 from tinynet_core.cli import tinynet
 from tinynet_core.training import classifier, loop
 
-DATASET = GlyphDataset(classes=4, resolution=32, train_images=320, val_images=51, difficulty=0.0)
+DATASET = CreatureDataset(genera=2, species=2, resolution=32, train_images=320, val_images=51)
 RECIPE = Recipe(
     epochs=2, batch_size=16, norm_batch=8, warmup_epochs=0.5, optimizer="sgd", lr=0.02, dropout=0.0, ema_decay=0.9,
     rand_augment=3.0,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from tinynet_core import Base, Experiment, GlyphDataset, Recipe, Scale, load_preset
-from tinynet_core.data import SceneDataset
+from tinynet_core import Base, CreatureDataset, Experiment, Recipe, Scale, load_preset
+from tinynet_core.data import CreatureSceneDataset
 from tinynet_core.study.detect import Detection
 from tinynet_core.study.record import provenance
 from tinynet_core.training.loop import TRAINING_VERSION
@@ -23,7 +23,7 @@ SPLITS = ("train", "raw", "ema")
 WRITE = "run python tests/golden.py"
 
 BASE = Base(48, 0.2, 4)
-GLYPHS = GlyphDataset(classes=4, resolution=64, train_images=50, val_images=24, difficulty=0.25)  # larger than the
+CREATURES = CreatureDataset(genera=2, species=2, resolution=64, train_images=50, val_images=24)  # larger than the
 # networks' input and no multiple of a batch: images are made smaller, and the last ones are left over
 SHORT = {"epochs": 2, "batch_size": 24, "bn_momentum": 0.4, "precision": "fp32"}
 AS_PRESETS = Recipe(
@@ -46,11 +46,13 @@ AS_DETECTOR = Recipe(
     epochs=2, batch_size=8, lr=0.005, warmup_epochs=0.5, label_smoothing=0, dropout=0, zero_init_classifier=False,
     ema_decay=0.5, bn_momentum=0.4, crop_area=(0.8, 1), mirror=0.5, jitter=0.1,
 )  # fmt: skip
-UNRESIZED = GLYPHS.model_copy(update={"resolution": 48})
+UNRESIZED = CREATURES.model_copy(update={"resolution": 48})
 """For RandAugment, whose thresholds turn the last bit of a resized pixel into another image."""
 
 
-def _classifier(network: str, base: Base, recipe: Recipe, seed: int = 0, data: GlyphDataset = GLYPHS) -> Experiment:
+def _classifier(
+    network: str, base: Base, recipe: Recipe, seed: int = 0, data: CreatureDataset = CREATURES
+) -> Experiment:
     return Experiment(network=network, scale=Scale(1.0, 0.6, 1.0), base=base, dataset=data, recipe=recipe, seed=seed)
 
 
@@ -60,8 +62,8 @@ RUNS = {
     "as ResNet, with RandAugment": _classifier("resnet18", Base(48, 0.125, 2), AS_RESNET, data=UNRESIZED),
     "GhostNet": _classifier("ghostnet_a", Base(48, 0.3, 4), NESTEROV),
     "detector": Detection(
-        network="tinynet_e", base=BASE, recipe=AS_DETECTOR, resolution=64, extra_width=0.1,
-        dataset=SceneDataset(classes=2, side=64, train_images=16, val_images=8, most=3),
+        network="tinynet_e", base=BASE, recipe=AS_DETECTOR, resolution=96, extra_width=0.1,
+        dataset=CreatureSceneDataset(classes=2, side=96, train_images=16, val_images=8, most=3),
     ),
 }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """The smallest trainings that the tests of sweeps and records share: two steps an epoch."""
 
-from tinynet_core import Experiment, GlyphDataset, Recipe, Scale
+from tinynet_core import CreatureDataset, Experiment, Recipe, Scale
 
-DATASET = GlyphDataset(classes=4, resolution=32, train_images=64, val_images=64, difficulty=0.0)
+DATASET = CreatureDataset(genera=2, species=2, resolution=32, train_images=64, val_images=64)
 
 
 def experiment(seed=0, **recipe):

@@ -23,7 +23,7 @@ import click
 import psutil
 from tqdm import tqdm
 
-from tinynet_core import Experiment, GlyphDataset, Recipe, Scale, Store, UserError, sweep
+from tinynet_core import CreatureDataset, Experiment, Recipe, Scale, Store, UserError, sweep
 from tinynet_core.data import load_images
 from tinynet_core.machine import Resources
 
@@ -34,7 +34,7 @@ ORPHANS_S = 20  # within which the workers of a killed driver must be gone
 
 def experiments():
     """Four networks of six epochs, some seconds of training in all."""
-    dataset = GlyphDataset(classes=4, resolution=32, train_images=128, val_images=64, difficulty=0.0)
+    dataset = CreatureDataset(genera=2, species=2, resolution=32, train_images=128, val_images=64)
     recipe = Recipe(epochs=6, warmup_epochs=0.5, batch_size=32)
     scales = (Scale(0.12, 0.5, 0.2), Scale(0.12, 1.0, 0.2))
     return [

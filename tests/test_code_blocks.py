@@ -101,7 +101,7 @@ def test_commands_in_the_text_exist_with_their_options(path):
         assert {word for word in rest if word.startswith("--")} <= options, code
 
 
-def small_glyphs(dataset, *how, **more):
+def few_images(dataset, *how, **more):
     """The first few images of a data set."""
     return tn.data.load_images(dataset.model_copy(update={"train_images": 20, "val_images": 10}), *how, **more)
 
@@ -123,7 +123,7 @@ def test_python_runs(path, cache, tmp_path, monkeypatch):
     """In one namespace for a page; a study has the published records alone, and data sets are a few images."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tn, "Study", partial(tn.Study, train=False))
-    monkeypatch.setattr(tn, "load_images", small_glyphs)
+    monkeypatch.setattr(tn, "load_images", few_images)
     namespace = {"__name__": "page"}
     for block in blocks(path, "python"):
         run_block(block, namespace)

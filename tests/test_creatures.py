@@ -69,15 +69,15 @@ def without_creature(monkeypatch, dataset, index):
 
     with monkeypatch.context() as patched:
         patched.setattr(creatures, "Painted", elsewhere)
-        return creatures.render_image(dataset, "val", index)
+        return dataset.draw("val", index)[0]
 
 
 def test_the_region_is_where_the_creature_is(monkeypatch):
     dataset, shares = changed(SMALL, resolution=64, occlusion=1.0), []
     for i in range(15):
-        region = creatures.region(dataset, "val", i)
+        region = dataset.region("val", i)
         assert (region.shape, region.dtype) == ((64, 64), bool)
-        differs = (creatures.render_image(dataset, "val", i) != without_creature(monkeypatch, dataset, i)).any(2)
+        differs = (dataset.draw("val", i)[0] != without_creature(monkeypatch, dataset, i)).any(2)
         assert (region & ~differs).mean() < 0.01  # a creature of the colour of the ground, or clipped
         assert (differs & ~region).mean() < 0.04  # pixels less than half covered
         shares.append(region.mean())
@@ -91,7 +91,7 @@ def test_a_mirrored_image_is_as_likely():
     """
     dataset, n = changed(SMALL, resolution=16, occlusion=0.0), 100
     for label in (0, 2):
-        images = np.stack([creatures.render_image(dataset, "train", label + 6 * i) for i in range(n)]).astype(float)
+        images = np.stack([dataset.draw("train", label + 6 * i)[0] for i in range(n)]).astype(float)
         difference = images - images[:, :, ::-1]
         assert np.abs(difference.mean(0) / (difference.std(0) / np.sqrt(n))).max() < 5
 

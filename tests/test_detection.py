@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torchvision.models.detection.ssd import SSD
 
 from tinynet_core import Base, Recipe, Store, network, run
-from tinynet_core.data import CocoDataset, SceneDataset, load_detection
+from tinynet_core.data import CocoDataset, CreatureSceneDataset, load_detection
 from tinynet_core.data.sets import ground_truth
 from tinynet_core.detection import model, training
 from tinynet_core.detection.model import Targets
@@ -18,7 +18,7 @@ from tinynet_core.study.record import execute, outdated
 from tinynet_core.training import checkpoint, loop
 from tinynet_core.training.augment import Batch, draw
 
-SCENES = SceneDataset(classes=2, side=96, train_images=16, val_images=6, most=3)
+SCENES = CreatureSceneDataset(classes=2, side=96, train_images=16, val_images=6, most=3)
 RECIPE = Recipe(
     epochs=2, batch_size=8, lr=5e-3, warmup_epochs=0.5, label_smoothing=0.0, dropout=0.0, mirror=0.5,
     ema_decay=0.9, zero_init_classifier=False,

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from tinynet_book.measure.cam import activation_maps, seen_part
 from tinynet_book.measure.maps import ActivationMaps
-from tinynet_core import Experiment, GlyphDataset, Scale, Store, run
-from tinynet_core.data import glyphs, load_images
-from tinynet_core.data.glyphs import glyph_region
+from tinynet_core import CreatureDataset, Experiment, Scale, Store, run
+from tinynet_core.data import load_images
+from tinynet_core.data.drawn import DrawnImages
 from tinynet_core.study.record import AnyTask, execute
 from tinynet_core.study.task import weights_file
 from tinynet_core.training.augment import evaluation_batch
@@ -25,10 +25,8 @@ def maps_of(experiment, **change):
 
 @pytest.fixture(scope="module")
 def experiment():
-    """A network whose last feature map has 2x2 cells, on letters that cover a part of the image."""
-    dataset = GlyphDataset(
-        classes=4, resolution=32, train_images=128, val_images=140, difficulty=0.0, extent=(0.4, 0.6)
-    )
+    """A network whose last feature map has 2x2 cells, on creatures that cover a part of the image."""
+    dataset = CreatureDataset(genera=2, species=2, resolution=32, train_images=128, val_images=140, extent=(0.3, 0.5))
     recipe = Recipe(epochs=1, warmup_epochs=0.5)
     return Experiment(network="efficientnet_b0", scale=Scale(0.25, 0.5, 0.2), dataset=dataset, recipe=recipe)
 
@@ -90,7 +88,7 @@ def test_the_measure_done_another_way(stored):
         drawn = activation_maps(features, module.classifier, labels).detach()
     assert drawn.shape[1:] == (2, 2)
     for i in (0, 17, 139):
-        region = torch.from_numpy(glyph_region(task.dataset, "val", i)).float()
+        region = torch.from_numpy(task.dataset.region("val", i)).float()
         region = F.interpolate(region[None, None], (side, side), mode="bilinear", antialias=True)[0, 0]
         picture = F.interpolate(drawn[i].clamp(min=0)[None, None], (side, side), mode="bilinear")[0, 0]
         share = (picture * region).sum() / picture.sum() if picture.sum() > 0 else region.mean()
@@ -121,7 +119,7 @@ def test_a_stop_is_heeded(stored, experiment):
 def test_images_without_outlines_have_maps_only(stored, experiment, monkeypatch):
     """As ImageNet's: the same images, under a data set that does not say where its objects are."""
     _, maps, store = stored
-    monkeypatch.setattr("tinynet_book.measure.maps.GlyphDataset", int)
+    monkeypatch.setattr("tinynet_book.measure.maps.DrawnImages", int)
     plain = execute(maps_of(experiment, shown=5), "cpu", store.root)
     assert set(plain.metrics) == {"top1"}
     assert set(plain.arrays) == {"index", "label", "prediction", "probability", "map"}
@@ -130,9 +128,9 @@ def test_images_without_outlines_have_maps_only(stored, experiment, monkeypatch)
 
 def test_the_pictures_of_the_page_are_those_of_the_maps(stored, experiment):
     _, kept, _ = stored
-    names = {"np": np, "glyphs": glyphs, "seen_part": seen_part, "from_numpy": torch.from_numpy, "SIDE": 160}
+    names = {"np": np, "DrawnImages": DrawnImages, "seen_part": seen_part, "from_numpy": torch.from_numpy, "SIDE": 160}
     code = run_cell("14", "def pictures", data=experiment.dataset, close=experiment, load_images=load_images, **names)
     shown, outlines = code["pictures"](kept.arrays["index"])
     assert (shown.shape, outlines.shape) == ((5, 160, 160, 3), (5, 160, 160))
     assert 0 < outlines.mean() < 0.5
-    assert [code["class_name"](i) for i in range(4)] == ["e", "a", "o", "u"]
+    assert [code["class_name"](i) for i in range(4)] == ["1a", "1b", "2a", "2b"]

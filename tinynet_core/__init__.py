@@ -7,7 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tinynet_core.data import CocoDataset, GlyphDataset, ImageNetDataset, SceneDataset, load_images
+    from tinynet_core.data import (
+        CocoDataset,
+        CreatureDataset,
+        CreatureSceneDataset,
+        GlyphDataset,
+        ImageNetDataset,
+        SceneDataset,
+        load_images,
+    )
     from tinynet_core.files import UserError
     from tinynet_core.machine import Resources
     from tinynet_core.networks.family import family, network, screen
@@ -29,7 +37,15 @@ if TYPE_CHECKING:
     from tinynet_core.training.recipe import Recipe
 
 _NAMES = {
-    "data": ("CocoDataset", "GlyphDataset", "ImageNetDataset", "SceneDataset", "load_images"),
+    "data": (
+        "CocoDataset",
+        "CreatureDataset",
+        "CreatureSceneDataset",
+        "GlyphDataset",
+        "ImageNetDataset",
+        "SceneDataset",
+        "load_images",
+    ),
     "files": ("UserError",),
     "machine": ("Resources",),
     "networks.family": ("family", "network", "screen"),

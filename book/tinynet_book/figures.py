@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from tinynet_book.analysis.intervals import Interval, mean_interval
 from tinynet_book.paper.systems import SERIES, TINY_FORMULA
 from tinynet_book.tables import typeset
-from tinynet_core.data.glyphs import CLASSES, SPLITS, GlyphDataset, render_image
+from tinynet_core.data.drawn import DrawnImages
 
 GREY, BLUE, RED, GREEN, ORANGE = "0.6", "#0173b2", "#d55e00", "#029e73", "#de8f05"
 COLOURS, MARKERS = (BLUE, GREEN, ORANGE, RED, "0.3", GREY), "os^DvP"
@@ -197,12 +197,12 @@ def cost_axis(axes: Axes) -> None:
     axes.set(xlabel="MACs (millions, logarithmic)", xlim=(low, high))
 
 
-def glyph_sheet(dataset: GlyphDataset, rows: int = 5, columns: int = 10) -> Figure:
+def sheet(dataset: DrawnImages, rows: int = 5, columns: int = 10) -> Figure:
     """The first training images of ``dataset``, each under its class."""
     figure, panels = plt.subplots(rows, columns, figsize=(1.1 * columns, 1.3 * rows))
     for index, axes in enumerate(panels.flat):
-        axes.imshow(render_image(dataset, SPLITS[0], index))
-        axes.set_title(CLASSES[index % dataset.classes], fontsize=10)
+        axes.imshow(dataset.draw("train", index)[0])
+        axes.set_title(dataset.names[index % len(dataset.names)], fontsize=10)
         axes.axis("off")
     figure.tight_layout(pad=0.3)
     return figure

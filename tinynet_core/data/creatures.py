@@ -7,13 +7,14 @@ every machine (``drawing``).
 """
 
 from bisect import bisect
+from string import ascii_lowercase
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from tinynet_core.data.drawing import SHAPES, Canvas, Dice, Frame
-from tinynet_core.data.drawn import DrawnDataset, DrawnScenes, Extent, Scene, Shares
+from tinynet_core.data.drawn import DrawnImages, DrawnScenes, Extent, Scene, Shares
 from tinynet_core.data.portrait import LEAVES, Painted, Point, Species, World, finished, ground, world
 from tinynet_core.data.sets import SPLITS
 
@@ -35,7 +36,7 @@ Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels."""
 
 
-class CreatureDataset(DrawnDataset):
+class CreatureDataset(DrawnImages):
     """What to render. Two equal values give the same images, byte for byte."""
 
     kind: Literal["creatures"] = Field("creatures", description="drawn creatures; has to be given")
@@ -64,22 +65,21 @@ class CreatureDataset(DrawnDataset):
         """The species and the grounds."""
         return world(self.seed, self.genera, self.species, self.habitats, self.spread)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes: the number of the genus and a letter for the species, from 1a."""
+        letters = ascii_lowercase[: self.species]
+        return tuple(f"{genus}{letter}" for genus in range(1, self.genera + 1) for letter in letters)
+
     def draw(self, split: str, index: int) -> tuple[np.ndarray, ...]:
-        return (render_image(self, split, index),)
+        return _draw(self, split, index)[:1]
 
-
-def render_image(dataset: CreatureDataset, split: str, index: int) -> np.ndarray:
-    """Image ``index`` of ``split``, uint8 (side, side, 3), of class ``index % classes``."""
-    return _draw(dataset, split, index)[0]
-
-
-def region(dataset: CreatureDataset, split: str, index: int) -> np.ndarray:
-    """The pixels of image ``index`` of ``split`` at least half of which show the creature, bool (side, side)."""
-    return _draw(dataset, split, index)[1]
+    def region(self, split: str, index: int) -> np.ndarray:
+        return _draw(self, split, index)[1]
 
 
 def _draw(dataset: CreatureDataset, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image and region of the creature."""
+    """Image ``index`` of ``split``, of class ``index % classes``, and the region of its creature."""
     dice = Dice(dataset.seed, SPLITS.index(split), index)
     species, habitats = dataset.world.species[index % dataset.classes], dataset.world.habitats
     at_home = dice.chance(dataset.home)

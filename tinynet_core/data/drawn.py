@@ -56,6 +56,19 @@ class DrawnDataset(DataConfig):
         """Image ``index`` of ``split``, and its boxes and labels in a scene."""
 
 
+class DrawnImages(DrawnDataset):
+    """A configuration of images of one object each, whose classes are called ``names``."""
+
+    @abstractmethod
+    def region(self, split: str, index: int) -> np.ndarray:
+        """The pixels of image ``index`` of ``split`` at least half of which show its object, bool (side, side)."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+
+
 class DrawnScenes(DrawnDataset):
     """A configuration of scenes, ``side`` pixels wide and high, with objects called ``names``."""
 

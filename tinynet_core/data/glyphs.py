@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 
-from tinynet_core.data.drawn import DrawnDataset, Extent
+from tinynet_core.data.drawn import DrawnImages, Extent
 from tinynet_core.data.sets import SPLITS
 
 _LETTERS = (
@@ -33,7 +33,7 @@ FACES = (
 )  # fmt: skip
 
 
-class GlyphDataset(DrawnDataset):
+class GlyphDataset(DrawnImages):
     """What to render. Two equal values give the same images, byte for byte, under one version of Pillow."""
 
     mirror_safe: ClassVar[bool] = False  # acute and grave change places
@@ -54,6 +54,13 @@ class GlyphDataset(DrawnDataset):
 
     def draw(self, split: str, index: int) -> tuple[np.ndarray, ...]:
         return (render_image(self, split, index),)
+
+    def region(self, split: str, index: int) -> np.ndarray:
+        return glyph_region(self, split, index)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return CLASSES[: self.classes]
 
 
 def render_image(dataset: GlyphDataset, split: str, index: int) -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from tinynet_core.data import GlyphDataset, load_images
+from tinynet_core.data import load_images
+from tinynet_core.data.drawn import DrawnImages
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.networks.resnet import ResNet
 from tinynet_core.study.classify import Experiment
@@ -31,9 +32,9 @@ class ActivationMaps(Experiment):
     """The maps of the network that the ``Experiment`` of the same fields trains, for the true class of each image.
 
     ``metrics`` of its record have ``top1``, a fraction. ``arrays`` have the maps of ``shown`` validation images:
-    ``index``, ``label``, ``prediction``, its ``probability``, and ``map``. Where the objects are known, as in glyphs,
-    ``arrays`` have, image by image, ``correct`` and what is in ``Scores``, for either placement of the cells, and
-    ``metrics`` are their means, with ``pointing`` for hits.
+    ``index``, ``label``, ``prediction``, its ``probability``, and ``map``. Of drawn images, whose objects are
+    known, ``arrays`` have, image by image, ``correct`` and what is in ``Scores``, for either placement of the cells,
+    and ``metrics`` are their means, with ``pointing`` for hits.
     """
 
     kind: Literal["maps"] = "maps"  # type: ignore[assignment]
@@ -94,7 +95,7 @@ class ActivationMaps(Experiment):
         labels = source.labels.cpu()
         correct = seen.predictions == labels
         metrics, arrays = {"top1": correct.double().mean().item()}, self._drawn(seen, labels)
-        if isinstance(self.dataset, GlyphDataset):
+        if isinstance(self.dataset, DrawnImages):
             measured, by_image = self._measured(self.dataset, seen.maps)
             metrics |= measured
             arrays |= by_image | {"correct": correct.int().tolist()}
@@ -117,14 +118,13 @@ class ActivationMaps(Experiment):
             "map": [_rounded(one, largest=one.abs().max().item()) for one in seen.maps[index]],
         }
 
-    def _measured(self, dataset: GlyphDataset, maps: "Tensor") -> tuple[dict[str, float], dict[str, list[Any]]]:
-        """Metrics and arrays of the maps on the regions of the glyphs, cut and resized as the images are."""
+    def _measured(self, dataset: DrawnImages, maps: "Tensor") -> tuple[dict[str, float], dict[str, list[Any]]]:
+        """Metrics and arrays of the maps on the regions of the objects, cut and resized as the images are."""
         import torch
 
         from tinynet_book.measure.cam import scores, seen_part
-        from tinynet_core.data.glyphs import glyph_region
 
-        regions = np.stack([glyph_region(dataset, "val", i) for i in range(dataset.val_images)])
+        regions = np.stack([dataset.region("val", i) for i in range(len(maps))])
         seen = seen_part(torch.from_numpy(regions)[:, None].float(), self.spec().resolution, self.recipe)[:, 0]
         plain, centred = scores(maps, seen, "stretched"), scores(maps, seen, "centred")
         moved = ("energy", "best", "hit", "chance")  # by the placement

@@ -14,7 +14,7 @@ from nbformat.v4 import new_markdown_cell
 from tinynet_book.paper.claims import Verdict, strongest
 from tinynet_book.site.execute import INPUTS
 from tinynet_book.tables import typeset
-from tinynet_core.data import CocoDataset, GlyphDataset
+from tinynet_core.data import CocoDataset, ImageNetDataset
 from tinynet_core.study.pages import Page, page_of
 from tinynet_core.study.presets import Preset, load_preset, project_root
 
@@ -176,8 +176,9 @@ def evidence(preset: Preset, about: Page) -> str:
 
 def _classifiers(preset: Preset) -> str:
     data = preset.dataset
+    images = "photographs" if isinstance(data, ImageNetDataset) else f"drawn {data.kind}"
     return (
-        f"Trained on {'glyphs' if isinstance(data, GlyphDataset) else 'photographs'} with the preset `{preset.name}`: "
+        f"Trained on {images} with the preset `{preset.name}`: "
         f"{data.classes} classes, {data.train_images:,} training and {data.val_images:,} validation images, baseline "
         f"input {preset.base.resolution} px, {preset.recipe.epochs} epochs."
     )
@@ -187,7 +188,7 @@ def _detectors(preset: Preset) -> str:
     plan = preset.detection
     if plan is None:
         return f"The preset `{preset.name}` trains no detector."
-    data = "COCO" if isinstance(plan.dataset, CocoDataset) else "scenes of glyphs"
+    data = "COCO" if isinstance(plan.dataset, CocoDataset) else "drawn scenes"
     return (
         f"Detectors trained on {data} with the preset `{preset.name}`: input {plan.resolution} px, "
         f"{plan.recipe.epochs} epochs."

@@ -11,14 +11,14 @@ import pandas as pd
 
 from tinynet_book.analysis.models import write_tables
 from tinynet_book.explorer import write_explorer
-from tinynet_book.figures import glyph_sheet, set_style
+from tinynet_book.figures import set_style, sheet
 from tinynet_book.paper.claims import Verdict, ledger, strongest
 from tinynet_book.site import conclusions, provenance, reference
 from tinynet_book.site.ledger_page import ledger_html
 from tinynet_book.site.page import command, evidence, page, stale_mark
 from tinynet_book.site.status import last_run, status
-from tinynet_core.data import GlyphDataset
-from tinynet_core.data.drawn import probe_hash
+from tinynet_core.data import CreatureDataset
+from tinynet_core.data.drawn import DrawnImages, probe_hash
 from tinynet_core.study.pages import behind, page_of
 from tinynet_core.study.presets import Preset
 from tinynet_core.study.study import Study
@@ -63,7 +63,7 @@ def stage(
     generated = {
         "conclusions": mark + conclusions.conclusions(preset, found, study.store.frame()),
         "claims": f"{mark}{_claims(table, folder)}",
-        "data": _glyphs(preset, folder),
+        "data": _sheet(preset, folder),
         "dataset": NO_TABLES if stale or failed else _tables(study, folder / "dataset"),
         "api": reference.public_names(),
         "explorer": mark,
@@ -114,18 +114,17 @@ def _tables(study: Study, folder: Path) -> str:
     return f"**Files:** {', '.join(f'{{download}}`{name} <{folder.name}/{name}>`' for name in names)}."
 
 
-def _glyphs(preset: Preset, folder: Path) -> str:
+def _sheet(preset: Preset, folder: Path) -> str:
     """The picture of the images, drawn into ``folder``, and what is behind it."""
-    drawn, data = GlyphDataset(), "tn.GlyphDataset()"
-    if isinstance(preset.dataset, GlyphDataset):
-        drawn, data = preset.dataset, f"tn.load_preset({preset.name!r}).dataset"
-    glyph_sheet(drawn).savefig(folder / "glyphs.png", metadata={"Software": None})
+    drawn = preset.dataset if isinstance(preset.dataset, DrawnImages) else CreatureDataset()
+    data = f"tn.load_preset({preset.name!r}).dataset" if drawn is preset.dataset else "tn.CreatureDataset()"
+    sheet(drawn).savefig(folder / "sheet.png", metadata={"Software": None})
     command = (
-        'python -c "import tinynet_core as tn; from tinynet_book.figures import glyph_sheet; '
-        f"glyph_sheet({data}).savefig('glyphs.png')\""
+        'python -c "import tinynet_core as tn; from tinynet_book.figures import sheet; '
+        f"sheet({data}).savefig('sheet.png')\""
     )
-    said = f"drawn by the package, seed {drawn.seed}, SHA-256 of its probe images `{probe_hash(drawn)[:12]}`"
-    return provenance.outside_note(["glyphs.png"], said, command)
+    said = f"drawn by the package, SHA-256 of its probe images `{probe_hash(drawn)[:12]}`"
+    return provenance.outside_note(["sheet.png"], said, command)
 
 
 def _claims(table: pd.DataFrame, folder: Path) -> str:
