@@ -17,6 +17,7 @@ from tinynet_core.study.pages import page_of
 from tinynet_core.study.presets import project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
+PAGE = project_root() / "notebooks" / "22_second_world.ipynb"
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
@@ -141,12 +142,24 @@ def test_a_book_that_failed_half_way_does_not_take_what_it_overwrote_for_good(tm
         (one, two, [one, two]),
         (one, two, []),
     ):
-        for name, text in (("01_a.ipynb", first), ("02_b.ipynb", second)):
+        for name, text in (("06_table3_costs.ipynb", first), ("07_table7_ghostnet_a.ipynb", second)):
             (tmp_path / "notebooks" / name).write_text(text, encoding="utf-8")
         ran.clear()
         paths, failed = execute_all("smoke", tmp_path / "store", tmp_path / "build")
         assert ran == expected
-        assert failed == ({"01_a.ipynb": "division by zero"} if first == wrong else {})
+        assert failed == ({"06_table3_costs.ipynb": "division by zero"} if first == wrong else {})
         assert [path.parent.name for path in paths] == ["failed" if failed else "smoke", "smoke"]
         sources = [nbformat.read(path, as_version=4).cells for path in paths]
         assert sources == [nbformat.reads(text, as_version=4).cells for text in (first, second)]
+
+
+def test_a_page_that_the_preset_lacks_says_what_it_needs(tmp_path, monkeypatch):
+    """``imagenette`` has no second world: no failure, and nothing of the notebook runs but its parameters."""
+    monkeypatch.setattr("tinynet_book.site.execute.notebooks", lambda root: [PAGE])
+    (path,), failed = execute_all("imagenette", tmp_path / "store", tmp_path / "build")
+    assert not failed
+    made = page(path, load_preset("imagenette"), ledger(Store(tmp_path)), {})
+    assert made.cells[0].source == "# A second world"
+    said = "This page needs `random_sample` and `second_world`, which the preset `imagenette` does not have."
+    assert said in [cell.source for cell in made.cells]
+    assert [cell.source for cell in made.cells if cell.cell_type == "code" and "preset" not in cell.source] == []

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from notebook_code import run_cell
 from scipy import stats
 
-from tinynet_book import null_correlations, rank_correlation
+import tinynet_core as tn
+from tinynet_book import rank_correlation
+from tinynet_book.analysis.correlation import spearman
 from tinynet_core import family, frontier
 from tinynet_core.scaling.frontier import pareto_front
 
@@ -103,6 +106,7 @@ def test_a_lead_is_of_the_same_models():
 
 def test_the_null_of_the_papers_setting():
     """Without any selection by accuracy: r 0.35, d 0.13, w 0.32, and a wide spread for subsets of 20."""
+    null_correlations = run_cell("03", "def null_correlations", np=np, tn=tn, spearman=spearman)["null_correlations"]
     null = null_correlations(family("efficientnet_b0"), 20, draws=1000, pool=2000)
     for name, median in (("r", 0.35), ("d", 0.13), ("w", 0.32)):
         assert np.median(null[name]) == pytest.approx(median, abs=0.08)

@@ -12,7 +12,6 @@ _HOME = {
     "evaluated": "tinynet_book.measure.released",
     "formula_tinynets": "tinynet_book.analysis.robustness",
     "maps": "tinynet_book.measure.maps",
-    "null_correlations": "tinynet_book.analysis.correlation",
     "open_notebook": "tinynet_book.notebook",
     "rank_correlation": "tinynet_book.analysis.correlation",
     "study_spread": "tinynet_book.analysis.spread",

@@ -78,9 +78,9 @@ ALL = (
     Page("remeasured", "26_released_tinynets", evidence="third party"),
     Page("grids", "27_width_against_resolution", evidence="third party"),
     Page("field", "28_networks_in_the_field", evidence="third party"),
-    Page("worlds", "", (SAMPLE, "second_world"), part="sampled"),
-    Page("longer", "", (SAMPLE, "longer"), fitted=networks.longer, part="sampled"),
-    Page("inherited", "", ("inherited",), networks.inherited, part="sampled"),
+    Page("worlds", "22_second_world", (SAMPLE, "second_world"), repeats=True, part="sampled"),
+    Page("longer", "21_trained_longer", (SAMPLE, "longer"), fitted=networks.longer, shows=("duel",), part="sampled"),
+    Page("inherited", "25_inherited_weights", ("inherited",), networks.inherited, part="sampled"),
 )
 PAGES = {page.name: page for page in ALL if page.recorded}
 """Pages that rest on records, by name. Networks are trained in this order."""

@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from tinynet_core.networks import Family, Head, efficientnet, family, ghostnet, resnet
+from tinynet_core.networks import Family, Head, family
+from tinynet_core.networks.ghostnet import GhostNet
 from tinynet_core.networks.spec import round_repeats
 from tinynet_core.scaling.scale import Base
 from tinynet_core.scaling.solve import short_decimal
@@ -108,8 +109,7 @@ def _inside(net: Family, depth: float, r: np.ndarray, w: np.ndarray, macs: Range
 
 def base_repeats(name: str) -> tuple[int, ...]:
     """Block repeats of each stage of the scalable network ``name`` at depth 1."""
-    if name in resnet.SCALABLE:
-        return resnet.REPEATS[name]
-    if name in ghostnet.SCALABLE:
-        return tuple(n for _, n, _ in ghostnet.FAMILY[name.removesuffix("_hswish")][0].stages)
-    return tuple(n for _, n, *_ in efficientnet.B0_STAGES)
+    net = family(name).at()
+    if isinstance(net, GhostNet):
+        return tuple(sum(run.times for run in stage) for stage in net.runs)
+    return tuple(stage.repeats for stage in net.stages)  # type: ignore[attr-defined]

@@ -29,6 +29,8 @@ def classifiers(study: Study) -> dict[str, dict[str, list[Experiment]]]:
     for c in sampled.equal_costs:
         name = "equal-cost sample" if c == sampled.equal_costs[0] else f"equal-cost sample, c = {c:g}"
         found[name] = {"": sampled.equal_cost_experiments(c)}
+    if sampled.second_world:
+        found["second world"] = {"": sampled.elsewhere.random_experiments()}
     sample, offers = study.sampled.sample() if sampled.random_sample else None, offered(study.preset)
     named = [page for page in PAGES if page in offers and PAGES[page].series]
     fitted = [page for page in PAGES if page in offers and PAGES[page].fitted]

@@ -25,11 +25,7 @@ NOTEBOOKS = {
 }
 """The page that answers for the numbers of a table, but for its costs, which are all on one page."""
 TABLES = tuple(NOTEBOOKS)
-PUBLIC = {
-    "table3": "26_released_tinynets",
-    "table4": "26_released_tinynets",
-    "table6": "28_networks_in_the_field",
-}
+PUBLIC = {"table3": "26_released_tinynets", "table4": "26_released_tinynets", "table6": "28_networks_in_the_field"}
 """The page that holds the ImageNet accuracies of a table against what third parties measured."""
 ACCURACIES = ("top1", "top5")
 PRECISIONS = {

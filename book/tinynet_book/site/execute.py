@@ -22,7 +22,8 @@ from tinynet_book.paper.claims import findings_path
 from tinynet_book.site import kernels
 from tinynet_core.files import UserError, write_text
 from tinynet_core.machine import end_with_driver, folder_for_sockets, processor
-from tinynet_core.study.presets import load_preset, project_root
+from tinynet_core.study.pages import PAGES, offered, page_of
+from tinynet_core.study.presets import Preset, load_preset, project_root
 from tinynet_core.study.store import FILE
 
 INPUTS = "inputs"
@@ -57,7 +58,8 @@ def execute_all(preset: str, store: Path, build: Path) -> tuple[list[Path], dict
     folder.mkdir(parents=True, exist_ok=True)
     parameters = {"preset": preset, "store": str(store), "train": False}
     shared = _shared_digest(root, preset, parameters) + store_digest(store)
-    inputs = {n: hashlib.sha256(shared.encode() + n.read_bytes()).hexdigest() for n in notebooks(root)}
+    found = [_offered(n, load_preset(preset), build / "absent") for n in notebooks(root)]
+    inputs = {n: hashlib.sha256(shared.encode() + n.read_bytes()).hexdigest() for n in found}
     todo = [(n, folder / n.name) for n, digest in inputs.items() if _made_from(folder / n.name) != digest]
     failed: dict[str, str] = {}
     for notebook, reason in _execute_together(todo, parameters, build / "failed"):
@@ -71,6 +73,19 @@ def execute_all(preset: str, store: Path, build: Path) -> tuple[list[Path], dict
             executed.metadata[INPUTS] = inputs[notebook]
             write_text(nbformat.writes(executed), out)
     return [(build / "failed" if n.name in failed else folder) / n.name for n in inputs], failed
+
+
+def _offered(notebook: Path, preset: Preset, folder: Path) -> Path:
+    """The notebook, or its first text and what is missing where ``preset`` has not what it needs."""
+    about = page_of(notebook.stem)
+    if about.name not in PAGES or about.name in offered(preset):
+        return notebook
+    left, needs = nbformat.read(notebook, as_version=4), " and ".join(f"`{part}`" for part in about.parts)
+    said = nbformat.v4.new_markdown_cell(f"This page needs {needs}, which the preset `{preset.name}` does not have.")
+    left.cells = [*left.cells[:2], said, *(c for c in left.cells if "parameters" in c.metadata.get("tags", []))]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(nbformat.writes(left), folder / notebook.name)
+    return folder / notebook.name
 
 
 def _made_from(executed: Path) -> str:
