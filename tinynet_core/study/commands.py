@@ -21,8 +21,8 @@ FEWEST_TIMED = 5
 """Finished records of one data set, batch size and device from which the time of more such trainings is estimated."""
 OTHER_BITS = """\
 Other bits: trainings that differ in a last bit part within the first epochs, and then differ as two seeds do. So the
-first epochs and the end of a record are held closely, and the level of its top-1 widely. Many epochs rewritten to fit
-each other cannot be told here, only by the bits on a machine of the record's kind."""
+first epochs of a record are held closely, and its top-1 to what another seed could give. Later epochs rewritten within
+that cannot be told here, only by the bits on a machine of the record's kind."""
 
 store_option = click.option(
     "--store",

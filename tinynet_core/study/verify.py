@@ -3,14 +3,13 @@
 On the same kind of machine all numbers are to be the same bits. Another processor rounds other last bits. With the
 recipe of ``reduced`` a loss is off by 1e-7 of itself after 40 steps, by 1e-3 after 60 and by 1e-2 after 90; from then
 on two trainings differ as two seeds do, in top-1 by up to 15 points. So a record is held closely where that is
-possible: to the first epochs (``_start``), to its own other numbers (``contradiction``), and to how other trainings end
-(``_end``). One of which many epochs were rewritten to fit each other can be told from the bits alone.
+possible, to the first epochs (``_start``) and to its own other numbers (``contradiction``), and at the end to what
+another seed could give. One whose later epochs were rewritten within that can be told from the bits alone.
 """
 
 import hashlib
 import json
 import math
-import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -150,7 +149,7 @@ def compare(record: Record, now: Record, finished: Sequence[Record]) -> Check:
         return Check(record, now, "same bits")
     if record.cost != now.cost or len(record.curve) != len(now.curve):
         return Check(record, now, "differs", difference)
-    held = held_to(record, now, finished)
+    held = held_to(record, now, pooled_spread(finished))
     failing = next((x for x in held if not x.holds), None)
     return Check(record, now, "differs" if failing else "agrees", str(failing or difference), held)
 
@@ -187,18 +186,17 @@ def contradiction(record: Record) -> str:
     return ""
 
 
-def held_to(record: Record, now: Record, finished: Sequence[Record]) -> list[Held]:
+def held_to(record: Record, now: Record, spread: Spread) -> list[Held]:
     """The numbers of ``record`` that must agree with ``now``, the same training repeated, though all bits differ.
 
-    ``finished`` are the trainings of its store. Its first epochs must be those of now until trainings part, its end
-    must follow from what comes before, and its top-1 must be that of now within the spread between seeds.
+    Its first epochs must be those of now until trainings part, and its top-1 that of now within the ``spread`` of log
+    odds between seeds.
     """
-    spread = pooled_spread(finished)
     reach = float(t.ppf(LEVEL, spread.freedom)) * math.sqrt(2) * spread.sd if spread.known else math.inf
     low, high = (float(expit(_log_odds(now) + x)) for x in (-reach, reach))
     why = "as two seeds differ" if spread.known else "but no two records differ only in their seed"
     level = Held("top-1", record.metrics["top1"], low, high, f"{now.metrics['top1']:.2%} now, {why}")
-    return [*_start(record, now), *_end(record, now, finished), level]
+    return [*_start(record, now), level]
 
 
 def _start(record: Record, now: Record) -> list[Held]:
@@ -219,32 +217,6 @@ def _start(record: Record, now: Record) -> list[Held]:
     return held
 
 
-def _end(record: Record, now: Record, finished: Sequence[Record]) -> list[Held]:
-    """The last top-1, held to that of the raw weights and to that an epoch before.
-
-    By as much as these differ in ``now`` and in the other ``finished`` trainings with the same recipe and data. Shares
-    are compared as their angles arcsin(sqrt(p)), where drawing n images anew gives a standard deviation of
-    1 / (2 sqrt(n)) whatever the share. The spread between trainings is taken to be half of that at least.
-    """
-    alike = [now, *(x for x in finished if x.key != record.key and _recipe(x) == _recipe(record))]
-    n, least = len(alike), 0.25 / math.sqrt(_training(record).dataset.val_images)
-    held, last = [], record.curve[-1]["ema_top1"]
-    others = ((-1, "raw_top1", "with the raw weights"), (-2, "ema_top1", "an epoch before"))
-    for row, name, when in others[: len(record.curve)]:
-        changes = [_angle(x.curve[-1]["ema_top1"]) - _angle(x.curve[row][name]) for x in alike]
-        sd = max(statistics.stdev(changes), least) if n > 1 else math.inf
-        most = float(t.ppf(LEVEL, max(1, n - 1))) * sd * math.sqrt(1 + 1 / n)
-        middle = _angle(record.curve[row][name]) + statistics.fmean(changes)
-        low, high = (math.sin(min(max(x, 0.0), math.pi / 2)) ** 2 for x in (middle - most, middle + most))
-        source = f"{record.curve[row][name]:.2%} {when}, and how the two differ in {n} trainings of its recipe"
-        held.append(Held("top-1 of the last epoch", last, low, high, source))
-    return held
-
-
-def _angle(share: float) -> float:
-    return math.asin(math.sqrt(share))
-
-
 def pooled_spread(records: Sequence[Record]) -> Spread:
     """The spread of the log odds of top-1 over the groups of records that differ in nothing but the seed."""
     groups: dict[str, list[float]] = defaultdict(list)
@@ -262,7 +234,3 @@ def _log_odds(record: Record) -> float:
 def _training(record: Record) -> Any:
     """The experiment, which is a classifier's."""
     return record.experiment
-
-
-def _recipe(record: Record) -> tuple[Any, ...]:
-    return _training(record).recipe, _training(record).dataset
