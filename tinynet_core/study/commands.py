@@ -197,7 +197,7 @@ def verify_command(preset: str, store: str, records: int, seed: int, workers: in
 
     They are drawn by --seed from the cheapest tenth of its trainings, and from more where --records is more. On the
     same kind of machine every number is to be the same bits. Another processor gives other bits: the record is then
-    held to its first epochs, its own other numbers, the end of other trainings and the spread between seeds, and each
+    held to its first epochs, its own other numbers and the spread between seeds, and each
     of these is printed. The store is only read. The exit status is 0 where all agree, 1 where one does not, 2 where
     nothing could be verified.
     """
