@@ -126,7 +126,8 @@ def test_notebook_parameters(tmp_path):
 def test_samples_may_be_those_of_another_preset(tmp_path):
     def on(other):
         def change(content):
-            del content["random_sample"], content["equal_cost_sample"]
+            for key in ("random_sample", "equal_cost_sample", "second_world", "longer"):
+                del content[key]
             content["sampled_on"] = other
 
         return write(tmp_path, change)
