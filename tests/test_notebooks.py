@@ -59,6 +59,7 @@ def test_notebooks_of_the_sampled_study_open_it(path):
 def test_no_outputs_and_the_plain_kernel(path, code_cells):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     assert all(not cell.outputs and cell.execution_count is None for cell in code_cells)
     assert notebook.metadata.kernelspec.name == "python3"
 
