@@ -78,7 +78,7 @@ ALL = (
     Page("remeasured", "26_released_tinynets", evidence="third party"),
     Page("grids", "27_width_against_resolution", evidence="third party"),
     Page("field", "28_networks_in_the_field", evidence="third party"),
-    Page("worlds", "22_second_world", (SAMPLE, "second_world"), repeats=True, part="sampled"),
+    Page("worlds", "22_second_world", (SAMPLE, "second_world"), part="sampled"),
     Page("longer", "21_trained_longer", (SAMPLE, "longer"), fitted=networks.longer, shows=("duel",), part="sampled"),
     Page("inherited", "25_inherited_weights", ("inherited",), networks.inherited, part="sampled"),
 )
