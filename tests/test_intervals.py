@@ -7,6 +7,7 @@ from scipy import stats
 
 from tinynet_book.analysis.intervals import Interval, contrast, mean_interval
 from tinynet_book.figures import intervals, mean_top1
+from tinynet_core.study.spread import seed_spread
 
 A, B = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75]
 
@@ -72,3 +73,14 @@ def test_intervals_as_they_are_drawn():
     assert reach.T.ravel() == pytest.approx([9.8, 9.8, 24.84, 10], abs=0.01)
     values, reach = intervals([Interval(1, 0.5, 3), Interval(2, 2.1, 2.5)])
     assert (values, reach.tolist()) == ([1, 2], [[0.5, 0], [2, 0.5]])
+
+
+def test_two_networks_with_a_pooled_spread_are_compared_by_students_t():
+    """On the page on longer trainings; of two networks of one length it is the test with equal variances."""
+    runs = [{"a": np.array([60.0, 62.0, 63.5]), "b": np.array([57.0, 60.0])}, {"a": np.array([70.0, 71.0])}]
+    spreads = [seed_spread(found) for found in runs]
+    apart = run_cell("21", "def apart", runs=runs, spreads=spreads, np=np, t=stats.t, Interval=Interval)["apart"]
+    found, peer = apart((0, "a"), (0, "b")), stats.ttest_ind(runs[0]["a"], runs[0]["b"]).confidence_interval()
+    assert (found.low, found.high) == pytest.approx(tuple(peer))
+    alone = apart((1, "a"))
+    assert (alone.low, alone.high) == pytest.approx(stats.t.interval(0.95, 1, 70.5, 0.5))
