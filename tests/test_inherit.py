@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from parity import randomise
 from safetensors.torch import load_file
 
+from tinynet_book.analysis.models import model_id
 from tinynet_core import Base, Experiment, Scale, Store, Study, UserError, network, shrink
 from tinynet_core.cli import tinynet
 from tinynet_core.networks.weights import inherited, write_inherited
@@ -133,4 +134,5 @@ def test_trainings_that_need_another_come_after_it(tmp_path):
     assert {needed for task in second for needed in task.needs} < set(first)
     assert (len(first), len(second)) == (15, 12)  # four giants and the baseline, and four from its weights
     assert all(task.seed == task.pretraining.seed for task in second)
+    assert len({model_id(task) for task in second}) == 4  # one name for all seeds of a giant
     assert not any(rest)

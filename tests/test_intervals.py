@@ -1,13 +1,15 @@
 """Intervals against scipy, by hand, and by how often they cover."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from notebook_code import run_cell
 from scipy import stats
+from scipy.special import logit
 
 from tinynet_book.analysis.intervals import Interval, contrast, mean_interval
 from tinynet_book.figures import intervals, mean_top1
-from tinynet_core.study.spread import seed_spread
+from tinynet_core.study.spread import log_odds, seed_spread
 
 A, B = [0.80, 0.83, 0.81], [0.70, 0.78, 0.71, 0.75]
 
@@ -75,12 +77,26 @@ def test_intervals_as_they_are_drawn():
     assert (values, reach.tolist()) == ([1, 2], [[0.5, 0], [2, 0.5]])
 
 
-def test_two_networks_with_a_pooled_spread_are_compared_by_students_t():
-    """On the page on longer trainings; of two networks of one length it is the test with equal variances."""
-    runs = [{"a": np.array([60.0, 62.0, 63.5]), "b": np.array([57.0, 60.0])}, {"a": np.array([70.0, 71.0])}]
-    spreads = [seed_spread(found) for found in runs]
-    apart = run_cell("21", "def apart", runs=runs, spreads=spreads, np=np, t=stats.t, Interval=Interval)["apart"]
-    found, peer = apart((0, "a"), (0, "b")), stats.ttest_ind(runs[0]["a"], runs[0]["b"]).confidence_interval()
-    assert (found.low, found.high) == pytest.approx(tuple(peer))
-    alone = apart((1, "a"))
-    assert (alone.low, alone.high) == pytest.approx(stats.t.interval(0.95, 1, 70.5, 0.5))
+def test_trainings_of_two_lengths_are_compared_by_the_pooled_spread_of_each():
+    """On the page on longer trainings, written out: log odds have a spread, p (1 - p) makes points of it."""
+    runs = [{"a": np.array([0.6, 0.62, 0.635]), "b": np.array([0.57, 0.6])}, {"a": np.array([0.7, 0.71])}]
+    spreads = [seed_spread({way: log_odds(x, 5000) for way, x in found.items()}) for found in runs]
+    names = {"np": np, "pd": pd, "t": stats.t, "Interval": Interval, "contrast": contrast, "images": 5000}
+    apart = run_cell("21", "def apart", runs=runs, spreads=spreads, **names)["apart"]
+    short = np.sqrt(sum((logit(x) - logit(x).mean()) @ (logit(x) - logit(x).mean()) for x in runs[0].values()) / 3)
+    a, b, long = (x.mean() for x in (runs[0]["a"], runs[0]["b"], runs[1]["a"]))
+    one, two, other = (
+        100 * short * a * (1 - a),
+        100 * short * b * (1 - b),
+        100 * logit(runs[1]["a"]).std(ddof=1) * long * (1 - long),
+    )
+    alike = apart((0, "a"), (0, "b"))
+    assert (alike.value, alike.half) == pytest.approx(
+        (100 * (a - b), stats.t.ppf(0.975, 3) * np.hypot(one / np.sqrt(3), two / np.sqrt(2)))
+    )
+    parts = one**2 / 3, other**2 / 2
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 3 + parts[1] ** 2 / 1)
+    gain = apart((1, "a"), (0, "a"))
+    assert (gain.value, gain.half) == pytest.approx(
+        (100 * (long - a), stats.t.ppf(0.975, freedom) * np.sqrt(sum(parts)))
+    )

@@ -54,7 +54,7 @@ def test_the_second_world_is_the_same_networks_on_other_data():
         (lambda c: c.update(name="../x"), r"name: .*, got '../x'"),
         (lambda c: c["random_sample"].update(frontier=0.25), r"frontier 0.25 keeps fewer than 4 of 12 models"),
         (lambda c: c.update(budgets=[0.3]), r"budgets must hold one of \[0.5, 0.25, 0.125, 0.0625\], got \[0.3\]"),
-        (lambda c: c["closeup"]["recipe"].update(batch_size=5000), r"closeup: recipe.batch_size 5000 is above the 12"),
+        (lambda c: c["closeup"]["recipe"].update(batch_size=5000), r"closeup: recipe.batch_size 5000 is above the 8"),
         (lambda c: c.update(sampled_on="smoke"), r"give either sampled_on or random_sample"),
     ],
 )

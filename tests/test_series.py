@@ -95,6 +95,7 @@ def test_the_ways_of_one_budget_are_trained_longer_with_all_shares_of_the_schedu
     for row, (first, *_) in long.items():
         assert first.spec() == usual[row][0].spec()
         assert first.recipe == preset.recipe.scaled(epochs=plan.times * preset.recipe.epochs)
+    assert long.beside == [e for row in long for e in usual[row]]
 
 
 @pytest.mark.parametrize("name", PROXIES)

@@ -79,7 +79,7 @@ ALL = (
     Page("grids", "27_width_against_resolution", evidence="third party"),
     Page("field", "28_networks_in_the_field", evidence="third party"),
     Page("worlds", "22_second_world", (SAMPLE, "second_world"), part="sampled"),
-    Page("longer", "21_trained_longer", (SAMPLE, "longer"), fitted=networks.longer, shows=("duel",), part="sampled"),
+    Page("longer", "21_trained_longer", (SAMPLE, "longer"), fitted=networks.longer, part="sampled"),
     Page("inherited", "25_inherited_weights", ("inherited",), networks.inherited, part="sampled"),
 )
 PAGES = {page.name: page for page in ALL if page.recorded}
@@ -98,10 +98,14 @@ def page_of(notebook: str) -> Page:
 
 def offered(preset: Preset) -> set[str]:
     """The pages for which ``preset`` has what they need."""
+    return {name for name in PAGES if not lacking(preset, name)}
+
+
+def lacking(preset: Preset, page: str) -> list[str]:
+    """The keys that a page needs and ``preset`` has not."""
     sampled = load_preset(preset.sampled_on) if preset.sampled_on else preset
-    has = {part for part in (SAMPLE, EQUAL_COST, "second_world", "longer", "inherited") if getattr(sampled, part)}
-    has |= {"detection"} if preset.detection else set()
-    return {name for name, page in PAGES.items() if has.issuperset(page.parts)}
+    parts = {part: preset if part == "detection" else sampled for part in PAGES[page].parts}
+    return [part for part, of_preset in parts.items() if not getattr(of_preset, part)]
 
 
 def of(study: Study, page: str) -> Study:

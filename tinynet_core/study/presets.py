@@ -226,7 +226,7 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
     @property
     def elsewhere(self) -> "Preset":
         """This preset in its second world; raises ``PresetError`` where it has none."""
-        second, sample = self._part("second_world"), self._part("random_sample")
+        second, sample = self.part("second_world"), self.part("random_sample")
         dataset = self.dataset.model_copy(update={"seed": second.seed})
         fewer = sample.model_copy(update={"models": second.models})
         return self.model_copy(update={"dataset": dataset, "random_sample": fewer, "second_world": None})
@@ -237,12 +237,12 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
 
     def random_experiments(self) -> list[Experiment]:
         """The random sample inside the MACs window, one experiment each; raises ``PresetError`` where there is none."""
-        s = self._part("random_sample")
+        s = self.part("random_sample")
         return [self.experiment(x) for x in sample_scales(self.family(), s.models, s.window, s.seed)]
 
     def equal_cost_experiments(self, c: float | None = None) -> list[Experiment]:
         """The random sample at the cost ``c``, the first of the preset's where left out; else as the other sample."""
-        s = self._part("equal_cost_sample")
+        s = self.part("equal_cost_sample")
         c = s.c[0] if c is None else c
         return [self.experiment(x) for x in sample_scales_at(self.family(), s.models, c, s.tolerance, s.seed)]
 
@@ -251,9 +251,10 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
         """The costs of the samples at equal cost, as fractions of the baseline's; empty where there are none."""
         return self.equal_cost_sample.c if self.equal_cost_sample else ()
 
-    def _part(self, key: str):
+    def part(self, key: str):
+        """The part of the preset under ``key``; raises ``PresetError`` where it has none."""
         if (part := getattr(self, key)) is None:
-            raise PresetError(f"preset {self.name} has no {key}: take one that has it, such as reduced")
+            raise PresetError(f"preset {self.name} has no {key}: take one that has it, such as smoke")
         return part
 
     def family(self, head: Head | None = None) -> Family:

@@ -45,13 +45,15 @@ class Sample(NamedTuple):
 class Series(dict[str, list[Experiment]]):
     """Experiments by the name of their row, one for each seed; ``unreachable``: rows that cannot be had, and why.
 
-    ``ways``: the names of rows that are a way to shrink at a share c of the cost, had or not, by both.
+    ``ways``: the names of rows that are a way to shrink at a share c of the cost, had or not, by both. ``beside``: what
+    the rows are compared with, of another page.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.unreachable: dict[str, str] = {}
         self.ways: dict[tuple[str, float], str] = {}
+        self.beside: list[Experiment] = []
 
     def __missing__(self, name: str) -> list[Experiment]:
         if name in self.unreachable:
@@ -71,8 +73,8 @@ class Series(dict[str, list[Experiment]]):
         self.add(self.ways[way, c], seeds, make, *args)
 
     def all(self) -> list[Experiment]:
-        """Every experiment, in the order of the rows."""
-        return [e for experiments in self.values() for e in experiments]
+        """Every experiment, in the order of the rows, and what these are compared with."""
+        return [*(e for experiments in self.values() for e in experiments), *self.beside]
 
 
 def seeded(experiment: Experiment, seeds: int) -> list[Experiment]:
@@ -174,8 +176,10 @@ def longer(preset: Preset, sample: Sample) -> Series:
     if (plan := preset.longer) is None:
         return Series()
     recipe = preset.recipe.scaled(epochs=plan.times * preset.recipe.epochs)
-    changed = preset.model_copy(update={"recipe": recipe, "compared_seeds": plan.seeds, "budgets": (plan.c,)})
-    return duel(changed, sample)
+    usual = preset.model_copy(update={"budgets": (plan.c,)})
+    series = duel(usual.model_copy(update={"recipe": recipe, "compared_seeds": plan.seeds}), sample)
+    series.beside = duel(usual, sample).all()
+    return series
 
 
 def inherited(preset: Preset) -> Series:
@@ -185,11 +189,13 @@ def inherited(preset: Preset) -> Series:
         return series
     short = preset.model_copy(update={"recipe": preset.recipe.scaled(epochs=plan.epochs)})
     for phi in TINY_OF_PHI:
-        series.add(f"{giant_label(phi)}, random weights", plan.seeds, giant, short, phi)
-        series[f"{giant_label(phi)}, the baseline's weights"] = [
-            experiment.model_copy(update={"pretraining": preset.experiment(Scale(), experiment.seed)})
-            for experiment in series.get(f"{giant_label(phi)}, random weights", [])
-        ]
+        label = f"{giant_label(phi)}, random weights"
+        series.add(label, plan.seeds, giant, short, phi)
+        if label in series:
+            series[f"{giant_label(phi)}, the baseline's weights"] = [
+                experiment.model_copy(update={"pretraining": preset.experiment(Scale(), experiment.seed)})
+                for experiment in series[label]
+            ]
     return series
 
 

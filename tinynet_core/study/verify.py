@@ -90,7 +90,10 @@ def verify(
     """
     if not (store.root / FILE).is_file():
         raise UserError(f"{store.root} is no store: it has no {FILE}")
-    finished = [record for record in store.records() if record.done and record.experiment.kind == "training"]
+    trained = [record for record in store.records() if record.done and record.experiment.kind == "training"]
+    finished = [
+        record for record in trained if not record.experiment.needs
+    ]  # the weights they start with
     chosen = choose(finished, records, seed)
     checks: dict[str, Check] = {}
     for record in chosen:

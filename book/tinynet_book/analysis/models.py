@@ -88,7 +88,8 @@ def write_tables(study: Study, folder: Path) -> None:
 
 def model_id(experiment: Experiment) -> str:
     """The first twelve digits of the key of the training with seed 0: one name for all seeds."""
-    return experiment.model_copy(update={"seed": 0}).key[:12]
+    before = experiment.pretraining and experiment.pretraining.model_copy(update={"seed": 0})
+    return experiment.model_copy(update={"seed": 0, "pretraining": before}).key[:12]
 
 
 def label(content: BaseModel) -> str:

@@ -22,7 +22,7 @@ from tinynet_book.paper.claims import findings_path
 from tinynet_book.site import kernels
 from tinynet_core.files import UserError, write_text
 from tinynet_core.machine import end_with_driver, folder_for_sockets, processor
-from tinynet_core.study.pages import PAGES, offered, page_of
+from tinynet_core.study.pages import PAGES, lacking, page_of
 from tinynet_core.study.presets import Preset, load_preset, project_root
 from tinynet_core.study.store import FILE
 
@@ -58,7 +58,7 @@ def execute_all(preset: str, store: Path, build: Path) -> tuple[list[Path], dict
     folder.mkdir(parents=True, exist_ok=True)
     parameters = {"preset": preset, "store": str(store), "train": False}
     shared = _shared_digest(root, preset, parameters) + store_digest(store)
-    found = [_offered(n, load_preset(preset), build / "absent") for n in notebooks(root)]
+    found = [_offered(n, load_preset(preset), build / "absent", store) for n in notebooks(root)]
     inputs = {n: hashlib.sha256(shared.encode() + n.read_bytes()).hexdigest() for n in found}
     todo = [(n, folder / n.name) for n, digest in inputs.items() if _made_from(folder / n.name) != digest]
     failed: dict[str, str] = {}
@@ -75,13 +75,15 @@ def execute_all(preset: str, store: Path, build: Path) -> tuple[list[Path], dict
     return [(build / "failed" if n.name in failed else folder) / n.name for n in inputs], failed
 
 
-def _offered(notebook: Path, preset: Preset, folder: Path) -> Path:
+def _offered(notebook: Path, preset: Preset, folder: Path, store: Path) -> Path:
     """The notebook, or its first text and what is missing where ``preset`` has not what it needs."""
     about = page_of(notebook.stem)
-    if about.name not in PAGES or about.name in offered(preset):
+    lacks = lacking(preset, about.name) if about.name in PAGES else []
+    if not lacks:
         return notebook
-    left, needs = nbformat.read(notebook, as_version=4), " and ".join(f"`{part}`" for part in about.parts)
-    said = nbformat.v4.new_markdown_cell(f"This page needs {needs}, which the preset `{preset.name}` does not have.")
+    findings_path(store, notebook.stem).unlink(missing_ok=True)
+    left, text = nbformat.read(notebook, as_version=4), f"This page needs `{'` and `'.join(lacks)}`"
+    said = nbformat.v4.new_markdown_cell(f"{text}, which the preset `{preset.name}` does not have.", id="needs")
     left.cells = [*left.cells[:2], said, *(c for c in left.cells if "parameters" in c.metadata.get("tags", []))]
     folder.mkdir(parents=True, exist_ok=True)
     write_text(nbformat.writes(left), folder / notebook.name)
