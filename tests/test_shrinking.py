@@ -114,8 +114,10 @@ def test_each_method_moves_only_what_it_says():
         ((B0, 1e8, "magic"), {}, "method must be one of"),
         ((B0, None, "r"), {"params": 2e6}, "the method does not change it: .* cost is the largest, 5,288,548"),
         (("resnet50", 10e9), {}, r"the whole network has 4,089,184,256 MACs, and the formula makes it smaller"),
+        ((B0, 12e6), {}, r"smallest reachable cost [\d,]+, at the formula's r = [\d.]+ and d = [\d.]+ for this budget"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::tinynet_core.scaling.released.ExtrapolationWarning")
 def test_bad_input(arguments, budgets, message):
     with pytest.raises(ValueError, match=message):
         shrink(*arguments, **budgets)

@@ -210,7 +210,10 @@ class _Search:
                 self.family.cost(Scale(r=r))  # says why, where that input cannot be built
             else:
                 r = self._buildable(r)
-        width = solve_width(self.family, macs, r, d)
+        try:
+            width = solve_width(self.family, macs, r, d)
+        except UnreachableBudget as error:
+            raise UnreachableBudget(f"{error}, at the formula's r = {r:g} and d = {d:g} for this budget") from None
         return Scale(r, d, width.x), width.cost
 
     def _buildable(self, r: float) -> float:
