@@ -23,7 +23,7 @@ def test_key_is_of_the_content_alone(make_experiment):
 
 def test_key_does_not_change_unnoticed(make_experiment):
     """A change here orphans every record ever made."""
-    assert make_experiment().key == "7c9d7494b64d2353d1bd2866246535cd0fb3c998d2504e11a70747963c76246a"
+    assert make_experiment().key == "3c9a818430691bb4168e54b87ff9009ab7b723a361aec3d0cc5c9fa893c0a583"
 
 
 def test_two_scales_of_one_network_are_one_experiment(make_experiment, tmp_path):
@@ -55,7 +55,6 @@ def test_a_named_network_is_the_one_at_its_scale(make_experiment):
         ({"scale": {"r": 0, "d": 1, "w": 1}}, "Scale.r must be a finite number above 0"),
         ({"sede": 1}, "sede"),
         ({"network": "mobilenetv2_100", "scale": None, "base": None}, "must be false for mobilenetv2"),
-        ({"recipe": {"epochs": 2, "mirror": 0.5}}, "recipe.mirror must be 0"),
         ({"recipe": {"epochs": 2, "batch_size": 512}}, "batch_size 512 is above the 256 training images"),
     ],
 )

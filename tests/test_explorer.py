@@ -183,7 +183,8 @@ def test_without_all_models_there_is_no_formula_and_a_failed_one_has_its_reason_
 
 def test_a_study_without_samples_or_with_too_few_models_has_a_reason(tmp_path):
     content = yaml.safe_load((PRESETS / "smoke.yaml").read_text(encoding="utf-8"))
-    del content["random_sample"], content["equal_cost_sample"]
+    for key in ("random_sample", "equal_cost_sample", "second_world", "longer"):
+        del content[key]
     preset = tmp_path / "bare.yaml"
     preset.write_text(yaml.safe_dump(content | {"name": "bare"}), encoding="utf-8")
     page = write_explorer(Study(str(preset), tmp_path / "none", train=False), tmp_path / "explorer")

@@ -13,12 +13,13 @@ from tinynet_book.paper.claims import claims, ledger
 from tinynet_book.site.build import _jupyter_book, make_book
 from tinynet_book.site.conclusions import questions
 from tinynet_core import MissingRecords, UserError
-from tinynet_core.study.pages import page_of, stages
+from tinynet_core.study.pages import PAGES, lacking, page_of, stages
 from tinynet_core.study.pages import stale as stale_of
-from tinynet_core.study.presets import project_root
+from tinynet_core.study.presets import load_preset, project_root
 
 ROOT = project_root()
-NOTEBOOKS = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
+LACKING = {page.notebook for name, page in PAGES.items() if lacking(load_preset("reduced"), name)}
+NOTEBOOKS = sorted({p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} - LACKING)
 
 
 SAYS = {

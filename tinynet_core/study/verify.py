@@ -91,9 +91,7 @@ def verify(
     if not (store.root / FILE).is_file():
         raise UserError(f"{store.root} is no store: it has no {FILE}")
     trained = [record for record in store.records() if record.done and record.experiment.kind == "training"]
-    finished = [
-        record for record in trained if not record.experiment.needs
-    ]  # the weights they start with
+    finished = [record for record in trained if not record.experiment.needs]  # which may have other bits
     chosen = choose(finished, records, seed)
     checks: dict[str, Check] = {}
     for record in chosen:

@@ -19,7 +19,7 @@ from tinynet_book.site.page import command, evidence, page, stale_mark
 from tinynet_book.site.status import last_run, status
 from tinynet_core.data import CreatureDataset
 from tinynet_core.data.drawn import DrawnImages, probe_hash
-from tinynet_core.study.pages import behind, page_of
+from tinynet_core.study.pages import behind, lacking, page_of
 from tinynet_core.study.presets import Preset
 from tinynet_core.study.study import Study
 
@@ -103,7 +103,7 @@ def _origin(path: Path, study: Study) -> provenance.Origin:
     """Where the figures and tables of a page come from, and the records that it rests on."""
     notebook, preset, about = nbformat.read(path, as_version=4), study.preset, page_of(path.stem)
     worth = about.evidence or evidence(preset, about)
-    records = behind(study, about.name) if about.recorded else []
+    records = behind(study, about.name) if about.recorded and not lacking(preset, about.name) else []
     return provenance.Origin(worth, preset.name, command(path, preset), last_run(notebook), records)
 
 
