@@ -169,7 +169,7 @@ def test_without_all_models_there_is_no_formula_and_a_failed_one_has_its_reason_
     assert '<div id="slider" hidden>' in text
     assert data["steps"] == []
     assert not page.with_name("budgets.csv").exists()
-    planned = [*sample, *study.preset.equal_cost_experiments()]
+    planned = [*sample, *(e for c in study.preset.equal_costs for e in study.preset.equal_cost_experiments(c))]
     planned += [e for page in PAGES if PAGES[page].series for e in series(study, page).all()]
     assert f" {len(alike(study.preset, planned)) - 8} more are not trained yet." in text
     assert "1 of 8 models failed" in text

@@ -19,6 +19,7 @@ from tinynet_core.study.presets import load_preset, project_root
 
 ROOT = project_root()
 LACKING = {page.notebook for name, page in PAGES.items() if lacking(load_preset("reduced"), name)}
+"""Pages for which the published preset has not what they need."""
 NOTEBOOKS = sorted({p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} - LACKING)
 
 
