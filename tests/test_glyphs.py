@@ -2,8 +2,9 @@ import hashlib
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from tinynet_core import GlyphDataset
+from tinynet_core import Experiment, GlyphDataset, Recipe
 from tinynet_core.data import glyphs
 
 SMALL = GlyphDataset(classes=6, resolution=24, train_images=600, val_images=60)
@@ -43,3 +44,8 @@ def test_the_region_is_where_the_ink_is_and_its_longer_side_the_extent(extent):
     low, high = extent or (0.55, 0.9)
     assert 96 * low - 2 <= min(longest) <= 96 * low + 9
     assert 96 * high - 9 <= max(longest) <= 96 * high + 1
+
+
+def test_a_recipe_that_mirrors_letters_is_refused():
+    with pytest.raises(ValidationError, match=r"recipe\.mirror must be 0"):
+        Experiment(network="tinynet_e", dataset=SMALL, recipe=Recipe(epochs=2, mirror=0.5))

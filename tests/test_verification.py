@@ -9,6 +9,7 @@ from multiprocessing.util import get_temp_dir
 import pytest
 import torch
 from click.testing import CliRunner
+from conftest import ROOT
 from scipy.special import expit, logit
 from small import experiment
 
@@ -19,7 +20,7 @@ from tinynet_core.study import verify as verification
 from tinynet_core.study.record import execute
 from tinynet_core.study.spread import seed_spread
 from tinynet_core.study.sweep import SweepStopped
-from tinynet_core.study.verify import choose, compare, held_to, pooled_spread, verify
+from tinynet_core.study.verify import choose, compare, contradiction, held_to, pooled_spread, verify
 
 IMAGES = 64
 STEP = 2 / IMAGES
@@ -172,10 +173,12 @@ def test_the_choice_is_among_the_cheapest_and_depends_on_the_seed_and_the_keys_a
     ],
 )
 def test_what_cannot_be_verified_is_refused(records, filled, arguments, message):
-    """Failed runs and other kinds of tasks do not count."""
+    """Failed runs, other kinds of tasks, and trainings that start from another's weights do not count."""
     lost = {"status": "failed", "reason": "diverged", "metrics": {}, "curve": []}
     others = (experiment(seed=77), LatencyRun(networks=["tinynet_e"], runs=2))
     store = filled([*records, *(records[0].model_copy(update={"experiment": e, **lost}) for e in others)])
+    started = experiment(seed=5).model_copy(update={"pretraining": experiment(seed=5)})
+    store.put(records[0].model_copy(update={"experiment": started}))
     with pytest.raises(UserError, match=message):
         command(store, *arguments)
 
@@ -224,6 +227,13 @@ def test_a_falsified_record_fails_on_another_machine(filled, in_this_process, fa
     assert result.exit_code == 1
     assert "2 of 3 records agree" in result.stdout
     assert re.search(rf"^{first.key[:12]} .* differs: ", result.stdout, re.MULTILINE)
+
+
+def test_no_published_record_contradicts_itself():
+    records = Store(ROOT / "results" / "reduced").records()
+    trainings = [record for record in records if record.done and record.experiment.kind == "training"]
+    assert len(trainings) > 100
+    assert not any(contradiction(record) for record in trainings)
 
 
 def test_the_epoch_in_which_trainings_part_is_held_by_its_loss_alone(monkeypatch):
