@@ -162,7 +162,7 @@ class StepAndBound:
         self.order = torch.randperm(len(self.run.train_set), generator=torch.Generator().manual_seed(0))
         first = next(self.run.train_set.batches([self.order[: recipe.batch_size]]))
         draws = draw(recipe.batch_size, recipe, torch.Generator().manual_seed(0))
-        self.inputs, self.labels = training_batch(first.images, self.spec.resolution, recipe, draws), first.labels
+        self.inputs, self.labels = training_batch(first, self.spec.resolution, recipe, draws), first.labels
 
     def whole(self) -> None:
         self.order = self.order.roll(self.run.recipe.batch_size)

@@ -72,16 +72,12 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def tiny_dataset():
-    return CreatureDataset(genera=2, species=2, resolution=32, train_images=256, val_images=64)
-
-
-@pytest.fixture
-def make_experiment(tiny_dataset):
+def make_experiment():
     """An experiment that trains in about a second; keyword arguments go to its recipe."""
+    dataset = CreatureDataset(genera=2, species=2, resolution=32, train_images=256, val_images=64)
 
     def make(scale=Scale(0.12, 0.5, 0.2), seed=0, **recipe):  # noqa: B008
         recipe = Recipe(**{"epochs": 2, "warmup_epochs": 0.5, "batch_size": 32, **recipe})
-        return Experiment(network="efficientnet_b0", scale=scale, dataset=tiny_dataset, recipe=recipe, seed=seed)
+        return Experiment(network="efficientnet_b0", scale=scale, dataset=dataset, recipe=recipe, seed=seed)
 
     return make

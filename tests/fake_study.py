@@ -4,12 +4,12 @@ import numpy as np
 
 from tinynet_book.analysis.models import classifiers
 from tinynet_core import Record, Study
+from tinynet_core.study.classify import METRICS
 from tinynet_core.study.record import failed, provenance
 from tinynet_core.study.store import FILE
 
 ABOUT = provenance("cpu") | {"commit": "c0ffee", "clean": True, "compiled": False}
 CURVE = ("train_loss", "train_top1", "raw_loss", "raw_top1", "raw_top5", "ema_loss", "ema_top1", "ema_top5")
-METRICS = ("top1", "top5", "loss", "raw_top1", "raw_top5", "raw_loss", "train_top1", "train_loss")
 
 
 def trained(experiment):

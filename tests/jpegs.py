@@ -21,17 +21,15 @@ def picture(label: int, width: int, height: int, rng: np.random.Generator) -> Im
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def write_image_folder(
-    root: Path, classes: int = 4, train: int = 6, val: int = 3, longest: int = 64, seed: int = 0
-) -> Path:
-    """``root`` with train/<wnid>/ and val/<wnid>/ of so many JPEGs a class, sides ``longest / 2`` to ``longest``."""
-    rng = np.random.default_rng(seed)
+def write_image_folder(root: Path, classes: int = 4, train: int = 6, val: int = 3) -> Path:
+    """``root`` with train/<wnid>/ and val/<wnid>/ of so many JPEGs a class, sides from 32 to 64 pixels."""
+    rng = np.random.default_rng(0)
     for split, count in (("train", train), ("val", val)):
         for label in range(classes):
             folder = root / split / wnid(label)
             folder.mkdir(parents=True)
             for i in range(count):
-                width, height = rng.integers(longest // 2, longest + 1, 2).tolist()
+                width, height = rng.integers(32, 65, 2).tolist()
                 name = f"{wnid(label)}_{i}.JPEG" if split == "train" else f"ILSVRC2012_val_{i:08d}.JPEG"
                 picture(label, width, height, rng).save(folder / name, "JPEG", quality=90)
     return root

@@ -4,6 +4,8 @@ import json
 import sys
 import warnings
 
+import numpy as np
+
 from tinynet_core import Study, shrink
 from tinynet_core.data.drawn import probe_hash
 from tinynet_core.networks import SCALABLE, network
@@ -12,6 +14,11 @@ from tinynet_core.study.pages import plan, stages
 from tinynet_core.study.series import shrunk
 
 SHARES = (0.03, 0.05, 0.08, 0.125, 0.2, 0.25, 0.4, 0.5, 0.7, 0.9)
+
+
+def inverse():
+    """What does differ between kernels of OpenBLAS."""
+    return np.linalg.inv(np.random.default_rng(0).normal(size=(200, 200))).tobytes().hex()
 
 
 def plans():
@@ -70,5 +77,5 @@ def images():
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    facts = {found.__name__: found() for found in (plans, triples, chosen, shrunken, images)}
+    facts = {found.__name__: found() for found in (inverse, plans, triples, chosen, shrunken, images)}
     json.dump(facts, sys.stdout, sort_keys=True, indent=0)

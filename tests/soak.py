@@ -103,7 +103,6 @@ class Soak:
         if self.how.total() >= self.kills or not left:
             return process.wait()
         moment = self.random.uniform(0, self.life_s * (0.4 + 0.4 * left))  # it takes some time to start
-        target = self.random.choice(["group", "driver", "worker"])
         aim = self.random.choice([None, None, being_written, recorded])
         with suppress(subprocess.TimeoutExpired):
             return process.wait(timeout=moment)
@@ -111,19 +110,17 @@ class Soak:
         while aim is not None and aim(root) == before and time.monotonic() < end:
             time.sleep(0.0002)
         workers = workers_of(process)
-        victim = self.random.choice(workers) if workers and target == "worker" else None
-        try:
-            if victim is not None:
-                victim.kill()
+        target = self.random.choice(["group", "driver", "worker"] if workers else ["group", "driver"])
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if target == "worker":
+                self.random.choice(workers).kill()
             elif target == "group":
                 os.killpg(process.pid, signal.SIGKILL)
             else:
                 process.kill()
-        except (psutil.NoSuchProcess, ProcessLookupError):
+            self.how[target] += 1
+        if target == "worker":
             return process.poll()
-        self.how["worker" if victim else "driver" if target == "worker" else target] += 1
-        if victim is not None:
-            return None
         self.orphans += workers
         return process.wait()
 
@@ -133,10 +130,9 @@ class Soak:
         found, weights = left_by(root)
         strays = [str(p.relative_to(root)) for p in root.rglob("*") if p.name not in KEPT | self.weights.keys()]
         problems = {
-            "lost": self.reference.keys() - found.keys(),
+            "lost or different": [key for key, record in self.reference.items() if found.get(key) != record],
             "not asked for": found.keys() - self.reference.keys(),
             "doubled": [key for key, count in keys.items() if count > 1],
-            "different": [key for key in found.keys() & self.reference.keys() if found[key] != self.reference[key]],
             "weights lost or different": [name for name, x in self.weights.items() if weights.get(name) != x],
             "left over": strays,
         }

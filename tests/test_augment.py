@@ -54,7 +54,7 @@ def test_random_crops_of_a_squeezed_image_are_torchvisions_of_the_original(aspec
     w, h, n = 400, round(400 / aspect), 3000
     recipe = Recipe(epochs=2, crop_area=(0.08, 1.0), crop_aspect=(3 / 4, 4 / 3))
     draws = augment.draw(n, recipe, torch.Generator().manual_seed(0))
-    boxes = augment.crop_boxes(draws.tries, draws.place, 100, recipe, torch.full((n,), w / h))
+    boxes = augment.crop_boxes(draws, 100, recipe, torch.full((n,), w / h))
     top, left, bottom, right = (boxes / 100 * torch.tensor([h, w, h, w])).T
     torch.manual_seed(1)
     peer, image = transforms.RandomResizedCrop.get_params, torch.empty(1, h, w)
@@ -74,8 +74,9 @@ def test_random_crops_of_a_squeezed_image_are_torchvisions_of_the_original(aspec
 def test_a_crop_that_never_fits_is_the_largest_centred_one(aspect, box):
     """As torchvision: on an image of 4:1 a centred crop of 4:3, the whole height and a third of the width."""
     recipe = Recipe(epochs=2, crop_area=(0.08, 1.0), crop_aspect=(3 / 4, 4 / 3))
-    tries = torch.stack([torch.ones(1, 10), torch.full((1, 10), 0.5)], dim=2)  # the whole area as a square
-    ours = augment.crop_boxes(tries, torch.rand(1, 2), 90, recipe, aspect)
+    draws = augment.draw(1, recipe, torch.Generator().manual_seed(0))
+    draws.tries[:] = torch.tensor([1.0, 0.5])  # the whole area as a square
+    ours = augment.crop_boxes(draws, 90, recipe, torch.tensor([aspect]))
     assert ours[0].tolist() == pytest.approx([90 * b for b in box], abs=1e-4)
 
 
@@ -83,10 +84,10 @@ def test_the_draws_of_a_part_are_those_of_the_whole():
     """Each of several devices augments its images as one device would."""
     recipe = Recipe(epochs=2, batch_size=8, mirror=0.5, rand_augment=9.0, crop_area=(0.2, 1.0))
     images = (random_images(8, 20) * 255).to(torch.uint8)
-    draws, aspects = augment.draw(8, recipe, torch.Generator().manual_seed(3)), torch.linspace(0.5, 2.0, 8)
-    whole = augment.training_batch(images, 12, recipe, draws, aspects)
-    part = slice(3, 6)
-    alone = augment.training_batch(images[part], 12, recipe, draws.take(part), aspects[part])
+    batch = augment.Batch(images, torch.arange(8), torch.linspace(0.5, 2.0, 8))
+    draws, part = augment.draw(8, recipe, torch.Generator().manual_seed(3)), slice(3, 6)
+    whole = augment.training_batch(batch, 12, recipe, draws)
+    alone = augment.training_batch(batch.take(part), 12, recipe, draws.take(part))
     torch.testing.assert_close(alone, whole[part], atol=1e-5, rtol=0)
 
 

@@ -35,7 +35,6 @@ TINIEST = claims()["table3-tinynet_e-params"]
         (claim(0.81, 0.1), 0.812, "matches"),
         (claim(0.81, 0.1), 0.9, "within tolerance"),
         (claim(0.81, 0.1), 0.5, "differs"),
-        (claim(2.0), 2.3, "matches"),
         (TINIEST, 2.043, "matches"),
         (TINIEST, 2.3, "differs"),
         (claim(0.81, 0.1), float("nan"), "not attempted"),
@@ -46,11 +45,10 @@ def test_verdicts(row, value, expected):
     assert verdict(row, value) == expected
 
 
-def test_a_sentence_is_not_judged_by_a_number():
-    with pytest.raises(ValueError, match="claim x needs a bool"):
-        verdict(claim(True), 0.5)
-    with pytest.raises(ValueError, match="claim x needs a float"):
-        verdict(claim(0.5), True)
+@pytest.mark.parametrize(("paper", "value", "kind"), [(True, 0.5, "bool"), (0.5, True, "float")])
+def test_a_sentence_is_not_judged_by_a_number_nor_a_number_by_a_sentence(paper, value, kind):
+    with pytest.raises(ValueError, match=f"claim x needs a {kind}"):
+        verdict(claim(paper), value)
 
 
 def test_no_gain_at_all_is_not_within_the_tolerance_of_a_gain():
@@ -66,7 +64,6 @@ def test_every_claim_is_of_a_notebook_that_hands_over_its_claims():
     assert {page for c in claims().values() for page in (c.notebook, c.public) if page} == {
         name for name, text in notebooks.items() if "book.claim(" in text
     }
-    assert all(row.statement.endswith(".") for row in claims().values())
 
 
 SIMILAR, AT_MOST_A_POINT_BEHIND = claims()["table4-e-similar"], claims()["table3-a-vs-b0"]
@@ -80,7 +77,6 @@ SIMILAR, AT_MOST_A_POINT_BEHIND = claims()["table4-e-similar"], claims()["table3
         (claim(True), [Interval(1.0, -0.1, 2.0), Interval(2.0, 1.0, 3.0)], None),
         (claim(True), [Interval(-1.0, -2.0, -0.1), Interval(2.0, 1.0, 3.0)], False),
         (claim(True), [Interval(1.0), Interval(2.0, 1.0, 3.0)], None),
-        (claim(True), [], None),
         (claim(True), None, None),
         (SIMILAR, Interval(0.95, 0.8, 1.1), True),
         (SIMILAR, Interval(0.85, 0.7, 1.0), None),
@@ -102,10 +98,8 @@ def test_a_sentence_is_decided_by_intervals_on_one_side_or_in_the_range_that_it_
         (Interval(0.8, 0.76, 0.83), 9, 0.8, (0.76, 0.83, None)),
         (Interval(0.93, 0.92, 0.95), 9, 0.93, (0.92, 0.95, None)),
         (Interval(0.9, 0.85, 0.92), 9, None, (0.85, 0.92, 0.9)),
-        (Interval(0.8, 0.6, 0.99), 9, None, (0.6, 0.99, 0.8)),
         (Interval(0.5, 0.4, 0.6), 0.7, None, (0.4, 0.6, 0.5)),
         (Interval(0.5), 9, None, (None, None, 0.5)),
-        ([Interval(0.5, 0.4, 0.6)], 9, 0.5, (None, None, None)),
     ],
 )
 def test_a_number_is_decided_where_its_interval_tells(found, most, value, shown):
@@ -134,9 +128,8 @@ def test_findings_are_kept_and_judged(tmp_path):
 @pytest.mark.parametrize(
     ("estimates", "message"),
     [
-        ({}, "of the claims of one page"),
-        ({"fig3-order": Estimate(True, "proxy")}, "must give findings for"),
         ({"fig3-order": Estimate(True, "proxy"), "b0-macs": Estimate(1.0, "proxy")}, "of the claims of one page"),
+        ({"fig3-order": Estimate(True, "proxy")}, "must give findings for"),
         ({"nonsense": Estimate(1.0, "proxy")}, "unknown claim 'nonsense'"),
     ],
 )
@@ -160,10 +153,10 @@ def test_a_claim_has_one_finding_on_each_kind_of_evidence_and_the_strongest_that
         [THIRD_PARTY, "not attempted", "27_width_against_resolution"],
         ["proxy", "matches", page],
     ]
-    best = strongest(ledger(store))
-    assert best.id.tolist() == list(claims())
-    assert best.set_index("id").loc["fig6-lower", ["evidence", "verdict"]].tolist() == ["proxy", "matches"]
-    assert best.set_index("id").loc["table1-resolution-loses-more", "verdict"] == "differs"
+    best = strongest(ledger(store)).set_index("id")
+    assert best.index.tolist() == list(claims())
+    assert best.loc["fig6-lower", ["evidence", "verdict"]].tolist() == ["proxy", "matches"]
+    assert best.loc["table1-resolution-loses-more", "verdict"] == "differs"
 
 
 def test_third_parties_are_asked_of_every_printed_accuracy_on_imagenet_and_of_none_on_other_data():

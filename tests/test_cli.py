@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from tinynet_core import Scale, UnreachableBudget, network, shrink
+from tinynet_core import Scale, network, shrink
 from tinynet_core.cli import main, tinynet
 from tinynet_core.scaling.shrink import METHODS
 
@@ -58,10 +58,7 @@ def test_shrink_prints_what_it_found():
     assert all(number in output for number in shown)
 
 
-def test_shrink_by_other_budgets_methods_and_inputs():
-    program = json.loads(run("shrink", "resnet18", "--params", "5M", "--method", "w", "--json"))
-    assert (program["budget"]["kind"], program["formula"], program["std"]["r"]) == ("params", None, None)
-    assert program["params"] == pytest.approx(5e6, rel=0.03)
+def test_shrink_by_several_budgets_with_an_input_that_stays():
     budgets = ("--macs", "3G", "--params", "3M", "--resolution", "640")
     found = json.loads(run("shrink", "efficientnet_b0", *budgets, "--method", "w", "--json"))
     assert (found["resolution"], found["macs"] <= 3e9, found["params"] <= 3.03e6) == (640, True, True)
@@ -77,11 +74,6 @@ def test_shrink_answers_without_the_imports_that_take_seconds():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_shrink_off_the_budget_warns_once(ended):
-    status, said = ended(["shrink", "efficientnet_b0", "--macs", "185M", "--method", "d"])
-    assert (status, said.count("warning")) == (0, 1)
-
-
 @pytest.mark.filterwarnings("ignore::tinynet_core.scaling.shrink.BudgetWarning")
 def test_a_table_of_several_budgets_has_what_shrink_gives_by_every_method(tmp_path):
     csv, picture = tmp_path / "x.csv", tmp_path / "x.png"
@@ -90,12 +82,8 @@ def test_a_table_of_several_budgets_has_what_shrink_gives_by_every_method(tmp_pa
     assert Image.open(picture).size[0] > 600
     found = pd.read_csv(csv)
     assert [*zip(found.wanted, found.method, strict=True)] == [(x, method) for x in (3e8, 2e9) for method in METHODS]
-    for row in found.itertuples():
-        if isinstance(row.reason, str):
-            assert (row.wanted, row.method) == (3e8, "d")
-            with pytest.raises(UnreachableBudget, match="below the smallest reachable cost"):
-                shrink("resnet50", row.wanted, row.method)
-            continue
+    assert found[found.reason.notna()][["wanted", "method"]].values.tolist() == [[3e8, "d"]]
+    for row in found[found.reason.isna()].itertuples():
         answer = shrink("resnet50", row.wanted, row.method)
         scale, cost = answer.scale, answer.complexity
         assert (row.r, row.d, row.w, row.macs, row.params) == (scale.r, scale.d, scale.w, cost.macs, cost.params)
@@ -130,7 +118,6 @@ def test_a_picture_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeyp
     [
         (["cost", "tinynet_q"], "error: unknown network 'tinynet_q', nearest: tinynet_"),
         (["shrink", "tinynet_a", "--macs", "1M"], "error: network must be a scalable one, efficientnet_b0, "),
-        (["shrink", "resnet18", "--macs", "1G,9M", "--method", "d", "--fix", "d=1"], "and fix keeps it at 1: give"),
         (["cost", "resnet50", "--resolution", "64"], "--resolution is for a network of your own; give resnet50"),
         (["shrink", "efficientnet_b0"], "give a budget: --macs, --params, --peak-activations or --latency"),
         (["shrink", "efficientnet_b0", "--macs", "1M", "--fix", "x=1"], "'x=1' is not a multiplier such as r=1"),
@@ -141,13 +128,9 @@ def test_a_picture_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeyp
         (["shrink", "resnet50", "--macs", "1G,2G", "--json"], "a table takes --macs alone as its budgets, and neither"),
         (["shrink", "resnet50", "--macs", "1G", "--csv", "/nowhere/x.csv"], "there is no folder /nowhere"),
         (["shrink", "resnet50", "--macs", "1G", "--plot", "x.xyz"], "must end in .svg or .png or .pdf, got x.xyz"),
-        (["shrink", "resnet50", "--macs", "1G", "--channels", "1"], "--channels is for a network of your own, resn"),
-        (["shrink", "resnet50", "--macs", "1G", "--out", "x.safetensors"], "--out is for the weights that --init"),
         (["shrink", "x.py:f", "--macs", "1G", "--init", "w"], "--init is for networks of this package"),
         (["shrink", "nowhere.py:f", "--macs", "1M"], "error: there is no file nowhere.py"),
-        (["export", "tinynet_e", "net.txt"], "net.txt"),
         (["sweep", "smoke", "--store", "/dev/null/x"], "error: store /dev/null/x cannot be written"),
-        (["sweep", "smoke", "--workers", "0"], "0 is not in the range"),
         (["sweep", "smoke", "--page", "table9"], "unknown page 'table9', known: fig1, fig2"),
     ],
 )
@@ -198,7 +181,6 @@ def test_a_network_of_ones_own_is_found(kind, tmp_path, monkeypatch):
     assert json.loads(run("shrink", f"{tmp_path / path}:build", *asked))["macs"] == pytest.approx(40e6, rel=0.02)
 
 
-@pytest.mark.parametrize("method", ["formula", "w"])
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -210,10 +192,10 @@ def test_a_network_of_ones_own_is_found(kind, tmp_path, monkeypatch):
         ("absent", r"wrong.py has no function 'absent', it has .*grey"),
     ],
 )
-def test_what_is_wrong_with_a_builder_is_said_by_every_method(tmp_path, monkeypatch, name, message, method):
+def test_what_is_wrong_with_a_builder_is_said(tmp_path, monkeypatch, name, message):
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "wrong.py").write_text(WRONG, encoding="utf-8")
-    asked = ["shrink", f"{tmp_path / 'wrong.py'}:{name}", "--macs", "1M", "--method", method]
+    asked = ["shrink", f"{tmp_path / 'wrong.py'}:{name}", "--macs", "1M"]
     assert re.search(message, str(CliRunner().invoke(tinynet, asked).exception))
 
 
@@ -225,4 +207,3 @@ def test_a_network_of_ones_own_is_counted_and_exported_at_a_scale(tmp_path, monk
     assert f"MACs              {14 * 14 * 9 * 32 + 32 * 10:>16,}" in run("cost", *own)
     run("export", own[0], "mine.onnx", *own[1:])
     assert (tmp_path / "mine.onnx").stat().st_size > 4 * 32 * 9
-    assert CliRunner().invoke(tinynet, ["cost", *own, "--profile"]).exit_code != 0

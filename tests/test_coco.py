@@ -58,7 +58,7 @@ def test_images_boxes_and_labels_are_the_annotated_ones_without_crowds(folder):
 
 def test_the_cache_follows_the_annotations(folder):
     first = coco.load_coco(DATASET)
-    rewrite(folder, lambda c: c["annotations"][0]["bbox"].__setitem__(0, 1 + c["annotations"][0]["bbox"][0]))
+    rewrite(folder, lambda c: c["annotations"][0].update(bbox=[1, 2, 30, 40]))
     second = coco.load_coco(DATASET)
     assert second.content_hash != first.content_hash
     smaller = coco.load_coco(DATASET.model_copy(update={"side": 48}))
@@ -76,8 +76,7 @@ def test_an_image_that_cannot_be_decoded_is_named_before_any_work(folder):
     ("name", "message"),
     [
         ("train2017", r"TINYNET_COCO: there is no .*/train2017; .* must hold train2017, val2017, annotations/inst"),
-        ("annotations/instances_val2017.json", r"there is no .*instances_val2017\.json"),
-        ("val2017/000000000002.jpg", r"lists 000000000002\.jpg, which .*val2017 lacks \(1 of 4 are missing\)"),
+        ("val2017/000000000002.jpg", r"1 annotated images are missing, .*val2017/000000000002\.jpg the first"),
     ],
 )
 def test_missing_parts(folder, name, message):
@@ -105,9 +104,7 @@ def test_annotations_that_do_not_fit_together(folder, change, message):
     assert not list((folder.parent / "cache").glob("coco-*/"))
 
 
-def test_flat_boxes_are_left_out_and_said_so(folder):
+def test_flat_boxes_are_left_out(folder):
     objects = sum(not a["iscrowd"] for a in content_of(folder)["annotations"])
     rewrite(folder, lambda c: c["annotations"][0]["bbox"].__setitem__(2, 0))
-    with pytest.warns(UserWarning, match="1 boxes without an extent were left out"):
-        data = coco.load_coco(DATASET)
-    assert len(data.val.boxes) == objects - 1
+    assert len(coco.load_coco(DATASET).val.boxes) == objects - 1

@@ -8,7 +8,7 @@ import pytest
 from notebook_code import run_cell
 from scipy.stats import permutation_test, ttest_1samp, ttest_ind, wilcoxon
 
-from tinynet_book.analysis.comparison import Comparison, absences, troubled_runs
+from tinynet_book.analysis.comparison import Comparison, absences
 from tinynet_book.analysis.intervals import Interval
 from tinynet_book.paper.cells import cells
 from tinynet_book.paper.claims import claims, decided
@@ -41,16 +41,15 @@ def test_cost_decides_who_counts():
 
 
 def test_table_keeps_the_levels_of_evidence_apart():
-    table = compare({"a": A, "b": [None, 0.7]}, {"a": 8e5}).table({"a": 77.6})
+    table = compare({"a": A, "b": [None, 0.7], "c": [None]}, {"a": 8e5}).table({"a": 77.6})
     levels = [name.rsplit(" ", 1)[-1].strip("()") for name in table.columns]
     assert levels == ["recomputed", "recomputed", "recomputed", "proxy", "proxy", "seeds", "quoted"]
     assert table.loc["a"].tolist() == ["1", "0.2", "+25.0%", "81.3", "3.8", 3, "77.6"]
     assert table.loc["b"].tolist() == ["1", "0.2", "", "70.0", "4.0", 1, ""]
+    assert table.loc["c", "seeds"] == 0
     budgets = dict.fromkeys("abc", 1e6) | {"d": 2e6}
     table = compare({"a": B, "b": A, "c": [None], "d": A}, budgets, {"d": 2e6}).table()
     assert table.attrs["bold"] == {"top-1 here (%, proxy)": [1]}  # alone at its budget is not the best of it
-    assert "quoted" not in " ".join(compare({"a": A}).table().columns)
-    assert compare({"a": [None]}).table().loc["a", "seeds"] == 0
 
 
 def test_differences_are_listed_and_averaged_over_those_that_count():
@@ -65,16 +64,17 @@ def test_differences_are_listed_and_averaged_over_those_that_count():
     assert rows["difference (points, proxy)"].iloc[-1] == "+3.9"
 
 
-def test_runs_that_failed_or_hardly_learned_are_named(make_experiment):
+def test_what_cannot_be_had_failed_or_hardly_learned_is_named(make_experiment):
     """Four classes: below 75% is below three times chance."""
     series = Series()
+    series.unreachable["b"] = "too small"
     series["a"] = [make_experiment(seed=seed) for seed in range(3)]
     frame = runs({"a": [0.26, 0.8, None]}).assign(key=[e.key for e in series["a"]])
-    assert troubled_runs(series, frame) == [
+    assert absences(series, frame).splitlines() == [
+        "- *b* cannot be had: too small",
         "- *a*, seed 2, failed: diverged",
         "- *a*, seed 0, counts, but hardly learned: 26.0%, guessing 25.0%",
     ]
-    assert absences(series, frame).splitlines() == troubled_runs(series, frame)
 
 
 def told(key, estimate):

@@ -1,7 +1,6 @@
 """Counting by operator: against torchvision's published counts, torch's own counter, and algebra."""
 
 import re
-import warnings
 
 import pytest
 import timm
@@ -15,6 +14,8 @@ from tinynet_core.networks.counters import counters
 from tinynet_core.networks.efficientnet import scaled
 from tinynet_core.networks.trace import TraceWarning, trace
 from tinynet_core.scaling.scale import PAPER_BASE
+
+pytestmark = pytest.mark.filterwarnings("error::tinynet_core.networks.trace.TraceWarning")
 
 TORCHVISION = (
     *("alexnet", "convnext_tiny", "convnext_small", "densenet121", "densenet169", "efficientnet_b0", "efficientnet_b1"),
@@ -65,21 +66,13 @@ def test_efficientnets_with_blocks_rounded_up_are_timms(i, pixels, d, w):
 
 @pytest.mark.parametrize("name", ["tinynet_e", "mobilenetv3_small_050", "resnet18"])
 def test_what_other_tools_count_is_ours_and_what_their_rules_add(name):
-    """The numbers are the tools' own; those whose rules are stated in full leave no rest."""
-    found = {row.tool: row for row in counters(network(name))}
-    assert found["tinynet"].macs == network(name).complexity().macs
-    exact = {"torch (FlopCounterMode)", "calflops"} | ({"thop"} if name == "resnet18" else set())
-    if name != "mobilenetv3_small_050":  # it pools by a layer
-        exact |= {"fvcore"}
-    for tool, row in found.items():
-        parts = [int(x.replace(",", "")) for x in re.findall(r"[+-][\d,]{2,}", row.reason)]
-        assert row.difference == sum(parts)
-        if row.prints and tool in exact:
-            assert "sums" not in row.reason
-            assert "does not know" not in row.reason
+    found, cost = {row.tool: row for row in counters(network(name))}, network(name).complexity()
+    assert found["tinynet"].macs == cost.macs
+    for row in found.values():
+        assert row.difference == sum(int(x.replace(",", "")) for x in re.findall(r"[+-][\d,]{2,}", row.reason))
     assert found["torch (FlopCounterMode)"].difference == 0
     if name == "resnet18":  # a norm behind every convolution, and a classifier of 1000 classes
-        assert found["fvcore"].difference == 2 * (network(name).complexity().activations - 1000)
+        assert found["fvcore"].difference == 2 * (cost.activations - 1000)
     assert found["fvcore"].difference > 0
 
 
@@ -99,15 +92,13 @@ class Attention(nn.Module):
         q, k, v = (x.unflatten(-1, (2, 4)).transpose(1, 2) for x in self.inner(tokens).chunk(3, -1))
         if self.way == "function":
             mixed = nn.functional.scaled_dot_product_attention(q, k, v)
-        elif self.way == "matmul":
-            mixed = (q @ k.mT).softmax(-1) @ v
         else:
-            mixed = torch.einsum("bhqk,bhkc->bhqc", torch.einsum("bhqc,bhkc->bhqk", q, k).softmax(-1), v)
+            mixed = torch.einsum("bhqk,bhkc->bhqc", (q @ k.mT).softmax(-1), v)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])
-@pytest.mark.parametrize("way", ["module", "function", "matmul", "einsum"])
+@pytest.mark.parametrize("way", ["module", "function", "products"])
 def test_attention_in_closed_form(way, device):
     """Embedding 3 x 8, projections 4 x 8 x 8 a token, and two products of all pairs of tokens over 8 channels."""
     tokens = 6 * 6
@@ -118,16 +109,6 @@ def test_layers_in_closed_form():
     module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ConvTranspose2d(4, 6, 4, 2, 1))
     assert trace(module, 8).macs == 27 * 4 * 64 + 4 * 6 * 16 * 64  # each input pixel meets every weight once
 
-    class Bilinear(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.mix = nn.Bilinear(3, 3, 5)
-
-        def forward(self, x):
-            return self.mix(x.mean((2, 3)), x.amax((2, 3)))
-
-    assert trace(Bilinear(), 4).macs == 5 * 3 * 3
-
 
 def test_the_image_has_the_precision_of_the_module_and_no_memory_is_needed():
     module = timm.create_model("mobilenetv3_small_050", num_classes=10)
@@ -135,13 +116,10 @@ def test_the_image_has_the_precision_of_the_module_and_no_memory_is_needed():
     assert trace(module.to("meta", torch.bfloat16), 64) == expected
 
 
-def test_modes_and_hooks_are_left_as_they_were():
+def test_modes_are_left_as_they_were():
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).eval(), nn.Dropout())
-    seen = []
-    module[0].register_forward_hook(lambda *_: seen.append(1))
     trace(module, 8)
     assert [part.training for part in module.modules()] == [True, True, False, True]
-    assert (len(seen), len(module[0]._forward_hooks)) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -166,10 +144,3 @@ def test_what_is_not_counted_is_named_with_its_module(layer, named):
 
     with pytest.warns(TraceWarning, match=f"Net has operators that are not counted: {named}"):
         assert trace(Net(), 8).macs == 9 * 64
-
-
-def test_layer_scale_tokens_and_unused_heads_are_no_reason_to_warn():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", TraceWarning)
-        for name in ("convnext_tiny", "vit_tiny_patch16_224"):
-            trace(without_memory(lambda name=name: timm.create_model(name), True), 224)

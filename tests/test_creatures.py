@@ -12,7 +12,7 @@ import pytest
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
 from tinynet_core.data import creatures, drawing, portrait
-from tinynet_core.data.creatures import CreatureDataset, CreatureSceneDataset, render_scene
+from tinynet_core.data.creatures import CreatureDataset, CreatureSceneDataset
 from tinynet_core.data.drawn import probe_hash
 
 SMALL = CreatureDataset(genera=3, species=2, habitats=4, resolution=24, train_images=120, val_images=30)
@@ -109,7 +109,7 @@ def test_boxes_are_the_bounds_of_what_was_painted(monkeypatch):
     monkeypatch.setattr(creatures, "finished", finished)
     for index in range(15):
         masks.clear()
-        scene = render_scene(SCENE, "train", index)
+        scene = SCENE.draw("train", index)
         for mask, (left, top, right, bottom) in zip(masks, scene.boxes, strict=True):
             inside = mask[top:bottom, left:right]
             assert all(edge.any() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))

@@ -15,7 +15,6 @@ from tinynet_core.detection.training import METRICS, average_precision
 from tinynet_core.networks.trace import trace
 from tinynet_core.study.detect import Detection, DetectionPlan
 from tinynet_core.study.record import execute, outdated
-from tinynet_core.training import checkpoint, loop
 from tinynet_core.training.augment import Batch, draw
 
 SCENES = CreatureSceneDataset(classes=2, side=96, train_images=16, val_images=6, most=3)
@@ -29,11 +28,6 @@ SPEC = network("tinynet_e", base=BASE)
 
 def detector(**more):
     return model.build(SPEC, 2, 96, 0.1, (0.2, 0.95), **more)
-
-
-def train(path, should_stop=None):
-    run = training.DetectionRun(detector, load_detection(SCENES), RECIPE, 7, "cpu")
-    return run.train(path, should_stop).outcome.curve
 
 
 def test_the_backbone_is_the_classifier_and_its_maps_halve_down_to_one_pixel():
@@ -131,23 +125,6 @@ def test_average_precision_by_hand():
     assert found == pytest.approx(expected)
 
 
-def test_a_run_stopped_at_any_step_ends_with_the_same_bits(tmp_path):
-    """Two steps and one batch of the evaluation an epoch; average precision is measured after the last."""
-    whole, cut, asked = tmp_path / "whole.pt", tmp_path / "cut.pt", 1
-    curve = train(whole)
-    assert ["ema_map" in row for row in curve] == [False, True]
-    countdown = iter(range(asked, -2, -1))
-    with pytest.raises(loop.Interrupted):
-        train(cut, lambda: next(countdown) <= 0)
-    state = checkpoint.load(cut, loop.TRAINING_VERSION)
-    assert (state["epoch"], state["step"]) == divmod(asked, 3)
-    torch.rand(13)  # the global generator is somewhere else by now
-    assert train(cut) == curve
-    ends = [checkpoint.load(path, loop.TRAINING_VERSION) for path in (whole, cut)]
-    for part in ("model", "ema"):
-        torch.testing.assert_close(ends[0][part], ends[1][part], atol=0, rtol=0)
-
-
 @pytest.fixture
 def task():
     return Detection(
@@ -160,19 +137,17 @@ def test_a_record_says_how_well_and_shows_detections(task, tmp_path):
     assert record.done
     assert set(record.metrics) >= {"map", "ap50", "ap75", "ar_100", "raw_map", "loss", "raw_loss", "train_loss"}
     assert all(0 <= record.metrics[name] <= 1 for name in METRICS if name in record.metrics)
+    assert ["ema_map" in row for row in record.curve] == [False, True]  # measured after the last epoch alone
     assert record.metrics["map"] == record.curve[-1]["ema_map"]
-    assert record.cost == task.cost()
     assert record.cost["classifier_macs"] == network("tinynet_e", base=BASE).complexity().macs
-    assert record.provenance["dataset_sha256"] == load_detection(SCENES).content_hash
-    assert [len(record.arrays[name]) for name in ("boxes", "scores", "labels")] == [6, 6, 6]
-    for boxes, scores, labels in zip(*(record.arrays[n] for n in ("boxes", "scores", "labels")), strict=True):
+    arrays = [record.arrays[name] for name in ("boxes", "scores", "labels")]
+    assert [len(array) for array in arrays] == [6, 6, 6]
+    for boxes, scores, labels in zip(*arrays, strict=True):
         assert len(boxes) == len(scores) == len(labels) <= 12
         assert scores == sorted(scores, reverse=True)
         assert set(labels) <= {1, 2}
         assert all(0 <= x <= 96 for box in boxes for x in box)
-    assert Store(tmp_path).get(task) == record
     assert Store(tmp_path).weights(task).exists()
-    assert Store(tmp_path).frame([task])["map"].item() == record.metrics["map"]
 
 
 def test_a_pretrained_backbone_starts_with_the_weights_of_its_classifier(make_experiment, tmp_path):

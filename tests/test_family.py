@@ -56,7 +56,7 @@ def test_a_network_of_ones_own_has_the_same_protocol():
         (("tinynet_a", 1, 1, 1), "must be a scalable one"),
         (("efficientnet_b0", [1, -2], 1, 1), r"Scales\.r must be finite and above 0, got .*-2"),
         (("efficientnet_b0", 1, np.nan, 1), r"Scales\.d must be finite and above 0"),
-        (("efficientnet_b0", [1, 2], [1, 2, 3], 1), "one shape or broadcast to one"),
+        (("efficientnet_b0", [1, 2], [1, 2, 3], 1), "cannot be broadcast to a single shape"),
         (("efficientnet_b0", 1e-9, 1, 1), "leaves no pixel"),
         (("resnet50", 1.0, 1.0, [1.0, 1e6]), "beyond 64 bits"),
     ],

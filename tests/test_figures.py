@@ -46,9 +46,12 @@ def test_the_finding_stands_above_and_the_evidence_below_without_touching(axes):
 
 def test_names_stand_inside_the_axes_beside_what_they_name_and_cover_no_other(axes):
     axes.plot([1, np.nan, -np.inf, 1.1], [1.5, 1.5, 0, 1.4], "o", label="points\nof two networks")
+    axes.plot([1.5], [1.2], label="one point")
+    axes.plot([1.5], [np.nan], label="no point")
     axes.axvline(1.9, label="upright")
     axes.fill_between([1, 2], 0.8, 2.2, alpha=0.1)
     name_groups(axes)
+    assert {*boxes(axes)} == {"upper", "lower", "points of two networks", "one point", "upright"}
     names, inside = list(boxes(axes).values()), axes.get_window_extent()
     for i, name in enumerate(names):
         assert inside.x0 <= name.x0 < name.x1 <= inside.x1
@@ -57,17 +60,3 @@ def test_names_stand_inside_the_axes_beside_what_they_name_and_cover_no_other(ax
     points = axes.transData.transform([(1, 1.5), (1.1, 1.4)])
     near = boxes(axes)["points of two networks"].padded(12)
     assert any(near.contains(*point) for point in points)
-
-
-def test_a_line_of_one_point_has_its_name_and_one_of_none_has_no_name(axes):
-    axes.plot([1.5], [1.2], label="one point")
-    axes.plot([1.5], [np.nan], label="no point")
-    name_groups(axes)
-    assert "one point" in boxes(axes)
-    assert "no point" not in boxes(axes)
-
-
-def test_a_name_with_no_room_at_all_is_written_all_the_same(axes):
-    axes.plot([1], [1], "o", label="w" * 90)
-    name_groups(axes)
-    assert any("w" * 20 in text for text in boxes(axes))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tinynet_book.analysis.models import model_id
 from tinynet_core import Base, Experiment, Scale, Store, Study, UserError, network, shrink
 from tinynet_core.cli import tinynet
-from tinynet_core.networks.weights import inherited, write_inherited
+from tinynet_core.networks.weights import inherited
 from tinynet_core.study.pages import stages
 from tinynet_core.study.sweep import run
 
@@ -54,8 +54,7 @@ def test_blocks_by_position_and_channels_by_the_size_of_their_scale():
     weights = randomise(large.build()).state_dict()
     found, left = inherited(small, large, weights)
     assert left == []
-    repeats = [(s.repeats, t.repeats) for s, t in zip(small.stages, large.stages, strict=True)]
-    assert repeats[5] == (4, 8)
+    assert (small.stages[5].repeats, large.stages[5].repeats) == (4, 8)
     for j, k in ((0, 0), (1, 1), (2, 3), (3, 5)):
         scale = weights[f"blocks.5.{k}.bn1.weight"]
         ours = found[f"blocks.5.{j}.bn1.weight"]
@@ -75,21 +74,19 @@ def test_a_stage_that_loses_its_shortcut_is_taken_over_without_it():
     ("small", "message"),
     [
         (network("ghostnet_a", Scale(w=0.2)), "within EfficientNets and within ResNets, not by ghostnet_a"),
-        (network("resnet18", Scale(w=2.0), 7, base=BASE), "channels, and the larger network"),
+        (network("resnet18"), "channels, and the larger network"),
     ],
 )
 def test_what_cannot_be_taken_over(small, message):
-    large = network("resnet18", num_classes=7, base=BASE)
+    large = network("resnet18", Scale(w=0.2))
     with pytest.raises(UserError, match=message):
         inherited(small, large, large.build().state_dict())
 
 
-def test_a_deeper_network_takes_a_block_twice(tmp_path):
-    large, out = network("resnet18", Scale(), 7), tmp_path / "deeper.safetensors"
-    torch.save(randomise(large.build()).state_dict(), tmp_path / "large.pt")
-    write_inherited(network("resnet18", Scale(w=0.5, d=1.5), 7), large, tmp_path / "large.pt", out)
-    kept = load_file(out)
-    assert kept["layer1.2.conv1.weight"].equal(kept["layer1.1.conv1.weight"])
+def test_a_deeper_network_takes_a_block_twice():
+    large, deeper = (network("resnet18", Scale(d=d), 7, base=Base(32, 0.2)) for d in (1.0, 1.5))
+    found, _ = inherited(deeper, large, randomise(large.build()).state_dict())
+    assert found["layer1.2.conv1.weight"].equal(found["layer1.1.conv1.weight"])
 
 
 def test_the_command_writes_the_weights_of_what_it_prints(tmp_path):
@@ -98,10 +95,9 @@ def test_the_command_writes_the_weights_of_what_it_prints(tmp_path):
     arguments = ["shrink", "resnet18", "--macs", "200M", "--classes", "5", "--init", f"{tmp_path}/large.pth"]
     done = CliRunner().invoke(tinynet, [*arguments, "--out", str(tmp_path / "small.safetensors")])
     assert done.exit_code == 0, done.exception
-    assert f"weights taken from {tmp_path}/large.pth are in {tmp_path}/small.safetensors; new are " in done.output
-    assert re.search(r"; new are .*, fc\n", done.output)
-    small = shrink("resnet18", 200e6)
-    spec = network("resnet18", small.scale, 5)
+    said = rf"weights taken from {tmp_path}/large.pth are in {tmp_path}/small.safetensors; new are .*, fc\n"
+    assert re.search(said, done.output)
+    spec = network("resnet18", shrink("resnet18", 200e6).scale, 5)
     spec.build(weights=tmp_path / "small.safetensors")
     assert load_file(tmp_path / "small.safetensors").keys() == spec.build().state_dict().keys()
 
@@ -113,7 +109,6 @@ def test_a_training_starts_with_the_weights_of_the_larger_network_and_is_another
     record = run(small, store)
     assert record.provenance["training"] == large.key
     assert Store(tmp_path).records() == [record]
-    assert len(Store(tmp_path).frame()) == 1
     found, left = inherited(small.spec(), large.spec(), load_file(store.weights(large)))
     kept = load_file(store.weights(small))
     assert left == []

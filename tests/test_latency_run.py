@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 from notebook_code import run_cell
-from pydantic import ValidationError
-from scipy.stats import bootstrap, norm
+from scipy.stats import bootstrap
 
 from tinynet_book.analysis.intervals import Interval
 from tinynet_book.measure import clock
@@ -39,24 +38,13 @@ def test_every_round_has_each_run_once_in_an_order_of_its_own():
     assert log(0) == log(0) != log(1)
 
 
-KNOWN = {"np": np, "bootstrap": bootstrap, "Interval": Interval}
-
-
-def test_the_interval_of_a_mean_is_the_normal_one():
-    sample = np.random.default_rng(3).normal(10, 2, 1000)
-    found = run_cell("15", "def estimate", **KNOWN)["estimate"](np.mean, sample)
-    half = norm.ppf(0.975) * sample.std() / np.sqrt(1000)
-    assert found.value == pytest.approx(sample.mean())
-    assert (found.low, found.high) == pytest.approx((sample.mean() - half, sample.mean() + half), abs=0.1 * half)
-
-
 def test_a_ratio_is_paired_by_rounds_which_narrows_its_interval():
     """Two networks in the ratio 0.8, on a machine whose speed varies from round to round."""
     rng = np.random.default_rng(0)
     machine = np.exp(rng.normal(0, 0.3, 200))
     top, bottom = (size * machine * rng.normal(1, 0.02, 200) for size in (8, 10))
     record = SimpleNamespace(arrays={"torch a": top, "torch b": bottom})
-    code = run_cell("15", "def estimate", record=record, **KNOWN)
+    code = run_cell("15", "def estimate", record=record, np=np, bootstrap=bootstrap, Interval=Interval)
     found = code["ratio"]("torch", "a", "b")
     assert found.value == pytest.approx(np.median(top) / np.median(bottom))
     assert 0.77 < found.low < 0.8 < found.high < 0.83
@@ -103,10 +91,6 @@ def test_it_asks_as_often_as_it_says_and_a_stop_keeps_nothing(tmp_path):
     with pytest.raises(Interrupted):
         task.perform("cpu", tmp_path, lambda: next(answers), False)
     assert not list(tmp_path.iterdir())
-    before = torch.get_num_threads()
-    with pytest.raises(ZeroDivisionError), clock.torch_threads(before + 1):
-        1 / (torch.get_num_threads() - before - 1)
-    assert torch.get_num_threads() == before
 
 
 def test_keys_do_not_change_unnoticed():
@@ -114,17 +98,3 @@ def test_keys_do_not_change_unnoticed():
     assert LatencyRun(**few).key == LatencyRun(**few, backends=["onnxruntime", "torch"], threads=1, seed=0).key
     assert LatencyRun(**few).key[:12] == "d67c3af6b8fa"
     assert LatencyRun(**few, seed=1).key != LatencyRun(**few).key
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"networks": ()}, "at least 1 item"),
-        ({"backends": ("tflite",)}, "'onnxruntime' or 'torch'"),
-        ({"runs": 1}, "greater than or equal to 2"),
-        ({"rounds": 5}, "rounds"),
-    ],
-)
-def test_bad_tasks(change, message):
-    with pytest.raises(ValidationError, match=message):
-        LatencyRun.model_validate({**TASK.model_dump(), **change})

@@ -38,16 +38,11 @@ def test_every_claim_has_a_row_with_all_that_is_known(page):
     assert len(rows) == 2 + len(claims())  # the head, and one claim with two findings
     assert page.find(id="claim-fig6-lower").find("a", href="https://github.com/a/b").get_text() == "source"
     assert page.find(id="claim-fig6-lower-proxy")
-    assert rows[0] == list(COLUMNS.values())
-    assert {len(row) for row in rows} == {len(COLUMNS)}
-    said = dict(
-        zip(COLUMNS, [cell.get_text() for cell in page.find(id="claim-fig3-rho-resolution")("td")], strict=True)
-    )
-    assert said["paper"] == "0.81 rho"
-    assert (said["ours"], said["interval"], said["tolerance"]) == ("0.5 rho", "[0.3, 0.7]", "0.1")
+    texts = [cell.get_text() for cell in page.find(id="claim-fig3-rho-resolution")("td")]
+    said = dict(zip(COLUMNS, texts, strict=True))
+    assert (said["paper"], said["ours"], said["interval"]) == ("0.81 rho", "0.5 rho", "[0.3, 0.7]")
     assert (said["verdict"], said["evidence"], said["note"]) == ("differs", "proxy", "<b>&")
     assert said["records"] == "aaaaaaaaaaaa, bbbbbbbbbbbb and 1 more"
-    assert said["page"] == "Figure 3: what the best models have in common"
 
 
 def test_every_row_can_be_chosen_by_every_list(page):

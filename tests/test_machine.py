@@ -16,7 +16,7 @@ from conftest import ROOT
 
 from tinynet_core import UserError, machine
 from tinynet_core.files import StoppedWaiting, locked
-from tinynet_core.machine import Resources, cores, folder_for_sockets, launched
+from tinynet_core.machine import Resources, folder_for_sockets
 from tinynet_core.study.local import noting
 
 
@@ -38,15 +38,6 @@ def test_workers_and_their_devices(resources, machine, devices):
 def test_a_share_of_no_gpu_is_refused():
     with pytest.raises(UserError, match=r"resources.gpus is 0.5, but this machine has no GPU"):
         Resources(gpus=0.5).devices(8, 0)
-
-
-def test_the_number_of_processes_is_a_number(monkeypatch):
-    for value, several in (("", False), ("1", False), ("4", True)):
-        monkeypatch.setenv("WORLD_SIZE", value)
-        assert launched() == several
-    monkeypatch.setenv("WORLD_SIZE", "two")
-    with pytest.raises(UserError, match="WORLD_SIZE must be a whole number, got 'two'"):
-        launched()
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -74,18 +65,10 @@ def test_waiting_for_a_lock_hears_signals_that_are_only_noted(tmp_path, sent):
 
 def test_a_folder_that_is_too_long_for_sockets_is_not_used(tmp_path, monkeypatch):
     long = tmp_path / ("x" * 110)
-    long.mkdir()
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    assert len(folder_for_sockets(33)) <= 70
-    monkeypatch.setattr(os, "access", lambda path, mode: path == str(long))
-    with pytest.raises(UserError, match=f"^TMPDIR: {long} is too long for sockets in it"):
-        folder_for_sockets(33)
-
-
-def test_the_cores_are_those_that_this_process_may_run_on(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0}, raising=False)
-    assert cores() == 1
+    assert folder_for_sockets(33) == "/tmp"
+    monkeypatch.setattr(tempfile, "tempdir", "/short")
+    assert folder_for_sockets(33) == "/short"
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -127,11 +110,6 @@ def said(package: Path, monkeypatch) -> dict:
 )
 def test_a_package_inside_another_project_names_no_commit(tmp_path, monkeypatch, about):
     assert said(repository(tmp_path, **about), monkeypatch) == {"commit": None, "clean": None}
-
-
-def test_the_checkout_of_these_tests_names_its_commit():
-    if (ROOT / ".git").exists():
-        assert machine.commit()["commit"] == git(ROOT, "rev-parse", "HEAD")
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,6 @@ def written(page):
     )
 
 
-def test_only_sentences_are_counted():
-    text = "# Head\n\nOne [two](x.md) $a^2$. Three\nfour five.\n\n| a | b |\n|---|---|\n\n```sh\nmake book\n```\n"
-    assert textstat.lexicon_count(prose(text)) == 6
-    assert textstat.words_per_sentence(prose(text)) == 3
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_is_short_and_so_are_its_sentences(page):
     text = prose(written(page))

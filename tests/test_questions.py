@@ -46,15 +46,14 @@ def test_what_verdicts_say_together(verdicts, expected):
     assert answer(verdicts) == expected
 
 
-def test_the_answers_take_every_row_of_the_ledger(table):
+def test_the_answers_take_every_row_of_the_ledger_and_rest_on_key_claims(table):
     put(table, "fig6-alleviates", "matches", "proxy")
-    put(table, "table5-gain", "differs", "proxy")  # no key claim: no answer by it
+    put(table, "table5-gain", "differs", "proxy")  # no key claim
     found = answered(table)
     assert sorted(key for _, _, rows in found for key in rows.id) == sorted(table.id)
-    answers = {question.question: text for question, text, _ in found}
-    changed = answers.pop("Is it better than changing one dimension only?")
-    assert changed == "proxy: yes"
-    assert set(answers.values()) == {"open"}
+    assert {question.question: text for question, text, _ in found if text != "open"} == {
+        "Is it better than changing one dimension only?": "proxy: yes"
+    }
 
 
 def test_a_question_is_answered_on_each_kind_of_evidence_the_strongest_first():
@@ -65,19 +64,11 @@ def test_a_question_is_answered_on_each_kind_of_evidence_the_strongest_first():
     assert by_evidence(table[table.verdict == "not attempted"]) == "open"
 
 
-def test_the_page_without_any_record_says_so(table, tmp_path):
-    text = conclusions(load_preset("smoke"), answered(table), Store(tmp_path).frame())
-    assert "There are no records" in text
-    assert text.count("\n- Nothing was trained or measured for it.") == len(questions())
-    assert text.count("Open.") == len(questions())
-
-
-def test_why_is_told_with_the_numbers_of_the_ledger_the_strongest_evidence_first(table, tmp_path):
+def test_why_is_told_with_the_numbers_of_the_ledger_the_strongest_evidence_first(table, made_up_study):
     put(table, "duel-formula-beats-giant", "not attempted", "proxy", ours="(-1.828)", interval="[-7.776, 4.121]")
     put(table, "table3-a-vs-b0", "not attempted", "third party", ours="(0.784)", interval="[-0.902, 2.586]")
     put(table, "fig2-giant-beaten", "differs", "proxy", note="-3 of 40 ahead; few. Left out: one")
-    put(table, "table3-tinynet_e-top1", "matches", "third party", ours="59.87 % top-1")
-    text = conclusions(load_preset("smoke"), answered(table), Store(tmp_path).frame())
+    text = conclusions(made_up_study.preset, answered(table), made_up_study.store.frame())
     giant, formula = (text.split("\n\n")[i].splitlines() for i in (1, 3))
     assert giant[0].startswith("**✗ [Is there something better than running EfficientNet's scaling rule backwards?]")
     assert giant[0].endswith("Proxy: no.")
@@ -86,8 +77,7 @@ def test_why_is_told_with_the_numbers_of_the_ledger_the_strongest_evidence_first
     assert formula[1].startswith("- ○ *third party*: ")
     assert "+0.8 [−0.9, +2.6]" in formula[1]
     assert formula[2].startswith("- ○ *proxy*: ")
-    assert formula[2].endswith("−1.8 [−7.8, +4.1].")
-    assert ": 59.87 % top-1." in text
+    assert "−1.8 [−7.8, +4.1]" in formula[2]
 
 
 def test_the_table_of_answers_counts_many_main_claims_and_shows_one_of_few(table):
@@ -134,8 +124,6 @@ def test_the_cards_of_the_first_page_have_their_numbers_from_the_ledger(table):
     assert "**1 of 1** claims about costs and arithmetic hold." in text
     assert "TinyNet-A minus EfficientNet-B0: **n = 3** points. ✓ yes." in text
     assert "Formula minus giants, at equal cost: **−1.8 [−7.8, +4.1]** points. ○\u00a0open." in text
-    for card in text.split("grid-item-card")[1:]:
-        assert len(card.split()) <= 40
 
 
 def test_the_example_of_the_first_page_is_what_shrink_gives():

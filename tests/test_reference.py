@@ -8,15 +8,11 @@ from typing import get_args
 
 import pytest
 import yaml
-from numpy.typing import ArrayLike
-from pydantic import BaseModel, Field
-from sphinx.util.typing import stringify_annotation
+from pydantic import BaseModel
 
 import tinynet_core as tn
 from tinynet_book.site import reference
-from tinynet_core.data import Dataset
 from tinynet_core.study.presets import PRESETS, Preset, load_preset, preset_names, project_root
-from tinynet_core.training.recipe import Recipe
 
 BOOK = project_root() / "book"
 DIRECTIVE = re.compile(r"^\.\. auto(\w+):: ([\w.]+)\n(?:   :members: (.*)\n)?", re.M)
@@ -108,24 +104,3 @@ def test_the_page_on_gpus_has_the_numbers_of_the_presets():
         assert preset.recipe.norm_batch == 128
     hundred = load_preset("imagenet100").dataset
     assert round((hundred.train_images + hundred.val_images) * hundred.side**2 * 3 / 1e9) == 11
-
-
-class Bounded(BaseModel):
-    """Every kind of bound."""
-
-    a: int = Field(ge=1, le=2000, description="first")
-    b: float = Field(0.5, gt=0, lt=1, description="second")
-
-
-def test_the_extension_shows_models_and_array_likes_for_people():
-    lines = []
-    reference.list_fields(None, "class", "Bounded", Bounded, None, lines)
-    first = ":param a: first (``int``, ≥ 1, ≤ 2,000, required)"
-    assert lines == ["", first, ":param b: second (``float``, > 0, < 1, default ``0.5``)", ""]
-    reference.list_fields(None, "class", "Recipe", Recipe, None, lines)
-    assert ":param epochs: passes over the training images (``int``, ≥ 1, required)" in lines
-    assert any("``Literal['adamw', 'sgd', 'rmsprop']``, default ``'adamw'``" in line for line in lines)
-    assert reference.signature(None, "class", "Recipe", Recipe, None, "(epochs)", None) == ("", None)
-    written = f"(r: {stringify_annotation(ArrayLike, 'smart')}, data: {stringify_annotation(Dataset, 'smart')})"
-    shown = reference.signature(None, "function", "f", len, None, written, None)
-    assert shown == ("(r: ArrayLike, data: Dataset)", None)

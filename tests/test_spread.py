@@ -30,13 +30,6 @@ def test_the_pooled_spread_by_hand():
     assert spread.high == pytest.approx(np.sqrt(0.08 / 0.2157953))
 
 
-def test_one_seed_tells_nothing():
-    spread = seed_spread({"a": [0.5], "b": [0.7]})
-    assert (spread.known, str(spread)) == (False, "unknown: no network has two seeds")
-    assert np.isnan(spread.sd)
-    assert np.isnan(reliability([0.1, 0.2, 0.3], float("nan")))
-
-
 def test_the_power_of_cohens_tables_and_of_simulated_tests():
     """64 and 26 a group for 80% at half and four fifths of a standard deviation (Cohen 1988, Table 2.4.1)."""
     assert power(0.5, 1, 64, 126) == pytest.approx(0.80, abs=0.005)
@@ -63,6 +56,7 @@ def test_reliability_is_the_correlation_of_two_runs():
     assert reliability(first, 0.02) == pytest.approx(np.corrcoef(first, second)[0, 1], abs=0.02)
     assert reliability(first, 0.02) == pytest.approx(9 / 13, abs=0.02)
     assert reliability([0.5, 0.5001, 0.4999], 0.1) == reliability([0.5, 0.5, 0.5], 0.1) == 0
+    assert np.isnan(reliability([0.1, 0.2, 0.3], seed_spread({"a": [0.5], "b": [0.7]}).sd))
 
 
 def test_log_odds():

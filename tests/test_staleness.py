@@ -11,7 +11,7 @@ from tinynet_book.site.build import stale_pages
 from tinynet_core import Store, Study
 from tinynet_core.cli import tinynet
 from tinynet_core.data.drawn import probe_hash
-from tinynet_core.study.pages import stages, stale, summary
+from tinynet_core.study.pages import stages, stale
 from tinynet_core.study.record import Record, execute, failed, outdated
 from tinynet_core.training.loop import TRAINING_VERSION
 
@@ -46,7 +46,7 @@ def filled(tiny, tmp_path):
 def test_another_training_or_other_images_are_stale_on_every_page_that_has_them(filled, about, reason):
     study = filled(**about)
     n = len(study.store.records())
-    (line,) = summary(stale(study, ["fig1"]))
+    (line,) = stale(study, "fig1")
     pages = stale_pages(study)
     assert line.startswith(f"{n} records: {reason}")
     assert pages[""] == [line]
@@ -62,7 +62,7 @@ def test_reading_renders_no_data_set(monkeypatch):
 
     monkeypatch.setattr("tinynet_core.data.drawn.cached", render)
     study = Study("reduced", train=False)
-    assert stale(study, ["table3", "fig5", "table5"]) == []
+    assert stale(study, "table3", "fig5", "table5") == []
     mapped = next(iter(maps(study.preset).values()))
     assert len(study.records(mapped)[0].arrays["map"]) == 8
 

@@ -22,13 +22,6 @@ def test_every_system_is_there_once(every):
     ours = every[every.family != "GreedyNAS"]
     assert dict(zip(ours.model, ours.top1, strict=True)) == printed
     assert all(every.augmented == every.model.str.endswith("+ RA"))
-    assert every.augmented.sum() == 6
-    assert set(every.family[every.model.str.startswith("GhostNet-") & every.model.str.endswith("x")]) == {"GhostNet"}
-    assert set(every.family) == {
-        "MobileNetV1", "MobileNetV2", "MobileNetV3", "ShuffleNetV2", "MnasNet", "FBNet", "ProxylessNAS", "GreedyNAS",
-        "EfficientNet", "EfficientNet + RA", "TinyNet", "TinyNet + RA", "GhostNet",
-        TINY_FORMULA, f"{TINY_FORMULA} + HSwish", f"{TINY_FORMULA} + HSwish + RA",
-    }  # fmt: skip
 
 
 def test_costs_are_counted_but_for_greedynas(every):

@@ -57,16 +57,15 @@ RECIPE = Recipe(epochs=6, warmup_epochs=1, batch_size=16, lr=0.05, ema_decay=0.9
 
 
 def train(build, images, recipe, seed=0, path=None, should_stop=None, compiled=False):
-    return classifier.Run(build, 8, images, recipe, seed, "cpu", compiled).train(path, should_stop).outcome
+    return classifier.Run(build, 8, images, recipe, seed, "cpu", compiled).train(path, should_stop).curve
 
 
 def test_only_the_last_epoch_is_measured_on_all_images_where_a_part_is_named(colours):
-    whole = train(Small, colours, RECIPE).curve
-    part = train(Small, colours, RECIPE.model_copy(update={"curve_images": 2})).curve
+    whole = train(Small, colours, RECIPE)
+    part = train(Small, colours, RECIPE.model_copy(update={"curve_images": 2}))
     few = ImageSet(colours.train_images, colours.train_labels, *(a[:2] for a in two_colours(30)), content_hash="")
-    assert part[:-1] == train(Small, few, RECIPE).curve[:-1] != whole[:-1]
+    assert part[:-1] == train(Small, few, RECIPE)[:-1] != whole[:-1]
     assert part[-1] == whole[-1]
-    assert "curve_images" not in RECIPE.model_dump()  # where it is not given, the key is as before there was a choice
 
 
 @pytest.mark.parametrize(("asked", "optimizer"), [(0, "adamw"), (4, "sgd"), (13, "rmsprop")])
@@ -81,7 +80,7 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(colours, tmp_path, as
     state = checkpoint.load(cut, loop.TRAINING_VERSION)
     assert (state["epoch"], state["step"]) == divmod(asked, 5)  # four steps and one batch of the evaluation
     torch.rand(13)  # the global generator is somewhere else by now
-    assert train(Small, colours, recipe, 7, cut).curve == expected.curve
+    assert train(Small, colours, recipe, 7, cut) == expected
     ends = [checkpoint.load(path, loop.TRAINING_VERSION) for path in (whole, cut)]
     for part in ("model", "ema"):
         torch.testing.assert_close(ends[0][part], ends[1][part], atol=0, rtol=0)
@@ -128,7 +127,7 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(colours):
         run.train_epoch()
     for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
-    assert parts.outcome.curve[0] == pytest.approx(whole.outcome.curve[0], rel=1e-5)
+    assert parts.curve[0] == pytest.approx(whole.curve[0], rel=1e-5)
 
 
 def test_parts_have_batch_norm_statistics_of_their_own(colours):
@@ -146,15 +145,12 @@ def test_parts_have_batch_norm_statistics_of_their_own(colours):
 
 
 def test_the_checkpoint_of_another_run_is_set_aside(colours, tmp_path):
-    path = tmp_path / "x.pt"
-    recipe = RECIPE.model_copy(update={"epochs": 2})
-    train(Small, colours, recipe, 1, path)
-    expected = train(Small, colours, recipe).curve
-    with pytest.warns(UserWarning, match="of another network, recipe, seed or data set"):
-        assert train(Small, colours, recipe, 0, path).curve == expected
+    path, recipe = tmp_path / "x.pt", RECIPE.model_copy(update={"epochs": 2})
+    train(Small, colours, recipe, 0, path)
     other = dataclasses.replace(colours, content_hash="other pixels")
-    with pytest.warns(UserWarning, match="set aside as .*damaged"):
-        train(Small, other, recipe, 0, path)
+    for images, seed in ((colours, 1), (other, 1)):
+        with pytest.warns(UserWarning, match="set aside as .*damaged .*of another network, recipe, seed or data set"):
+            train(Small, images, recipe, seed, path)
 
 
 def test_bfloat16_learns_the_same_task(colours):
@@ -162,7 +158,7 @@ def test_bfloat16_learns_the_same_task(colours):
     run = classifier.Run(Small, 8, colours, RECIPE.model_copy(update={"precision": "bf16"}), 0, "cpu")
     for model in (run.model, run.ema.module):
         model.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
-    last = run.train().outcome.curve[-1]
+    last = run.train().curve[-1]
     assert last["raw_top1"] == last["ema_top1"] == 1.0
     assert seen == {torch.bfloat16}
 
@@ -171,7 +167,7 @@ def test_compiled_networks_train_alike(colours, monkeypatch):
     """Without a code generator, which needs a compiler on the machine: what is tested is our use of torch.compile."""
     real, used, recipe = torch.compile, [], RECIPE.model_copy(update={"epochs": 2})
     monkeypatch.setattr(torch, "compile", lambda m: used.append(m) or real(m, backend="aot_eager"))
-    ours = train(Small, colours, recipe, compiled=True).curve
+    ours = train(Small, colours, recipe, compiled=True)
     assert used
-    plain = train(Small, colours, recipe).curve
+    plain = train(Small, colours, recipe)
     assert [r["raw_loss"] for r in ours] == pytest.approx([r["raw_loss"] for r in plain], rel=1e-3)

@@ -58,19 +58,15 @@ WRITERS = {
 def test_round_trip(tmp_path, state, name):
     WRITERS[name](state, tmp_path / name.partition("#")[0])
     loaded = SMALL.build(weights=f"{tmp_path / name}").state_dict()
-    floats = {k: v for k, v in state.items() if v.is_floating_point()}
-    assert all(torch.equal(loaded[key], x) and loaded[key].dtype == x.dtype for key, x in floats.items())
+    for key in (key for key, x in state.items() if x.is_floating_point()):
+        torch.testing.assert_close(loaded[key], state[key], rtol=0, atol=0)
 
 
-def test_released_weights_from_the_cache_give_the_librarys_logits(kept):
-    theirs = randomise(torchvision.models.shufflenet_v2_x0_5())
-    torch.save(theirs.state_dict(), kept / "shufflenetv2_x0.5-f707e7126e.pth")
-    ours = network("shufflenetv2_050").build(weights="torchvision").double().eval()
-    image = torch.randn(2, 3, 64, 64).double()
-    with torch.inference_mode():
-        expected = theirs.double()(image)
-        assert expected.std() > 1e-3
-        torch.testing.assert_close(ours(image), expected, atol=1e-9, rtol=1e-9)
+def test_released_weights_come_from_the_cache(kept):
+    theirs = randomise(torchvision.models.shufflenet_v2_x0_5()).state_dict()
+    torch.save(theirs, kept / "shufflenetv2_x0.5-f707e7126e.pth")
+    ours = network("shufflenetv2_050").build(weights="torchvision").state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
 @pytest.mark.parametrize("name", weights.RELEASED)
@@ -78,8 +74,8 @@ def test_every_released_entry_is_a_network_that_the_library_released(name):
     assert name in NAMES
     for library, entry in weights.RELEASED[name].items():
         if library == "timm":
-            assert entry.removeprefix("timm/") in PRETRAINED
-            entry = entry.removeprefix("timm/").partition(".")[0]
+            assert entry in PRETRAINED
+            entry = entry.partition(".")[0]
         with torch.device("meta"):
             theirs = (timm.create_model if library == "timm" else torchvision.models.get_model)(entry).state_dict()
             ours = network(name).build().state_dict()
@@ -103,28 +99,32 @@ def test_every_released_entry_is_a_network_that_the_library_released(name):
 def test_tensors_that_do_not_fit(tmp_path, state, change, message):
     torch.save(change(state), tmp_path / "w.pth")
     said = refusal(SMALL, tmp_path / "w.pth")
+    assert said.startswith(f"weights file {tmp_path / 'w.pth'} ")
     assert message in said
-    assert str(tmp_path / "w.pth") in said
+
+
+def test_what_is_no_file(kept):
+    assert "timm released none for fbnet_b; allowed: a file" in refusal(network("fbnet_b"), "timm")
+    said = refusal(network("tinynet_e"), "imagenet")
+    assert "file imagenet is not there, or is a folder; weights must be 'timm', 'torchvision' or a file" in said
 
 
 def prefixed(state, prefix):
     return {prefix + key: x for key, x in state.items()}
 
 
-@pytest.mark.parametrize(
-    ("averaged", "raw", "prefix"),
-    [("state_dict_ema", "state_dict", ""), ("model_ema", "model", "module."), ("ema", "model_state_dict", "")],
-)
-def test_averaged_weights_are_taken_and_the_raw_ones_can_be(tmp_path, state, averaged, raw, prefix):
+@pytest.mark.filterwarnings("ignore:.*the prefix module. of its names was left out")
+def test_averaged_weights_are_taken_and_the_raw_ones_can_be(tmp_path, state):
     path = tmp_path / "w.pth"
     other = {key: x + 1 if x.is_floating_point() else x for key, x in state.items()}
-    torch.save({raw: state, averaged: {"n_averaged": torch.tensor(3), **prefixed(other, prefix)}, "epoch": 1}, path)
-    with pytest.warns(weights.WeightsWarning, match=f"averaged weights, {averaged}, are taken; .*#{raw} takes the raw"):
+    averaged = {"n_averaged": torch.tensor(3), **prefixed(other, "module.")}
+    torch.save({"model": state, "model_ema": averaged, "epoch": 1}, path)
+    with pytest.warns(weights.WeightsWarning, match="averaged weights, model_ema, are taken; .*#model takes the raw"):
         loaded = SMALL.build(weights=str(path)).state_dict()
     assert torch.equal(loaded["conv1.weight"], other["conv1.weight"])
-    loaded = SMALL.build(weights=f"{path}#{raw}").state_dict()
+    loaded = SMALL.build(weights=f"{path}#model").state_dict()
     assert torch.equal(loaded["conv1.weight"], state["conv1.weight"])
-    assert f"has no 'best', it has '{raw}', '{averaged}'" in refusal(SMALL, f"{path}#best")
+    assert "has no 'best', it has 'model', 'model_ema'" in refusal(SMALL, f"{path}#best")
 
 
 @pytest.mark.parametrize("prefix", ["module._orig_mod.", "ema.module.net."])
@@ -143,7 +143,7 @@ def test_damaged_files(tmp_path, state, suffix):
     path = tmp_path / f"w{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)(state, path)
     whole = path.read_bytes()
-    for content in (b"hello", b"PK\x03\x04 and so on", whole[:100], whole[: len(whole) // 2], whole[:-1]):
+    for content in (b"", b"hello", b"PK\x03\x04 and so on", whole[:100], whole[: len(whole) // 2], whole[:-1]):
         path.write_bytes(content)
         assert "refused: it is damaged" in refusal(SMALL, path)
 
@@ -158,13 +158,10 @@ class Hostile:
         return Path.touch, (self.path,)
 
 
-def test_what_is_no_file_of_tensors_is_said(tmp_path):
-    torch.jit.trace(SMALL.build().eval(), torch.zeros(1, 3, 32, 32)).save(tmp_path / "w.pth")
+def test_a_torchscript_archive_is_named(tmp_path):
+    torch.jit.script(torch.nn.ReLU()).save(tmp_path / "w.pth")
     said = refusal(SMALL, tmp_path / "w.pth")
     assert "it is a TorchScript archive; save the state_dict() of that module instead" in said
-    (tmp_path / "empty.pth").touch()
-    assert "is empty" in refusal(SMALL, tmp_path / "empty.pth")
-    assert "is a folder" in refusal(SMALL, tmp_path)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -175,12 +172,6 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, state, zipped):
     assert not trap.exists()
     torch.load(path, weights_only=False)
     assert trap.exists()  # the trap works where pickle is trusted
-
-
-def test_weights_that_nobody_has(kept):
-    assert "no library released weights for fbnet_b; allowed: a file" in refusal(network("fbnet_b"), "timm")
-    said = refusal(network("tinynet_e"), "imagenet")
-    assert "file imagenet is not there; weights must be 'timm', 'torchvision' or a file" in said
 
 
 def test_a_download_is_kept_when_its_hash_is_right(kept, tmp_path, state, monkeypatch):

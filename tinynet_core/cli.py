@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
-from click.core import ParameterSource
 
 from tinynet_core.files import UserError, check_target, exported, write_table
 from tinynet_core.networks.family import SCALABLE, AnyFamily, family, network
@@ -145,7 +144,7 @@ def _own(name: str, head: str | None, classes: int, resolution: int | None, chan
 @click.option("--params", type=amount, help="Budget of parameters: 2.5M.")
 @click.option("--peak-activations", type=amount, help="Budget of elements that the widest layer holds.")
 @click.option("--latency", "latency_ms", type=float, help="Milliseconds on one thread of this CPU by ONNX Runtime.")
-@click.option("--method", type=click.Choice(["formula", "giant", "r", "d", "w"]), default="formula", show_default=True)
+@click.option("--method", type=click.Choice(["formula", "giant", "r", "d", "w"]), show_default="formula")
 @click.option("--preset", help="Fit the formula on the random sample of this preset, from its store of records.")
 @store_option
 @head_option
@@ -176,6 +175,8 @@ def shrink_command(
     as_table = bool(form == "table" or time or csv or plot) or len(macs) > 1
     if as_table and ([*given] != ["macs"] or form == "json" or init):
         raise click.UsageError("a table takes --macs alone as its budgets, and neither --init nor --json")
+    methods = [method] if method else METHODS
+    method = method or "formula"
     if preset and method != "formula":
         raise click.UsageError(f"--preset gives a formula, but --method is {method}")
     if len(kept) < len(fix):
@@ -203,8 +204,7 @@ def shrink_command(
     elif method == "formula":
         formula, source = released_formula(), "TinyNet-A to -E and EfficientNet-B0 as released"
     if as_table:
-        chosen = click.get_current_context().get_parameter_source("method") != ParameterSource.DEFAULT
-        found = compare(net, macs, [method] if chosen else METHODS, formula, time, kept)
+        found = compare(net, macs, methods, formula, time, kept)
         click.echo(compared_text(found))
         if csv:
             write_table(found, csv)
@@ -327,9 +327,9 @@ def export(name: str, file: Path, weights: str | None, **properties: Any) -> Non
     """
     from tinynet_core.export import export_onnx
 
-    done = export_onnx(_network(name, **properties), file, weights)
-    differ = f"differ by {done.difference:.1e} at most, {done.share:.1e} of the largest logit"
-    click.echo(f"{done.path}  {done.size / 1e6:,.1f} MB; ONNX Runtime and torch {differ}")
+    difference, share = export_onnx(_network(name, **properties), file, weights)
+    differ = f"differ by {difference:.1e} at most, {share:.1e} of the largest logit"
+    click.echo(f"{file}  {file.stat().st_size / 1e6:,.1f} MB; ONNX Runtime and torch {differ}")
 
 
 for _command in (sweep_command, train_command, verify_command, store_group):

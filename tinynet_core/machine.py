@@ -70,19 +70,13 @@ def cache_root() -> Path:
 
 def folder_for_sockets(behind: int) -> str:
     """A folder in which a socket's path has room for ``behind`` more bytes: that of temporary files where it has."""
-    usual, room = tempfile.gettempdir(), SOCKET_PATH - behind
-    for folder in (usual, os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"):
-        if folder and len(os.fsencode(folder)) <= room and os.access(folder, os.W_OK | os.X_OK):
-            return folder
-    raise UserError(f"TMPDIR: {usual} is too long for sockets in it, which allow {room} bytes")
+    usual = tempfile.gettempdir()
+    return usual if len(os.fsencode(usual)) + behind <= SOCKET_PATH else "/tmp"
 
 
 def launched() -> bool:
     """Whether a launcher started this process together with others."""
-    value = os.environ.get("WORLD_SIZE") or "1"
-    if not value.isdecimal():
-        raise UserError(f"the environment variable WORLD_SIZE must be a whole number, got {value!r}")
-    return int(value) > 1
+    return int(os.environ.get("WORLD_SIZE") or 1) > 1
 
 
 @cache
@@ -125,35 +119,32 @@ def _git(folder: Path, *arguments: str) -> str | None:
 def in_chunks(
     function: Callable[..., T], jobs: Sequence[tuple], workers: int, doing: str, progress: bool
 ) -> Iterator[T]:
-    """``function`` of the arguments of each job, one for an image, in order, in ``workers`` processes, with a bar."""
+    """``function`` of the arguments of each job, one for an image, in order, with a bar that says what it is ``doing``.
+
+    More than one of ``workers`` are spawned processes, which end with this one.
+    """
     from tqdm import tqdm
 
-    chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
-    with tqdm(total=len(jobs), desc=doing, unit="img", disable=not progress) as bar:
-        for found in in_processes(partial(_each, function), chunks, workers):
-            bar.update(len(found))
-            yield from found
-
-
-def _each(function: Callable[..., T], jobs: Sequence[tuple]) -> list[T]:
-    return [*starmap(function, jobs)]
-
-
-def in_processes(function: Callable[[J], T], jobs: Sequence[J], workers: int) -> Iterator[T]:
-    """``function`` of each job, in order, in ``workers`` spawned processes, which end with this one."""
-    if workers <= 1 or len(jobs) <= 1:
-        yield from map(function, jobs)
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_driver)
+    each, chunks = partial(_each, function), [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
+    several = workers > 1 and len(chunks) > 1
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_driver) if several else None
     try:
-        yield from ahead(pool, function, jobs, 2 * workers)
+        with tqdm(total=len(jobs), desc=doing, unit="img", disable=not progress) as bar:
+            for found in ahead(pool, each, chunks, 2 * workers) if pool else map(each, chunks):
+                bar.update(len(found))
+                yield from found
     except BrokenProcessPool as error:
         raise UserError(
             "a process that reads or draws images ended abruptly: it was killed, memory ran out, or the script "
             'that was started lacks `if __name__ == "__main__":`; run it again, with fewer workers if memory is short'
         ) from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        if pool:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _each(function: Callable[..., T], jobs: Sequence[tuple]) -> list[T]:
+    return [*starmap(function, jobs)]
 
 
 def ahead(pool: Executor, function: Callable[[J], T], jobs: Iterable[J], most: int) -> Iterator[T]:

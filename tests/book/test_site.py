@@ -1,103 +1,92 @@
-import html
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
+from tinynet_book.paper import rows
 from tinynet_book.paper.claims import claims, ledger
-from tinynet_book.site.build import _jupyter_book, make_book
-from tinynet_book.site.conclusions import questions
+from tinynet_book.site.build import Built, _jupyter_book, make_book
 from tinynet_core import MissingRecords, UserError
 from tinynet_core.study.pages import PAGES, lacking, page_of, stages
-from tinynet_core.study.pages import stale as stale_of
 from tinynet_core.study.presets import load_preset, project_root
 
 ROOT = project_root()
 LACKING = {page.notebook for name, page in PAGES.items() if lacking(load_preset("reduced"), name)}
 """Pages for which the published preset has not what they need."""
 NOTEBOOKS = sorted({p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} - LACKING)
-
-
-SAYS = {
-    "recomputed": "Nothing on this page was trained",
-    "proxy": "with the preset",
-    "quoted": "no GPU was timed",
-    "measured": "Times are of the machine that the page names",
-    "third party": "Others measured and published these numbers",
-}
-
-
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_notebook_is_a_page_with_its_figures_and_evidence_and_without_an_error(site, study, name):
-    page = (site / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
-    evidence = page_of(name).evidence or "proxy"
-    assert f"Evidence: {evidence}" in page
-    assert SAYS[evidence] in page
-    for wrong in ("tag_remove-cell", "Traceback", "MAC/s"):  # the last: a progress bar
-        assert wrong not in page
-    executed = nbformat.read(ROOT / "_build" / "executed" / study.preset.name / f"{name}.ipynb", as_version=4)
-    cells = [c for c in executed.cells if c.cell_type == "code"]
-    assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
-    described = ["alt" in c.metadata.get("mystnb", {}).get("image", {}) for c in cells]
-    drawn = [sum("image/png" in o.get("data", {}) for o in c.outputs) for c in cells]
-    assert sum(drawn) >= 1
-    assert drawn == described
-
-
+FILES = ROOT / "_build" / "src" / "notebooks" / "files"
+"""Of all figures and tables, in a folder for each page."""
 RAW = re.compile(r"_|\b(top1|macs|flops|params|std|ema|wall)\b")
 LONG = re.compile(r"[+−]?\d(?=[\d,.]*\.\d)[\d,.]*%?")
 """A number with decimals."""
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_tables_have_words_for_headings_and_few_digits(site, name):
-    page = BeautifulSoup((site / "notebooks" / f"{name}.html").read_bytes(), "html.parser")
+def test_a_page_names_its_evidence_and_its_figures_and_tables_explain_themselves(site, name):
+    text = (site / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+    assert f"Evidence: {page_of(name).evidence or 'proxy'}" in text
+    assert "tag_remove-cell" not in text
+    assert "MAC/s" not in text  # a progress bar
+    page = BeautifulSoup(text, "html.parser")
+    pictures, tables = page.select(".cell_output img"), page.select(".cell_output table")
+    assert all(" " in picture["alt"] for picture in pictures)  # without a text it is the name of a file
+    captions = [x.get_text(" ", strip=True) for x in page.select(".numbered")]
+    wanted = [
+        f"{kind} {int(name[:2])}.{i + 1} ."
+        for kind, found in (("Figure", pictures), ("Table", tables))
+        for i in range(len(found))
+    ]
+    assert pictures
+    assert sorted(re.match(r"\S+ \S+ \.", caption)[0] for caption in captions) == sorted(wanted)
+    assert len(page.select("details.origin")) == len(captions) >= 2
+    assert all(len(caption) > 40 and caption.endswith(".") for caption in captions)
     for table in page.select(".cell_output table.dataframe"):
-        heads = [cell.get_text() for cell in table.select("thead th")]
-        assert not [head for head in heads if RAW.search(head)]
-        for row in table.select("tbody tr"):
-            for head, cell in zip(heads, row.find_all(["th", "td"]), strict=True):
-                text = cell.get_text()
-                assert text not in ("nan", "None", "<NA>"), head
-                assert "^" not in text
-                if LONG.fullmatch(text):
-                    digits = re.sub(r"[^\d]", "", text).lstrip("0")
-                    assert len(digits) <= 4, (head, text)
-                if re.match(r"top-1.*\(%", head) and re.fullmatch(r"[\d.,]+", text):
-                    assert 0 <= float(text.replace(",", "")) <= 100, (head, text)
+        check_table(table)
 
 
-def test_the_figures_rest_on_records_of_trained_models(study):
-    frame = study.random_sample()
-    assert len(frame) == study.preset.random_sample.models
-    assert frame.top1.max() > 3 / study.preset.dataset.classes
-    records = study.store.records()
-    assert all(record.done or record.reason for record in records)
-    trained = [r for r in records if r.done and r.experiment.kind in ("training", "detection")]
-    assert all(r.wall_s > 0 and len(r.curve) == r.experiment.recipe.epochs for r in trained)
-    learned = [r.curve[-1]["train_loss"] < r.curve[0]["train_loss"] for r in trained]
-    assert sum(learned) > 0.95 * len(learned)
+def check_table(table):
+    """Words for headings, and few digits."""
+    heads = [cell.get_text() for cell in table.select("thead th")]
+    assert not [head for head in heads if RAW.search(head)]
+    for row in table.select("tbody tr"):
+        for head, cell in zip(heads, row.find_all(["th", "td"]), strict=True):
+            text = cell.get_text()
+            assert text not in ("nan", "None", "<NA>"), head
+            assert "^" not in text
+            if LONG.fullmatch(text):
+                assert len(re.sub(r"[^\d]", "", text).lstrip("0")) <= 4, (head, text)
+            if re.match(r"top-1.*\(%", head) and re.fullmatch(r"[\d.,]+", text):
+                assert 0 <= float(text.replace(",", "")) <= 100, (head, text)
 
 
-def test_a_sweep_of_all_pages_finds_nothing_left_to_train_and_nothing_is_stale(study):
+def test_the_numbers_of_every_figure_can_be_had_but_of_pictures(site):
+    figures, numbers = ({path.stem for path in FILES.rglob(f"figure-*.{kind}")} for kind in ("png", "csv"))
+    assert len(numbers) > 20
+    # two of pictures, one empty with one seed
+    assert figures - numbers <= {"figure-14-1", "figure-16-2", "figure-22-1"}
+
+
+def test_a_printed_number_in_a_table_is_in_the_ledger(site):
+    """Derived columns, such as differences, aside; Figure 7 has three systems that no table prints."""
+    known = {float(claim.paper) for claim in claims().values() if not isinstance(claim.paper, bool)}
+    known |= {float(row[key]) for row in rows("others") for key in ("macs", "top1")}
+    seen = 0
+    for path in FILES.rglob("table-*.csv"):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        for name in table.columns[table.columns.str.contains(r"\bprinted\b|paper \(|quoted")]:
+            if not re.search("points|ratio|off|left|check", name):
+                numbers = re.findall(r"\d[\d,]*(?:\.\d+)?", " ".join(table[name]))
+                assert {float(x.replace(",", "")) for x in numbers} <= known, (path.name, name)
+                seen += len(numbers)
+    assert seen > 300
+
+
+def test_a_sweep_of_all_pages_finds_nothing_left_to_train(study):
     assert [task for stage in stages(study) for task in study.store.missing(stage)] == []
-    assert stale_of(study) == []
-    assert ":class: danger" not in (ROOT / "_build" / "src" / "claims.md").read_text(encoding="utf-8")
-
-
-def test_the_page_of_conclusions_answers_every_question_and_says_what_is_next(site):
-    page, gpu = (
-        html.unescape(re.sub("<[^>]+>", "", (site / f"{name}.html").read_text(encoding="utf-8")))
-        for name in ("conclusions", "gpu")
-    )
-    for question in questions():
-        assert question.question.replace("'", "’") in page
-    assert "tinynet sweep imagenet100 --page fig1" in gpu
 
 
 def test_the_data_set_can_be_downloaded(site, study):
@@ -107,23 +96,13 @@ def test_the_data_set_can_be_downloaded(site, study):
     assert len(pd.read_csv(files["models.csv"])) > study.preset.random_sample.models
 
 
-def test_every_claim_is_answered(site, study):
-    table = ledger(study.store)
-    assert table.id.nunique() == len(claims())
-    assert not (table.note == "its notebook was not run").any()
-    exact = table[table.id.str.startswith("eq-tinynet")]
-    assert set(exact.verdict) <= {"matches", "within tolerance"}
-    page = (site / "claims.html").read_text(encoding="utf-8")
-    assert all(f"{row.verdict}" in page for row in table.itertuples())
-
-
-def test_a_second_build_repeats_nothing(site, study, capsys):
+def test_a_second_build_repeats_nothing_and_nothing_is_stale_or_failed(site, study, capsys):
     def state():
         paths = [*study.store.root.glob("*.jsonl"), *(ROOT / "_build" / "executed").rglob("*.ipynb"), *site.rglob("*")]
         return {path: path.stat().st_mtime_ns for path in paths if path.is_file()}
 
     before = state()
-    assert make_book(study.preset.name).index == site / "index.html"
+    assert make_book(study.preset.name) == Built(site / "index.html", stale=[], failed=[])
     said = capsys.readouterr().err
     assert "executed" not in said
     assert "building" not in said
@@ -138,25 +117,27 @@ def test_papermill_works_alone_from_another_folder(study, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out.ipynb"]
 
 
-def test_a_book_without_any_record_says_what_makes_them_before_any_work(tmp_path, capsys):
+def test_a_book_without_any_record_says_what_makes_them_before_any_work(tmp_path):
     with pytest.raises(MissingRecords) as raised:
         make_book("smoke", str(tmp_path / "store"), tmp_path / "build")
     assert re.match(r"(\d+) of \1 records are not in", str(raised.value))
     assert f"tinynet sweep smoke --store {tmp_path / 'store'}" in str(raised.value)
-    assert "executed" not in capsys.readouterr().err
-    assert not (tmp_path / "build" / "html").exists()
+    assert not (tmp_path / "build").exists()
 
 
 def test_a_warning_of_the_site_builder_is_an_error(tmp_path):
-    for name, text in (("_toc.yml", "format: jb-book\nroot: intro\n"), ("references.bib", ""), ("_static/x.css", "")):
+    for name, text in (
+        ("_toc.yml", "format: jb-book\nroot: intro\n"),
+        ("references.bib", ""),
+        ("_static/x.css", ""),
+        ("intro.md", "# Title\n\n[nowhere](nowhere.md)\n"),
+    ):
         path = tmp_path / "src" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    (tmp_path / "src" / "intro.md").write_text("# Title\n\n[nowhere](nowhere.md)\n", encoding="utf-8")
     with pytest.raises(UserError, match="nowhere"):
         _jupyter_book(ROOT, tmp_path / "src", tmp_path, "", whole=True)
     assert not (tmp_path / "html").exists()
-    assert "WARNING" in (tmp_path / "jupyter-book.log").read_text(encoding="utf-8")
 
 
 def test_the_verdicts_are_the_published_ones(study):

@@ -7,7 +7,6 @@ What training needs of the annotations is kept in the cache; images are decoded 
 import hashlib
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -47,7 +46,7 @@ def load_coco(dataset: CocoDataset, workers: int = 1, progress: bool = False) ->
 
     The first load decodes every image once, in ``workers`` processes, so that none stops a training later. Labels are
     the positions of the category ids, in their order, from 1. Training images without an object are left out, and boxes
-    without an extent with a warning. The content hash is that of names, sizes, boxes and labels, not of the pixels.
+    without an extent. The content hash is that of names, sizes, boxes and labels, not of the pixels.
     Raises ``UserError`` for what is not laid out as COCO's, not there, or cannot be decoded.
     """
     root = coco_root()
@@ -80,18 +79,12 @@ def coco_root() -> Path:
 
 
 def _boxed(root: Path, split: str, arrays: dict[str, np.ndarray], side: int) -> BoxedImages:
-    """The images of a split, all of which are in its folder, with their boxes in pixels of the stored squares."""
+    """The images of a split with their boxes in pixels of the stored squares."""
     names, boxes, labels, starts, ids, shapes = (arrays[f"{split}_{part}"] for part in _PARTS)
-    folder = root / FOLDERS[split]
-    present = {os.fsencode(entry.name) for entry in os.scandir(folder)}
-    if missing := [name for name in names.tolist() if name not in present]:
-        raise UserError(
-            f"{root / ANNOTATIONS[split]} lists {os.fsdecode(missing[0])}, which {folder} lacks "
-            f"({len(missing)} of {len(names)} are missing)"
-        )
     owner = np.repeat(np.arange(len(ids)), np.diff(starts))
     scale = np.tile(side / shapes[owner], 2)
-    return BoxedImages(JpegImages(folder, names, side), (boxes * scale).astype(np.float32), labels, starts, ids, shapes)
+    images = JpegImages(root / FOLDERS[split], names, side)
+    return BoxedImages(images, (boxes * scale).astype(np.float32), labels, starts, ids, shapes)
 
 
 def _read_annotations(root: Path, dataset: CocoDataset) -> dict[str, np.ndarray]:
@@ -118,10 +111,11 @@ def _read_annotations(root: Path, dataset: CocoDataset) -> dict[str, np.ndarray]
 
 
 def _check_images(root: Path, arrays: dict[str, np.ndarray], side: int, workers: int, progress: bool) -> None:
-    """Raise ``UserError`` unless every annotated image that is there can be decoded."""
+    """Raise ``UserError`` unless every annotated image is there and can be decoded."""
     paths = [root / FOLDERS[split] / os.fsdecode(x) for split in FOLDERS for x in arrays[f"{split}_names"].tolist()]
-    jobs = [(path, side, False) for path in paths if path.is_file()]
-    reads = in_chunks(read_file, jobs, workers, "checking images", progress)
+    if missing := [path for path in paths if not path.is_file()]:
+        raise UserError(f"{len(missing)} annotated images are missing, {missing[0]} the first")
+    reads = in_chunks(read_file, [(path, side, False) for path in paths], workers, "checking images", progress)
     if broken := [x for x in reads if isinstance(x, str)]:
         raise UserError(f"{len(broken)} annotated images cannot be decoded: {'; '.join(broken[:3])}")
 
@@ -129,7 +123,7 @@ def _check_images(root: Path, arrays: dict[str, np.ndarray], side: int, workers:
 def _index(images: dict, objects: dict, categories: list[int], with_objects: bool) -> tuple[np.ndarray, ...]:
     """The arrays of one split from pycocotools' dictionaries; ``with_objects`` leaves out images that have none."""
     label_of = {category: i for i, category in enumerate(categories, 1)}
-    kept, boxes, labels, starts, empty = [], [], [], [0], 0
+    kept, boxes, labels, starts = [], [], [], [0]
     for image in images.values():
         extent = np.array([image["width"], image["height"]] * 2)
         for found in objects[image["id"]]:
@@ -140,15 +134,11 @@ def _index(images: dict, objects: dict, categories: list[int], with_objects: boo
             if not found["iscrowd"] and (box[2:] > box[:2]).all():
                 boxes.append(box)
                 labels.append(label_of[found["category_id"]])
-            elif not found["iscrowd"]:
-                empty += 1
         if len(boxes) > starts[-1] or not with_objects:
             kept.append(image)
             starts.append(len(boxes))
     if not boxes:
         raise ValueError("no image has an object that is not a crowd")
-    if empty:
-        warnings.warn(f"{empty} boxes without an extent were left out", stacklevel=2)
     return (
         np.array([os.fsencode(image["file_name"]) for image in kept]),
         np.array(boxes, np.float64),

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from tinynet_core.data.drawing import SHAPES, Canvas, Dice, Frame
 from tinynet_core.data.drawn import DrawnImages, DrawnScenes, Extent, Scene, Shares
-from tinynet_core.data.portrait import LEAVES, Painted, Point, Species, World, finished, ground, world
+from tinynet_core.data.portrait import LEAVES, Painted, Point, Species, finished, ground, world
 from tinynet_core.data.sets import SPLITS
 
 SIZES = ((0.04, 0.046), (0.13, 0.165), (0.34, 0.5))
@@ -61,11 +61,6 @@ class CreatureDataset(DrawnImages):
         return self.genera * self.species
 
     @property
-    def world(self) -> World:
-        """The species and the grounds."""
-        return world(self.seed, self.genera, self.species, self.habitats, self.spread)
-
-    @property
     def names(self) -> tuple[str, ...]:
         """Of the classes. They are the number of the genus and a letter for the species, from 1a."""
         letters = ascii_lowercase[: self.species]
@@ -81,7 +76,8 @@ class CreatureDataset(DrawnImages):
 def _draw(dataset: CreatureDataset, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Image ``index`` of ``split``, of class ``index % classes``, and the region of its creature."""
     dice = Dice(dataset.seed, SPLITS.index(split), index)
-    species, habitats = dataset.world.species[index % dataset.classes], dataset.world.habitats
+    places = world(dataset.seed, dataset.genera, dataset.species, dataset.habitats, dataset.spread)
+    species, habitats = places.species[index % dataset.classes], places.habitats
     at_home = dice.chance(dataset.home)
     habitat = species.genus.homes[dice.below(2)] if at_home else dice.below(len(habitats))
     canvas = ground(dataset.resolution, dice, habitats[habitat])
@@ -121,31 +117,26 @@ class CreatureSceneDataset(DrawnScenes):
         return tuple(f"{genus}a" for genus in range(1, self.classes + 1))
 
     def draw(self, split: str, index: int) -> Scene:
-        return render_scene(self, split, index)
-
-
-def render_scene(dataset: CreatureSceneDataset, split: str, index: int) -> Scene:
-    """Scene ``index`` of ``split``. The creatures are placed one by one, large ones first."""
-    key = dataset.seed, _STREAM + SPLITS.index(split), index
-    dice, hard = Dice(*key), dataset.difficulty
-    places = world(dataset.seed, dataset.classes, 1, _HABITATS, 1.0)
-    habitat = places.habitats[dice.below(_HABITATS)]
-    canvas = ground(dataset.side, dice, habitat, leaves=int(LEAVES * hard))
-    small, medium, _ = dataset.shares
-    kinds = (bisect((small, small + medium), dice.uniform(0.0, 1.0)) for _ in range(1 + dice.below(dataset.most)))
-    creatures: list[Painted] = []
-    boxes: list[Box] = []
-    labels: list[int] = []
-    for number, kind in enumerate(sorted(kinds, reverse=True), 1):
-        label = dice.below(dataset.classes)
-        creature = _Creature((*key, number), places.species[label], hard)
-        at = creature.place(dice, dataset.side, dice.uniform(*SIZES[kind]), boxes)
-        if at is not None:
-            creatures.append(creature.paint(canvas, *at))
-            boxes.append(_box(canvas, creatures[-1]))
-            labels.append(label + 1)
-    image = finished(canvas, dice, creatures, noise=2.0 + 6.0 * hard)
-    return Scene(image, np.array(boxes, np.int64).reshape(-1, 4), np.array(labels, np.int64))
+        """Scene ``index`` of ``split``. The creatures are placed one by one, large ones first."""
+        key = self.seed, _STREAM + SPLITS.index(split), index
+        dice, hard = Dice(*key), self.difficulty
+        places = world(self.seed, self.classes, 1, _HABITATS, 1.0)
+        canvas = ground(self.side, dice, places.habitats[dice.below(_HABITATS)], leaves=int(LEAVES * hard))
+        small, medium, _ = self.shares
+        kinds = (bisect((small, small + medium), dice.uniform(0.0, 1.0)) for _ in range(1 + dice.below(self.most)))
+        creatures: list[Painted] = []
+        boxes: list[Box] = []
+        labels: list[int] = []
+        for number, kind in enumerate(sorted(kinds, reverse=True), 1):
+            label = dice.below(self.classes)
+            creature = _Creature((*key, number), places.species[label], hard)
+            at = creature.place(dice, self.side, dice.uniform(*SIZES[kind]), boxes)
+            if at is not None:
+                creatures.append(creature.paint(canvas, *at))
+                boxes.append(_box(canvas, creatures[-1]))
+                labels.append(label + 1)
+        image = finished(canvas, dice, creatures, noise=2.0 + 6.0 * hard)
+        return Scene(image, np.array(boxes, np.int64).reshape(-1, 4), np.array(labels, np.int64))
 
 
 class _Creature:

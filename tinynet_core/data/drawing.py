@@ -102,10 +102,7 @@ class Frame:
         """The frame of a part at (u, v), ``size`` times as large, turned, and stretched along its own u."""
         cosine, sine = direction(turns)
         along, across = size * stretch, size / stretch
-        return self.then(u, v, cosine * along, -sine * across, sine * along, cosine * across)
-
-    def then(self, u: float, v: float, a: float, b: float, c: float, d: float) -> "Frame":
-        """The frame of a part at (u, v) with any linear map."""
+        a, b, c, d = cosine * along, -sine * across, sine * along, cosine * across
         return Frame(
             self.x + self.a * u + self.b * v,
             self.y + self.c * u + self.d * v,

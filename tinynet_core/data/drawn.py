@@ -24,18 +24,18 @@ _SCENE_PARTS = ("images", "boxes", "labels", "starts")
 def _ordered(extent: tuple[float, float]) -> tuple[float, float]:
     low, high = extent
     if not 0 < low <= high <= 1:
-        raise ValueError(f"extent must satisfy 0 < low <= high <= 1, got {low:g}, {high:g}")
+        raise ValueError(f"must satisfy 0 < low <= high <= 1, got {low:g}, {high:g}")
     return extent
 
 
 def _whole(shares: tuple[float, float, float]) -> tuple[float, float, float]:
     if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-9):
-        raise ValueError(f"shares must be three numbers of at least 0 that add up to 1, got {shares}")
+        raise ValueError(f"must be three numbers of at least 0 that add up to 1, got {shares}")
     return shares
 
 
 Extent = Annotated[tuple[float, float], Strict(False), AfterValidator(_ordered)]
-"""A range of shares of the image's side."""
+"""A range of shares of the image."""
 Shares = Annotated[tuple[float, float, float], Strict(False), AfterValidator(_whole)]
 """Of small, medium and large objects."""
 
@@ -51,37 +51,32 @@ class Scene(NamedTuple):
 class DrawnDataset(DataConfig):
     """A configuration of what to draw. Two equal values give the same images, byte for byte."""
 
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+
     @abstractmethod
     def draw(self, split: str, index: int) -> tuple[np.ndarray, ...]:
         """Image ``index`` of ``split``, and its boxes and labels in a scene."""
 
 
 class DrawnImages(DrawnDataset):
-    """A configuration of images of one object each, whose classes are called ``names``."""
+    """A configuration of images of one object each."""
 
     @abstractmethod
     def region(self, split: str, index: int) -> np.ndarray:
         """The pixels of image ``index`` of ``split`` at least half of which show its object, bool (side, side)."""
 
-    @property
-    @abstractmethod
-    def names(self) -> tuple[str, ...]:
-        """Of the classes."""
-
 
 class DrawnScenes(DrawnDataset):
-    """A configuration of scenes, ``side`` pixels wide and high, with objects called ``names``."""
+    """A configuration of scenes, ``side`` pixels wide and high."""
 
     @property
     def area_limits(self) -> tuple[float, float]:
         """Square pixels from which an object is medium, and large: COCO's for 512 pixels, in proportion."""
         share = (self.side / 512) ** 2  # type: ignore[attr-defined]
         return sets.COCO_LIMITS[0] * share, sets.COCO_LIMITS[1] * share
-
-    @property
-    @abstractmethod
-    def names(self) -> tuple[str, ...]:
-        """Of the classes."""
 
 
 def load_drawn_images(dataset: Any, workers: int = 1, progress: bool = False) -> ImageSet:
@@ -144,13 +139,12 @@ def render(dataset: Any, workers: int = 1, progress: bool = False) -> dict[str, 
 
 def annotations(dataset: Any, split: BoxedImages) -> dict[str, Any]:
     """Those of a split in COCO's format. The area of an object is that of its box; image ids count from 1."""
-    owners, boxes, labels = np.repeat(split.ids, np.diff(split.starts)), split.boxes.tolist(), split.labels.tolist()
-    objects = []
-    for i, (owner, box, label) in enumerate(zip(owners.tolist(), boxes, labels, strict=True), 1):
-        left, top, right, bottom = box
-        size = [right - left, bottom - top]
-        about = {"id": i, "image_id": owner, "category_id": label, "iscrowd": 0}
-        objects.append(about | {"bbox": [left, top, *size], "area": size[0] * size[1]})
+    owners, labels = np.repeat(split.ids, np.diff(split.starts)).tolist(), split.labels.tolist()
+    objects: list[dict[str, Any]] = []
+    for owner, label, (left, top, right, bottom) in zip(owners, labels, split.boxes.tolist(), strict=True):
+        width, height = right - left, bottom - top
+        about = {"id": len(objects) + 1, "image_id": owner, "category_id": label, "iscrowd": 0}
+        objects.append(about | {"bbox": [left, top, width, height], "area": width * height})
     return {
         "images": [{"id": i, "width": dataset.side, "height": dataset.side} for i in split.ids.tolist()],
         "categories": [{"id": i, "name": name} for i, name in enumerate(dataset.names, 1)],

@@ -10,7 +10,7 @@ import io
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,9 +30,6 @@ CLASS_LISTS = Path(__file__).parent / "class_lists"
 """Lists of classes that public code ships, one file each with its source."""
 _FORMAT = 3
 """Raise with every change of the files of a cache, or of the pixels that a configuration gives."""
-Read = tuple[float, bytes, bytes] | str
-"""Width over height of an image, SHA-256 of its file, its pixels where they are wanted; or what is wrong with it."""
-_INDEX = ("names", "labels", "aspects", "file_sha256")
 _LAYOUT = "train/<class>/ and val/<class>/ with .jpeg, .jpg or .png files"
 
 
@@ -116,12 +113,11 @@ def named_root(variable: str, parts: Sequence[str], layout: str, example: str) -
 
 def image_files(folder: Path) -> list[tuple[str, int]]:
     """Name below ``folder`` and bytes of all images in torchvision's order, without what programs leave there."""
-    found = []
-    for directory, below, names in os.walk(folder, followlinks=True):
-        below[:] = [name for name in below if not _is_left_behind(name)]
-        found += [(directory, x) for x in names if x.lower().endswith(SUFFIXES) and not _is_left_behind(x)]
-    paths = [os.path.join(directory, name) for directory, name in sorted(found)]
-    return [(os.path.relpath(path, folder), os.path.getsize(path)) for path in paths]
+    from torchvision.datasets.folder import make_dataset
+
+    found = make_dataset(folder.parent, {folder.name: 0}, SUFFIXES, allow_empty=True)
+    names = [os.path.relpath(path, folder) for path, _ in found]
+    return [(x, os.path.getsize(folder / x)) for x in names if not any(map(_is_left_behind, Path(x).parts))]
 
 
 def _is_left_behind(name: str) -> bool:
@@ -190,7 +186,8 @@ def load_imagenet(dataset: ImageNetDataset, workers: int = 1, progress: bool = F
 
 
 def _read(folder: Path, dataset: ImageNetDataset, root: Path) -> ImageSet:
-    arrays, found = read_arrays(folder, ["side", *(f"{split}_{part}" for split in SPLITS for part in _INDEX)])
+    index = [f"{split}_{part}" for split in SPLITS for part in ("names", "labels", "aspects", "file_sha256")]
+    arrays, found = read_arrays(folder, ["side", *index])
     images: dict[str, Any] = {}
     for split in SPLITS:
         if dataset.stream:
@@ -218,8 +215,23 @@ def _fill(
     for split in SPLITS:
         jobs = [(root / split / name, dataset.side, not dataset.stream) for name, _ in files[split]]
         reads = in_chunks(read_file, jobs, workers, f"reading {split} images", progress)
-        parts = _write_split(scratch / f"{split}_pixels", root / split, files[split], reads, broken)
-        arrays |= {f"{split}_{part}": array for part, array in zip(_INDEX, parts, strict=True)}
+        kept: list[tuple[bytes, int, float, bytes]] = []
+        reasons: dict[int, str] = {}
+        with (scratch / f"{split}_pixels").open("wb") as pixels:
+            for (name, label), read in zip(files[split], reads, strict=True):
+                if isinstance(read, str):
+                    broken.append(read)
+                    reasons[label] = read
+                else:
+                    pixels.write(read[2])
+                    kept.append((os.fsencode(name), label, *read[:2]))
+        if empty := reasons.keys() - {label for _, label, _, _ in kept}:
+            raise UserError(f"{root / split}: a class has no readable image ({reasons[min(empty)]})")
+        names, labels, aspects, digests = zip(*kept, strict=True)
+        arrays[f"{split}_names"] = np.array(names, np.bytes_)
+        arrays[f"{split}_labels"] = np.array(labels, np.int64)
+        arrays[f"{split}_aspects"] = np.array(aspects, np.float32)
+        arrays[f"{split}_file_sha256"] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
     write_arrays(scratch, arrays, dataset.model_dump() | {"root": str(root), "unreadable": broken})
     if broken:
         first = "; ".join(broken[:3]) + ("; ..." if len(broken) > 3 else "")
@@ -228,33 +240,8 @@ def _fill(
         )
 
 
-def _write_split(
-    file: Path, folder: Path, files: list[tuple[str, int]], reads: Iterable[Read], broken: list[str]
-) -> tuple[np.ndarray, ...]:
-    """The index of a split, whose pixels are then in ``file``; adds to ``broken`` what could not be read."""
-    kept: list[tuple[bytes, int, float, bytes]] = []
-    reasons: dict[int, str] = {}
-    with file.open("wb") as pixels:
-        for (name, label), read in zip(files, reads, strict=True):
-            if isinstance(read, str):
-                broken.append(read)
-                reasons[label] = read
-            else:
-                pixels.write(read[2])
-                kept.append((os.fsencode(name), label, *read[:2]))
-    if empty := reasons.keys() - {label for _, label, _, _ in kept}:
-        raise UserError(f"{folder}: a class has no readable image ({reasons[min(empty)]})")
-    names, labels, aspects, digests = zip(*kept, strict=True)
-    return (
-        np.array(names, np.bytes_),
-        np.array(labels, np.int64),
-        np.array(aspects, np.float32),
-        np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
-    )
-
-
-def read_file(path: Path, side: int, pixels: bool) -> Read:
-    """The image in a file, or why it cannot be decoded."""
+def read_file(path: Path, side: int, pixels: bool) -> tuple[float, bytes, bytes] | str:
+    """Width over height of an image, SHA-256 of its file, its pixels if they are wanted; or what is wrong with it."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on corrupt EXIF data, which good images cause
     try:
         data = path.read_bytes()

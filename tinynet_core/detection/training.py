@@ -11,16 +11,8 @@ import torch
 from tinynet_core.data.sets import BoxedImages, DetectionSet
 from tinynet_core.detection.model import Detector, Targets
 from tinynet_core.files import UserError
-from tinynet_core.training.augment import (
-    Batch,
-    Draws,
-    Source,
-    centre_boxes,
-    crop_boxes,
-    normalise,
-    resample,
-    training_batch,
-)
+from tinynet_core.training import augment
+from tinynet_core.training.augment import Batch, Draws, Source
 from tinynet_core.training.loop import Loop
 from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.team import team
@@ -70,13 +62,13 @@ class DetectionRun(Loop):
         return torch.stack([boxes + classes, boxes, classes]).detach().double() * len(inputs)
 
     @torch.inference_mode()
-    def evaluate(self, should_stop: Callable[[], bool], batch_size: int = 64) -> dict[str, float] | None:
+    def evaluate(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         """Mean loss of raw and of averaged weights; COCO's metrics as well after the last epoch."""
         models = {"raw": self.model.eval(), "ema": self.ema.module.eval()}
         last, val = self.epoch + 1 == self.recipe.epochs, self.data.val
         sums = dict.fromkeys(models, 0.0)
         found: dict[str, list[np.ndarray]] = {name: [] for name in models}
-        for batch in self.val_set.batches(torch.arange(len(val)).split(batch_size)):
+        for batch in self.val_set.batches(torch.arange(len(val)).split(64)):
             if should_stop():
                 return None
             inputs, targets = plain(batch, self.val_set.targets(batch), self.model.side)
@@ -134,19 +126,19 @@ def augmented(
     batch: Batch, targets: list[Targets], side: int, recipe: Recipe, draws: Draws
 ) -> tuple[torch.Tensor, list[Targets]]:
     """Random crops of a batch, resized to (n, 3, side, side), mirrored and coloured, and the objects in them."""
-    images, _, aspects = batch
-    crops = crop_boxes(draws.tries, draws.place, images.shape[2], recipe, aspects).to(images.device)
-    inputs = training_batch(images, side, recipe, draws, aspects, clamp=True)
-    return inputs, moved(targets, crops, side, draws.flip.to(images.device))
+    inputs = augment.training_batch(batch, side, recipe, draws, clamp=True)
+    crops = augment.crop_boxes(draws, batch.images.shape[2], recipe, batch.aspects).to(inputs.device)
+    return inputs, moved(targets, crops, side, draws.flip.to(inputs.device))
 
 
 def plain(batch: Batch, targets: list[Targets], side: int) -> tuple[torch.Tensor, list[Targets]]:
     """Whole images, resized to (n, 3, side, side) where they are not, and their objects."""
     n, stored, images = len(batch.images), batch.images.shape[2], batch.images.float().div_(255)
-    whole = centre_boxes(n, stored, 1.0).to(images.device)
+    whole = augment.centre_boxes(n, stored, 1.0).to(images.device)
     if stored != side:
-        images = resample(images, whole, side)
-    return normalise(images), moved(targets, whole, side, torch.zeros(n, dtype=torch.bool, device=images.device))
+        images = augment.resample(images, whole, side)
+    unflipped = torch.zeros(n, dtype=torch.bool, device=images.device)
+    return augment.normalise(images), moved(targets, whole, side, unflipped)
 
 
 def moved(targets: list[Targets], crops: torch.Tensor, side: int, flip: torch.Tensor) -> list[Targets]:

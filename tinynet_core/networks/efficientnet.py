@@ -5,22 +5,23 @@ Architecture: Tan and Le 2019, Table 1. Scaling rules: the released TinyNet code
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from tinynet_core.networks.spec import Activation, Head, Network, Row, Tally, at_least, round_channels, round_repeats
 from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale, giant
 
-# kind, repeats, kernel, stride, expansion, channels
-B0_STAGES: tuple[tuple[Literal["ir", "ds"], int, int, int, int, int], ...] = (
-    ("ds", 1, 3, 1, 1, 16),
-    ("ir", 2, 3, 2, 6, 24),
-    ("ir", 2, 5, 2, 6, 40),
-    ("ir", 3, 3, 2, 6, 80),
-    ("ir", 3, 5, 1, 6, 112),
-    ("ir", 4, 5, 2, 6, 192),
-    ("ir", 1, 3, 1, 6, 320),
+# kind, repeats, kernel, stride, expansion, channels, squeeze-excite
+Layout = Sequence[tuple[Literal["ir", "ds", "v1"], int, int, int, int, int, bool]]
+B0_LAYOUT: Layout = (
+    ("ds", 1, 3, 1, 1, 16, True),
+    ("ir", 2, 3, 2, 6, 24, True),
+    ("ir", 2, 5, 2, 6, 40, True),
+    ("ir", 3, 3, 2, 6, 80, True),
+    ("ir", 3, 5, 1, 6, 112, True),
+    ("ir", 4, 5, 2, 6, 192, True),
+    ("ir", 1, 3, 1, 6, 320, True),
 )
 B0_STEM, B0_HEAD = 32, 1280
 
@@ -32,7 +33,7 @@ TINYNETS = {
     "tinynet_e": Scale(r=0.475, d=0.60, w=0.51),
 }
 # B⁻¹ as in the paper's section 3.1. The other triples were never published: these lie on the giant curve where real
-# MACs come nearest to the FLOPs of Table 3. tests/test_enumeration.py solves them anew.
+# MACs come nearest to the FLOPs of Table 3.
 INVERSE = {
     "efficientnet_b-1": Scale(r=0.86, d=0.8, w=0.89),
     "efficientnet_b-2": giant(-2.37),
@@ -66,7 +67,7 @@ class Stage:
     expansion: int
     c_in: Any
     c_out: Any
-    squeeze: bool = True
+    squeeze: bool
 
     def tally(self, tally: Tally) -> Row:
         self._block(tally, self.c_in, self.stride, 1)
@@ -114,6 +115,18 @@ class EfficientNet(Network):
         yield Row("linear", self.num_classes)
 
 
+def stack(
+    layout: Layout, c_in: Any, width: Any, divisor: int = 8, depth: Any = 1.0, rounded: Callable = round_repeats
+) -> tuple[Stage, ...]:
+    """The stages of ``layout`` behind ``c_in`` channels, their channels times ``width`` and their blocks ``depth``."""
+    stages = []
+    for kind, repeats, kernel, stride, expansion, channels, squeeze in layout:
+        c_out = round_channels(channels * width, divisor)
+        stages.append(Stage(kind, rounded(repeats, depth), kernel, stride, expansion, c_in, c_out, squeeze))
+        c_in = c_out
+    return tuple(stages)
+
+
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> EfficientNet:
     """B0 at a ``Scale``, or at many ``Scales`` at once.
 
@@ -124,10 +137,6 @@ def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> E
     width = scale.w * base.width
     ends = (width, width) if head == "scaled" else (base.width, at_least(base.width, width))
     stem, top = (round_channels(n * x, base.divisor) for n, x in zip((B0_STEM, B0_HEAD), ends, strict=True))
-    stages, c_in = [], stem
-    for kind, n, kernel, stride, expansion, channels in B0_STAGES:
-        repeats = math.ceil(n * scale.d) if name == "efficientnet_b1" else round_repeats(n, scale.d)
-        c_out = round_channels(channels * width, base.divisor)
-        stages.append(Stage(kind, repeats, kernel, stride, expansion, c_in, c_out))
-        c_in = c_out
-    return EfficientNet(name, scale, base.pixels(scale.r), num_classes, stem, tuple(stages), top)
+    rounded = (lambda n, depth: math.ceil(n * depth)) if name == "efficientnet_b1" else round_repeats
+    stages = stack(B0_LAYOUT, stem, width, base.divisor, scale.d, rounded)
+    return EfficientNet(name, scale, base.pixels(scale.r), num_classes, stem, stages, top)

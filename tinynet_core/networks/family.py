@@ -45,9 +45,10 @@ class Family:
         """The network at ``scale``, as pure data."""
         return _SCALED[self.name](self.name, scale, self.classes, self.head, self.base)
 
+    @lru_cache(maxsize=1 << 16)  # noqa: B019  (a family is small, and pages ask for the same budgets again)
     def cost(self, scale: Scale) -> Complexity:
-        """Exact cost at ``scale``; it is kept, because pages ask for the same budgets again."""
-        return _cost(self, scale)
+        """Exact cost at ``scale``."""
+        return self.at(scale).complexity()
 
     def screen(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity:
         """Exact costs at many scales, as ``tinynet_core.screen`` says."""
@@ -63,11 +64,6 @@ class Family:
             many: Any = Scales(*(x[part] for x in flat))
             columns[:, part] = astuple(self.at(many).complexity())
         return Complexity(*columns.reshape(4, *scales.r.shape))
-
-
-@lru_cache(maxsize=1 << 16)
-def _cost(family: Family, scale: Scale) -> Complexity:
-    return family.at(scale).complexity()
 
 
 def family(name: str, base: Base | None = None, head: Head | None = None, classes: int = 1000) -> Family:

@@ -6,19 +6,16 @@ timm nor torchvision defines these at the listed width; each is a stack of Effic
 networks are built by their library, and their cost is traced on the module.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from tinynet_core.networks.efficientnet import EfficientNet, Stage
+from tinynet_core.networks.efficientnet import EfficientNet, Layout, stack
 from tinynet_core.networks.spec import Activation, Complexity, Network, Row, Tally, round_channels
 
 if TYPE_CHECKING:
     from torch import nn
-
-# kind, repeats, kernel, stride, expansion, channels, squeeze-excite
-Layout = Sequence[tuple[Literal["ir", "ds", "v1"], int, int, int, int, int, bool]]
 
 MOBILENET_V1: Layout = (
     ("v1", 1, 3, 1, 1, 64, False),
@@ -102,13 +99,8 @@ def stacked(
     name: str, layout: Layout, width: float, resolution: int, stem: int, head: int, activation: Activation, classes=1000
 ) -> EfficientNet:
     """A stack of the blocks of ``layout`` with all channels but the head's times ``width``, in multiples of eight."""
-    stem = c_in = round_channels(stem * width)
-    stages = []
-    for kind, repeats, kernel, stride, expansion, channels, squeeze in layout:
-        c_out = round_channels(channels * width)
-        stages.append(Stage(kind, repeats, kernel, stride, expansion, c_in, c_out, squeeze))
-        c_in = c_out
-    return EfficientNet(name, None, resolution, classes, stem, tuple(stages), head, activation)
+    stem = round_channels(stem * width)
+    return EfficientNet(name, None, resolution, classes, stem, stack(layout, stem, width), head, activation)
 
 
 @dataclass(frozen=True, slots=True)

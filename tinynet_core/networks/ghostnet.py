@@ -8,31 +8,27 @@ channels; blocks added behind the last one repeat it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinynet_core.networks.spec import Activation, Head, Network, Row, Tally, at_least, round_channels, round_repeats
 from tinynet_core.scaling.scale import Base, Scale
 
-STEM = 16
+STEM, TOP = 16, 960  # channels before the blocks, and between them and pooling
 Stages = tuple[tuple[int, int, tuple[tuple[int, float, bool, int], ...]], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Rows of a GhostNet at width 1 in stages of equal output channels, and how its inner channels are rounded.
+class Layout(NamedTuple):
+    """Rows of a GhostNet at width 1 in stages of equal output channels.
 
     A stage is (output channels, repeats, rows); a row is (kernel, inner channels, squeeze-excite, stride), and the last
     row stands for all further blocks of its stage. With ``relative``, inner channels are a multiple of those that
-    come in. Squeeze-excite keeps one in ``squeeze`` of them, in multiples of ``squeeze_divisor``. The convolution
-    before pooling has ``top`` channels at width 1.
+    come in. Squeeze-excite keeps one in ``squeeze`` of them. Both are multiples of ``divisor``.
     """
 
     stages: Stages
     relative: bool
-    inner_divisor: int
+    divisor: int
     squeeze: int
-    squeeze_divisor: int
-    top: int
     head: int
 
 
@@ -52,8 +48,8 @@ STAGES_A: Stages = (
     (112, 3, ((3, 6, True, 1), (3, 6, True, 1))),
     (160, 6, ((5, 6, True, 2), (3, 6, True, 1))),
 )
-GHOSTNET = Layout(STAGES, relative=False, inner_divisor=4, squeeze=4, squeeze_divisor=4, top=960, head=1280)
-GHOSTNET_A = Layout(STAGES_A, relative=True, inner_divisor=8, squeeze=10, squeeze_divisor=8, top=960, head=1400)
+GHOSTNET = Layout(STAGES, relative=False, divisor=4, squeeze=4, head=1280)
+GHOSTNET_A = Layout(STAGES_A, relative=True, divisor=8, squeeze=10, head=1400)
 
 # layout, and what r = d = w = 1 stands for
 FAMILY = {
@@ -153,19 +149,16 @@ def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> G
     for channels, repeats, rows in layout.stages:
         c_out = round_channels(channels * width, base.divisor)
         blocks, ends = round_repeats(repeats, scale.d), len(rows) - 1
-        counts = [
-            *((blocks > i) * 1 for i in range(ends)),
-            at_least(0, blocks - ends),
-        ]  # the last row stands for the rest
+        counts = [*((blocks > i) * 1 for i in range(ends)), at_least(0, blocks - ends)]
         runs: list[GhostRun] = []
         for times, (kernel, inner, gated, stride) in zip(counts, rows, strict=True):
-            c_inner = round_channels(inner * (c_in if layout.relative else width), layout.inner_divisor)
-            reduced = round_channels(c_inner // layout.squeeze, layout.squeeze_divisor) if gated else 0
+            c_inner = round_channels(inner * (c_in if layout.relative else width), layout.divisor)
+            reduced = round_channels(c_inner // layout.squeeze, layout.divisor) if gated else 0
             if not isinstance(times, int) or times > 0:
                 runs.append(GhostRun(times, kernel, stride, c_in, c_inner, c_out, reduced, gated))
             c_in = c_out
         stages.append(tuple(runs))
-    top = round_channels(layout.top * width, layout.inner_divisor)
+    top = round_channels(TOP * width, layout.divisor)
     head_width = base.width / own_base.width * (scale.w if head == "scaled" else 1.0)
     wide = round_channels(layout.head * head_width, 8)
     activation: Activation = "hswish" if name.endswith("_hswish") else "relu"

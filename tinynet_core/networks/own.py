@@ -60,21 +60,18 @@ class TracedFamily:
         """The cost in the first of ``WAYS`` that works, which is then that of all scales."""
         where, failures = f"{self.name} at {network.scale}", []
         for way in self._ways or WAYS:
+            fault = "cannot be built"
             try:
                 with torch.device("meta" if way == WAYS[0] else "cpu"):
                     module = network.build()
                 if way == WAYS[1]:
                     module.to("meta")
+                fault = f"fails on an image of {network.resolution} px with {self.channels} channels"
+                cost = trace(module, network.resolution, self.channels)
             except UserError:
                 raise
             except (Exception, SystemExit) as error:  # the builder is anybody's code
-                failures.append(f"cannot be built: {_reason(error)}")
-                continue
-            try:
-                cost = trace(module, network.resolution, self.channels)
-            except Exception as error:
-                image = f"an image of {network.resolution} px with {self.channels} channels"
-                failures.append(f"fails on {image}: {_reason(error)}")
+                failures.append(f"{fault}: {_reason(error)}")
                 continue
             if not cost.macs:
                 raise UserError(f"{self.name} has no convolution or linear layer whose cost could be counted")
@@ -156,13 +153,8 @@ def from_file(name: str, resolution: int | None, channels: int) -> TracedFamily:
     if attribute not in names:
         there = [name for name, x in names.items() if isfunction(x) or isinstance(x, type)]
         raise UserError(f"{where} has no function {attribute!r}, it has {', '.join(there[-8:]) or 'none'}")
-    found = names[attribute]
-    if isinstance(found, TracedFamily):
-        if resolution:
-            raise UserError(f"--resolution is for a function; {name} has {found.resolution} pixels at r = 1")
-        return found
-    family, bar = traced(found, resolution or 224, attribute, channels), tqdm(delay=2, leave=False, disable=None)
-    bar.set_description(f"networks like {attribute} tried")
+    family = traced(names[attribute], resolution or 224, attribute, channels)
+    bar = tqdm(desc=f"networks like {attribute} tried", delay=2, leave=False, disable=None)
 
     def counted(scale: Scale) -> nn.Module:
         bar.update()

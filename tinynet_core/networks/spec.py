@@ -101,10 +101,6 @@ class Tally:
         self.activations += c_out
         self._widest(c_in + c_out, 1)
 
-    def pool(self, stride: int):
-        """Pooling by a window of 3 padded by 1: costs nothing, changes the side."""
-        self.side = (self.side - 1) // stride + 1
-
     def _widest(self, elements: Int, times: Int) -> None:
         if elements > self.peak and times:
             self.peak = elements

@@ -21,12 +21,11 @@ from tinynet_core.networks.spec import Complexity
 
 _aten = torch.ops.aten
 FACTORS = {
-    **dict.fromkeys((_aten.convolution.default, _aten._trilinear.default), 0),
-    **dict.fromkeys((_aten.mm.default, _aten.bmm.default, _aten.mv.default, _aten.dot.default), 0),
-    **dict.fromkeys((_aten.addmm.default, _aten.baddbmm.default, _aten.addmv.default), 1),
+    **dict.fromkeys((_aten.convolution, _aten.mm, _aten.bmm, _aten.mv, _aten.dot), 0),
+    **dict.fromkeys((_aten.addmm, _aten.baddbmm, _aten.addmv), 1),
 }
 """The operators to which convolutions, linear layers and attention come down, and which argument is their input."""
-UNCOUNTED = {"mkldnn_rnn_layer", "_cdist_forward", "_fft_r2c", "_fft_c2r", "_fft_c2c"}
+UNCOUNTED = {"mkldnn_rnn_layer", "_cdist_forward", "_trilinear", "_fft_r2c", "_fft_c2r", "_fft_c2c"}
 """Operators of torch that multiply and add and have no rule here. Those of other libraries have none either."""
 ACTIVATIONS = {torch.relu, F.relu, F.relu6, F.hardtanh, F.hardswish, F.hardsigmoid}
 
@@ -60,22 +59,20 @@ class Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, op: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         output = op(*args, **(kwargs or {}))
-        if op in FACTORS:
-            self.products.append(_macs(op, args, output))
+        if (packet := op.overloadpacket) in FACTORS:
+            self.products.append(_macs(packet, args, output))
             self.activations += output.numel()
-            self.peak = max(self.peak, args[FACTORS[op]].numel() + output.numel())
-        elif op.namespace != "aten" or op.overloadpacket.__name__ in UNCOUNTED:
+            self.peak = max(self.peak, args[FACTORS[packet]].numel() + output.numel())
+        elif op.namespace != "aten" or packet.__name__ in UNCOUNTED:
             where = max(self._tracker.parents, key=len) if self._tracker else ""
-            self.unknown.setdefault(op.overloadpacket.__name__, where)
+            self.unknown.setdefault(packet.__name__, where)
         return output
 
 
 def _macs(op: Any, args: tuple, output: torch.Tensor) -> int:
-    if op is _aten.convolution.default:
+    if op is _aten.convolution:
         x, weight, transposed = args[0], args[1], args[6]
         return (x if transposed else output).numel() * weight[0].numel()
-    if op is _aten._trilinear.default:
-        return output.numel() * args[1][0].numel()
     return output.numel() * args[FACTORS[op]].shape[-1]
 
 

@@ -25,20 +25,20 @@ from tinynet_core.networks.resnet import ResNet
 from tinynet_core.networks.spec import Network
 
 LIBRARIES = ("timm", "torchvision")
-# network, library, and a Hub repository for timm or the library's own name of the network for torchvision
+# network, library, and what the library calls it: timm with the tag of the weights
 RELEASED: dict[str, dict[str, str]] = {
-    **{f"tinynet_{x}": {"timm": f"timm/tinynet_{x}.in1k"} for x in "abcde"},
-    "efficientnet_b0": {"timm": "timm/efficientnet_b0.ra_in1k"},
-    "efficientnet_b1": {"timm": "timm/efficientnet_b1.ft_in1k"},
-    **{f"resnet{n}": {"timm": f"timm/resnet{n}.tv_in1k", "torchvision": f"resnet{n}"} for n in (18, 34, 50)},
-    "ghostnet_100": {"timm": "timm/ghostnet_100.in1k"},
-    "mobilenetv2_100": {"timm": "timm/mobilenetv2_100.ra_in1k"},
-    "mobilenetv2_050": {"timm": "timm/mobilenetv2_050.lamb_in1k"},
-    "mnasnet_a1_100": {"timm": "timm/semnasnet_100.rmsp_in1k"},
-    "mobilenetv3_small_050": {"timm": "timm/mobilenetv3_small_050.lamb_in1k"},
-    "mobilenetv3_small_075": {"timm": "timm/mobilenetv3_small_075.lamb_in1k"},
-    "mobilenetv3_small_100_128": {"timm": "timm/mobilenetv3_small_100.lamb_in1k"},
-    "mobilenetv3_large_075": {"timm": "timm/tf_mobilenetv3_large_075.in1k"},
+    **{f"tinynet_{x}": {"timm": f"tinynet_{x}.in1k"} for x in "abcde"},
+    "efficientnet_b0": {"timm": "efficientnet_b0.ra_in1k"},
+    "efficientnet_b1": {"timm": "efficientnet_b1.ft_in1k"},
+    **{f"resnet{n}": {"timm": f"resnet{n}.tv_in1k", "torchvision": f"resnet{n}"} for n in (18, 34, 50)},
+    "ghostnet_100": {"timm": "ghostnet_100.in1k"},
+    "mobilenetv2_100": {"timm": "mobilenetv2_100.ra_in1k"},
+    "mobilenetv2_050": {"timm": "mobilenetv2_050.lamb_in1k"},
+    "mnasnet_a1_100": {"timm": "semnasnet_100.rmsp_in1k"},
+    "mobilenetv3_small_050": {"timm": "mobilenetv3_small_050.lamb_in1k"},
+    "mobilenetv3_small_075": {"timm": "mobilenetv3_small_075.lamb_in1k"},
+    "mobilenetv3_small_100_128": {"timm": "mobilenetv3_small_100.lamb_in1k"},
+    "mobilenetv3_large_075": {"timm": "tf_mobilenetv3_large_075.in1k"},
     "shufflenetv2_150": {"torchvision": "shufflenet_v2_x1_5"},
     "shufflenetv2_050": {"torchvision": "shufflenet_v2_x0_5"},
 }
@@ -47,7 +47,6 @@ RAW = ("state_dict", "model", "model_state_dict", "net", "network")
 """Where checkpoints hold averaged weights and raw ones, as timm, torchvision and others name them."""
 COUNTERS = ("n_averaged", "total_ops", "total_params")
 """Last names of tensors that averaging and counting tools leave in a state dict."""
-_ALLOWED = f"{', '.join(map(repr, LIBRARIES))} or a file"
 _TIMEOUT = 5.0  # seconds until a server that does not answer counts as out of reach
 
 
@@ -93,8 +92,7 @@ def _given(name: str, weights: str | Path) -> tuple[Path, dict[str, Tensor]]:
 def _prefix(own: dict[str, Tensor], given: dict[str, Tensor]) -> str:
     """What stands before every name of the network in ``given``, such as ``module.`` or ``_orig_mod.``, if anything."""
     needed = [key for key in own if not key.endswith("num_batches_tracked")]
-    first = needed[0] if needed else ""
-    found = (key[: len(key) - len(first)] for key in given if key.endswith(f".{first}"))
+    found = (key.removesuffix(needed[0]) for key in given if key.endswith(f".{needed[0]}"))
     return next((x for x in found if all(x + key in given for key in needed)), "")
 
 
@@ -102,14 +100,13 @@ def released_file(name: str, library: str) -> Path:
     """The file with the weights that ``library`` released for the network called ``name``, downloaded where needed."""
     known = RELEASED.get(name, {})
     if library not in known:
-        who = f"{library} released none for {name}" if known else f"no library released weights for {name}"
-        raise UserError(f"weights={library!r}: {who}; allowed: {' or '.join([*map(repr, known), 'a file'])}")
-    digest = None
+        allowed = " or ".join([*map(repr, known), "a file"])
+        raise UserError(f"weights={library!r}: {library} released none for {name}; allowed: {allowed}")
+    entry, digest = known[library], None
     if library == "timm":
-        url = hf_hub_url(known["timm"], "model.safetensors")
-        file = f"{known['timm'].rpartition('/')[2]}.safetensors"
+        url, file = hf_hub_url(f"timm/{entry}", "model.safetensors"), f"{entry}.safetensors"
     else:
-        url = torchvision.models.get_model_weights(known["torchvision"]).IMAGENET1K_V1.url
+        url = torchvision.models.get_model_weights(entry).IMAGENET1K_V1.url
         file = url.rpartition("/")[2]
         digest = Path(file).stem.rpartition("-")[2]
     kept = cache_root().absolute() / "weights" / file
@@ -128,13 +125,10 @@ def released_file(name: str, library: str) -> Path:
 def read_tensors(path: Path, key: str = "") -> dict[str, Tensor]:
     """The tensors in the file at ``path`` by name, on the CPU: those under ``key`` where it is given."""
     if not path.is_file():
-        lack = "is a folder" if path.is_dir() else "is not there"
-        raise UserError(f"weights file {path} {lack}; weights must be {_ALLOWED}")
+        allowed = f"{', '.join(map(repr, LIBRARIES))} or a file"
+        raise UserError(f"weights file {path} is not there, or is a folder; weights must be {allowed}")
     with path.open("rb") as file:
-        start = file.read(9)
-    if not start:
-        raise UserError(f"weights file {path} is empty")
-    safe = path.suffix.lower() == ".safetensors" or start[8:] == b"{"  # with which its table of contents begins
+        safe = file.read(9)[8:] == b"{"  # with which the table of contents of safetensors begins
     try:  # the options of a training script are plain data
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -159,7 +153,7 @@ def read_tensors(path: Path, key: str = "") -> dict[str, Tensor]:
     if raw and chosen in AVERAGED and not key:
         said = f"weights file {path}: its averaged weights, {chosen}, are taken; {path}#{raw[0]} takes the raw ones"
         warnings.warn(said, WeightsWarning, stacklevel=4)
-    if not _are_tensors(found) and found != {}:
+    if not _are_tensors(found):
         has = f", it has {', '.join(map(str, found))[:200]}" if isinstance(found, dict) else ""
         has += f"; {path}#{next(iter(sets))} takes those" if sets else ""
         raise UserError(f"weights file {path} must hold a dict of tensors{has}")
@@ -191,17 +185,17 @@ ALONE = ""  # the group of channels that nothing shares: images, and the classes
 
 
 class Layer(NamedTuple):
-    """A layer by its ``name`` in the smaller network and in the ``larger`` one: it takes ``into``, and gives ``out``.
+    """``parts`` of a block, a convolution and its norm where it has one, which take channels ``into`` and give ``out``.
 
-    These are groups of channels that are kept as a whole. ``norm`` is a batch norm, ``deep`` a depthwise convolution.
+    These are groups of channels that are kept as a whole; a depthwise convolution takes none of another group.
+    ``ours`` and ``theirs`` stand before the names of the parts in the smaller network and in the larger one.
     """
 
-    name: str
-    larger: str
+    ours: str
+    theirs: str
+    parts: tuple[str, ...]
     out: str
     into: str = ALONE
-    norm: bool = False
-    deep: bool = False
 
 
 def write_inherited(small: Network, large: Network, weights: str | Path, out: Path) -> list[str]:
@@ -235,14 +229,14 @@ def inherited(small: Network, large: Network, weights: dict[str, Tensor]) -> tup
     if type(small) is not type(large) or type(small) not in kinds:
         raise UserError(f"weights can be taken over within EfficientNets and within ResNets, not by {small.name}")
     layers, own = list(kinds[type(small)](small, large)), small.build().state_dict()
-    kept = _channels(layers, own, weights)
-    found = {}
+    kept, found = _channels(layers, own, weights), {}
     for layer in layers:
-        for key in (key for key in own if key.rpartition(".")[0] == layer.name):
-            tensor = weights[f"{layer.larger}.{key.rpartition('.')[2]}"]
+        names = [layer.ours + part for part in layer.parts]
+        for key in (key for key in own if key.rpartition(".")[0] in names):
+            tensor = weights[layer.theirs + key.removeprefix(layer.ours)]
             if tensor.ndim and layer.out:
                 tensor = tensor[kept[layer.out]]
-            if tensor.ndim > 1 and layer.into and not layer.deep:
+            if tensor.ndim > 1 and layer.into:
                 tensor = tensor[:, kept[layer.into]]
             if tensor.shape == own[key].shape:  # else other classes
                 found[key] = tensor.contiguous()
@@ -253,12 +247,13 @@ def _channels(layers: list[Layer], own: dict[str, Tensor], weights: dict[str, Te
     """Which channels of the larger network are kept of each group, in their order."""
     scores: dict[str, Any] = {}
     wanted: dict[str, int] = {}
-    normed = {layer.out for layer in layers if layer.norm}
+    normed = {layer.out for layer in layers if len(layer.parts) > 1}
     for layer in layers:
-        if layer.norm or layer.out not in (*normed, ALONE):
-            size = weights[f"{layer.larger}.weight"].abs()
-            scores[layer.out] = scores.get(layer.out, 0) + (size if layer.norm else size.flatten(1).sum(1))
-            wanted[layer.out] = len(own[f"{layer.name}.weight"])
+        if len(layer.parts) > 1 or layer.out not in (*normed, ALONE):
+            last = f"{layer.parts[-1]}.weight"
+            size = weights[layer.theirs + last].abs()
+            scores[layer.out] = scores.get(layer.out, 0) + size.reshape(len(size), -1).sum(1)
+            wanted[layer.out] = len(own[layer.ours + last])
     for group, n in wanted.items():
         if n > len(scores[group]):
             raise UserError(f"{group} has {n} channels, and the larger network {len(scores[group])}")
@@ -272,39 +267,33 @@ def _positions(small: int, large: int) -> Iterator[tuple[int, int]]:
         yield j, 1 + (j - 1) * (large - 1) // (small - 1)
 
 
-def _normed(at: tuple[str, str], conv: str, norm: str, out: str, into: str = ALONE, deep: bool = False) -> list[Layer]:
-    """A convolution and its batch norm in the block ``at`` a place of the smaller and of the larger network."""
-    ours, theirs = at
-    weighted = Layer(ours + conv, theirs + conv, out, into, deep=deep)
-    return [weighted, Layer(ours + norm, theirs + norm, out, norm=True)]
-
-
 def _efficientnet(small: EfficientNet, large: EfficientNet) -> Iterator[Layer]:
-    yield from _normed(("", ""), "conv_stem", "bn1", "stem")
+    yield Layer("", "", ("conv_stem", "bn1"), "stem")
     into = "stem"
     for i, (ours, theirs) in enumerate(zip(small.stages, large.stages, strict=True)):
         for j, k in _positions(ours.repeats, theirs.repeats):
             at, out, gate = (f"blocks.{i}.{j}.", f"blocks.{i}.{k}."), f"stage {i}", f"gate of block {i}.{j}"
-            inside = f"inside block {i}.{j}" if ours.kind == "ir" else into
             if ours.kind == "ir":
-                yield from _normed(at, "conv_pw", "bn1", inside, into)
-                yield from _normed(at, "conv_dw", "bn2", inside, inside, deep=True)
-                yield from _normed(at, "conv_pwl", "bn3", out, inside)
+                inside = f"inside block {i}.{j}"
+                yield Layer(*at, ("conv_pw", "bn1"), inside, into)
+                yield Layer(*at, ("conv_dw", "bn2"), inside)
+                yield Layer(*at, ("conv_pwl", "bn3"), out, inside)
             else:
-                yield from _normed(at, "conv_dw", "bn1", inside, inside, deep=True)
-                yield from _normed(at, "conv_pw", "bn2", out, inside)
+                inside = into
+                yield Layer(*at, ("conv_dw", "bn1"), inside)
+                yield Layer(*at, ("conv_pw", "bn2"), out, inside)
             if ours.squeeze:
-                yield Layer(f"{at[0]}se.conv_reduce", f"{at[1]}se.conv_reduce", gate, inside)
-                yield Layer(f"{at[0]}se.conv_expand", f"{at[1]}se.conv_expand", inside, gate)
+                yield Layer(*at, ("se.conv_reduce",), gate, inside)
+                yield Layer(*at, ("se.conv_expand",), inside, gate)
             into = out
     if small.head:
-        yield from _normed(("", ""), "conv_head", "bn2", "head", into)
+        yield Layer("", "", ("conv_head", "bn2"), "head", into)
         into = "head"
-    yield Layer("classifier", "classifier", ALONE, into)
+    yield Layer("", "", ("classifier",), ALONE, into)
 
 
 def _resnet(small: ResNet, large: ResNet) -> Iterator[Layer]:
-    yield from _normed(("", ""), "conv1", "bn1", "stem")
+    yield Layer("", "", ("conv1", "bn1"), "stem")
     into = "stem"
     for i, (ours, theirs) in enumerate(zip(small.stages, large.stages, strict=True), 1):
         shortcut, own = (x.stride != 1 or x.c_in != x.c_out for x in (theirs, ours))
@@ -313,8 +302,8 @@ def _resnet(small: ResNet, large: ResNet) -> Iterator[Layer]:
             at = f"layer{i}.{j}.", f"layer{i}.{k}."
             groups = [into, *(f"inside layer {i}.{j}.{n}" for n in range(1, last)), out]
             for n in range(1, last + 1):
-                yield from _normed(at, f"conv{n}", f"bn{n}", groups[n], groups[n - 1])
+                yield Layer(*at, (f"conv{n}", f"bn{n}"), groups[n], groups[n - 1])
             if j == 0 and shortcut and own:
-                yield from _normed(at, "downsample.0", "downsample.1", out, into)
+                yield Layer(*at, ("downsample.0", "downsample.1"), out, into)
             into = out
-    yield Layer("fc", "fc", ALONE, into)
+    yield Layer("", "", ("fc",), ALONE, into)

@@ -48,11 +48,7 @@ class Scales:
             bad = column[~(np.isfinite(column) & (column > 0))]
             if len(bad):
                 raise ValueError(f"Scales.{name} must be finite and above 0, got {bad[0]!r}")
-        try:
-            self.r, self.d, self.w = np.broadcast_arrays(*columns)
-        except ValueError:
-            shapes = ", ".join(str(c.shape) for c in columns)
-            raise ValueError(f"r, d and w must have one shape or broadcast to one, got {shapes}") from None
+        self.r, self.d, self.w = np.broadcast_arrays(*columns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, cast
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from tinynet_core.scaling.released import released_formula
 from tinynet_core.scaling.scale import FITTED_DECIMALS, Scale
 from tinynet_core.scaling.solve import (
     NEAR,
-    Count,
     UnreachableBudget,
+    amount,
     check_budget,
     check_reachable,
     path,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Formula = TinyFormula | ReleasedFormula
 
 Method = Literal["formula", "giant", "r", "d", "w"]
-METHODS: tuple[Method, ...] = ("formula", "giant", "r", "d", "w")
+METHODS: tuple[Method, ...] = get_args(Method)
 TOLERANCE = {"macs": 0.01, "params": 0.01, "peak_activations": 0.01, "latency_ms": 0.05}
 """Relative distance from the budget that passes without a warning."""
 MEASUREMENTS = 8  # networks whose latency is measured at most; each is exported and timed, a few seconds
@@ -112,7 +112,7 @@ def shrink(
     if method in fix:
         raise ValueError(f"method {method!r} moves {method}, and fix keeps it at {fix[method]:g}: give another method")
     family, fixed = family_of(net), {x: getattr(Scale(**fix), x) for x in fix}
-    search = _Search(family, method, (formula or released_formula()) if method == "formula" else None, fixed)
+    search = _Search(family, method, formula or released_formula(), fixed)
     found: dict[str, tuple[Scale, float]] = {}
     whole = family.cost(Scale())  # of several budgets, those that it keeps to need no search
     binding = {k: x for k, x in given.items() if len(given) == 1 or x < getattr(whole, k, math.inf)} or given
@@ -125,12 +125,12 @@ def shrink(
     (scale, cost), wanted = found[budget], given[budget]
     for other, most in given.items():
         if other != budget and (spent := search.cost(scale, other)) > most * (1 + TOLERANCE[other]):
-            said = f"within {_amount(wanted)} {budget} it has {_amount(spent)} {other}, more than {_amount(most)}"
+            said = f"within {amount(wanted)} {budget} it has {amount(spent)} {other}, more than {amount(most)}"
             raise UnreachableBudget(f"{family.name} shrunk by {method}: {said}")
     off = (cost - wanted) / wanted
     if abs(off) > TOLERANCE[budget]:
-        said = f"{family.name} shrunk by {method}: the nearest network found {scale} has {_amount(cost)} {budget}, "
-        said += f"{off:+.1%} off the budget of {_amount(wanted)}{_gaps(family)}"
+        said = f"{family.name} shrunk by {method}: the nearest network found {scale} has {amount(cost)} {budget}, "
+        said += f"{off:+.1%} off the budget of {amount(wanted)}{_gaps(family)}"
         warnings.warn(said, BudgetWarning, stacklevel=2)
     return Shrunk(family.at(scale), scale, method, budget, wanted, cost, off, **search.stds(scale))
 
@@ -140,17 +140,13 @@ def _gaps(family: AnyFamily) -> str:
     return "".join(f"; some cannot be built: {x}" for x in getattr(family, "gaps", [])[-1:])
 
 
-def _amount(x: float) -> str:
-    return f"{x:,.0f}" if x >= 1000 else f"{x:.3g}"
-
-
 @dataclass(frozen=True)
 class _Search:
     """For the scale of ``family`` nearest to a budget, by ``method``, with the multipliers in ``fixed`` as they are."""
 
     family: AnyFamily
     method: Method
-    formula: "Formula | None"
+    formula: "Formula"
     fixed: dict[str, float]
 
     def nearest(self, budget: str, wanted: float) -> tuple[Scale, float]:
@@ -158,11 +154,10 @@ class _Search:
         free = [x for x in "rdw" if x not in self.fixed]
         if budget == "latency_ms":
             return self._by_latency(wanted)
-        if self.formula is None or len(free) == 1:
-            method = cast(Literal["giant", "r", "d", "w"], free[0] if len(free) == 1 else self.method)
-            curve = path(method, self.family.resolution)
+        if self.method != "formula" or len(free) == 1:
+            curve = path(free[0] if len(free) == 1 else self.method, self.family.resolution)
             along = curve._replace(at=lambda x: replace(curve.at(x), **self.fixed))
-            found = solve_path(self.family, cast(Count, budget), wanted, along)
+            found = solve_path(self.family, budget, wanted, along)
             return along.at(found.x), found.cost
         if budget == "macs" and "w" in free:
             return self._with_width(wanted)
@@ -178,7 +173,7 @@ class _Search:
 
     def stds(self, scale: Scale) -> dict[str, float]:
         """Standard deviations of r and d by the formula; that c is out of its range was said before."""
-        if self.formula is None:
+        if self.method != "formula":
             return {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -192,7 +187,6 @@ class _Search:
 
     def _rd(self, c: float) -> tuple[float, float]:
         """r and d of the formula at ``c``, to three decimals; ``UnreachableBudget`` where that is no network."""
-        assert self.formula is not None
         r, d = (round(float(x), FITTED_DECIMALS) for x in np.asarray(self.formula.predict([c]))[0])
         if min(r, d) <= 0:
             fitted = f"{self.formula.c_.min():.3g} ... {self.formula.c_.max():.3g}"
@@ -201,7 +195,6 @@ class _Search:
         return self.fixed.get("r", r), self.fixed.get("d", d)
 
     def _with_width(self, macs: float) -> tuple[Scale, int]:
-        assert self.formula is not None
         if macs > max(1 + NEAR, float(self.formula.c_.max())) * self.c0:
             raise UnreachableBudget(f"the whole network has {self.c0:,} MACs, and the formula makes it smaller")
         r, d = self._rd(macs / self.c0)
@@ -231,7 +224,6 @@ class _Search:
 
         r, d and the solved w change together, so that this cost may fall where c grows: a bisection would miss.
         """
-        assert self.formula is not None
         low, high = float(self.formula.c_.min()), float(self.formula.c_.max())
         points, rounds = (65, 3) if isinstance(self.family, Family) else (5, 5)
         tried: dict[float, tuple[Scale, float]] = {}
@@ -256,15 +248,13 @@ class _Search:
         macs, found = float(self.family.cost(whole).macs), self.cost(whole, "latency_ms")
         tried = {whole: found}
         if wanted > found * (1 + TOLERANCE["latency_ms"]):
-            said = f"budget {wanted:g} is above the largest reachable {found:.3g}, of the whole network"
-            raise UnreachableBudget(said)
+            raise UnreachableBudget(f"budget {wanted:g} is above the {found:.3g} of the whole network")
         for _ in range(MEASUREMENTS):
             macs *= wanted / found
             try:
                 scale, _ = self.nearest("macs", macs)
             except UnreachableBudget as error:
-                said = f"budget {wanted:g} would need {macs:,.0f} MACs, and of those: {error}"
-                raise UnreachableBudget(said) from None
+                raise UnreachableBudget(f"{wanted:g} would need {macs:,.0f} MACs, and of those: {error}") from None
             if scale in tried:
                 break
             found = tried[scale] = self.cost(scale, "latency_ms")
@@ -301,13 +291,12 @@ def compare(
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", BudgetWarning)  # the column "off" says it
-                    found = shrink(family, wanted, method, formula if method == "formula" else None, fix=fix)
+                    found = shrink(family, wanted, method, formula, fix=fix)
             except UnreachableBudget as error:
                 row["reason"] = str(error)
                 continue
-            cost, scale = found.complexity, found.scale
-            row |= {"r": scale.r, "d": scale.d, "w": scale.w, "resolution": found.network.resolution}
-            row |= {"macs": cost.macs, "params": cost.params, "off": found.error}
+            row |= asdict(found.complexity) | asdict(found.scale)
+            row |= {"resolution": found.network.resolution, "off": found.error}
             if latency:
                 from tinynet_core.export import ExportError, measure_latency
 

@@ -4,13 +4,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count, takewhile
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from tinynet_core.files import UserError
 from tinynet_core.networks.family import AnyFamily, Family, family_of
 from tinynet_core.scaling.scale import GIANT, POWER_DIGITS, Scale, giant, is_positive
 
-Count = Literal["macs", "params", "peak_activations"]
 LARGEST, NARROWEST, SMALLEST_INPUT = 8.0, 1e-3, 8
 """Multipliers searched, of which the smallest leave every stage at its minimum, and pixels of the smallest input."""
 PARTS = 64  # of the depth and of the width of a network of your own: whole numbers of these are tried first
@@ -45,7 +44,7 @@ class Path(NamedTuple):
     places: tuple[Callable[[int], float], ...]
 
 
-def path(method: Literal["giant", "r", "d", "w"], resolution: int) -> Path:
+def path(method: str, resolution: int) -> Path:
     """The giant formula, or one dimension alone, for a network whose input has ``resolution`` pixels at r = 1."""
     smallest_r = SMALLEST_INPUT / resolution
     if method == "giant":
@@ -68,33 +67,31 @@ def solve_width(net: str | AnyFamily, macs: float, r: float, d: float) -> Soluti
     return solve_path(family, "macs", macs, path("w", family.resolution)._replace(at=lambda w: Scale(r, d, w)))
 
 
-def solve_path(family: AnyFamily, budget: Count, wanted: float, along: Path) -> Solution:
-    """The point ``x`` of ``along`` at which ``family`` comes nearest to ``wanted``.
+def solve_path(family: AnyFamily, budget: str, wanted: float, along: Path) -> Solution:
+    """The point ``x`` of ``along`` at which ``family`` comes nearest to ``wanted``, in the unit of a ``budget``.
 
     A network of your own may not exist at every scale, and its cost takes longer: see ``solve_with_gaps``.
     """
 
+    check_budget(wanted)
+
     def cost(x: float) -> int:
         return getattr(family.cost(along.at(x)), budget)
 
-    if not isinstance(family, Family):
-        family.cost(Scale())  # says why, where not even the whole network can be built
-        return solve_with_gaps(cost, wanted, along)
-    if (least := cost(along.low)) == cost(along.high):
-        raise UnreachableBudget(f"the method does not change it: the smallest reachable cost is the largest, {least:,}")
-    return solve(cost, wanted, along.low, along.high, along.neutral)
+    if isinstance(family, Family):
+        return solve(cost, wanted, along)
+    family.cost(Scale())  # says why, where not even the whole network can be built
+    return solve_with_gaps(cost, wanted, along)
 
 
-def solve(
-    cost: Callable[[float], int], budget: float, low: float, high: float, neutral: float | None = None
-) -> Solution:
-    """The ``x`` in [``low``, ``high``] whose ``cost``, which must not decrease with x, is nearest to ``budget``.
+def solve(cost: Callable[[float], int], budget: float, along: Path) -> Solution:
+    """The x of ``along`` whose ``cost``, which must not decrease with x, is nearest to ``budget``.
 
     It is a step function, so a whole interval of x has the nearest cost; the answer is ``neutral`` where it lies
     inside, and else the shortest decimal near the middle, which keeps its cost when printed and typed in again. Raises
-    ``UnreachableBudget`` when the budget is more than 1% outside [cost(low), cost(high)], or the cost falls over all.
+    ``UnreachableBudget`` when the budget is more than 1% below the smallest or above the largest cost.
     """
-    check_budget(budget)
+    low, high = along.low, along.high
     known = {low: cost(low), high: cost(high)}
     check_reachable(budget, known[low], known[high])
 
@@ -118,9 +115,7 @@ def solve(
     below, above = jump(lambda c: c > budget)
     nearest = min(at(below), at(above), key=lambda c: abs(c - budget))
     left, right = jump(lambda c: c >= nearest)[1], jump(lambda c: c > nearest)[0]
-    x = neutral if neutral is not None and left <= neutral <= right else short_decimal(left, right)
-    if at(x) != nearest:  # the cost fell somewhere on the way
-        x = next(x for x, c in known.items() if c == nearest)
+    x = along.neutral if left <= along.neutral <= right else short_decimal(left, right)
     return Solution(x, nearest, (nearest - budget) / budget)
 
 
@@ -131,14 +126,19 @@ def check_budget(budget: float) -> None:
 
 
 def check_reachable(budget: float, least: float, most: float) -> None:
-    """Raise ``UnreachableBudget`` when ``budget`` is more than 1% outside ``least`` ... ``most``, or that falls."""
-    if least > most:
-        raise UnreachableBudget(f"the cost falls from {least:,} to {most:,} over the range, where it should grow")
-    wanted = f"budget {budget:,.0f} is" if budget >= 1000 else f"budget {budget:.3g} is"
-    if budget < (1 - NEAR) * least:
-        raise UnreachableBudget(f"{wanted} below the smallest reachable cost {least:,}")
-    if budget > (1 + NEAR) * most:
-        raise UnreachableBudget(f"{wanted} above the largest reachable cost {most:,}")
+    """Raise ``UnreachableBudget`` when ``budget`` is more than 1% below ``least`` or above ``most``."""
+    below, above = budget < (1 - NEAR) * least, budget > (1 + NEAR) * most
+    if (below or above) and least == most:
+        raise UnreachableBudget(f"every network that was tried costs {least:,}: the method does not change it")
+    if below:
+        raise UnreachableBudget(f"budget {amount(budget)} is below the smallest reachable cost {least:,}")
+    if above:
+        raise UnreachableBudget(f"budget {amount(budget)} is above the largest reachable cost {most:,}")
+
+
+def amount(x: float) -> str:
+    """A cost or a budget in few digits."""
+    return f"{x:,.0f}" if x >= 1000 else f"{x:.3g}"
 
 
 def short_decimal(low: float, high: float) -> float:
@@ -153,9 +153,8 @@ def solve_with_gaps(cost: Callable[[float], int], budget: float, along: Path) ->
     Looks at the places of whole numbers of ``along`` between what costs less and what costs more, those that many
     powers of two divide first; then it halves what is left between two networks. Nothing beyond the whole network is
     tried where a smaller one is wanted, and hardly anything beyond what a larger one needs. Raises
-    ``UnreachableBudget`` as ``solve`` does, when all costs are one, and when there is no network at all.
+    ``UnreachableBudget`` as ``solve`` does, when the cost falls over all, and when there is no network at all.
     """
-    check_budget(budget)
     known: dict[float, int | None] = {}
 
     def at(x: float) -> int | None:
@@ -187,11 +186,10 @@ def solve_with_gaps(cost: Callable[[float], int], budget: float, along: Path) ->
     costs = {x: c for x, c in known.items() if c is not None}
     if not costs:
         raise UnreachableBudget("no network can be built at any of the scales that were tried")
-    least, most = min(costs.values()), max(costs.values())
-    if least == most and abs(least / budget - 1) > NEAR:
-        raise UnreachableBudget(f"every network that was tried costs {least:,}: the method does not change it")
     first, last = costs[min(costs)], costs[max(costs)]
-    check_reachable(budget, *((first, last) if first > last else (least, most)))  # costs that fall are refused, too
+    if first > last:
+        raise UnreachableBudget(f"the cost falls from {first:,} to {last:,} over the range, where it should grow")
+    check_reachable(budget, min(costs.values()), max(costs.values()))
     x = min(costs, key=lambda x: (abs(costs[x] - budget), x != along.neutral, len(repr(x))))
     return Solution(x, costs[x], (costs[x] - budget) / budget)
 

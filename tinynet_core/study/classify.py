@@ -141,11 +141,11 @@ class Experiment(Training):
         run.train(root and checkpoint_file(root, self.key), should_stop)
         if root is not None and team().leads:
             save_weights(weights_file(root, self.key), run.ema.module, self._about(images.content_hash))
-        last = run.outcome.curve[-1]
+        last = run.curve[-1]
         return Result(
             metrics={name: last[name if name in last else f"ema_{name}"] for name in METRICS},
-            curve=run.outcome.curve,
-            wall_s=run.outcome.wall_s,
+            curve=run.curve,
+            wall_s=run.wall_s,
             sources={"dataset_sha256": images.content_hash, "compiled": compiled}
             | (weights_source(root, before) if before else {}),
         )

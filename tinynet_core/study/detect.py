@@ -152,11 +152,11 @@ class Detection(_Setting, Training):
         if before is not None:
             sources |= weights_source(root, before)
             sources["pretraining_dataset_sha256"] = load_images(before.dataset).content_hash
-        last = run.outcome.curve[-1]
+        last = run.curve[-1]
         metrics = {name: last[f"ema_{name}"] for name in METRICS if f"ema_{name}" in last}
         metrics |= {f"raw_{name}": last[f"raw_{name}"] for name in METRICS if f"raw_{name}" in last}
         metrics |= {"loss": last["ema_loss"], "raw_loss": last["raw_loss"], "train_loss": last["train_loss"]}
-        return Result(metrics, run.outcome.curve, _shown(run), run.outcome.wall_s, sources)
+        return Result(metrics, run.curve, _shown(run), run.wall_s, sources)
 
 
 def _shown(run: "DetectionRun") -> dict[str, list[Any]]:

@@ -3,7 +3,6 @@
 A new one has a line here and in ``book/_toc.yml``; a page of text has one there alone.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -11,8 +10,6 @@ from typing import Literal, NamedTuple
 
 from tinynet_core.data import check_source
 from tinynet_core.files import UserError
-from tinynet_core.scaling.released import ExtrapolationWarning
-from tinynet_core.scaling.shrink import BudgetWarning
 from tinynet_core.study import series as networks
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.presets import Preset, load_preset
@@ -116,19 +113,16 @@ def of(study: Study, page: str) -> Study:
 def series(study: Study, page: str, sample: Sample | None = None) -> Series:
     """The networks that ``page`` of ``tinynet sweep --page`` compares under the preset of ``study``, each row's seeds.
 
-    ``sample`` is the random sample with its formula, for pages that need it; the study's own where left out. It warns
-    of no network off its budget and of no budget outside the fitted range: the pages show both. Raises ``UserError``
-    for a page that compares no networks by name, ``MissingRecords`` where the sample is needed and not trained.
+    ``sample`` is the random sample with its formula, for pages that need it; the study's own where left out. Raises
+    ``UserError`` for a page that compares no networks by name, ``MissingRecords`` where the sample is needed and not
+    trained.
     """
     about = PAGES[page]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BudgetWarning)
-        warnings.simplefilter("ignore", ExtrapolationWarning)
-        if about.series is not None:
-            return about.series(study.preset)
-        if about.fitted is None:
-            raise UserError(f"page {page} compares no networks by name")
-        return about.fitted(study.preset, sample or study.sampled.sample())
+    if about.series is not None:
+        return about.series(study.preset)
+    if about.fitted is None:
+        raise UserError(f"page {page} compares no networks by name")
+    return about.fitted(study.preset, sample or study.sampled.sample())
 
 
 def stages(study: Study, pages: Sequence[str] = ()) -> Iterator[list[Task]]:
@@ -198,21 +192,15 @@ def known(study: Study, pages: Sequence[str] = ()) -> list[Task]:
     return list(dict.fromkeys(tasks))
 
 
-def behind(study: Study, page: str) -> list[Record]:
-    """The records in the store that a page needs."""
-    return [record for task in known(study, [page]) if (record := study.store.get(task)) is not None]
+def behind(study: Study, *pages: str) -> list[Record]:
+    """The records in the store that ``pages`` need; without ``pages``, that all of the preset's pages need."""
+    return [record for task in known(study, pages) if (record := study.store.get(task)) is not None]
 
 
-def stale(study: Study, pages: Sequence[str] = ()) -> list[str]:
-    """Why records that ``pages`` need are stale, a reason each; without ``pages``, of all that the preset can have."""
-    records = {record.key: record for record in study.store.records()}
-    reasons = (outdated(records[task.key]) for task in known(study, pages) if task.key in records)
-    return [reason for reason in reasons if reason]
-
-
-def summary(stale: Sequence[str]) -> list[str]:
-    """One line for each reason with the number of its records, the most frequent first."""
-    return [f"{n} record{'s' * (n > 1)}: {reason}" for reason, n in Counter(stale).most_common()]
+def stale(study: Study, *pages: str) -> list[str]:
+    """Why records that ``pages`` need are stale: a line for each reason, that of the most records first."""
+    reasons = Counter(filter(None, map(outdated, behind(study, *pages))))
+    return [f"{n} record{'s' * (n > 1)}: {reason}" for reason, n in reasons.most_common()]
 
 
 def check_sources(study: Study, pages: Sequence[str] = ()) -> None:

@@ -96,16 +96,16 @@ def _connect(address: str | None) -> None:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if not (address or os.environ.get("RAY_ADDRESS")):
+    named = address or os.environ.get("RAY_ADDRESS", "")
+    if not named:
         os.environ.setdefault("RAY_TMPDIR", folder_for_sockets(_BEHIND))
     handler = signal.getsignal(signal.SIGTERM)
-    host, _, port = (address or os.environ.get("RAY_ADDRESS", "")).rpartition("://")[2].rpartition(":")
+    host, _, port = named.rpartition("://")[2].rpartition(":")
     try:
         if host and port.isdecimal():  # Ray itself takes minutes to find that nobody listens
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises bare ones when its processes do not come up
-        named = address or (os.environ.get("RAY_ADDRESS") and f"$RAY_ADDRESS, {os.environ['RAY_ADDRESS']},")
         where = f"the Ray cluster at {named} cannot be joined" if named else "Ray cannot be started"
         raise ExecutorError(f"{where}: {str(error).splitlines()[0]}") from error
     finally:

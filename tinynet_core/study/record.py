@@ -35,7 +35,7 @@ COLUMNS = (
 
 
 if TYPE_CHECKING:
-    AnyTask = Task
+    AnyTask = Any  # its kind says which fields it has
 else:
     AnyTask = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
 

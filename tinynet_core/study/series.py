@@ -1,5 +1,6 @@
 """The networks that each figure and table compares, as experiments under a preset: pure data, nothing is trained."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,12 +12,13 @@ from tinynet_core.networks.family import SCALABLE, family, network
 from tinynet_core.networks.ghostnet import SHRUNK as GHOSTNETS_SHRUNK
 from tinynet_core.networks.spec import Head
 from tinynet_core.scaling.formula import TinyFormula
+from tinynet_core.scaling.released import ExtrapolationWarning
 from tinynet_core.scaling.scale import PAPER_BASE, Scale
-from tinynet_core.scaling.shrink import Method, shrink
+from tinynet_core.scaling.shrink import BudgetWarning, Method, shrink
 from tinynet_core.scaling.solve import UnreachableBudget, solve_width
 from tinynet_core.study.classify import Experiment
 from tinynet_core.study.detect import Detection
-from tinynet_core.study.presets import BASELINE, Preset, PresetError
+from tinynet_core.study.presets import BASELINE, Preset
 
 TINY_OF_PHI = {1: "tinynet_b", 2: "tinynet_c", 3: "tinynet_d", 4: "tinynet_e"}
 """The TinyNet that the paper compares with EfficientNet-B⁻ᵠ: about 2⁻ᵠ of the baseline's FLOPs."""
@@ -85,8 +87,11 @@ def seeded(experiment: Experiment, seeds: int) -> list[Experiment]:
 def shrunk(
     preset: Preset, c: float, method: Method, formula: TinyFormula | None = None, head: Head | None = None
 ) -> Experiment:
-    """The baseline at ``c`` times its MACs by ``method``."""
-    scale = shrink(preset.family(head), c * preset.c0, method, formula).scale
+    """The baseline at ``c`` times its MACs by ``method``; nothing warns."""
+    with warnings.catch_warnings():  # the pages show how far a network is off its budget, and the fitted range
+        warnings.simplefilter("ignore", BudgetWarning)
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        scale = shrink(preset.family(head), c * preset.c0, method, formula).scale
     return preset.experiment(scale, head=head)
 
 
@@ -303,7 +308,5 @@ def tiny_label(name: str) -> str:
 
 def detectors(preset: Preset) -> dict[str, list[Detection]]:
     """The detectors of Table 5 on the networks of Table 3; ``PresetError`` where the preset trains none."""
-    if (plan := preset.detection) is None:
-        raise PresetError(f"preset {preset.name} has no detection: this page needs a preset that has it")
-    classifiers, names = table3(preset), ("EfficientNet-B⁻³", "TinyNet-D")
+    plan, classifiers, names = preset.part("detection"), table3(preset), ("EfficientNet-B⁻³", "TinyNet-D")
     return {name: [plan.detection(e) for e in classifiers[name][: preset.seeds_aside]] for name in names}

@@ -11,7 +11,6 @@ import shlex
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ class Store:
         return f"Store({str(self.root)!r})"
 
     def __reduce__(self):
-        return _opened, (self.root,)
+        return Store, (self.root,)  # a worker reads the file itself
 
     def get(self, experiment: Task) -> Record | None:
         """The record of ``experiment``, under the names and the scale that ``experiment`` has; or None."""
@@ -200,12 +199,6 @@ class Store:
             raise StoreError(f"store {self.root} cannot be {what}: {error.strerror or error}") from error
 
 
-@lru_cache(maxsize=4)
-def _opened(root: Path) -> Store:
-    """The store at ``root``, read once by a worker process, however many tasks come to it with their store."""
-    return Store(root)
-
-
 def seal(key: str, body: bytes) -> bytes:
     """The line of ``body``, a JSON object on one line, under ``key``, 64 hexadecimal digits."""
     covered = b'"key":"' + key.encode() + b'",' + body[1:]
@@ -270,7 +263,4 @@ def _reason(error: ValueError) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
-    if where[:1] == ["experiment"]:
-        del where[1:2]  # the kind, which is no key of the record
-    return f"{'.'.join(where)}: {first['msg']}"
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

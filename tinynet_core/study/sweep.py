@@ -42,10 +42,9 @@ class SweepError(UserError):
 class SweepStopped(UserError):
     """A sweep that ended on SIGINT or SIGTERM, with the state of its runs in their checkpoints."""
 
-    def __init__(self, received: Signals, done: int, left: int, more: Sequence[str] = ()) -> None:
+    def __init__(self, received: Signals, done: int, left: int) -> None:
         counts = f"{done} models done, {left} left"
-        message = f"stopped by {received.name}: {counts}; the same command goes on from the checkpoints"
-        super().__init__("\n".join([message, *more]))
+        super().__init__(f"stopped by {received.name}: {counts}; the same command goes on from the checkpoints")
         self.exit_status = 128 + received  # as a shell expects of a process that the signal ended
 
 
@@ -144,29 +143,25 @@ def sweep(
         store.check_writable()
         for dataset in dict.fromkeys(dataset for e in todo for dataset in e.data):
             prepare(dataset, min(resources.workers or cores(), cores()), progress)
-        _Sweep(todo, store, resources).train(_executor(executor, resources, len(todo), device, address), progress)
+        runner: Any
+        if executor == "ray":
+            from tinynet_core.study.ray import RayExecutor
+
+            runner = RayExecutor(resources, device, address)
+        else:
+            gpus = 0
+            if device == "auto" and resources.gpus != 0:
+                import torch  # which takes seconds
+
+                gpus = torch.cuda.device_count()
+            runner = LocalExecutor(resources.devices(cores(), gpus, device)[: len(todo)], resources.cpus)
+        _Sweep(todo, store, resources).train(runner, progress)
     tidy(store, wanted)
     return [record for e in wanted if (record := store.get(e)) is not None]
 
 
-def _executor(
-    name: str, resources: Resources, most: int, device: str, address: str | None
-) -> "LocalExecutor | RayExecutor":
-    """Starts functions elsewhere and says how they ended; what runs next or is tried again is the sweep's."""
-    if name == "ray":
-        from tinynet_core.study.ray import RayExecutor
-
-        return RayExecutor(resources, device, address)
-    gpus = 0
-    if device == "auto" and resources.gpus != 0:
-        import torch  # which takes seconds
-
-        gpus = torch.cuda.device_count()
-    return LocalExecutor(resources.devices(cores(), gpus, device)[:most], resources.cpus)
-
-
 class _Sweep:
-    """The driver's loop over tasks that are waiting, under way, broken or recorded."""
+    """The driver's loop over tasks that are waiting, under way, broken or recorded; it decides what runs next."""
 
     def __init__(self, todo: Sequence[Task], store: Store, resources: Resources) -> None:
         self.store, self.resources = store, resources
@@ -259,20 +254,18 @@ class _Sweep:
 
     def _report(self) -> None:
         """Raise what kept tasks without a record."""
-        left, lines = len(self.work) - len(self.recorded), []
-        for task, error in self.broken.items():
-            text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            lines.append(f"{task.key[:12]} {task.label}: {' '.join(text.split())}")
-        if lines:
-            lines.insert(0, f"{len(lines)} experiments stopped without a result:")
-        first = next(iter(self.broken.values()), None)
+        left = len(self.work) - len(self.recorded)
         if self.signals:
-            raise SweepStopped(self.signals[0], len(self.recorded), left, lines) from first
+            raise SweepStopped(self.signals[0], len(self.recorded), left)
         if self.fatal is not None:
             go_on = f"{left} models left; nothing is lost, the same command goes on from the checkpoints"
-            raise SweepError("\n".join([f"{self.fatal}: {go_on}", *lines])) from self.fatal
-        if lines:
-            raise SweepError("\n".join(lines)) from first
+            raise SweepError(f"{self.fatal}: {go_on}") from self.fatal
+        if self.broken:
+            lines = [f"{len(self.broken)} experiments stopped without a result:"]
+            for task, error in self.broken.items():
+                text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                lines.append(f"{task.key[:12]} {task.label}: {' '.join(text.split())}")
+            raise SweepError("\n".join(lines)) from next(iter(self.broken.values()))
 
 
 def attempt(

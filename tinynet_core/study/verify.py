@@ -121,7 +121,7 @@ def _repeated(records: Sequence[Record], workers: int | None, progress: bool) ->
     """The same trainings once more, by key: a sweep for each way in which records were made."""
     groups: dict[tuple[str, int, bool], list[Any]] = defaultdict(list)
     for record in records:
-        check_source(_training(record).dataset)
+        check_source(record.experiment.dataset)
         made = record.provenance
         device = "cpu" if str(made.get("device")).startswith("cpu") else "auto"  # no processor's goes to a GPU
         groups[device, made.get("threads", 1), made.get("compiled", False)].append(record.experiment)
@@ -171,7 +171,7 @@ def _numbers(record: Record) -> dict[str, float]:
 
 def contradiction(record: Record) -> str:
     """Which of a record's own numbers do not go together, or nothing."""
-    epochs, images = _training(record).recipe.epochs, _training(record).dataset.val_images
+    epochs, images = record.experiment.recipe.epochs, record.experiment.dataset.val_images
     if [row["epoch"] for row in record.curve] != list(range(1, epochs + 1)):
         return f"its curve does not have the epochs 1 to {epochs}"
     last = record.curve[-1]
@@ -202,7 +202,7 @@ def held_to(record: Record, now: Record, spread: Spread) -> list[Held]:
 
 def _start(record: Record, now: Record) -> list[Held]:
     """Training loss of the epochs that begin while trainings are together, and top-1 of those that also end then."""
-    experiment, held = _training(record), []
+    experiment, held = record.experiment, []
     steps = experiment.steps // experiment.recipe.epochs
     for epoch, (row, here) in enumerate(zip(record.curve, now.curve, strict=True), 1):
         if (epoch - 1) * steps >= TOGETHER:
@@ -229,9 +229,4 @@ def pooled_spread(records: Sequence[Record]) -> Spread:
 
 
 def _log_odds(record: Record) -> float:
-    return float(log_odds(record.metrics["top1"], _training(record).dataset.val_images))
-
-
-def _training(record: Record) -> Any:
-    """The experiment, which is a classifier's."""
-    return record.experiment
+    return float(log_odds(record.metrics["top1"], record.experiment.dataset.val_images))

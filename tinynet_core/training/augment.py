@@ -30,15 +30,15 @@ _TRIES = 10  # as torchvision's RandomResizedCrop
 class Draws:
     """The random numbers of one batch, on the CPU: a seed means the same augmentation on every device."""
 
-    tries: torch.Tensor  # of crops, (n, 10, 2)
-    place: torch.Tensor  # of crops, (n, 2)
+    tries: torch.Tensor  # of crops, (n, 10, 2), uniform: area and logarithm of the aspect
+    place: torch.Tensor  # of crops, (n, 2), uniform
     flip: torch.Tensor  # (n,)
     factors: torch.Tensor  # of the jitter, (n, 3)
-    policy: randaugment.Draw | None
+    policy: randaugment.Draw
 
     def take(self, part: slice) -> "Draws":
         """The draws of some images of the batch, as one of several devices needs them."""
-        policy = None if self.policy is None else randaugment.Draw(*(each[:, part] for each in self.policy))
+        policy = randaugment.Draw(*(each[:, part] for each in self.policy))
         return Draws(self.tries[part], self.place[part], self.flip[part], self.factors[part], policy)
 
 
@@ -47,9 +47,7 @@ def draw(n: int, recipe: Recipe, generator: torch.Generator) -> Draws:
     tries, place = torch.rand(n, _TRIES, 2, generator=generator), torch.rand(n, 2, generator=generator)
     flip = torch.rand(n, generator=generator) < recipe.mirror
     factors = 1 + recipe.jitter * (2 * torch.rand(n, 3, generator=generator) - 1)
-    policy = None
-    if recipe.rand_augment:
-        policy = randaugment.draw(n, recipe.rand_augment, recipe.rand_augment_std, generator)
+    policy = randaugment.draw(n, recipe.rand_augment, recipe.rand_augment_std, generator)
     return Draws(tries, place, flip, factors, policy)
 
 
@@ -82,15 +80,13 @@ def _filter(low: torch.Tensor, high: torch.Tensor, size: int, side: int, kernel:
     return weights / weights.sum(2, keepdim=True)
 
 
-def crop_boxes(
-    tries: torch.Tensor, place: torch.Tensor, size: int, recipe: Recipe, aspects: torch.Tensor | float | None = None
-) -> torch.Tensor:
-    """(n, 4) random crops from uniform numbers: ``tries`` (n, k, 2) for area and log of aspect, ``place`` (n, 2).
+def crop_boxes(draws: Draws, size: int, recipe: Recipe, aspects: torch.Tensor) -> torch.Tensor:
+    """(n, 4) random crops of images with the ``aspects`` (n,), which are stored with a side of ``size`` pixels.
 
-    The first of the k tries that fits into the image counts; where none does, the largest centred crop of an allowed
-    aspect. ``size`` is the stored side in pixels.
+    The first of the tries that fits into the image counts; where none does, the largest centred crop of an allowed
+    aspect.
     """
-    aspects = torch.as_tensor(1.0 if aspects is None else aspects).expand(len(tries))
+    tries = draws.tries
     least, most = recipe.crop_aspect
     area = recipe.crop_area[0] + tries[..., 0] * (recipe.crop_area[1] - recipe.crop_area[0])
     relative = torch.exp(math.log(least) + tries[..., 1] * math.log(most / least)) / aspects[:, None]
@@ -100,7 +96,7 @@ def crop_boxes(
     largest = torch.stack([aspects / least, most / aspects], dim=1).clamp(max=1)
     any_fits = fits.any(1, keepdim=True)
     extent = torch.where(any_fits, first, largest)
-    corner = torch.where(any_fits, place, 0.5) * (1 - extent)
+    corner = torch.where(any_fits, draws.place, 0.5) * (1 - extent)
     return size * torch.cat([corner, corner + extent], dim=1)
 
 
@@ -111,29 +107,34 @@ def centre_boxes(n: int, size: int, share: float, aspects: torch.Tensor | None =
     return size / 2 * torch.stack([1 - height, 1 - width, 1 + height, 1 + width], dim=1)
 
 
-def training_batch(
-    images: torch.Tensor,
-    side: int,
-    recipe: Recipe,
-    draws: Draws,
-    aspects: torch.Tensor | None = None,
-    clamp: bool = False,
-) -> torch.Tensor:
-    """uint8 (n, 3, S, S) images to augmented, normalised (n, 3, side, side); ``aspects`` (n,) lies on the CPU.
+class Batch(NamedTuple):
+    """uint8 (n, 3, S, S) images and int64 labels on the device; aspects (n,) on the CPU, ones where all are square."""
 
-    Crop and flip, colour jitter, then RandAugment. ``clamp`` cuts off what rounding leaves above white.
+    images: torch.Tensor
+    labels: torch.Tensor
+    aspects: torch.Tensor
+
+    def take(self, part: slice) -> "Batch":
+        """Some images of it."""
+        return Batch(*(each[part] for each in self))
+
+
+def training_batch(batch: Batch, side: int, recipe: Recipe, draws: Draws, clamp: bool = False) -> torch.Tensor:
+    """Augmented, normalised images (n, 3, side, side) of a batch: crop and flip, colour jitter, then RandAugment.
+
+    ``clamp`` cuts off what rounding leaves above white.
     """
-    device = images.device
-    crops = crop_boxes(draws.tries, draws.place, images.shape[2], recipe, aspects)
-    flip = draws.flip.to(device) if recipe.mirror else None
-    batch = resample(images.float().div_(255), crops.to(device), side, flip, recipe.interpolation)
+    images, _, aspects = batch
+    crops = crop_boxes(draws, images.shape[2], recipe, aspects).to(images.device)
+    flip = draws.flip.to(images.device) if recipe.mirror else None
+    images = resample(images.float().div_(255), crops, side, flip, recipe.interpolation)
     if clamp or recipe.interpolation == "bicubic":
-        batch.clamp_(0, 1)
+        images.clamp_(0, 1)
     if recipe.jitter:
-        batch = jitter(batch, draws.factors.to(device))
-    if draws.policy is not None:
-        batch = randaugment.apply(batch, draws.policy)
-    return normalise(batch)
+        images = jitter(images, draws.factors.to(images.device))
+    if recipe.rand_augment:
+        images = randaugment.apply(images, draws.policy)
+    return normalise(images)
 
 
 def evaluation_batch(
@@ -162,23 +163,6 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-AHEAD = 2
-"""Batches that are decoded before they are asked for."""
-
-
-class Batch(NamedTuple):
-    """uint8 (n, 3, S, S) images and int64 labels on the device; aspects (n,) on the CPU, None where all are square."""
-
-    images: torch.Tensor
-    labels: torch.Tensor
-    aspects: torch.Tensor | None
-
-    def take(self, part: slice) -> "Batch":
-        """Some images of it."""
-        aspects = None if self.aspects is None else self.aspects[part]
-        return Batch(self.images[part], self.labels[part], aspects)
-
-
 class Source:
     """Images with labels and aspects; an array goes to the device where half of its free memory holds it."""
 
@@ -187,7 +171,7 @@ class Source:
     ) -> None:
         self.device = device
         self.labels = torch.from_numpy(np.array(labels)).to(device)
-        self.aspects = None if aspects is None else torch.from_numpy(np.array(aspects))
+        self.aspects = torch.ones(len(labels)) if aspects is None else torch.from_numpy(np.array(aspects))
         self.images: JpegImages | torch.Tensor
         if isinstance(images, JpegImages):
             self.images = images
@@ -202,8 +186,8 @@ class Source:
     def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[Batch]:
         """One batch for each of ``indices``, int64 tensors on the CPU."""
         for index, images in zip(indices, self._chosen(indices), strict=True):
-            aspects = None if self.aspects is None else self.aspects[index]
-            yield Batch(images.to(self.device, non_blocking=True), self.labels[index.to(self.device)], aspects)
+            labels = self.labels[index.to(self.device)]
+            yield Batch(images.to(self.device, non_blocking=True), labels, self.aspects[index])
 
     def _chosen(self, indices: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
         """The images of each batch, where they lie or as files give them."""
@@ -211,7 +195,7 @@ class Source:
             yield from (self.images[index.to(self.images.device)] for index in indices)
             return
         wanted = [i for index in indices for i in index.tolist()]
-        most = AHEAD * max(map(len, indices), default=1)
+        most = 2 * max(map(len, indices), default=1)  # images that are decoded before they are asked for
         with ThreadPoolExecutor(cores()) as pool:
             try:
                 images = ahead(pool, self.images.__getitem__, wanted, most)

@@ -38,7 +38,7 @@ class Run(Loop):
         self.val_set = Source(images.val_images, images.val_labels, images.val_aspects, self.device)
 
     def backward(self, batch: Batch, draws: Draws, share: float) -> torch.Tensor:
-        inputs = training_batch(batch.images, self.resolution, self.recipe, draws, batch.aspects)
+        inputs = training_batch(batch, self.resolution, self.recipe, draws)
         with self.autocast():
             logits = self.forward(inputs)
             loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
@@ -47,7 +47,7 @@ class Run(Loop):
         return torch.stack([loss.detach().double() * len(inputs), hits.double()])
 
     @torch.inference_mode()
-    def evaluate(self, should_stop: Callable[[], bool], batch_size: int = 128) -> dict[str, float] | None:
+    def evaluate(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         """Mean cross-entropy without smoothing, top-1 and top-5 of raw and of averaged weights.
 
         After every epoch but the last it is over the first ``recipe.curve_images`` of the validation set.
@@ -57,7 +57,7 @@ class Run(Loop):
         last = self.epoch + 1 == self.recipe.epochs
         n = len(self.val_set) if last else min(self.recipe.curve_images or len(self.val_set), len(self.val_set))
         mine = torch.arange(team().rank, n, team().size)
-        for images, labels, aspects in self.val_set.batches(mine.split(batch_size)):
+        for images, labels, aspects in self.val_set.batches(mine.split(128)):
             if team().size == 1 and should_stop():
                 return None
             inputs = evaluation_batch(images, self.resolution, self.recipe, aspects)

@@ -44,15 +44,11 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        of_x = of_weight = None
-        if ctx.needs_input_grad[0]:
-            mask = [True, False, False]
-            of_x = torch.ops.aten.convolution_backward(
-                grad, x, weight, None, ctx.stride, ctx.padding, (1, 1), False, (0, 0), len(weight), mask
-            )[0]
-        if ctx.needs_input_grad[1]:
-            of_weight = _weight_gradient(x, grad, weight.shape[2:], ctx.stride, ctx.padding)
-        return of_x, of_weight, None, None
+        mask = [True, False, False]  # only the input's gradient
+        of_x, _, _ = torch.ops.aten.convolution_backward(
+            grad, x, weight, None, ctx.stride, ctx.padding, (1, 1), False, (0, 0), len(weight), mask
+        )
+        return of_x, _weight_gradient(x, grad, weight.shape[2:], ctx.stride, ctx.padding), None, None
 
 
 def _weight_gradient(

@@ -7,7 +7,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,14 +37,6 @@ class TrainingFailed(RuntimeError):
 
 class Interrupted(Exception):
     """Training stopped on request, after its state was written to the checkpoint."""
-
-
-@dataclass
-class Outcome:
-    """What training gave: one row of ``curve`` per epoch, and the seconds it took over all its restarts."""
-
-    curve: list[dict[str, float]] = field(default_factory=list)
-    wall_s: float = 0.0
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -104,7 +95,8 @@ class Loop(ABC):
         self.identity = hashlib.sha256("\n".join(described).encode()).hexdigest()
         self.epoch = self.step = 0
         self.sums = torch.zeros(len(self.train_sums), dtype=torch.float64, device=device)
-        self.outcome = Outcome()
+        self.curve: list[dict[str, float]] = []  # a row for each epoch
+        self.wall_s = 0.0  # over all restarts
 
     @abstractmethod
     def backward(self, batch: Batch, draws: Draws, share: float) -> torch.Tensor:
@@ -155,7 +147,7 @@ class Loop(ABC):
             self.sums += self.train_step(batch)
             self.step += 1
         stopped = stopped or self._close_epoch(should_stop)
-        self.outcome.wall_s += time.monotonic() - begin
+        self.wall_s += time.monotonic() - begin
         return stopped
 
     def train_step(self, batch: Batch) -> torch.Tensor:
@@ -179,7 +171,8 @@ class Loop(ABC):
 
     def _close_epoch(self, should_stop: Callable[[], bool]) -> bool:
         """Evaluate and write the curve's row; true when ``should_stop`` ended it before."""
-        team().average_(self._statistics())
+        for mine in self._statistics():
+            mine.copy_(team().total(mine.clone()) / team().size)
         means = (team().total(self.sums.clone()) / (self.steps_per_epoch * self.recipe.batch_size)).tolist()
         if not math.isfinite(means[0]):
             raise TrainingFailed(f"diverged: training loss {means[0]} in epoch {self.epoch + 1}")
@@ -192,7 +185,7 @@ class Loop(ABC):
         raw, averaged = row["raw_loss"], row["ema_loss"]
         if not math.isfinite(raw + averaged):
             raise TrainingFailed(f"diverged: validation loss {raw} raw, {averaged} averaged in epoch {self.epoch}")
-        self.outcome.curve.append(row)
+        self.curve.append(row)
         return False
 
     def autocast(self) -> AbstractContextManager:
@@ -210,15 +203,14 @@ class Loop(ABC):
             "identity": self.identity,
             "epoch": self.epoch,
             "step": self.step,
-            "steps": self.epoch * self.steps_per_epoch + self.step,
             "sums": team().gather(self.sums),
             "statistics": [team().gather(b) for b in self._statistics()],
             "model": self.model.state_dict(),
             "ema": self.ema.module.state_dict(),
             "ema_steps": self.ema.steps,
             "optimizer": self.optimizer.state_dict(),
-            "curve": self.outcome.curve,
-            "wall_s": self.outcome.wall_s,
+            "curve": self.curve,
+            "wall_s": self.wall_s,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -232,7 +224,7 @@ class Loop(ABC):
         self.sums.copy_(state["sums"][team().rank] if same else state["sums"].sum(0) / team().size)
         for mine, saved in zip(self._statistics(), state["statistics"], strict=True):
             mine.copy_(saved[team().rank] if same else saved.mean(0))
-        self.outcome = Outcome(state["curve"], state["wall_s"])
+        self.curve, self.wall_s = state["curve"], state["wall_s"]
 
 
 class EMA:

@@ -48,12 +48,6 @@ class Team:
         """The ``value`` of every process, (size, ...)."""
         return self._shared.gather(value[None].contiguous()) if self._shared else value[None]
 
-    def average_(self, tensors: list[torch.Tensor]) -> None:
-        """Replace each tensor by its mean over all processes."""
-        if self._shared:
-            for tensor in tensors:
-                tensor.copy_(self.total(tensor.clone()) / self.size)
-
     def wait(self) -> None:
         """Return when every process has come here."""
         if self._shared:

@@ -41,7 +41,7 @@ def protocol(name: str, library: str) -> Protocol:
     if library not in RELEASED.get(name, {}):
         allowed = ", ".join(map(repr, RELEASED.get(name, {}))) or "none"
         raise UserError(f"library {library!r}: it released no weights for {name}; allowed: {allowed}")
-    entry = RELEASED[name][library].removeprefix("timm/")
+    entry = RELEASED[name][library]
     if library == "timm":
         released = timm.get_pretrained_cfg(entry)
         if released is None:

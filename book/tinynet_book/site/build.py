@@ -16,7 +16,7 @@ from tinynet_book.paper.claims import ledger
 from tinynet_book.site.execute import execute_all, notebooks, store_digest
 from tinynet_book.site.stage import stage
 from tinynet_core.files import UserError
-from tinynet_core.study.pages import known, offered, stale, summary
+from tinynet_core.study.pages import known, offered, stale
 from tinynet_core.study.presets import project_root
 from tinynet_core.study.study import MissingRecords, Study
 
@@ -93,8 +93,8 @@ def stale_pages(study: Study) -> dict[str, list[str]]:
     everything = stale(study)
     if not everything:
         return {}
-    pages = {page: summary(stale(study, [page])) for page in offered(study.preset)}
-    return {"": summary(everything)} | {page: lines for page, lines in pages.items() if lines}
+    pages = {page: stale(study, page) for page in offered(study.preset)}
+    return {"": everything} | {page: lines for page, lines in pages.items() if lines}
 
 
 def _jupyter_book(root: Path, sources: Path, build: Path, address: str, whole: bool) -> None:

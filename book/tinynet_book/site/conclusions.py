@@ -160,8 +160,6 @@ def _decided(question: Question, rows: pd.DataFrame) -> tuple[pd.Series, list[Ve
 
 
 def _basis(preset: Preset, records: pd.DataFrame) -> str:
-    if records.empty:
-        return "There are no records: nothing was trained for this site."
     trained = records[records.kind.isin(["training", "detection"])]
     return (
         f"This site rests on {len(trained)} trained networks of the preset `{preset.name}`, of which "

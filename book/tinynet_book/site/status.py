@@ -18,7 +18,7 @@ from tinynet_core.study.study import Study
 
 def status(executed: list[Path], study: Study, stale: Mapping[str, list[str]], failed: Mapping[str, str]) -> str:
     """The generated part of the page, in Markdown; ``stale`` and ``failed`` as ``stage`` takes them."""
-    made, records = commit(), study.store.frame()
+    made = commit()
     tree = {True: "a clean tree", False: "a changed tree", None: "an unknown tree"}[made["clean"]]
     packages = ", ".join(f"{name} {version}" for name, version in environment()["packages"].items())
     machine = (
@@ -26,8 +26,8 @@ def status(executed: list[Path], study: Study, stale: Mapping[str, list[str]], f
         f"Python {platform.python_version()}, from "
         f"commit `{(made['commit'] or 'none')[:10]}` ({tree}), with {packages}."
     )
-    parts = [f"Preset `{study.preset.name}`: {study.preset.about}", machine, _notebooks(executed, stale, failed)]
-    return "\n\n".join(parts if records.empty else [*parts, _records(records)])
+    about = f"Preset `{study.preset.name}`: {study.preset.about}"
+    return "\n\n".join([about, machine, _notebooks(executed, stale, failed), _records(study.store.frame())])
 
 
 def _notebooks(executed: list[Path], stale: Mapping[str, list[str]], failed: Mapping[str, str]) -> str:
