@@ -8,8 +8,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tinynet_core.data.drawn import Extent
-
 
 class Recipe(BaseModel):
     """Everything about training that can change a result, apart from network, data and seed."""
@@ -40,7 +38,7 @@ class Recipe(BaseModel):
     zero_init_classifier: bool = Field(True, description="start the classifier at zero")
     ema_decay: float = Field(0.99, ge=0, lt=1)
     ema_warmup: bool = Field(True, description="use min(decay, (1 + step) / (10 + step)) instead of the bare decay")
-    crop_area: Extent = Field((0.6, 1.0), description="range of the cropped share of the image area")
+    crop_area: tuple[float, float] = Field((0.6, 1.0), description="range of the cropped share of the image area")
     crop_aspect: tuple[float, float] = Field((0.8, 1.25), description="range of the crop's width over height")
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     mirror: float = Field(0.0, ge=0, le=1, description="probability of a horizontal flip")
@@ -61,6 +59,9 @@ class Recipe(BaseModel):
     def _consistent(self) -> "Recipe":
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs:g} must be below epochs {self.epochs}")
+        low, high = self.crop_area
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"crop_area must satisfy 0 < low <= high <= 1, got {low:g}, {high:g}")
         low, high = self.crop_aspect
         if not 0 < low <= high:
             raise ValueError(f"crop_aspect must satisfy 0 < low <= high, got {low:g}, {high:g}")
