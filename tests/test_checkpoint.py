@@ -54,7 +54,7 @@ def test_weights_of_another_version_and_damaged_ones_are_refused(trained, monkey
     experiment, store = trained
     with monkeypatch.context() as patch:
         patch.setattr(loop, "TRAINING_VERSION", 99)
-        with pytest.raises(CheckpointError, match=r"training_version is 2, wanted is 99\): delete the file"):
+        with pytest.raises(CheckpointError, match=r"training_version is 2, expected 99\): delete the file"):
             experiment.module("cpu", store.root)
     store.weights(experiment).write_bytes(b"nonsense")
     with pytest.raises(CheckpointError, match="delete the file to train them anew"):

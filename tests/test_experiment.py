@@ -50,7 +50,7 @@ def test_a_named_network_is_the_one_at_its_scale(make_experiment):
     ("change", "message"),
     [
         ({"network": "tinynet_z"}, "unknown network"),
-        ({"network": "tinynet_a"}, "has its own scale"),
+        ({"network": "tinynet_a"}, "has a fixed scale"),
         ({"sede": 1}, "sede"),
         ({"network": "mobilenetv2_100", "scale": None, "base": None}, "must be false for mobilenetv2"),
         ({"recipe": {"epochs": 2, "batch_size": 512}}, "batch_size 512 is above the 256 training images"),

@@ -66,7 +66,7 @@ def test_a_network_of_ones_own_is_exported_as_it_is(tmp_path):
     with torch.no_grad():
         expected = module(images).numpy()
     np.testing.assert_allclose(logits_of(tmp_path / "net.onnx", images), expected, atol=1e-5)
-    with pytest.raises(UserError, match="weights are for the networks of this package, own is another one"):
+    with pytest.raises(UserError, match="weights are for networks of this package; own is your own network"):
         export_onnx(spec, tmp_path / "net.onnx", weights="timm")
 
 

@@ -145,7 +145,7 @@ def test_channel_rounding():
     ("arguments", "message"),
     [
         ({"name": "tinynet_f"}, "unknown network 'tinynet_f', nearest: tinynet_"),
-        ({"name": "mobilenetv2_100", "scale": Scale()}, "has its own scale; networks that take one: efficientnet_b0"),
+        ({"name": "mobilenetv2_100", "scale": Scale()}, "has a fixed scale; networks that take one: efficientnet_b0"),
         ({"name": "fbnet_b", "head": "scaled"}, "fbnet_b is a fixed network"),
         ({"name": "efficientnet_b0", "num_classes": 2.5}, "num_classes must be a whole number above 0, got 2.5"),
         ({"name": "efficientnet_b0", "head": "big"}, "head must be 'fixed' or 'scaled', got 'big'"),

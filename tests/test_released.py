@@ -63,7 +63,7 @@ def test_preprocessing_is_that_of_the_librarys_own_model(name, library):
     [
         ("tinynet_a", "torchvision", "'torchvision': it released no weights for tinynet_a; allowed: 'timm'$"),
         ("fbnet_b", "timm", "allowed: none$"),
-        *((name, "timm", f"for {network(name).resolution}: its accuracy would be that of another") for name in SMALLER),
+        *((name, "timm", f"of {network(name).resolution}: the accuracy would be that of another") for name in SMALLER),
     ],
 )
 def test_weights_that_nobody_released_or_for_another_size(name, library, message):

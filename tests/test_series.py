@@ -137,7 +137,7 @@ def test_random_search_keeps_r_and_d_of_the_best_near_the_budget_and_what_cannot
     for c, r, d in ((0.75, 0.8, 1.1), (0.5, 0.8, 1.1), (0.25, 0.9, 1.2), (0.125, 0.7, 0.9)):
         (first, *_) = series[f"random search, c = {c:g}"]
         assert (first.scale.r, first.scale.d) == (r, d), c
-    with pytest.raises(UnreachableBudget, match=r"c = 0.0625 cannot be had: .* smallest reachable cost"):
+    with pytest.raises(UnreachableBudget, match=r"c = 0.0625 cannot be reached: .* smallest reachable cost"):
         series["random search, c = 0.0625"]
     failed = duel(load_preset("reduced"), Sample(MODELS.assign(status="failed"), released_formula()))
     assert failed.unreachable["random search, c = 0.5"] == "none of 5 models of the random sample finished"

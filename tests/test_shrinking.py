@@ -10,7 +10,7 @@ import tinynet_core as tn
 from tinynet_core import Scale, UnreachableBudget, family, giant, network, shrink, solve_width, traced
 from tinynet_core.cli import compared_text
 from tinynet_core.scaling.shrink import compare
-from tinynet_core.scaling.solve import Path, solve
+from tinynet_core.scaling.solve import Curve, solve
 
 B0 = "efficientnet_b0"
 C0 = network(B0).complexity().macs
@@ -24,7 +24,7 @@ def steps(x):
 @pytest.mark.parametrize("budget", [1, 7, 50, 99, 100, 101, np.int64(3600), 9999, 10_000])
 def test_nearest_step_is_found(budget):
     grid = {steps(x) for x in (*np.arange(0.05, 10, 0.01), 10)}
-    found = solve(steps, budget, Path(Scale, 0.05, 10, neutral=1, places=()))
+    found = solve(steps, budget, Curve(Scale, 0.05, 10, neutral=1, places=()))
     assert found.cost == steps(found.x) == steps(float(f"{found.x:.4g}"))  # also when typed in again
     assert abs(found.cost - budget) == min(abs(c - budget) for c in grid)
     assert found.error == pytest.approx((found.cost - budget) / budget)
@@ -169,9 +169,9 @@ def test_latency_is_met_in_few_measurements(clock, method):
 
 
 def test_latency_out_of_reach(clock):
-    with pytest.raises(UnreachableBudget, match=r"budget 50 is above the 21\.3 of the whole network"):
+    with pytest.raises(UnreachableBudget, match=r"budget 50 ms is above the 21\.3 ms of the whole network"):
         shrink(B0, latency_ms=50.0)
-    with pytest.raises(UnreachableBudget, match=r"1 would need .* MACs.*smallest reachable cost 173,"):
+    with pytest.raises(UnreachableBudget, match=r"1 ms would need .* MACs.*smallest reachable cost 173,"):
         shrink(B0, latency_ms=1.0, method="d")
 
 

@@ -88,7 +88,7 @@ class Branches(nn.Module):
 )
 def test_what_needs_a_real_device_is_counted_on_the_cpu_and_that_is_said_once(builder, way):
     own = traced(builder, 32, "mine")
-    message = f"mine at .* is counted {way}, which is slower: without memory it .*: "
+    message = f"mine at .* is counted {way}, which is slower: on the meta device it .*: "
     with pytest.warns(TraceWarning, match=message) as said:
         costs = [own.cost(Scale(w=w)) for w in (1.0, 2.0)]
     assert len(said) == 1

@@ -203,7 +203,7 @@ def test_what_was_trained_with_another_arithmetic_agrees(filled, in_this_process
     assert result.stdout.count(": agrees: epoch 1 ") == 1
     for what in ("training loss of epoch 2", "top-1 of epoch 2", "top-1"):
         assert re.search(rf"^  {what} is [\d.]+%?, allowed [\d.]+%? to [\d.]+%?: ", result.stdout, re.MULTILINE)
-    assert "Other bits: trainings that differ in a last bit part" in result.stdout
+    assert "Other bits: trainings that differ in a last bit drift apart" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -251,14 +251,14 @@ def test_the_spread_pools_groups_that_differ_only_in_seed_and_the_level_is_held_
     assert (held.low, held.high) == pytest.approx((expit(logit(0.2) - most), expit(logit(0.2) + most)))
     unknown = held_to(a[0], a[0], pooled_spread(a[:1]))[-1]
     assert (unknown.low, unknown.high) == (0, 1)
-    assert str(unknown).endswith("now, but no two records differ only in their seed")
+    assert str(unknown).endswith("now, unbounded: no two records differ only in their seed")
 
 
 @pytest.mark.parametrize(
     ("curve", "metrics", "message"),
     [
         ({}, {"loss": 0.1}, "metric loss 0.1 recorded, .* in its own last epoch"),
-        ({"raw_top5": 0.51}, {}, f"epoch 1 raw_top5 0.51 is no share of {IMAGES} images"),
+        ({"raw_top5": 0.51}, {}, f"epoch 1 raw_top5 0.51 is not a whole number out of {IMAGES} images"),
         ({"epoch": 2.0}, {}, "its curve does not have the epochs 1 to 1"),
     ],
 )

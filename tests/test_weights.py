@@ -113,13 +113,13 @@ def prefixed(state, prefix):
     return {prefix + key: x for key, x in state.items()}
 
 
-@pytest.mark.filterwarnings("ignore:.*the prefix module. of its names was left out")
+@pytest.mark.filterwarnings("ignore:.*the prefix module. of its tensor names was removed")
 def test_averaged_weights_are_taken_and_the_raw_ones_can_be(tmp_path, state):
     path = tmp_path / "w.pth"
     other = {key: x + 1 if x.is_floating_point() else x for key, x in state.items()}
     averaged = {"n_averaged": torch.tensor(3), **prefixed(other, "module.")}
     torch.save({"model": state, "model_ema": averaged, "epoch": 1}, path)
-    with pytest.warns(weights.WeightsWarning, match="averaged weights, model_ema, are taken; .*#model takes the raw"):
+    with pytest.warns(weights.WeightsWarning, match="averaged weights, model_ema, are loaded; .*#model loads the raw"):
         loaded = SMALL.build(weights=str(path)).state_dict()
     assert torch.equal(loaded["conv1.weight"], other["conv1.weight"])
     loaded = SMALL.build(weights=f"{path}#model").state_dict()
@@ -131,7 +131,7 @@ def test_averaged_weights_are_taken_and_the_raw_ones_can_be(tmp_path, state):
 def test_prefixes_of_wrappers_are_left_out_and_that_is_said(tmp_path, state, prefix):
     path = tmp_path / "w.pth"
     torch.save({"state_dict": prefixed(state, prefix)}, path)
-    with pytest.warns(weights.WeightsWarning, match=f"the prefix {prefix} of its names was left out"):
+    with pytest.warns(weights.WeightsWarning, match=f"the prefix {prefix} of its tensor names was removed"):
         loaded = SMALL.build(weights=str(path)).state_dict()
     assert all(torch.equal(loaded[key], state[key]) for key in state)
     torch.save({"state_dict": {**prefixed(state, prefix), "criterion.weight": torch.ones(3)}}, path)

@@ -27,7 +27,7 @@ SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
 
 def amount(text: str) -> float:
-    """A count such as 141e6, 100M or 1.8G."""
+    """Return the count that a text such as 141e6, 100M or 1.8G stands for."""
     digits, factor = (text[:-1], SUFFIXES[text[-1]]) if text[-1:] in SUFFIXES else (text, 1.0)
     try:
         return float(digits) * factor
@@ -36,15 +36,15 @@ def amount(text: str) -> float:
 
 
 def amounts(text: str) -> list[float]:
-    """One amount, or several with commas between them."""
+    """Return the counts in a text of one amount, or of several with commas between them."""
     parts = [x.strip() for x in text.split(",")]
     if len({x[-1:] in SUFFIXES for x in parts}) > 1:
-        raise click.BadParameter(f"{text!r}: give each amount its suffix, 1G,2G, and decimals a point, 1.8G")
+        raise click.BadParameter(f"{text!r}: end each amount with a suffix (1G,2G); write decimals with a point (1.8G)")
     return [amount(x) for x in parts]
 
 
 def fixed(text: str) -> tuple[str, float]:
-    """A multiplier that stays, such as r=1."""
+    """Return the name and the value of a fixed multiplier, such as r=1."""
     key, _, number = text.partition("=")
     try:
         return {"r": "r", "d": "d", "w": "w"}[key], float(number)
@@ -53,14 +53,16 @@ def fixed(text: str) -> tuple[str, float]:
 
 
 whole = click.IntRange(min=1)
-head_option = click.option("--head", type=click.Choice(["fixed", "scaled"]), help="Whether width moves stem and head.")
-classes_option = click.option("--classes", type=whole, default=1000, show_default=True, help="Outputs.")
-channels_option = click.option("--channels", type=whole, default=3, show_default=True, help="Of your own network.")
+head_option = click.option("--head", type=click.Choice(["fixed", "scaled"]), help="Whether w scales stem and head too.")
+classes_option = click.option("--classes", type=whole, default=1000, show_default=True, help="Number of classes.")
+channels_option = click.option(
+    "--channels", type=whole, default=3, show_default=True, help="Input channels of your own network."
+)
 
 
 def network_options(command):
-    """The multipliers and the other properties that make a network of a name."""
-    pixels = click.option("--resolution", type=whole, help="Pixels at r = 1 of a network of your own.")
+    """Add the options for the multipliers and the other properties of a network."""
+    pixels = click.option("--resolution", type=whole, help="Input pixels of your own network at r = 1.")
     command = head_option(classes_option(pixels(channels_option(command))))
     for name, what in (("w", "Width"), ("d", "Depth"), ("r", "Resolution")):
         command = click.option(f"--{name}", type=float, help=f"{what} multiplier.")(command)
@@ -72,7 +74,7 @@ class _Interruptible(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            sys.exit(130)  # as a shell expects
+            sys.exit(130)  # the status that shells use for an interrupt: 128 + SIGINT
 
 
 @click.group(cls=_Interruptible, context_settings={"help_option_names": ["-h", "--help"]})
@@ -84,11 +86,10 @@ def tinynet() -> None:
 @tinynet.command()
 @click.argument("name")
 @network_options
-@click.option("--counters", "others", is_flag=True, help="How fvcore, ptflops, thop, calflops and torch count it.")
+@click.option("--counters", "others", is_flag=True, help="Print what fvcore, ptflops, thop, calflops and torch count.")
 @click.option("--profile", "timed", is_flag=True, help="Time each row on one thread of this CPU with ONNX Runtime.")
 def cost(name: str, others: bool, timed: bool, **properties: Any) -> None:
-    """Exact cost of network NAME, such as tinynet_a, or efficientnet_b0 with --r, --d and --w.
-
+    """Print the exact cost of network NAME, such as tinynet_a, or efficientnet_b0 with --r, --d and --w.
     NAME may be a function of your own, as for tinynet shrink.
     """
     if others and timed:
@@ -114,7 +115,7 @@ def cost(name: str, others: bool, timed: bool, **properties: Any) -> None:
 
 
 def _network(name: str, r, d, w, head, classes: int, resolution: int | None, channels: int) -> Specification:
-    """The network called ``name`` at the multipliers that are given."""
+    """Return the network called ``name`` at the given multipliers."""
     given = {k: v for k, v in (("r", r), ("d", d), ("w", w)) if v is not None}
     if own := _own(name, head, classes, resolution, channels):
         return own.at(Scale(**given))
@@ -124,15 +125,15 @@ def _network(name: str, r, d, w, head, classes: int, resolution: int | None, cha
 
 
 def _own(name: str, head: str | None, classes: int, resolution: int | None, channels: int) -> AnyFamily | None:
-    """The family in a file of the user's, None for another name; refuses options that would have no effect."""
+    """Return the family in a user's file, or None for a name of this package. Raise for options without effect."""
     if name.endswith(".py"):
-        raise click.UsageError(f"{name} has many names: add that of the function, {name}:NAME")
+        raise click.UsageError(f"{name} may define several functions: add the name of one, {name}:NAME")
     if ":" not in name:
         if channels != 3:
-            raise click.UsageError(f"--channels is for a network of your own, {name} has 3")
+            raise click.UsageError(f"--channels is for a network of your own; {name} has 3 channels")
         return None
     if head or classes != 1000:
-        raise click.UsageError(f"--head and --classes are for a network of this package, {name} is another one")
+        raise click.UsageError(f"--head and --classes are for networks of this package; {name} is your own network")
     from tinynet_core.networks.own import from_file
 
     return from_file(name, resolution, channels)
@@ -140,19 +141,19 @@ def _own(name: str, head: str | None, classes: int, resolution: int | None, chan
 
 @tinynet.command("shrink")
 @click.argument("name")
-@click.option("--macs", type=amounts, help="Budget of multiply-adds: 100M, 1.8G. Several: a table.")
+@click.option("--macs", type=amounts, help="Budget of multiply-adds: 100M or 1.8G. Several, 1G,2G, make a table.")
 @click.option("--params", type=amount, help="Budget of parameters: 2.5M.")
-@click.option("--peak-activations", type=amount, help="Budget of elements that the widest layer holds.")
-@click.option("--latency", "latency_ms", type=float, help="Milliseconds on one thread of this CPU by ONNX Runtime.")
+@click.option("--peak-activations", type=amount, help="Budget of elements in input and output of the largest layer.")
+@click.option("--latency", "latency_ms", type=float, help="Milliseconds of ONNX Runtime on one thread of this CPU.")
 @click.option("--method", type=click.Choice(["formula", "giant", "r", "d", "w"]), show_default="formula")
 @click.option("--preset", help="Fit the formula on the random sample of this preset, from its store of records.")
 @store_option
 @head_option
 @classes_option
-@click.option("--fix", type=fixed, multiple=True, help="Keep a multiplier: r=1. Of two, the third is solved.")
-@click.option("--resolution", type=whole, help="Pixels to keep; for a network of your own, those at r = 1.")
-@click.option("--init", help="Weights of the whole network, as for export: those of the shrunk one are taken from it.")
-@click.option("--out", type=click.Path(path_type=Path), help="File for them; shrunk.safetensors by default.")
+@click.option("--fix", type=fixed, multiple=True, help="Keep a multiplier: r=1. With two kept, the third is solved.")
+@click.option("--resolution", type=whole, help="Input pixels to keep; for your own network, the pixels at r = 1.")
+@click.option("--init", help="Weights of the whole network, as in export; the shrunk network inherits from them.")
+@click.option("--out", type=click.Path(path_type=Path), help="File for the new weights; shrunk.safetensors by default.")
 @click.option("--json", "form", flag_value="json", help="Print JSON for programs.")
 @click.option("--table", "form", flag_value="table", help="All methods side by side, at each of --macs.")
 @channels_option
@@ -162,7 +163,7 @@ def _own(name: str, head: str | None, classes: int, resolution: int | None, chan
 def shrink_command(
     name, method, preset, store, head, classes, fix, resolution, channels, init, out, form, time, csv, plot, **budgets
 ) -> None:
-    """Find the smaller version of network NAME that comes nearest to a budget. Of several budgets all hold.
+    """Find the smaller version of network NAME that comes nearest to a budget, or that meets several budgets.
 
     NAME is a scalable network such as efficientnet_b0, resnet50 or ghostnet_a, or a function of your own that builds a
     torch module from a Scale: my_file.py:build or my_package.my_module:build.
@@ -184,9 +185,9 @@ def shrink_command(
     if resolution and "r" in kept and not own:
         raise click.UsageError(f"--resolution {resolution} and --fix r={kept['r']:g} both fix r: give one of them")
     if out and not init:
-        raise click.UsageError("--out is for the weights that --init takes over")
+        raise click.UsageError("--out is the file for inherited weights: give --init too")
     if own and init:
-        raise click.UsageError("--init is for networks of this package: of others no one knows what goes together")
+        raise click.UsageError("--init is for networks of this package: how to match the weights of others is unknown")
     for path, suffixes in ((csv, (".csv",)), (plot, (".svg", ".png", ".pdf"))):
         if path:
             check_target(path, suffixes)
@@ -217,7 +218,7 @@ def shrink_command(
 
         out = out or Path("shrunk.safetensors")
         new = write_inherited(cast(Network, result.network), cast(Network, net.at(Scale())), init, out)
-        also = f"; new are {', '.join(dict.fromkeys(x.rpartition('.')[0] for x in new))}" if new else ""
+        also = f"; newly initialised: {', '.join(dict.fromkeys(x.rpartition('.')[0] for x in new))}" if new else ""
         click.echo(f"weights taken from {init} are in {out}{also}", err=form == "json")
     if form == "json":
         click.echo(shrunk_json(result, source, head, None if own else classes))
@@ -226,7 +227,7 @@ def shrink_command(
 
 
 def architecture(rows: list[CostedRow], times: Sequence[float] = ()) -> str:
-    """An architecture table, one line a row, with activations and milliseconds where there are ``times``."""
+    """Return an architecture table as text, one line a row. With ``times``, add activations and milliseconds."""
     line = "{:<14}{:<26}{:>6}{:>8}{:>9}{:>10}{:>15}{:>13}" + "{:>13}{:>9}" * bool(times)
     cells: list[tuple] = [
         ("input", "operator", "kernel", "stride", "repeats", "channels", "MACs", "params", "activations", "ms")
@@ -239,13 +240,13 @@ def architecture(rows: list[CostedRow], times: Sequence[float] = ()) -> str:
 
 
 def shrunk_text(result: "Shrunk", whole: Specification, source: str, several: bool) -> str:
-    """A shrunk network beside the ``whole`` one; ``source`` says what the formula was fitted on."""
+    """Return a shrunk network beside the ``whole`` one as text; ``source`` says what the formula was fitted on."""
     before, after, spec, scale = whole.complexity(), result.complexity, result.network, result.scale
     by = f"the tiny formula, fitted on {source}" if source else f"method {result.method}"
     if result.method == "giant" and spec.name.startswith("efficientnet"):
-        by += ", blocks to the nearest whole number (EfficientNet-B1 to B7 as released round them up)"
+        by += ", blocks rounded to the nearest whole number (the released EfficientNet-B1 to B7 round up)"
     unit = COUNTED.get(result.budget, "ms of latency")
-    wanted = f"{result.wanted:,.10g} {unit}" + (", the budget that binds," if several else "")
+    wanted = f"{result.wanted:,.10g} {unit}" + (", the binding budget," if several else "")
     uncertain = {k: f" +- {x:.2g}" for k, x in (("r", result.r_std), ("d", result.d_std)) if x is not None}
     lines = [f"{spec.name} shrunk to {wanted} by {by}", "", f"{'':<18}{'whole':>16}{'shrunk':>16}"]
     lines += [f"{k:<18}{1:>16}{getattr(scale, k):>16.10g}{uncertain.get(k, '')}" for k in "rdw"]
@@ -263,7 +264,7 @@ def shrunk_text(result: "Shrunk", whole: Specification, source: str, several: bo
 
 
 def shrunk_json(result: "Shrunk", source: str, head: str | None, classes: int | None) -> str:
-    """A shrunk network as JSON; counts are whole numbers, latency is in milliseconds."""
+    """Return a shrunk network as JSON; counts are whole numbers, latency is in milliseconds."""
     spec = result.network
     kind = {"network": spec.name, "head": head, "classes": classes, "method": result.method, "formula": source or None}
     budget = {"kind": result.budget, "wanted": result.wanted, "cost": result.cost, "error": result.error}
@@ -277,7 +278,7 @@ def shrunk_json(result: "Shrunk", source: str, head: str | None, classes: int | 
 
 
 def compared_text(found: "pd.DataFrame") -> str:
-    """The rows of ``compare``, budgets and costs in millions."""
+    """Return the rows of ``compare`` as text, with budgets and costs in millions."""
     from pandas import isna
 
     shown = found.drop(columns="reason").assign(
@@ -295,7 +296,7 @@ def compared_text(found: "pd.DataFrame") -> str:
 
 
 def draw(found: "pd.DataFrame", net: AnyFamily, path: Path) -> None:
-    """Draw the multipliers of ``compare`` over the budgets to a file, by method; the suffix is its format."""
+    """Draw the multipliers of ``compare`` over MACs, a line per method, to a file. Its suffix is the format."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.8), layout="constrained")
@@ -321,8 +322,7 @@ def draw(found: "pd.DataFrame", net: AnyFamily, path: Path) -> None:
 @network_options
 @click.option("--weights", help="timm, torchvision, or a file; random weights by default.")
 def export(name: str, file: Path, weights: str | None, **properties: Any) -> None:
-    """Write network NAME as an ONNX file, and check that ONNX Runtime agrees with torch to 1e-4 of its logits.
-
+    """Write network NAME as an ONNX file, if ONNX Runtime agrees with torch to 1e-4 of the largest logit.
     NAME may be a function of your own, as for tinynet shrink.
     """
     from tinynet_core.export import export_onnx
@@ -334,12 +334,12 @@ def export(name: str, file: Path, weights: str | None, **properties: Any) -> Non
 
 for _command in (sweep_command, train_command, verify_command, store_group):
     tinynet.add_command(_command)
-for _entry in entry_points(group="tinynet_core.commands"):  # of other packages, such as the book's
+for _entry in entry_points(group="tinynet_core.commands"):  # commands of other packages, such as the book's
     tinynet.add_command(_entry.load())
 
 
 def main() -> None:
-    """Run the command; a user's mistake ends with its message and status 2."""
+    """Run the command. A mistake of the user prints a message and ends with status 2."""
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     try:
         tinynet(standalone_mode=True)
@@ -349,7 +349,7 @@ def main() -> None:
 
 
 def _told(error: Exception) -> str:
-    """The message; of pydantic's ``ValidationError`` one line for each value that it refuses."""
+    """Return the message of ``error``. Pydantic's ``ValidationError`` gets one line for each refused value."""
     if not hasattr(error, "errors"):
         return str(error)
     lines = [".".join(map(str, e["loc"])) + ": " * bool(e["loc"]) + e["msg"] for e in error.errors()]

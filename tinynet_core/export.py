@@ -1,4 +1,4 @@
-"""A network as an ONNX file that ONNX Runtime is known to run to the same logits as torch, and the time it takes."""
+"""Export a network to ONNX, check that ONNX Runtime gives the logits of torch, and measure its latency."""
 
 import copy
 import io
@@ -25,8 +25,8 @@ from tinynet_core.files import UserError, check_target, exported
 from tinynet_core.networks.spec import Network, Specification
 from tinynet_core.networks.trace import counted
 
-TOLERANCE = 1e-4  # largest difference of two logits that is allowed, as a share of the largest logit
-OPSET = 17  # the version of ONNX's operators
+TOLERANCE = 1e-4  # largest allowed difference of two logits, as a share of the largest logit
+OPSET = 17  # version of ONNX's operator set
 
 
 class ExportError(UserError):
@@ -36,10 +36,10 @@ class ExportError(UserError):
 def export_onnx(spec: Specification, path: Path, weights: str | Path | None = None) -> tuple[float, float]:
     """Write ``spec`` to ``path`` as one ONNX file: ``image`` (batch, 3, R, R) to ``logits`` (batch, classes), float32.
 
-    ``weights`` are those of ``Network.build``, random ones where left out (see ``build_module``). Batch norms may be
-    folded into convolutions. The file appears only after ONNX Runtime agreed with torch on two random images, to
-    ``TOLERANCE``; ``ExportError`` says that it did not, or that torch cannot export the network. Returns the largest
-    difference of their logits, and its share of the largest logit.
+    ``weights`` are as for ``Network.build``; without them, the network is random (see ``build_module``). Batch norms
+    may be folded into convolutions. The file appears only if ONNX Runtime and torch agree to ``TOLERANCE`` on two
+    random images. Otherwise, or if torch cannot export the network, raises ``ExportError``. Returns the largest
+    difference between the logits of both, and this difference as a share of the largest logit.
     """
     check_target(path, (".onnx",))
     module, images = build_module(spec, weights)
@@ -51,13 +51,13 @@ def export_onnx(spec: Specification, path: Path, weights: str | Path | None = No
 
 
 def build_module(spec: Specification, weights: str | Path | None = None) -> tuple[nn.Module, Tensor]:
-    """The module of ``spec``, ready for inference, and four random images for it. Torch's global state stays as it was.
+    """Return the module of ``spec``, ready for inference, and four random images. Torch's global state is unchanged.
 
-    An untrained network of this package gets the batch-norm statistics of these images. With those it starts with,
-    the signal of a deep one vanishes or grows without bound: logits that say nothing, and arithmetic on denormals.
+    An untrained network of this package gets the batch-norm statistics of these images. With the initial statistics,
+    the signal of a deep network vanishes or grows without bound. Its logits then mean nothing, and denormals are slow.
     """
     if weights is not None and not isinstance(spec, Network):
-        raise UserError(f"weights are for the networks of this package, {spec.name} is another one")
+        raise UserError(f"weights are for networks of this package; {spec.name} is your own network")
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, getattr(spec, "channels", 3), spec.resolution, spec.resolution, generator=generator)
     with torch.random.fork_rng(devices=[]):
@@ -69,28 +69,28 @@ def build_module(spec: Specification, weights: str | Path | None = None) -> tupl
 
 
 def write_onnx(module: nn.Module, images: Tensor, name: str, any_batch: bool = False) -> bytes:
-    """``module``, called ``name``, as the bytes of an ONNX file for the size of ``images``, or for any batch.
+    """Return the bytes of an ONNX file of ``module`` for the size of ``images``; ``any_batch`` allows any batch size.
 
-    Takes torch's TorchScript exporter: it needs a tenth of the time of the one on ``torch.export``, for the same
-    speed of the exported network.
+    Uses torch's TorchScript exporter. It takes a tenth of the time of the exporter based on ``torch.export``, and the
+    exported network runs at the same speed. ``name`` appears in errors.
     """
     names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
     names["dynamic_axes"] = {"image": {0: "batch"}, "logits": {0: "batch"}} if any_batch else None
     content = io.BytesIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # where torch prints what it cannot export
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # torch prints there what it cannot export
             warnings.simplefilter("ignore")
             torch.onnx.export(module, (images,), content, dynamo=False, opset_version=OPSET, **names)  # type: ignore[arg-type]
-    except Exception as error:  # a module of any author, and torch's own types
+    except Exception as error:  # any type: the module may be anyone's, and torch has its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(f"{name} cannot be exported to ONNX: {reason}") from error
     return content.getvalue()
 
 
 def open_session(onnx: bytes, threads: int = 0, profile: str = "") -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU, one operator after the other, each on ``threads`` threads, 0: on all.
+    """Open ONNX Runtime on the CPU. Operators run one after the other, each on ``threads`` threads (0: all).
 
-    ``profile`` begins the name of a file that the times of operators are written to.
+    If given, ``profile`` is the start of the name of a file for the times of the operators.
     """
     options = onnxruntime.SessionOptions()
     options.enable_profiling, options.profile_file_prefix = bool(profile), profile
@@ -101,9 +101,9 @@ def open_session(onnx: bytes, threads: int = 0, profile: str = "") -> onnxruntim
 
 
 def _differences(module: nn.Module, onnx: bytes, images: Tensor, name: str) -> tuple[float, float]:
-    """The largest difference between the logits of ``module`` and of its ONNX form, and its share of the largest.
+    """Return the largest difference between logits of ``module`` and of its ONNX form, and its share of the largest.
 
-    Allowed is ``TOLERANCE`` times the largest logit, or twice torch's own error in single precision where that is more.
+    The limit is ``TOLERANCE`` times the largest logit, or twice torch's own float32 error if this is larger.
     """
     with torch.no_grad():
         logits = module(images)
@@ -124,19 +124,19 @@ def _differences(module: nn.Module, onnx: bytes, images: Tensor, name: str) -> t
     return difference, difference / largest if largest else 0.0
 
 
-Run = Callable[[], float]  # runs a network once for one image and returns the milliseconds that it took
+Run = Callable[[], float]  # runs a network once on one image and returns the milliseconds
 WARMUP, REPEATS = 5, 30
 
 
 def measure_latency(spec: Specification) -> float:
-    """Milliseconds of ``spec`` for one random image on one thread: the median of 30 runs after 5 to warm up."""
+    """Return milliseconds of ``spec`` on one random image and one thread: median of 30 runs after 5 warm-up runs."""
     module, images = build_module(spec)
     run = onnx_run(module, images[:1], spec.name)
     return median([run() for _ in range(WARMUP + REPEATS)][WARMUP:])
 
 
 def onnx_run(module: nn.Module, image: Tensor, name: str, threads: int = 1) -> Run:
-    """``module``, called ``name``, exported for the size of ``image`` and run by ONNX Runtime."""
+    """Export ``module`` for the size of ``image``, and return a function that runs it once in ONNX Runtime."""
     session = open_session(write_onnx(module, image, name), threads)
     inputs = {"image": image.contiguous().numpy()}
 
@@ -153,10 +153,10 @@ PRODUCTS = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
 
 
 def profile(spec: Specification) -> list[float]:
-    """Milliseconds of each of ``spec.rows()`` for one random image on one thread of ONNX Runtime, medians of 30 runs.
+    """Return milliseconds of each of ``spec.rows()`` in ONNX Runtime: one random image, one thread, median of 30 runs.
 
-    What runs between two products, such as activations and squeezes, counts to the row of the first. Raises
-    ``ExportError`` where ONNX Runtime has other products than torch, and ``UserError`` for a network without rows.
+    Operators between two products, such as activations and squeezes, count towards the row of the first product. Raises
+    ``ExportError`` if ONNX Runtime has other products than torch, and ``UserError`` for a network without rows.
     """
     if not spec.rows():
         raise UserError(f"{spec.name} has no architecture table whose rows could be timed")
@@ -169,19 +169,19 @@ def profile(spec: Specification) -> list[float]:
         if operator in PRODUCTS:
             row, done = places[done], done + 1
         elif ("Pool" in operator or operator == "ReduceMean") and done < len(places) and places[done] > row + 1:
-            row += 1  # it is the row before the next one with products
+            row += 1  # a pooling row has no products; the next product is in a later row
         found[row] += ms
     return found
 
 
 def row_of_products(spec: Specification, module: nn.Module) -> list[int]:
-    """The row of each product, in the order of torch's calls: by the MACs up to it."""
+    """Return the row of each product, in the order of torch's calls. Cumulative MACs identify the row."""
     ends = [*accumulate(row.macs for row in spec.rows())]
     return [bisect_left(ends, macs) for macs in accumulate(counted(module, spec.resolution, 3).products)]
 
 
 def node_times(module: nn.Module, image: Tensor, name: str) -> dict[tuple[str, str], float]:
-    """Median milliseconds of every node that ONNX Runtime runs, in its order, by name and operator."""
+    """Return median milliseconds of every node, by name and operator, in the order in which ONNX Runtime runs."""
     with tempfile.TemporaryDirectory() as folder:
         session = open_session(write_onnx(module, image, name), 1, f"{folder}/profile")
         for _ in range(WARMUP + REPEATS):

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, tables as CSV or Parquet, and the mistakes a user can mend."""
+"""Write files whole or not at all, export tables as CSV or Parquet, and define errors that a user can fix."""
 
 import os
 import shutil
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class UserError(Exception):
-    """A mistake that a user can mend; the message names the file or key, what was given and what is allowed."""
+    """A mistake that a user can fix. The message names the file or key, the given value and the allowed values."""
 
     exit_status = 2
-    """Of a command that ends with this error."""
+    """Exit status of a command that ends with this error."""
 
     def _render_traceback_(self) -> list[str]:  # IPython shows this instead of the stack
         return [f"{type(self).__name__}: {self}"]
 
 
 class StoppedWaiting(UserError):
-    """SIGINT or SIGTERM came while a lock was waited for."""
+    """SIGINT or SIGTERM arrived while this process waited for a lock."""
 
     def __init__(self, received: signal.Signals, path: Path) -> None:
         super().__init__(f"stopped by {received.name} while another process held {path}")
@@ -37,7 +37,7 @@ class StoppedWaiting(UserError):
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """The lock on the file ``path`` is held; waiting for it ends with ``StoppedWaiting`` as soon as a signal comes."""
+    """Hold the lock on the file ``path``. SIGINT or SIGTERM ends the wait for the lock with ``StoppedWaiting``."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -52,7 +52,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _hearing_signals(path: Path) -> Iterator[None]:
-    """Handlers of SIGINT and SIGTERM, which may only note the signal, are followed by ``StoppedWaiting``."""
+    """Raise ``StoppedWaiting`` after the handler of SIGINT or SIGTERM: a handler may only note the signal."""
     main = threading.current_thread() is threading.main_thread()
     found = {x: signal.getsignal(x) for x in (signal.SIGINT, signal.SIGTERM)} if main else {}
     handlers = {x: handler for x, handler in found.items() if callable(handler)}
@@ -72,7 +72,7 @@ def _hearing_signals(path: Path) -> Iterator[None]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that takes the name ``path``, on disk, once the block is left without an error."""
+    """Open a scratch file for writing. When the block ends without an error, sync it to disk and name it ``path``."""
     scratch = path.with_suffix(f".{uuid4().hex}.tmp")
     try:
         with scratch.open("wb") as file:
@@ -88,7 +88,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def look_of(path: Path) -> tuple[int, ...] | None:
-    """What changes about a file when it is written, or another takes its name; None where there is none."""
+    """Return inode, size and mtime, which show if a file was written or replaced; None if there is no file."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -106,7 +106,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_target(path: Path, suffixes: tuple[str, ...] = (".csv", ".parquet")) -> None:
-    """Raise ``UserError`` for a path that no file with one of ``suffixes``, those of tables, can be written to."""
+    """Raise ``UserError`` for another suffix than ``suffixes``, and if no file can be written to ``path``."""
     if path.suffix not in suffixes:
         raise UserError(f"export file must end in {' or '.join(suffixes)}, got {path}")
     if path.is_dir():
@@ -116,9 +116,9 @@ def check_target(path: Path, suffixes: tuple[str, ...] = (".csv", ".parquet")) -
 
 
 def write_table(frame: "pd.DataFrame", path: Path) -> None:
-    """Write ``frame`` without its index to ``path``, in the format of its suffix; a file that is there is replaced.
+    """Write ``frame`` without its index to ``path``, in the format of its suffix. An existing file is replaced.
 
-    Numbers are not rounded: ``pandas.read_csv(path, float_precision="round_trip")`` gives them back, bit by bit.
+    Numbers are not rounded: ``pandas.read_csv(path, float_precision="round_trip")`` returns the same bits.
     """
     with exported(path) as file:
         if path.suffix == ".csv":
@@ -128,14 +128,14 @@ def write_table(frame: "pd.DataFrame", path: Path) -> None:
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write ``text`` to ``path`` in UTF-8; ``UserError`` for a path that cannot be written."""
+    """Write ``text`` to ``path`` in UTF-8. Raise ``UserError`` if the path cannot be written."""
     with exported(path) as file:
         file.write(text.encode())
 
 
 @contextmanager
 def exported(path: Path) -> Iterator[BinaryIO]:
-    """``whole`` for a path that a user named; ``UserError`` where it cannot be written."""
+    """Open a file as ``whole`` does, for a path that a user named. Raise ``UserError`` if it cannot be written."""
     try:
         with whole(path) as file:
             yield file

@@ -1,4 +1,4 @@
-"""The machine: its cores, its processor, the commit that runs on it, its processes, and what a run holds of it."""
+"""The machine: its cores, processor, git commit and processes, and the cores and GPUs that each run gets."""
 
 import math
 import os
@@ -25,11 +25,11 @@ from tinynet_core.files import UserError
 J = TypeVar("J")
 T = TypeVar("T")
 _CHUNK = 32  # images that a process reads or draws at a time
-SOCKET_PATH = 103  # bytes of a socket's path at most, on macOS; Linux allows four more
+SOCKET_PATH = 103  # most bytes in the path of a socket on macOS; Linux allows four more
 
 
 class Resources(BaseModel):
-    """Workers, and the cores and the share of a GPU that each of them holds."""
+    """Number of workers, and the cores and the share of a GPU that each worker gets."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -40,11 +40,11 @@ class Resources(BaseModel):
     compiled: bool = Field(False, description="send networks through torch.compile")
 
     def gpu_share(self, gpus: int) -> float:
-        """The share of a GPU that one run holds where there are ``gpus`` of them."""
+        """Return the share of a GPU that one run gets on a machine with ``gpus`` GPUs."""
         return float(gpus > 0) if self.gpus is None else self.gpus
 
     def devices(self, cores: int, gpus: int, device: str = "auto") -> list[str]:
-        """The device of each worker on a machine with so many cores and GPUs; ``"auto"`` spreads them over all GPUs."""
+        """Return the device of each worker, given the machine's cores and GPUs. ``"auto"`` uses all GPUs in turn."""
         share = self.gpu_share(gpus)
         if device == "auto" and share and not gpus:
             raise UserError(f"resources.gpus is {share:g}, but this machine has no GPU that torch can use")
@@ -57,31 +57,31 @@ class Resources(BaseModel):
 
 
 def cores() -> int:
-    """Cores that this process may use: those it may run on, and no more than a container's quota, rounded up."""
+    """Return how many cores this process may use: its affinity, limited by a container's quota, rounded up."""
     from joblib import cpu_count
 
     return cpu_count()
 
 
 def cache_root() -> Path:
-    """Where loaded sets live: ``$TINYNET_CACHE`` or the user's cache folder."""
+    """Return the folder for cached data sets: ``$TINYNET_CACHE`` or the user's cache folder."""
     return Path(os.environ.get("TINYNET_CACHE") or platformdirs.user_cache_dir("tinynet-core"))
 
 
 def folder_for_sockets(behind: int) -> str:
-    """A folder in which a socket's path has room for ``behind`` more bytes: that of temporary files where it has."""
+    """Return the temporary folder if a socket's path has room for ``behind`` more bytes there, else ``/tmp``."""
     usual = tempfile.gettempdir()
     return usual if len(os.fsencode(usual)) + behind <= SOCKET_PATH else "/tmp"
 
 
 def launched() -> bool:
-    """Whether a launcher started this process together with others."""
+    """Return whether a launcher started this process together with others."""
     return int(os.environ.get("WORLD_SIZE") or 1) > 1
 
 
 @cache
 def processor() -> str:
-    """The processor's model where the system tells it, its architecture elsewhere."""
+    """Return the processor's model from ``/proc/cpuinfo``, or the architecture if no model is listed there."""
     about = Path("/proc/cpuinfo")
     text = about.read_text(encoding="utf-8") if about.exists() else ""
     model = re.search(r"^model name\s*:(.*)", text, re.M)
@@ -90,10 +90,10 @@ def processor() -> str:
 
 @cache
 def commit() -> dict[str, Any]:
-    """Commit of the checkout that holds this package, and whether its sources are those of that commit.
+    """Return the commit of the checkout that holds this package, and whether the sources match the commit.
 
-    Both are None unless the package is tracked at the top of its repository. An untracked module is a change, a record
-    that a sweep adds to a tracked store is none.
+    Both are None unless the package is tracked at the top of its repository. An untracked module counts as a change.
+    A record that a sweep adds to a tracked store does not.
     """
     package = Path(__file__).resolve().parent
     tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
@@ -106,7 +106,7 @@ def commit() -> dict[str, Any]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git says in ``folder``, whatever repository the environment names; None where the command fails."""
+    """Return git's output in ``folder``, or None if git fails. Ignore a repository named in the environment."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "-C", str(folder), *arguments]
     try:
@@ -119,9 +119,9 @@ def _git(folder: Path, *arguments: str) -> str | None:
 def in_chunks(
     function: Callable[..., T], jobs: Sequence[tuple], workers: int, doing: str, progress: bool
 ) -> Iterator[T]:
-    """``function`` of the arguments of each job, one for an image, in order, with a bar that says what it is ``doing``.
+    """Yield ``function(*job)`` for each job, in order. A job is one image; a progress bar is labelled ``doing``.
 
-    More than one of ``workers`` are spawned processes, which end with this one.
+    With several ``workers``, spawned processes do the work. They end when this process ends.
     """
     from tqdm import tqdm
 
@@ -148,7 +148,7 @@ def _each(function: Callable[..., T], jobs: Sequence[tuple]) -> list[T]:
 
 
 def ahead(pool: Executor, function: Callable[[J], T], jobs: Iterable[J], most: int) -> Iterator[T]:
-    """``function`` of each job, in order, with at most so many results that nobody has asked for yet."""
+    """Yield ``function(job)`` for each job, in order. At most ``most`` jobs are submitted ahead of the reader."""
     waiting: deque[Future[T]] = deque()
     for job in jobs:
         waiting.append(pool.submit(function, job))
@@ -159,7 +159,7 @@ def ahead(pool: Executor, function: Callable[[J], T], jobs: Iterable[J], most: i
 
 
 def end_with_driver() -> None:
-    """Let this process end, whatever it does, as soon as the one that started it has ended."""
+    """End this process as soon as its parent process has ended, whatever this process is doing."""
     driver = parent_process()
     assert driver is not None
 

@@ -1,6 +1,6 @@
 """The book: its numbers, statistics, figures and pages, made from the records of ``tinynet_core``.
 
-Names that notebooks use are loaded on first use.
+The names that notebooks use are imported on first use.
 """
 
 from importlib import import_module

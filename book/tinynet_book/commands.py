@@ -14,10 +14,10 @@ from tinynet_core.study.commands import store_option
 @store_option
 @click.option("--build", type=click.Path(path_type=Path), help="Folder to build in; _build by default.")
 def book(preset: str, store: str, build: Path | None) -> None:
-    """Execute the notebooks under PRESET and build the website from its records; only what changed is done again.
+    """Execute the notebooks under PRESET and build the website from its records. Only changed parts are made again.
 
-    Nothing is trained: tinynet sweep makes records. Stale records and notebooks that fail, as those whose records are
-    missing, are marked on their pages, and the exit status is then 1.
+    This command trains nothing; tinynet sweep makes records. Pages with stale records or a failed notebook (for
+    example, records are missing) are marked, and the exit status is then 1.
     """
     from tinynet_book.site.build import make_book
 
@@ -37,7 +37,7 @@ def book(preset: str, store: str, build: Path | None) -> None:
 @store_option
 @click.option("--format", "form", type=click.Choice(["text", "csv"]), default="text", show_default=True)
 def claims(preset: str, store: str, form: str) -> None:
-    """The paper's claims, what was measured for them, and whether the two agree."""
+    """Print the paper's claims, what was measured for them, and whether the two agree."""
     from tinynet_book.paper.claims import ledger
     from tinynet_core.study.record import outdated
     from tinynet_core.study.study import Study
@@ -59,7 +59,7 @@ def claims(preset: str, store: str, form: str) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @store_option
 def dataset(preset: str, folder: Path, store: str) -> None:
-    """Write the models, trainings and epochs of PRESET to DIR as CSV; trains nothing."""
+    """Write the models, trainings and epochs of PRESET to DIR as CSV. This command trains nothing."""
     from tinynet_book.analysis.models import write_tables
     from tinynet_core.study.study import Study
 
@@ -70,7 +70,7 @@ def dataset(preset: str, folder: Path, store: str) -> None:
 @click.argument("preset", default="imagenet1k")
 @store_option
 def released(preset: str, store: str) -> None:
-    """Evaluate the released weights of Table 3 on the images in TINYNET_IMAGENET, into the store of PRESET."""
+    """Evaluate the released weights of Table 3 on the images in TINYNET_IMAGENET. Results go to the store of PRESET."""
     from tinynet_book.measure.released import evaluated
     from tinynet_book.measure.released import released as offers
     from tinynet_core.data.imagenet import imagenet_root

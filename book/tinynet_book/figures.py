@@ -1,4 +1,4 @@
-"""The look of the book's figures, and the plots that several pages share. A plot of one page stands in its notebook.
+"""The style of the book's figures, and plots that several pages share. Plots of a single page are in its notebook.
 
 Accuracies are drawn in percent, MACs in millions, with 95% intervals.
 """
@@ -27,28 +27,28 @@ from tinynet_core.data.drawn import DrawnImages
 
 GREY, BLUE, RED, GREEN, ORANGE = "0.6", "#0173b2", "#d55e00", "#029e73", "#de8f05"
 COLOURS, MARKERS = (BLUE, GREEN, ORANGE, RED, "0.3", GREY), "os^DvP"
-"""Of the series of one picture, in their order."""
+"""Colours and markers of the series of a figure, in order."""
 DIMENSIONS = {"r": "resolution r", "d": "depth d", "w": "width w"}
 
 
 def set_style() -> None:
-    """Seaborn's ticks theme with thin spines for all figures of the book, and whole sentences in its tables.
+    """Set seaborn's ticks theme with thin spines for all figures of the book, and show whole sentences in tables.
 
-    Starts from Matplotlib's own defaults: a ``matplotlibrc`` of the user does not count.
+    Start from Matplotlib's own defaults, so that a user's ``matplotlibrc`` has no effect.
     """
     pd.set_option("display.max_colwidth", None)
     plt.rcdefaults()
     sns.set_theme(context="notebook", style="ticks", rc={"axes.spines.right": False, "axes.spines.top": False})
     plt.rcParams.update({"figure.dpi": 110, "savefig.bbox": "tight", "legend.frameon": False})
-    plt.rcParams["svg.hashsalt"] = "tinynet"  # the same names inside a vector picture in every run
+    plt.rcParams["svg.hashsalt"] = "tinynet"  # gives the same ids inside an SVG in every run
     plt.rcParams["svg.fonttype"] = "none"  # text stays text
 
 
 def finding(figure: Figure, sentence: str, evidence: str, n: str) -> None:
-    """What a finished figure shows, as a sentence above it; below, the evidence level and what was counted."""
+    """Write the finding above a finished figure as a sentence, and below it the evidence and the count ``n``."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    for legend in figure.legends:  # stays where it is when the picture grows by what is written here
+    for legend in figure.legends:  # keeps its place when the text below enlarges the picture
         legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     whole = re.sub(r"(\[[^]]*), ", "\\1,\u00a0", typeset(sentence))  # an interval stays in one line
@@ -59,7 +59,7 @@ def finding(figure: Figure, sentence: str, evidence: str, n: str) -> None:
 
 
 def name_groups(axes: Axes) -> None:
-    """Write the label of each line or group of points beside it in its colour, where it covers the least ink."""
+    """Label each line or group of points in its colour, at the place beside it where the text covers least ink."""
     canvas: Any = axes.figure.canvas
     sides = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j])
     for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -72,7 +72,7 @@ def name_groups(axes: Axes) -> None:
         x, y, right, top = np.round(axes.get_window_extent().extents).astype(int)
         drawn = 1 - np.asarray(canvas.buffer_rgba())[::-1, :, :3].mean(axis=2) / 255
         ink = np.ones(drawn.shape)  # outside the axes
-        ink[y:top, x:right] = drawn[y:top, x:right] ** 2  # a band of light colour may be written on
+        ink[y:top, x:right] = drawn[y:top, x:right] ** 2  # squared, so that text may cover a light band
         total = np.pad(ink.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
         look: dict[str, Any] = {"color": 0.75 * np.array(to_rgb(line.get_color())), "size": "small"}
         text = axes.text(0, 0, fill(label.replace("n = ", "n\u00a0=\u00a0"), 28), ha="center", va="center", **look)
@@ -86,30 +86,30 @@ def name_groups(axes: Axes) -> None:
 
 
 def binomial_half_width(top1: ArrayLike, images: int) -> np.ndarray:
-    """Half of the 95% normal interval of an accuracy measured on ``images`` images, as a fraction."""
+    """Return the half-width, a fraction, of the 95% normal interval of an accuracy measured on ``images`` images."""
     p = np.asarray(top1, dtype=float)
     return 1.96 * np.sqrt(p * (1 - p) / images)
 
 
 def intervals(found: Sequence[Interval]) -> tuple[list[float], np.ndarray]:
-    """The values of n intervals, and how far each goes down and up, (2, n), as ``errorbar`` takes them."""
+    """Return the values of n intervals and their distances down and up, (2, n), in the form for ``errorbar``."""
     ends = [(max(x.value - x.low, 0.0), max(x.high - x.value, 0.0)) for x in found]
     return [x.value for x in found], np.array(ends).reshape(-1, 2).T
 
 
 def mean_top1(runs: Iterable[ArrayLike], images: int) -> tuple[list[float], np.ndarray]:
-    """As ``intervals``, the mean top-1 in percent of n networks, by the accuracies of their ``runs``, fractions."""
+    """Return the mean top-1 in percent of n networks in the form of ``intervals``. ``runs`` are top-1 as fractions."""
     return intervals([(mean_interval(top1, images) * 100).within(0, 100) for top1 in runs])
 
 
 def points(axes: Axes, x, top1, images: int, linestyle: str = "none", marker: str = "o", **style) -> None:
-    """Accuracies, fractions, as points in percent with their binomial intervals."""
+    """Plot accuracies (fractions) as points in percent with their binomial intervals."""
     error = 100 * binomial_half_width(top1, images)
     axes.errorbar(x, 100 * top1, error, linestyle=linestyle, marker=marker, elinewidth=0.8, markersize=5, **style)
 
 
 def seeds_each(seeds: int) -> str:
-    """How many trainings are behind each network of a picture, for its axis."""
+    """Return the number of seeds per network as text for an axis."""
     return f"{seeds} seed{'s' if seeds > 1 else ''} a network"
 
 
@@ -118,7 +118,7 @@ _SYSTEMS |= {"GreedyNAS": "#56b4e9", "EfficientNet": GREEN, "TinyNet": BLUE, "Gh
 
 
 def compared_models(frame: pd.DataFrame, images: int) -> Figure:
-    """Top-1 of each network per seed, and the mean with its 95% interval, of ``images`` where there is one seed."""
+    """Plot each network's top-1 per seed and its mean with the 95% interval (from ``images`` if there is one seed)."""
     done = frame[frame.status == "done"]
     groups = done.groupby("model", sort=False).top1
     figure, axes = plt.subplots(figsize=(8, 0.4 * len(groups) + 1.2))
@@ -133,9 +133,9 @@ def compared_models(frame: pd.DataFrame, images: int) -> Figure:
 
 
 def effects_beside_paper(effects: pd.DataFrame, evidence: str, seeds: int) -> Figure:
-    """Differences of top-1 in points, the ``paper``'s on the left and on the right the interval ``gap`` measured here.
+    """Plot differences of top-1 in points: on the left the ``paper``'s, on the right the interval ``gap`` found here.
 
-    Those here are of the level ``evidence``, from so many ``seeds`` of each network.
+    ``evidence`` is the kind of evidence of our differences, ``seeds`` the number of seeds of each network.
     """
     figure, panels = plt.subplots(1, 2, figsize=(9, 0.36 * len(effects) + 1.6), sharey=True, layout="constrained")
     y = np.arange(len(effects))
@@ -149,14 +149,14 @@ def effects_beside_paper(effects: pd.DataFrame, evidence: str, seeds: int) -> Fi
     panels[0].set_yticks(y, effects.label.map(typeset), fontsize="small")
     panels[0].set_ylim(len(effects) - 0.5, -0.5)
     signs = [x.paper * x.gap.value for x in effects.itertuples() if x.gap.verdict != "cannot be told"]
-    said = f"Of {len(effects)} differences {sum(x > 0 for x in signs)} are clearly of the printed sign here, "
-    said += f"{sum(x < 0 for x in signs)} clearly of the other"
+    said = f"Of {len(effects)} differences, {sum(x > 0 for x in signs)} clearly have the printed sign here, "
+    said += f"{sum(x < 0 for x in signs)} clearly the opposite sign"
     finding(figure, said, evidence, "bars: 95%")
     return figure
 
 
 def families(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
-    """The rows of each ``family`` with how it is drawn: colour by series, marker by what was added."""
+    """Yield the rows of each ``family`` with its style: colour by series, marker by addition (such as RA)."""
     for name, line in frame.groupby("family", sort=False):
         family = str(name)
         series = next(x for x in sorted(_SYSTEMS, key=len, reverse=True) if family.startswith(x))
@@ -168,9 +168,9 @@ def families(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str,
 
 
 def trained_systems(frame: pd.DataFrame, images: int) -> Figure:
-    """Top-1 against MACs of the networks trained here, one line a family (column ``family``), with 95% intervals.
+    """Plot top-1 against MACs of the networks trained here, with one line per family (column ``family``).
 
-    A point is a mean over seeds with Student's t; with one seed the interval is the binomial one of ``images``.
+    Points are means over seeds. The 95% intervals are Student's t, or with one seed the binomial one of ``images``.
     """
     done = frame[frame.status == "done"]
     figure, axes = plt.subplots(figsize=(9, 5))
@@ -187,7 +187,7 @@ def trained_systems(frame: pd.DataFrame, images: int) -> Figure:
 
 
 def cost_axis(axes: Axes) -> None:
-    """MACs in millions on a logarithmic axis, with whole numbers for ticks."""
+    """Make the x axis a logarithmic axis of MACs in millions, with plain numbers at the ticks."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     ticks = [m * 10.0**e for e in range(-2, 4) for m in (1, 2, 3, 5, 7)]
@@ -198,7 +198,7 @@ def cost_axis(axes: Axes) -> None:
 
 
 def sheet(dataset: DrawnImages, rows: int = 5, columns: int = 10) -> Figure:
-    """The first training images of ``dataset``, each under its class."""
+    """Draw the first training images of ``dataset``, each with its class as title."""
     figure, panels = plt.subplots(rows, columns, figsize=(1.1 * columns, 1.3 * rows))
     for index, axes in enumerate(panels.flat):
         axes.imshow(dataset.draw("train", index)[0])

@@ -1,4 +1,4 @@
-"""How a notebook opens its study: parameters checked, the book's style set, figures kept as pictures and as vectors."""
+"""Open a notebook's study: check its parameters, set the book's style, and keep figures as PNG, SVG and data."""
 
 import ast
 
@@ -15,23 +15,23 @@ from tinynet_core.files import UserError
 from tinynet_core.study.study import Study
 
 FIGURE_DATA = "application/vnd.tinynet.figure-data+csv"
-"""The type under which a notebook keeps the numbers of a figure."""
+"""MIME type of the numbers of a figure in a notebook."""
 
 
 def open_notebook(namespace: dict) -> Study:
-    """The study that a notebook's parameters ``preset``, ``store`` and ``train`` name, with the book's plot style.
+    """Return the study of a notebook's parameters ``preset``, ``store`` and ``train``, and set the book's plot style.
 
-    Raises ``UserError`` for a parameter that papermill injected and the notebook does not have.
+    Raises ``UserError`` if papermill injected a parameter that the notebook does not have.
     """
     known = ("preset", "store", "train")
     for cell in namespace.get("In", []):
-        if cell.startswith("# Parameters"):  # how papermill opens the cell that it injects
+        if cell.startswith("# Parameters"):  # the first line of the cell that papermill injects
             names = [x for x in ast.walk(ast.parse(cell)) if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Store)]
             if unknown := [name.id for name in names if name.id not in known]:
                 raise UserError(f"unknown notebook parameter {unknown[0]!r}, known: {', '.join(known)}")
     preset, store, train = (namespace[name] for name in known)
     if isinstance(train, str) and train.lower() in ("true", "false"):
-        train = train.lower() == "true"  # papermill hands on anything but True and False as text
+        train = train.lower() == "true"  # papermill passes all but True and False as text
     if not (isinstance(preset, str) and isinstance(store, str) and isinstance(train, bool)):
         raise UserError(
             f"preset and store must be text and train True or False, got {preset!r}, {store!r} and {train!r}"
@@ -42,7 +42,7 @@ def open_notebook(namespace: dict) -> Study:
 
 
 def _keep_vectors_and_data() -> None:
-    """Have a notebook keep its figures as SVG too, with the numbers that they show, and print its tables."""
+    """Make a notebook save figures also as SVG and with their numbers, and show tables in the book's format."""
     if (shell := get_ipython()) is not None:
         set_matplotlib_formats("png", "svg")
         display = shell.display_formatter

@@ -1,4 +1,4 @@
-"""The numbers that a figure shows, read off its drawing, so that no figure is without its data."""
+"""Read the numbers of a figure from its drawing, so that every figure comes with its data."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,16 +12,16 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 COLUMNS = ("panel", "x_label", "y_label", "drawn_as", "series", "x", "y", "x_end", "y_end", "colour_value")
-"""``x_end`` and ``y_end``: the other end of an interval or the far corner of a bar. ``colour_value``: what a point's
-colour stands for, where it stands for a number."""
+"""Columns of the data. ``x_end`` and ``y_end``: the other end of an interval, or the far corner of a bar.
+``colour_value``: the number that a point's colour stands for, if any."""
 _DIGITS = 10
 
 
 def plotted(figure: Figure) -> pd.DataFrame:
-    """Points, lines, intervals, bands and bars of ``figure``, a row each, in the units of its axes.
+    """Return points, lines, intervals, bands and bars of ``figure`` in the units of its axes, one row each.
 
-    Guide lines over a whole panel, pictures and text are left out. A position with a name, such as a bar of a network,
-    is given by that name.
+    Guide lines across a whole panel, pictures and text are left out. A named position, such as the bar of a network,
+    is given by its name.
     """
     rows = []
     for i, axes in enumerate(figure.axes, 1):
@@ -55,14 +55,14 @@ def _rows(axes: Axes) -> Iterator[dict[str, Any]]:
             for path in found.get_paths():
                 yield from (row("outline of a band", found, x, y) for x, y in np.asarray(path.vertices))
     for bars in (bars for bars in axes.containers if isinstance(bars, BarContainer)):
-        for bar in bars.patches:  # a bar begins, along a named axis, at its middle, which is where the name stands
+        for bar in bars.patches:  # along a named axis, the row starts at the bar's middle, where the name is
             x, width, y, height = bar.get_x(), bar.get_width(), bar.get_y(), bar.get_height()
             start = x + (width / 2 if names_x else 0), y + (height / 2 if names_y else 0)
             yield row("bar", bars, *start, x_end=_short(x + width), y_end=_short(y + height))
 
 
 def _intervals(lines: LineCollection) -> Iterator[np.ndarray]:
-    """The two ends of each line that has two, and of each such part of a line with gaps."""
+    """Yield the two ends of each line of two points, also of such parts of a line with gaps."""
     for path in lines.get_paths():
         points = np.asarray(path.vertices)
         for part in np.ma.clump_unmasked(np.ma.masked_invalid(points.sum(axis=1))):
@@ -71,7 +71,7 @@ def _intervals(lines: LineCollection) -> Iterator[np.ndarray]:
 
 
 def _names(axis: Axis) -> dict[float, str]:
-    """What the positions of an axis with named ticks are called; nothing for one with numbers."""
+    """Return the names of the positions of an axis with named ticks; empty for an axis of numbers."""
     if type(axis.get_major_formatter()).__name__ not in ("FixedFormatter", "StrCategoryFormatter"):
         return {}
     texts = [text.get_text() for text in axis.get_ticklabels()]

@@ -1,4 +1,4 @@
-"""Tables as a reader wants them, by one function for all pages: words and units for headings, few digits, in line."""
+"""Format the tables of all pages in one way: headings with words and units, few digits, aligned numbers."""
 
 import hashlib
 import math
@@ -34,22 +34,22 @@ COLUMNS: dict[str, tuple[str, float, str]] = {
     "w_eq5": ("w by Eq. 5", 1, ".3f"),
     "model": ("network", 1, ""),
 }
-"""Of a frame's column of numbers: its name on a page, their factor, and their form; costs have three digits."""
+"""Columns of numbers: heading, factor and number format. Costs have three significant digits."""
 WORDS = {"macs": "MACs", "flops": "FLOPs", "params": "parameters", "top1": "top-1", "ema": "EMA"}
 WORDS |= {"std": "SD", "sd": "SD"}
-"""Of any other column: the words for parts of its name."""
+"""Words for parts of the names of all other columns."""
 ROWS = 12
-"""Of a longer table, what is seen before it is unfolded."""
+"""Rows of a long table that are visible before the reader unfolds the table."""
 _MINUS, _TIMES = re.compile(r"(?<![\w)])-(?=\d)"), re.compile(r"(?<=\d)x(?=\d|\b)")
 _NUMBER = re.compile(r"[+−]?\d[\d,.]*%?( [±\[].*)?$")
 _UNIT = re.compile(r"(?<=.) (\([^()]+\))$")
 
 
 def html(frame: pd.DataFrame) -> str:
-    """``frame`` as a table of class ``dataframe``; of a long one the first rows are seen until it is unfolded.
+    """Return ``frame`` as an HTML table of class ``dataframe``. A long table shows only its first rows until unfolded.
 
-    A number has four significant digits at most. An index without a name that only counts is left out. The attribute
-    ``bold`` of a frame has the places of what stands out, by column.
+    Numbers have at most four significant digits. An unnamed index of row numbers is left out. The frame's attribute
+    ``bold`` lists, by column, the positions of highlighted cells.
     """
     counts = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
     shown = frame if counts else _with_index(frame)
@@ -74,7 +74,7 @@ def html(frame: pd.DataFrame) -> str:
 
 
 def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """The index as columns; of several levels the first is said once for each run of equal names."""
+    """Turn the index into columns. With several levels, equal names in a row appear once in the first column."""
     names = [name or f"_{i}" for i, name in enumerate(frame.index.names)]
     shown = frame.set_axis(frame.index.set_names(names)).reset_index()
     if len(names) > 1:
@@ -94,7 +94,7 @@ def _headings(frame: pd.DataFrame) -> list[str]:
 
 
 def _texts(name: str, column: pd.Series) -> list[str]:
-    """The values of a column; numbers without a form of their own have as many decimals as the largest needs."""
+    """Return a column's values as text. Numbers without a format have as many decimals as the largest one needs."""
     _, factor, form = COLUMNS.get(name, ("", 1.0, ""))
     sizes = [abs(x) for x in column if _is_number(x) and math.isfinite(x)]
     if (factor, form) == PERCENT and max(sizes, default=0) > 1:
@@ -107,7 +107,7 @@ def _texts(name: str, column: pd.Series) -> list[str]:
 
 
 def millions(value: float) -> str:
-    """A cost in millions, with three significant digits or all of its whole ones."""
+    """Return a cost in millions as text, with three significant digits or, if there are more, all integer digits."""
     return _text(value / 1e6, f",.{_decimals(value / 1e6, 3)}f")
 
 
@@ -128,7 +128,7 @@ def _text(value: Any, form: str = "") -> str:
 
 
 def typeset(text: str) -> str:
-    """With the signs of print: − before a number and × behind or between numbers."""
+    """Replace - before a number with −, and x after or between numbers with ×."""
     return _TIMES.sub("×", _MINUS.sub("−", text))
 
 

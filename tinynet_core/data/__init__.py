@@ -35,7 +35,7 @@ DetectionDataset = Annotated[SceneDataset | CreatureSceneDataset | CocoDataset, 
 
 
 def check_source(dataset: Dataset | DetectionDataset) -> None:
-    """Raise ``UserError`` where the folder that ``dataset`` comes from is not there, before any work rests on it."""
+    """Raise ``UserError`` if the folder that ``dataset`` is read from is missing. Call this before any work starts."""
     if isinstance(dataset, ImageNetDataset):
         imagenet_root()
     elif isinstance(dataset, CocoDataset):
@@ -49,30 +49,18 @@ def prepare(dataset: Dataset | DetectionDataset, workers: int = 1, progress: boo
 
 
 def load_detection(dataset: DetectionDataset, workers: int = 1, progress: bool = False) -> DetectionSet:
-    """The images of ``dataset`` with their boxes, rendered in ``workers`` processes, or indexed, where no cache has."""
+    """Return images with boxes. What no cache holds is rendered or indexed in ``workers`` processes."""
     if isinstance(dataset, CocoDataset):
         return load_coco(dataset, workers, progress)
     return load_drawn_scenes(dataset, workers, progress)
 
 
 def load_images(dataset: Dataset, workers: int = 1, progress: bool = False) -> ImageSet:
-    """The images of a data set, rendered or decoded where no cache holds them.
+    """Return images and labels of both splits, and the hash of their content.
 
-    Raises ``UserError`` where a folder of photographs is not there, or is not what the data set asks for.
-
-    Parameters
-    ----------
-    dataset
-        Glyphs, creatures, or ImageNet in the folder ``TINYNET_IMAGENET``.
-    workers
-        Processes that render or decode.
-    progress
-        Whether to draw a bar.
-
-    Returns
-    -------
-    ImageSet
-        Images and labels of both splits, and the hash of their content.
+    ``dataset`` is creatures, glyphs, or ImageNet in the folder ``TINYNET_IMAGENET``. Images that no cache holds are
+    rendered or decoded in so many ``workers``, processes, with a bar for ``progress``. Raises ``UserError`` if a folder
+    of photographs is missing or does not hold what the data set asks for.
     """
     if isinstance(dataset, ImageNetDataset):
         return load_imagenet(dataset, workers, progress)

@@ -1,7 +1,7 @@
-"""COCO, or any detection data set in its layout, from the disk of whoever trains.
+"""COCO, or any detection data set in the same layout, from a local folder.
 
 ``$TINYNET_COCO`` names the folder: ``train2017/``, ``val2017/`` and ``annotations/instances_{train,val}2017.json``.
-What training needs of the annotations is kept in the cache; images are decoded on the way.
+The cache keeps the part of the annotations that training needs. Images are decoded when they are used.
 """
 
 import hashlib
@@ -22,32 +22,32 @@ from tinynet_core.machine import cache_root, in_chunks
 FOLDERS = {"train": "train2017", "val": "val2017"}
 ANNOTATIONS = {split: f"annotations/instances_{folder}.json" for split, folder in FOLDERS.items()}
 _FORMAT = 2
-"""Raise with every change of what is kept in the cache."""
+"""Version of the cache. Raise it with every change to the cached arrays."""
 _PARTS = ("names", "boxes", "labels", "starts", "ids", "shapes")
 _ARRAYS = (*(f"{split}_{part}" for split in FOLDERS for part in _PARTS), "categories", "category_names")
 
 
 class CocoDataset(DataConfig):
-    """How many classes the folder must have, and at what size its images are stored.
+    """Number of classes that the folder must have, and size of its stored images.
 
-    ``train_images`` and ``val_images`` are nominal, for estimates; all images of the folder that have an object are
-    trained on, and all of the validation split judged.
+    ``train_images`` and ``val_images`` are nominal, for estimates. Training uses all training images that have an
+    object. Evaluation uses all validation images.
     """
 
     kind: Literal["coco"] = "coco"
     classes: int = Field(80, ge=1, le=10_000)
-    side: int = Field(512, ge=16, le=2048, description="of the square in pixels that an image is decoded to")
+    side: int = Field(512, ge=16, le=2048, description="side in pixels of the square that an image is decoded to")
     train_images: int = Field(117_266, ge=1)
     val_images: int = Field(5_000, ge=1)
 
 
 def load_coco(dataset: CocoDataset, workers: int = 1, progress: bool = False) -> DetectionSet:
-    """The images below ``$TINYNET_COCO`` with their boxes; crowds are left out of training, pycocotools knows of them.
+    """Load the images below ``$TINYNET_COCO`` with their boxes. Crowds stay in the ground truth but are not trained on.
 
-    The first load decodes every image once, in ``workers`` processes, so that none stops a training later. Labels are
-    the positions of the category ids, in their order, from 1. Training images without an object are left out, and boxes
-    without an extent. The content hash is that of names, sizes, boxes and labels, not of the pixels.
-    Raises ``UserError`` for what is not laid out as COCO's, not there, or cannot be decoded.
+    The first load decodes every image once, in ``workers`` processes, so that a broken image cannot stop a training
+    later. A label is the position of a category id among the sorted ids, from 1. Training images without an object and
+    boxes without an extent are left out. The content hash covers names, sizes, boxes and labels, not pixels.
+    Raises ``UserError`` if a file is missing, cannot be decoded, or is not in COCO's format.
     """
     root = coco_root()
     files = [(root / file).stat() for file in ANNOTATIONS.values()]
@@ -73,13 +73,13 @@ def load_coco(dataset: CocoDataset, workers: int = 1, progress: bool = False) ->
 
 
 def coco_root() -> Path:
-    """The folder that ``$TINYNET_COCO`` names; raises ``UserError`` unless all of its parts are there."""
+    """Return the folder that ``$TINYNET_COCO`` names. Raise ``UserError`` if one of its parts is missing."""
     parts = [*FOLDERS.values(), *ANNOTATIONS.values()]
     return named_root("TINYNET_COCO", parts, ", ".join(parts), "/data/coco")
 
 
 def _boxed(root: Path, split: str, arrays: dict[str, np.ndarray], side: int) -> BoxedImages:
-    """The images of a split with their boxes in pixels of the stored squares."""
+    """Return the images of a split with their boxes in pixels of the stored squares."""
     names, boxes, labels, starts, ids, shapes = (arrays[f"{split}_{part}"] for part in _PARTS)
     owner = np.repeat(np.arange(len(ids)), np.diff(starts))
     scale = np.tile(side / shapes[owner], 2)
@@ -88,7 +88,7 @@ def _boxed(root: Path, split: str, arrays: dict[str, np.ndarray], side: int) -> 
 
 
 def _read_annotations(root: Path, dataset: CocoDataset) -> dict[str, np.ndarray]:
-    """All arrays of both splits, boxes in pixels of the originals."""
+    """Return all arrays of both splits. Boxes are in pixels of the original images."""
     arrays: dict[str, np.ndarray] = {}
     categories: dict[int, str] = {}
     for split in FOLDERS:
@@ -98,11 +98,11 @@ def _read_annotations(root: Path, dataset: CocoDataset) -> dict[str, np.ndarray]
             named = {int(i): str(truth.cats[i]["name"]) for i in sorted(truth.cats)}
             parts = _index(truth.imgs, truth.imgToAnns, [*named], with_objects=split == "train")
         except (AssertionError, LookupError, OverflowError, TypeError, ValueError) as error:
-            raise UserError(f"annotations {file} are not as COCO's: {type(error).__name__}: {error}") from error
+            raise UserError(f"annotations {file} are not in COCO's format: {type(error).__name__}: {error}") from error
         if len(named) != dataset.classes:
             raise UserError(f"{file} has {len(named)} categories, but classes is {dataset.classes}")
         if categories and named != categories:
-            raise UserError(f"{file} has other categories than those of the training split")
+            raise UserError(f"{file} has other categories than the training split")
         categories = named
         arrays |= {f"{split}_{part}": array for part, array in zip(_PARTS, parts, strict=True)}
     arrays["categories"] = np.array([*categories], np.int64)
@@ -111,24 +111,24 @@ def _read_annotations(root: Path, dataset: CocoDataset) -> dict[str, np.ndarray]
 
 
 def _check_images(root: Path, arrays: dict[str, np.ndarray], side: int, workers: int, progress: bool) -> None:
-    """Raise ``UserError`` unless every annotated image is there and can be decoded."""
+    """Raise ``UserError`` unless every annotated image exists and can be decoded."""
     paths = [root / FOLDERS[split] / os.fsdecode(x) for split in FOLDERS for x in arrays[f"{split}_names"].tolist()]
     if missing := [path for path in paths if not path.is_file()]:
-        raise UserError(f"{len(missing)} annotated images are missing, {missing[0]} the first")
+        raise UserError(f"{len(missing)} annotated images are missing, the first is {missing[0]}")
     reads = in_chunks(read_file, [(path, side, False) for path in paths], workers, "checking images", progress)
     if broken := [x for x in reads if isinstance(x, str)]:
         raise UserError(f"{len(broken)} annotated images cannot be decoded: {'; '.join(broken[:3])}")
 
 
 def _index(images: dict, objects: dict, categories: list[int], with_objects: bool) -> tuple[np.ndarray, ...]:
-    """The arrays of one split from pycocotools' dictionaries; ``with_objects`` leaves out images that have none."""
+    """Build a split's arrays from pycocotools' dictionaries. ``with_objects`` leaves out images without objects."""
     label_of = {category: i for i, category in enumerate(categories, 1)}
     kept, boxes, labels, starts = [], [], [], [0]
     for image in images.values():
         extent = np.array([image["width"], image["height"]] * 2)
         for found in objects[image["id"]]:
             if found["id"] < 1:
-                raise ValueError("annotation ids must be at least 1: to pycocotools 0 means no match")
+                raise ValueError("annotation ids must be at least 1: pycocotools takes 0 for no match")
             left, top, width, height = found["bbox"]
             box = np.clip([left, top, left + width, top + height], 0, extent)
             if not found["iscrowd"] and (box[2:] > box[:2]).all():

@@ -62,7 +62,7 @@ class CreatureDataset(DrawnImages):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes. They are the number of the genus and a letter for the species, from 1a."""
+        """Names of the classes. A name is the number of the genus and a letter for the species, such as 1a."""
         letters = ascii_lowercase[: self.species]
         return tuple(f"{genus}{letter}" for genus in range(1, self.genera + 1) for letter in letters)
 
@@ -113,7 +113,7 @@ class CreatureSceneDataset(DrawnScenes):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes. They are the number of the genus and a letter for the species, from 1a."""
+        """Names of the classes. A name is the number of the genus and a letter for the species, such as 1a."""
         return tuple(f"{genus}a" for genus in range(1, self.classes + 1))
 
     def draw(self, split: str, index: int) -> Scene:

@@ -54,7 +54,7 @@ class DrawnDataset(DataConfig):
     @property
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """Of the classes."""
+        """Names of the classes."""
 
     @abstractmethod
     def draw(self, split: str, index: int) -> tuple[np.ndarray, ...]:
@@ -138,7 +138,7 @@ def render(dataset: Any, workers: int = 1, progress: bool = False) -> dict[str, 
 
 
 def annotations(dataset: Any, split: BoxedImages) -> dict[str, Any]:
-    """Those of a split in COCO's format. The area of an object is that of its box; image ids count from 1."""
+    """Return the annotations of a split in COCO's format. Image ids count from 1; an object's area is its box's."""
     owners, labels = np.repeat(split.ids, np.diff(split.starts)).tolist(), split.labels.tolist()
     objects: list[dict[str, Any]] = []
     for owner, label, (left, top, right, bottom) in zip(owners, labels, split.boxes.tolist(), strict=True):

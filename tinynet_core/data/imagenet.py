@@ -1,8 +1,8 @@
-"""ImageNet, or any image folder, from the disk of whoever trains: decoded once into a cache, or streamed.
+"""ImageNet, or any local folder of images in its layout: decoded once into a cache, or streamed.
 
-``$TINYNET_IMAGENET`` names the folder, ``train/<class>/`` and ``val/<class>/``, in which nothing is written. An image
-is resized to a square as a whole, whatever its shape: together with width over height of the original, a crop of the
-square is an exact rectangle of the original.
+``$TINYNET_IMAGENET`` names the folder, with ``train/<class>/`` and ``val/<class>/``. Nothing is written there. Every
+image is resized as a whole to a square, whatever its shape. The width over height of the original is kept. With this
+number, a crop of the square is an exact rectangle of the original.
 """
 
 import hashlib
@@ -25,22 +25,22 @@ from tinynet_core.machine import cache_root, in_chunks
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 LEFT_BEHIND = ("__MACOSX", "@eaDir")
-"""Folders that archives and network disks add, with images of their own."""
+"""Folders that archive programs and network disks add. They may hold images of their own."""
 CLASS_LISTS = Path(__file__).parent / "class_lists"
-"""Lists of classes that public code ships, one file each with its source."""
+"""Folder of class lists from public code. Each list is a file that names its source."""
 _FORMAT = 3
-"""Raise with every change of the files of a cache, or of the pixels that a configuration gives."""
+"""Version of the cache. Raise it with every change to the cache files or to the pixels of a configuration."""
 _LAYOUT = "train/<class>/ and val/<class>/ with .jpeg, .jpg or .png files"
 
 
 def _listed(value: Any) -> Any:
-    """The class folders that a file names, one a line, where ``value`` is the name of a list or of a .txt file."""
+    """Read the class folders, one per line, if ``value`` names a class list or a .txt file. Else return ``value``."""
     if not isinstance(value, str):
         return value
     known = sorted(path.stem for path in CLASS_LISTS.glob("*.txt"))
     if value not in known and not value.endswith(".txt"):
         raise ValueError(
-            f"must be a list of folders, a .txt file that names one a line, or {' or '.join(known)}, got {value!r}"
+            f"must be a list of folders, a .txt file with one folder per line, or {' or '.join(known)}, got {value!r}"
         )
     path = CLASS_LISTS / f"{value}.txt" if value in known else Path(value)
     if not path.is_file():
@@ -56,21 +56,21 @@ _Wnids = Annotated[
 
 
 class ImageNetDataset(DataConfig):
-    """Which images of the folder, and at what size. Labels are positions in the sorted list of chosen classes."""
+    """Choice and size of the folder's images. A label is a position in the sorted list of chosen classes."""
 
     kind: Literal["imagenet"] = "imagenet"
     classes: int = Field(1000, ge=2, le=100_000)
-    class_seed: int | None = Field(None, ge=0, description="draws so many classes of those that the folder has")
+    class_seed: int | None = Field(None, ge=0, description="seed to draw the classes from the folder's classes")
     wnids: _Wnids | None = Field(
-        None, description="or these class folders: a list, a .txt file that names one a line, or imagenette"
+        None, description="or the class folders by name: a list, a .txt file with one folder per line, or imagenette"
     )
-    train_per_class: int | None = Field(None, ge=1, description="training images drawn of each class; null: all")
-    image_seed: int = Field(0, ge=0, description="draws them")
+    train_per_class: int | None = Field(None, ge=1, description="training images to draw per class; null: all")
+    image_seed: int = Field(0, ge=0, description="seed to draw the training images")
     validation_images: int | None = Field(
-        None, ge=1, exclude_if=lambda n: n is None, description="of the folder; null: 50 a class, as in ImageNet"
+        None, ge=1, exclude_if=lambda n: n is None, description="number of them; null: 50 per class, as in ImageNet"
     )
-    side: int = Field(256, ge=16, le=1024, description="of a stored image in pixels")
-    stream: bool = Field(False, exclude=True, description="decode at each access, to the same pixels, without a cache")
+    side: int = Field(256, ge=16, le=1024, description="side of a stored image in pixels")
+    stream: bool = Field(False, exclude=True, description="decode at each access, without a cache; same pixels")
 
     @model_validator(mode="after")
     def _consistent(self) -> "ImageNetDataset":
@@ -82,7 +82,7 @@ class ImageNetDataset(DataConfig):
 
     @property
     def train_images(self) -> int:
-        """Nominal number of training images, those of ImageNet where all are taken; unreadable files make it fewer."""
+        """Nominal number of training images, as in ImageNet if all are used. Unreadable files are not subtracted."""
         return self.classes * (self.train_per_class or 1281)
 
     @property
@@ -92,12 +92,12 @@ class ImageNetDataset(DataConfig):
 
 
 def imagenet_root() -> Path:
-    """The folder that ``$TINYNET_IMAGENET`` names; raises ``UserError`` unless it holds train/ and val/."""
+    """Return the folder that ``$TINYNET_IMAGENET`` names. Raise ``UserError`` unless it holds train/ and val/."""
     return named_root("TINYNET_IMAGENET", SPLITS, _LAYOUT, "/data/imagenet")
 
 
 def named_root(variable: str, parts: Sequence[str], layout: str, example: str) -> Path:
-    """The folder that an environment variable names; raises ``UserError`` unless it has these ``parts``."""
+    """Return the folder that an environment variable names. Raise ``UserError`` unless it holds all ``parts``."""
     value = os.environ.get(variable)
     if not value:
         raise UserError(
@@ -112,7 +112,7 @@ def named_root(variable: str, parts: Sequence[str], layout: str, example: str) -
 
 
 def image_files(folder: Path) -> list[tuple[str, int]]:
-    """Name below ``folder`` and bytes of all images in torchvision's order, without what programs leave there."""
+    """Return (name below ``folder``, bytes) of images, in torchvision's order, without hidden and left-behind ones."""
     from torchvision.datasets.folder import make_dataset
 
     found = make_dataset(folder.parent, {folder.name: 0}, SUFFIXES, allow_empty=True)
@@ -125,10 +125,10 @@ def _is_left_behind(name: str) -> bool:
 
 
 def select(dataset: ImageNetDataset, root: Path) -> tuple[dict[str, list[tuple[str, int]]], str]:
-    """The chosen files of each split below ``root``, by name with their class, and a hash of the listing.
+    """Return the chosen files below ``root``, as (name, class) for each split, and a hash of the listing.
 
-    Draws depend on the names alone, not on the order of a listing. A class's draw of training images depends on
-    ``image_seed`` and its name, not on the other classes.
+    Draws depend only on the names, not on the order of a listing. The draw of a class's training images depends on
+    ``image_seed`` and the name of the class, not on the other classes.
     """
     wnids = _choose_classes(dataset, root / "train")
     digest = hashlib.sha256()
@@ -166,12 +166,12 @@ def _choose_classes(dataset: ImageNetDataset, folder: Path) -> Sequence[str]:
 
 
 def load_imagenet(dataset: ImageNetDataset, workers: int = 1, progress: bool = False) -> ImageSet:
-    """The images of ``dataset`` below ``$TINYNET_IMAGENET``, from the cache or, with ``stream``, from their files.
+    """Load ``dataset`` from ``$TINYNET_IMAGENET``: from the cache or, with ``stream``, from the image files.
 
-    The first load decodes every wanted file once, in ``workers`` processes. Those that cannot be decoded are left out
-    with a warning; ``meta.json`` in the cache lists them. Where names or sizes of files change, another cache is made.
-    ``content_hash`` is over labels, names and bytes of the files, so it is the same for cache and stream. Raises
-    ``UserError`` for what a user can mend: the folder, the classes, the space on the disk.
+    The first load decodes every wanted file once, in ``workers`` processes. Undecodable files are left out with a
+    warning; ``meta.json`` in the cache lists them. If names or sizes of files change, a new cache is made.
+    ``content_hash`` covers labels, names and bytes of the files, so it is the same for cache and stream. Raises
+    ``UserError`` for problems that a user can solve: with the folder, the classes or the disk space.
     """
     root = imagenet_root()
     files, listing = select(dataset, root)
@@ -202,7 +202,7 @@ def _read(folder: Path, dataset: ImageNetDataset, root: Path) -> ImageSet:
 def _fill(
     scratch: Path, folder: Path, dataset: ImageNetDataset, root: Path, files: dict, workers: int, progress: bool
 ) -> None:
-    """Read all files into ``scratch``, which becomes ``folder``."""
+    """Read all files into ``scratch``, which is renamed to ``folder`` afterwards."""
     total = sum(map(len, files.values()))
     need, free = total * dataset.side**2 * 3, shutil.disk_usage(scratch).free
     if need > free and not dataset.stream:
@@ -241,8 +241,8 @@ def _fill(
 
 
 def read_file(path: Path, side: int, pixels: bool) -> tuple[float, bytes, bytes] | str:
-    """Width over height of an image, SHA-256 of its file, its pixels if they are wanted; or what is wrong with it."""
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on corrupt EXIF data, which good images cause
+    """Return an image's width over height, its file's SHA-256 and, if wanted, its pixels; or the error as text."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # good images with corrupt EXIF data cause warnings
     try:
         data = path.read_bytes()
         image, aspect = decode(data, side)
@@ -254,16 +254,16 @@ def read_file(path: Path, side: int, pixels: bool) -> tuple[float, bytes, bytes]
 
 
 def decode(data: bytes, side: int) -> tuple[np.ndarray, float]:
-    """Pixels uint8 (side, side, 3) of a JPEG or PNG file's bytes, and width over height of the original.
+    """Decode the bytes of a JPEG or PNG file to pixels, uint8 (side, side, 3), and the original's width over height.
 
-    All modes become RGB as Pillow's ``convert`` does it; an EXIF orientation is ignored, as is usual on ImageNet. The
-    filter is Pillow's antialiased bicubic. A JPEG at least four times ``side`` in both directions is decoded at a half,
-    a quarter or an eighth of its size, never below twice ``side``: much faster, and pixels differ by rounding and by
-    details that the resize removes anyway. Raises ``ValueError`` for a file that was cut off, one of another
-    format, and one whose grey has 16 bits, which Pillow would turn into white.
+    Pillow's ``convert`` turns all modes into RGB. The EXIF orientation is ignored, as is usual on ImageNet. The filter
+    is Pillow's antialiased bicubic. A JPEG at least four times ``side`` in both directions is decoded at a half, a
+    quarter or an eighth of its size, but never below twice ``side``. This is much faster. The pixels differ only by
+    rounding and by details that the resize removes anyway. Raises ``ValueError`` for a truncated file, for another
+    format, and for 16-bit grey, which Pillow would turn into white.
     """
     try:
-        # other formats stay shut, whatever the suffix: one of Pillow's decoders starts a program
+        # allow no other format, whatever the suffix: one of Pillow's decoders starts a program
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             if image.mode.startswith(("I", "F")):
                 raise ValueError("more than 8 bits a channel")
@@ -275,14 +275,14 @@ def decode(data: bytes, side: int) -> tuple[np.ndarray, float]:
         raise ValueError("neither JPEG nor PNG") from error
     except MemoryError:
         raise
-    except Exception as error:  # Pillow raises nearly any type on broken bytes
+    except Exception as error:  # Pillow raises nearly any exception type on broken bytes
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     return np.asarray(square), width / height
 
 
 @dataclass(frozen=True)
 class JpegImages:
-    """Image files as a sequence of uint8 (side, side, 3), decoded at each access; ``names`` are bytes."""
+    """Sequence of image files, decoded to uint8 (side, side, 3) at each access. ``names`` are bytes."""
 
     folder: Path
     names: np.ndarray
@@ -292,11 +292,11 @@ class JpegImages:
         return len(self.names)
 
     def path(self, i: int) -> Path:
-        """The file behind image ``i``."""
+        """Return the path of the file of image ``i``."""
         return self.folder / os.fsdecode(self.names[i])
 
     def __getitem__(self, i: int) -> np.ndarray:
         try:
             return decode(self.path(i).read_bytes(), self.side)[0]
         except (OSError, ValueError) as error:
-            raise UserError(f"{self.path(i)} can no longer be read, as when its folder was indexed: {error}") from error
+            raise UserError(f"{self.path(i)} was readable when indexed but no longer is: {error}") from error

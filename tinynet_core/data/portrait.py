@@ -1,7 +1,7 @@
-"""A world of creatures, species of genera and the grounds they live on, and pictures of them.
+"""Worlds of creatures (genera, their species and their habitats), and pictures of the creatures.
 
-Genera differ in coarse things: outline of the body, limbs, base colours, and the grounds at home. Species of a genus
-differ in fine things: pattern, head, tips of the limbs, badge and eyes. A network learns the coarse cues first.
+Genera differ in coarse features: outline of the body, limbs, base colours and home habitats. Species of a genus differ
+in fine features: pattern, head, tips of the limbs, badge and eyes. A network learns the coarse features first.
 """
 
 import math
@@ -16,24 +16,24 @@ from numpy.typing import NDArray
 from tinynet_core.data.drawing import PATTERNS, SHAPES, Canvas, Dice, Frame, Shape, capsule, direction, disc, plus, wave
 
 _GENUS, _HABITAT = 2, 3
-"""Second number of the key of their random streams; the splits have 0 and 1."""
+"""Second number in the random seeds of genera and habitats. The seeds of images have 0 (train) or 1 (val)."""
 Point = tuple[float, float]
 Outline = tuple[Point, ...]
-"""A cosine and a sine for each harmonic of the radius of a body, from the first."""
+"""Radius of a body as a Fourier series: a cosine and a sine coefficient for each harmonic, from the first on."""
 _HARMONICS = (0.22, 0.16, 0.10, 0.07)
-"""Typical sizes of theirs."""
+"""Standard deviations of the harmonics' amplitudes, as shares of the mean radius, from the first harmonic on."""
 _CONTRAST = 150.0
-"""Least difference, summed over red, green and blue, of the two colours of a genus."""
+"""Least difference between the two colours of a genus, summed over red, green and blue, each from 0 to 255."""
 _WHITE, _BLACK = (245.0, 245.0, 245.0), (15.0, 15.0, 15.0)
 LEAVES = 45
 _WILD = 0.15
-"""Share of leaves of any shape, and share of leaves of any colour, on every ground."""
+"""Share of leaves with a random shape, and share of leaves with a random colour, in every habitat."""
 _SHADE = 0.25
-"""How much lighter or darker a creature is a radius from its middle."""
+"""Relative change of a creature's brightness from its middle to one radius away."""
 
 
 class Habitat:
-    """Statistics of a ground of leaves that cover one another."""
+    """Statistics of a ground of overlapping leaves."""
 
     def __init__(self, dice: Dice) -> None:
         self.palette = tuple(dice.colour(10.0, 245.0) for _ in range(4))
@@ -45,7 +45,7 @@ class Habitat:
 
 
 class Genus:
-    """What the species of a genus share. Angles are in turns."""
+    """Features that all species of a genus share. Angles are in turns."""
 
     def __init__(self, dice: Dice, habitats: int) -> None:
         outline = []
@@ -69,11 +69,11 @@ class Genus:
 
 
 class Species:
-    """One class. Sizes are in radii of the body; ``tip`` and ``badge`` are shapes, or None for no such part."""
+    """One class. Sizes are in radii of the body. ``tip`` and ``badge`` are shapes, or None if the part is missing."""
 
     def __init__(self, dice: Dice, genus: Genus, pattern: int, head: int) -> None:
         self.genus, self.pattern, self.head = genus, pattern, head
-        root = dice.uniform(0.88, 1.51)  # its cube: more low frequencies than high ones
+        root = dice.uniform(0.88, 1.51)  # cubed below, so that low frequencies are more likely
         self.light = dice.near(genus.light, 18.0)
         self.dark = dice.near(genus.dark, 18.0)
         self.accent = dice.colour()
@@ -90,7 +90,7 @@ class Species:
         self.badge_at = dice.uniform(-0.35, 0.35), dice.uniform(-0.35, 0.35)
 
     def towards(self, other: "Species", dice: Dice, spread: float) -> "Species":
-        """Amounts go from here to ``other`` by ``spread``; each choice is the other one with that probability."""
+        """Return a mix with ``other``. Numbers move by the share ``spread``, choices change with this probability."""
         found = copy(self)
         for name, after in vars(other).items():
             before = getattr(self, name)
@@ -113,10 +113,10 @@ class World(NamedTuple):
 
 @lru_cache(maxsize=8)
 def world(seed: int, genera: int, species: int, habitats: int, spread: float) -> World:
-    """The world of a seed. Another seed gives other species and other grounds.
+    """Return the world of a seed. Another seed gives other species and other habitats.
 
-    ``species`` is their number in each genus. A ``spread`` of 1 draws the fine things of each species anew; below 1
-    they stay near to those of the genus. The first genera and species are the same whatever their numbers.
+    ``species`` is the number of species per genus. A ``spread`` of 1 draws the fine features of each species anew.
+    Below 1 they stay close to the genus's typical features. Larger numbers add genera or species, the first ones stay.
     """
     table: list[Species] = []
     for number in range(genera):
@@ -136,11 +136,11 @@ def _shape_or_none(dice: Dice) -> int | None:
 
 
 def ground(side: int, dice: Dice, habitat: Habitat, leaves: int = LEAVES) -> Canvas:
-    """A canvas of ``side`` pixels covered with leaves of a habitat, mirrored or not."""
+    """Return a canvas of ``side`` pixels that leaves of a habitat cover. Half of the canvases are mirrored."""
     turns, shift = habitat.turns + dice.bell(0.05), dice.near((0.0, 0.0, 0.0), 20.0)
     canvas = Canvas(side, plus(habitat.palette[0], shift))
     smallest, draws, ratio = 0.03, dice.uniform(0.0, 1.0, leaves), 0.03 / 0.35  # shares of the image
-    square = smallest / (1.0 - draws * (1.0 - ratio))  # their density falls with the square of the size
+    square = smallest / (1.0 - draws * (1.0 - ratio))  # density falls with the square of the size
     cubic = smallest / np.sqrt(1.0 - draws * (1.0 - ratio * ratio))
     sizes = np.where(dice.uniform(0.0, 1.0, leaves) < habitat.coarse, square, cubic).tolist()
     angles = (turns + dice.bell(habitat.disorder, leaves)).tolist()
@@ -157,10 +157,10 @@ def ground(side: int, dice: Dice, habitat: Habitat, leaves: int = LEAVES) -> Can
 
 
 class Painted:
-    """A creature on a canvas, mirrored or not: its colours are those from number ``first`` to ``end`` - 1.
+    """A creature on a canvas, mirrored or not. Its colours have the numbers ``first`` to ``end`` - 1.
 
-    Its body has its middle at ``at`` and about ``size`` for a radius. ``variety`` scales how much the creatures of a
-    species differ, ``pose`` how far they turn. The light is 1 in the middle and changes by ``slope`` along x and y.
+    The body's middle is ``at``, its radius about ``size``. ``variety`` scales how much the creatures of a species
+    differ, ``pose`` how far they turn. The brightness is 1 in the middle and changes by ``slope`` along x and y.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class Painted:
         return self.dice.factor(deviation * self.variety)
 
     def paint_limbs(self) -> None:
-        """Limbs all around the body, each of two straight parts, with their tips."""
+        """Paint the limbs all around the body. Each limb has two straight parts and, in some species, a tip."""
         canvas, frame, species, genus = self.canvas, self.frame, self.species, self.species.genus
         for i in range(genus.limbs):
             turns = genus.first_limb + i / genus.limbs + self.some(0.019)
@@ -210,7 +210,7 @@ class Painted:
                 canvas.paint(frame.at(u, v, species.tip_size), SHAPES[species.tip], self.accent)
 
     def paint_body(self) -> None:
-        """The body with its pattern, and the badge on it."""
+        """Paint the body with its pattern, and the badge on it."""
         species, outline = self.species, self.outline
         cosine, sine = direction(species.angle + self.some(0.019))
         frequency = species.frequency * self.times(0.1)
@@ -236,7 +236,7 @@ class Painted:
             self.canvas.paint(self.frame.at(x, y, species.badge_size), SHAPES[species.badge], self.accent)
 
     def paint_head(self) -> None:
-        """The head on the outline of the body, with two eyes beside its middle."""
+        """Paint the head on the outline of the body, with two eyes beside its middle."""
         canvas, frame, species = self.canvas, self.frame, self.species
         cosine, sine = direction(species.head_turns + self.some(0.032))
         distance = radius(self.outline, cosine, sine)
@@ -249,7 +249,7 @@ class Painted:
 
 
 def radius(outline: Outline, cosine: Any, sine: Any) -> Any:
-    """Distance of the outline of a body from its middle in a direction, by Clenshaw's rule; for floats or arrays."""
+    """Return the radius of a body's outline in a direction, by Clenshaw's rule. Takes floats or arrays."""
     double = 2.0 * cosine
     (even, odd), before_even, before_odd = outline[-1], 0.0, 0.0
     for a, b in reversed(outline[:-1]):
@@ -259,7 +259,7 @@ def radius(outline: Outline, cosine: Any, sine: Any) -> Any:
 
 
 def finished(canvas: Canvas, dice: Dice, creatures: Sequence[Painted], noise: float = 6.0) -> NDArray[np.uint8]:
-    """The picture, uint8 (side, side, 3), with light on the creatures and ``noise``, its deviation of 255."""
+    """Return the picture, uint8 (side, side, 3), with light on the creatures and noise of deviation ``noise``."""
     pixels = canvas.pixels()
     places = (np.arange(canvas.side) + 0.5) / canvas.side
     for creature in creatures:

@@ -1,4 +1,4 @@
-"""What data sets share: configurations, what they load into, and the cache for arrays."""
+"""Common parts of the data sets: configurations, loaded sets, and the cache for arrays."""
 
 import contextlib
 import hashlib
@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 SPLITS = ("train", "val")
 COCO_LIMITS = (32.0**2, 96.0**2)
-"""Square pixels from which an object of COCO is medium, and large, in images of about 512 to 640 pixels."""
+"""Areas in square pixels from which a COCO object is medium, and large. COCO images have about 512 to 640 pixels."""
 
 
 class DataConfig(BaseModel, frozen=True, extra="forbid", strict=True):
-    """Which images a data set has. Two equal values give the same ones."""
+    """Configuration of a data set. Equal configurations give the same images."""
 
     mirror_safe: ClassVar[bool] = True
-    """Whether a mirrored image keeps its class."""
+    """Whether an image keeps its class when it is mirrored."""
 
     @property
     def key(self) -> str:
@@ -44,9 +44,9 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", strict=True):
 class ImageSet:
     """Square images with their labels, in two splits.
 
-    Images are uint8 (n, side, side, 3), memory-mapped or decoded on demand; labels are int64 (n,). Aspects, float32
-    (n,), are width over height of the originals, which were resized to squares as a whole; None: all were square.
-    ``content_hash`` is a SHA-256 that equal sets share.
+    Images are uint8 (n, side, side, 3), memory-mapped or decoded on demand. Labels are int64 (n,). Aspects, float32
+    (n,), are width over height of the originals, which were resized as a whole to squares. Aspects are None if all
+    originals were square. Equal sets have the same ``content_hash``, a SHA-256.
     """
 
     train_images: "np.ndarray | JpegImages"
@@ -63,9 +63,9 @@ class BoxedImages:
     """Square images with their objects.
 
     Images are uint8 (n, side, side, 3). ``boxes``, float32 (objects, 4), are left, top, right and bottom in pixels of
-    the stored square; ``labels``, int64 (objects,), count from 1, 0 is the background. Image i has the objects
-    ``starts[i]`` up to ``starts[i + 1]``. ``ids``, int64 (n,), name the images in the ground truth, and ``shapes``,
-    int64 (n, 2), are width and height of the originals, which were resized to squares as a whole.
+    the stored square. ``labels``, int64 (objects,), count from 1; 0 is the background. Image i has the objects
+    ``starts[i]`` to ``starts[i + 1]`` - 1. ``ids``, int64 (n,), are the image ids in the ground truth. ``shapes``,
+    int64 (n, 2), are width and height of the originals, which were resized as a whole to squares.
     """
 
     images: "np.ndarray | JpegImages"
@@ -79,17 +79,17 @@ class BoxedImages:
         return len(self.ids)
 
     def objects(self, i: int) -> slice:
-        """Where the objects of image ``i`` are."""
+        """Return the slice of ``boxes`` and ``labels`` that belongs to image ``i``."""
         return slice(int(self.starts[i]), int(self.starts[i + 1]))
 
 
 @dataclass(frozen=True)
 class DetectionSet:
-    """Two splits, and what the validation split is judged by.
+    """Two splits, and the ground truth to evaluate the validation split.
 
     ``categories[label - 1]`` is the category id of a label in the ground truth, ``names[label - 1]`` its name.
-    ``truth`` gives the validation split's ground truth. ``area_limits``: objects of fewer square pixels of the original
-    than the first are small, of at least the second large. ``content_hash`` is a SHA-256 that equal sets share.
+    ``truth`` returns the validation split's ground truth. ``area_limits`` are square pixels of the original: objects
+    below the first are small, from the second on large. Equal sets have the same ``content_hash``, a SHA-256.
     """
 
     train: BoxedImages
@@ -103,10 +103,10 @@ class DetectionSet:
 
 
 def ground_truth(source: dict[str, Any] | str) -> "COCO":
-    """pycocotools' index of annotations in COCO's format, a dictionary or the name of a JSON file."""
+    """Return pycocotools' index of annotations in COCO's format, from a dictionary or the name of a JSON file."""
     from pycocotools.coco import COCO
 
-    with contextlib.redirect_stdout(io.StringIO()):  # it reports every step there
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints every step
         if isinstance(source, str):
             return COCO(source)
         index = COCO()
@@ -116,10 +116,10 @@ def ground_truth(source: dict[str, Any] | str) -> "COCO":
 
 
 def cached(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]) -> T:
-    """What ``read`` makes of ``folder``, which ``fill`` makes where it is absent.
+    """Return ``read(folder)``. If ``folder`` does not exist, make it with ``fill`` first.
 
-    ``fill`` is given an empty folder that takes the name of ``folder`` when it is complete and on the disk. One that
-    ``read`` cannot use is made anew with a warning. Raises ``UserError`` for a folder that cannot be written.
+    ``fill`` gets an empty folder, which is renamed to ``folder`` once it is complete and on the disk. A folder that
+    ``read`` cannot use is made anew with a warning. Raises ``UserError`` if the cache folder cannot be written.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def cached(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]
                     warnings.warn(f"dataset cache {folder} cannot be used ({error}): rebuilding it", stacklevel=4)
                     shutil.rmtree(folder)
             scratch = folder.with_name(f".building-{folder.name}")
-            shutil.rmtree(scratch, ignore_errors=True)  # of a killed process: the lock is held
+            shutil.rmtree(scratch, ignore_errors=True)  # left by a killed process: this one holds the lock
             scratch.mkdir()
             try:
                 fill(scratch)
@@ -143,7 +143,7 @@ def cached(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]
     except OSError as error:
         raise UserError(
             f"the cache folder {folder.parent} cannot be written ({error.strerror or error}): "
-            "set TINYNET_CACHE to one that can"
+            "set TINYNET_CACHE to a folder that can be written"
         ) from error
     return read(folder)
 
@@ -158,7 +158,7 @@ def content_hash(arrays: dict[str, np.ndarray]) -> str:
 
 
 def write_arrays(folder: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
-    """Write each array as a .npy file, and ``meta.json`` with what they are ``about`` and their hash."""
+    """Write each array as a .npy file, and ``meta.json`` with the description ``about`` and the arrays' hash."""
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     meta = {"dataset": about, "sha256": content_hash(arrays)}
@@ -166,7 +166,7 @@ def write_arrays(folder: Path, arrays: dict[str, np.ndarray], about: dict[str, A
 
 
 def read_arrays(folder: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays called ``names``, memory-mapped, and their hash; ``ValueError`` where it is not the recorded one."""
+    """Return the arrays ``names``, memory-mapped, and their hash. Raise ``ValueError`` if the recorded hash differs."""
     recorded = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["sha256"]
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
     found = content_hash(arrays)

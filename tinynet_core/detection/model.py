@@ -1,7 +1,7 @@
-"""SSDLite on a network of the EfficientNet family (Sandler et al. 2018, section 6.2), made of torchvision's SSD parts.
+"""SSDLite on networks of the EfficientNet family (Sandler et al. 2018, section 6.2), from torchvision's SSD parts.
 
-The first features, at stride 16, are the expanded ones of the first block of the last stage with a stride; the second,
-at stride 32, those of the classifier's last convolution; further ones come from extra blocks that halve the side.
+The first feature map, at stride 16, is the expansion in the first block of the last stage with a stride. The second,
+at stride 32, comes from the classifier's last convolution. The others come from extra blocks that halve the side.
 """
 
 import dataclasses
@@ -25,20 +25,20 @@ from tinynet_core.networks.spec import Complexity
 from tinynet_core.networks.trace import trace
 
 EXTRA_CHANNELS = (512, 256, 256, 128)
-"""Of the extra blocks at full width, as in torchvision's SSDLite. Only so many are used as reach one pixel."""
+"""Channels of the extra blocks at full width, as in torchvision's SSDLite. Blocks after a 1 x 1 map are left out."""
 _ASPECTS = [2, 3]
 _LEAST_CHANNELS = 16
 
 
 class Targets(NamedTuple):
-    """The objects of one image: boxes, float32 (n, 4) as left, top, right, bottom in pixels, and labels from 1 on."""
+    """Objects of one image: boxes, float32 (n, 4) as left, top, right, bottom in pixels, and labels, from 1 on."""
 
     boxes: torch.Tensor
     labels: torch.Tensor
 
 
 class Features(nn.Module):
-    """A classifier without its last layer, whose feature maps at several strides come out, the finest first."""
+    """A classifier without its last layer. It returns feature maps at several strides, the finest first."""
 
     def __init__(self, backbone: EfficientNetModule, spec: EfficientNet, resolution: int, width: float) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Features(nn.Module):
             self.sides.append(-(-self.sides[-1] // 2))
 
     def last_strided(self) -> list[Any]:
-        """Blocks of the last stage with a stride, inverted residuals."""
+        """Return the blocks (inverted residuals) of the last stage with a stride."""
         return list(self.backbone.blocks[self.split].children())
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -76,9 +76,9 @@ class Features(nn.Module):
 
 
 class Detector(SSD):
-    """Features, torchvision's SSDLite head and its default boxes, loss and post-processing.
+    """Features with torchvision's SSDLite head, default boxes, loss and post-processing.
 
-    Takes normalised images (n, 3, R, R) and gives the raw output for each of its ``anchors``: box codes (n, anchors, 4)
+    Takes normalised images (n, 3, R, R). Returns the raw output for each of its ``anchors``: box codes (n, anchors, 4)
     and logits (n, anchors, 1 + classes), the background first.
     """
 
@@ -95,7 +95,7 @@ class Detector(SSD):
             head=SSDLiteHead(features.channels, boxes_per_place, classes + 1, norm),
             score_thresh=0.001,
             nms_thresh=0.55,
-            detections_per_img=100,  # COCO counts no more
+            detections_per_img=100,  # COCO evaluates no more
             topk_candidates=300,
         )
         self.side = resolution
@@ -105,7 +105,7 @@ class Detector(SSD):
         return {name: value.float() for name, value in self.head(self.backbone(images)).items()}
 
     def place_anchors(self) -> torch.Tensor:
-        """(anchors, 4): default boxes in pixels, left, top, right, bottom, for images of this detector's resolution."""
+        """Return default boxes (anchors, 4) as left, top, right, bottom in pixels of the detector's resolution."""
         parameter = next(self.parameters())
         if self.anchors.device != parameter.device or not len(self.anchors):
             maps = [torch.empty(1, 1, side, side, device=parameter.device) for side in self.backbone.sides]
@@ -114,9 +114,9 @@ class Detector(SSD):
         return self.anchors
 
     def losses(self, outputs: dict[str, torch.Tensor], targets: list[Targets]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Smooth L1 loss of the box codes, and cross-entropy with three hard negatives to a positive (Liu et al. 2016).
+        """Return smooth L1 loss of box codes, and cross-entropy with 3 hard negatives per positive (Liu et al. 2016).
 
-        Both are sums over the batch divided by its number of matched anchors.
+        Both are sums over the batch, divided by its number of matched anchors.
         """
         anchors = self.place_anchors()
         none = torch.full((len(anchors),), -1, device=anchors.device)
@@ -125,7 +125,7 @@ class Detector(SSD):
         return found["bbox_regression"], found["classification"]
 
     def detections(self, outputs: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-        """At most a hundred an image, the best first: ``boxes`` in pixels of the input, ``scores`` and ``labels``."""
+        """Return at most 100 per image, the best first: ``boxes`` in pixels of the input, ``scores`` and ``labels``."""
         n = len(outputs["cls_logits"])
         return self.postprocess_detections(outputs, [self.place_anchors()] * n, [(self.side, self.side)] * n)
 
@@ -139,9 +139,9 @@ def build(
     zero_init_residual: bool = False,
     pretrained: nn.Module | None = None,
 ) -> Detector:
-    """The detector of ``classes`` on the network ``spec``, which starts with the weights of ``pretrained`` if given.
+    """Build the detector of ``classes`` on the network ``spec``, with the weights of ``pretrained`` if given.
 
-    ``width`` multiplies the channels of the extra blocks; ``scales`` are the least and largest default box.
+    ``width`` multiplies the channels of the extra blocks. ``scales`` are the least and largest default box sizes.
     """
     backbone = spec.build(zero_init_residual=zero_init_residual)
     assert isinstance(backbone, EfficientNetModule)
@@ -156,20 +156,20 @@ def build(
 
 @lru_cache(maxsize=64)
 def cost(spec: EfficientNet, classes: int, resolution: int, width: float) -> Complexity:
-    """Exact cost of the detector for one image, traced without memory on the meta device."""
+    """Return the exact cost of the detector for one image. The trace on the meta device needs no memory."""
     with torch.device("meta"):
         detector = build(spec, classes, resolution, width, (0.2, 0.95))
     return trace(detector, resolution)
 
 
 def backbone_macs(spec: EfficientNet, resolution: int) -> int:
-    """Multiply-adds of the backbone, without the classifier's last layer, for an image of ``resolution`` pixels."""
+    """Return MACs of the backbone, without the classifier's last layer, for an image of ``resolution`` pixels."""
     whole = dataclasses.replace(spec, resolution=resolution).complexity().macs
     return whole - (spec.head or spec.stages[-1].c_out) * spec.num_classes
 
 
 def _extra_block(c_in: int, c_out: int) -> nn.Sequential:
-    """Half the channels, a depthwise convolution of stride 2, then ``c_out`` channels, as in torchvision's SSDLite."""
+    """Convolve to half of ``c_out``, depthwise with stride 2, then to ``c_out``, as in torchvision's SSDLite."""
     layer: Callable[..., nn.Module] = partial(
         Conv2dNormActivation, norm_layer=nn.BatchNorm2d, activation_layer=nn.ReLU6
     )

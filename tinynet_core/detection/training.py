@@ -1,4 +1,4 @@
-"""Training a detector: batches are cropped, mirrored and coloured on the device, and the boxes move along."""
+"""Training of a detector. Batches are cropped, mirrored and coloured on the device, and their boxes accordingly."""
 
 import contextlib
 import io
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from pycocotools.coco import COCO
 
 METRICS = {"map": 0, "ap50": 1, "ap75": 2, "map_small": 3, "map_medium": 4, "map_large": 5, "ar_100": 8}
-"""COCO's metrics by name, with their places in its summary."""
+"""COCO's metrics by name, with their positions in COCO's summary."""
 LEAST_PIXELS = 1.0
-"""Objects of which a crop leaves less than so many pixels in height or width are dropped."""
+"""Least height and width in pixels that a crop must leave of an object. Smaller objects are dropped."""
 
 
 class DetectionRun(Loop):
-    """A training of the detector that ``build`` makes, from the weights that ``start`` names.
+    """A training of the detector that ``build`` makes. ``start`` names its initial weights.
 
-    Raises ``UserError`` where a launcher started several processes: a detector is trained in one.
+    Raises ``UserError`` if a launcher started several processes: a detector is trained in one process.
     """
 
     train_sums = ("loss", "box_loss", "class_loss")
@@ -48,7 +48,7 @@ class DetectionRun(Loop):
         start: str = "",
     ) -> None:
         if team().size > 1:
-            raise UserError(f"a detector is trained in one process, the launcher started {team().size}: start it alone")
+            raise UserError(f"a detector trains in one process, got {team().size}: start it without the launcher")
         super().__init__(build, recipe, len(data.train), seed, device, compiled, (data.content_hash, start))
         self.data = data
         self.train_set, self.val_set = _Boxed(data.train, self.device), _Boxed(data.val, self.device)
@@ -63,7 +63,7 @@ class DetectionRun(Loop):
 
     @torch.inference_mode()
     def evaluate(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Mean loss of raw and of averaged weights; COCO's metrics as well after the last epoch."""
+        """Return the mean loss of raw and of averaged weights and, after the last epoch, COCO's metrics."""
         models = {"raw": self.model.eval(), "ema": self.ema.module.eval()}
         last, val = self.epoch + 1 == self.recipe.epochs, self.data.val
         sums = dict.fromkeys(models, 0.0)
@@ -85,7 +85,7 @@ class DetectionRun(Loop):
         return metrics
 
     def _in_originals(self, batch: Batch, detections: list[dict[str, torch.Tensor]]) -> list[np.ndarray]:
-        """For each image the rows that ``average_precision`` takes."""
+        """Return the rows of each image for ``average_precision``, in pixels of the original."""
         rows = []
         for i, found in zip(batch.labels.tolist(), detections, strict=True):
             boxes, scores, labels = (found[name].cpu().numpy() for name in ("boxes", "scores", "labels"))
@@ -97,7 +97,7 @@ class DetectionRun(Loop):
 
     @torch.inference_mode()
     def detect(self, images: int) -> list[np.ndarray]:
-        """Detections of the averaged weights on the first so many validation images, as ``average_precision`` takes."""
+        """Return rows for ``average_precision``, by the averaged weights on the first ``images`` validation images."""
         (batch,) = self.val_set.batches([torch.arange(min(images, len(self.data.val)))])
         inputs, _ = plain(batch, self.val_set.targets(batch), self.model.side)
         model = self.ema.module.eval()
@@ -107,7 +107,7 @@ class DetectionRun(Loop):
 
 
 class _Boxed(Source):
-    """A split whose images come as they do for a classifier, with their numbers for labels."""
+    """A split as the source of batches. The labels of a batch are the numbers of its images."""
 
     def __init__(self, split: BoxedImages, device: torch.device) -> None:
         aspects = (split.shapes[:, 0] / split.shapes[:, 1]).astype(np.float32)
@@ -117,7 +117,7 @@ class _Boxed(Source):
         self.classes = torch.from_numpy(np.array(split.labels)).to(device)
 
     def targets(self, batch: Batch) -> list[Targets]:
-        """The objects of each image of a batch, in pixels of the stored images."""
+        """Return the objects of each image of a batch, in pixels of the stored images."""
         objects = [self.split.objects(i) for i in batch.labels.tolist()]
         return [Targets(self.boxes[some], self.classes[some]) for some in objects]
 
@@ -125,14 +125,14 @@ class _Boxed(Source):
 def augmented(
     batch: Batch, targets: list[Targets], side: int, recipe: Recipe, draws: Draws
 ) -> tuple[torch.Tensor, list[Targets]]:
-    """Random crops of a batch, resized to (n, 3, side, side), mirrored and coloured, and the objects in them."""
+    """Return random crops of a batch, resized to (n, 3, side, side), mirrored and coloured, and their objects."""
     inputs = augment.training_batch(batch, side, recipe, draws, clamp=True)
     crops = augment.crop_boxes(draws, batch.images.shape[2], recipe, batch.aspects).to(inputs.device)
     return inputs, moved(targets, crops, side, draws.flip.to(inputs.device))
 
 
 def plain(batch: Batch, targets: list[Targets], side: int) -> tuple[torch.Tensor, list[Targets]]:
-    """Whole images, resized to (n, 3, side, side) where they are not, and their objects."""
+    """Return whole images, resized to (n, 3, side, side) if necessary, and their objects."""
     n, stored, images = len(batch.images), batch.images.shape[2], batch.images.float().div_(255)
     whole = augment.centre_boxes(n, stored, 1.0).to(images.device)
     if stored != side:
@@ -142,9 +142,9 @@ def plain(batch: Batch, targets: list[Targets], side: int) -> tuple[torch.Tensor
 
 
 def moved(targets: list[Targets], crops: torch.Tensor, side: int, flip: torch.Tensor) -> list[Targets]:
-    """The objects in ``crops`` (n, 4; top, left, bottom, right) that are resized to ``side`` and mirrored by ``flip``.
+    """Return objects in ``crops`` (n, 4; top, left, bottom, right), resized to ``side`` and mirrored where ``flip``.
 
-    An object whose centre is outside of its crop is dropped; the others are cut at the crop's edges.
+    An object whose centre is outside of its crop is dropped. The others are cut at the crop's edges.
     """
     counts = [len(target.boxes) for target in targets]
     boxes, labels = torch.cat([t.boxes for t in targets]), torch.cat([t.labels for t in targets])
@@ -168,19 +168,19 @@ def moved(targets: list[Targets], crops: torch.Tensor, side: int, flip: torch.Te
 def average_precision(
     truth: "COCO", detections: np.ndarray, image_ids: list[int], area_limits: tuple[float, float]
 ) -> dict[str, float]:
-    """COCO's metrics, as fractions, of ``detections`` on the images ``image_ids`` of ``truth``.
+    """Return COCO's metrics, as fractions, of ``detections`` on the images ``image_ids`` of ``truth``.
 
     A row of ``detections`` is image id, left, top, width, height in pixels of the original image, score, category id.
-    ``map`` is the mean over intersections over union of 0.5, 0.55, ... 0.95 and over categories, ``map_small`` and so
-    on that of objects below, between and above ``area_limits`` in square pixels of the annotated area, ``ar_100`` the
-    recall at a hundred detections an image. A metric of which the images hold no object is left out.
+    ``map`` is the mean over categories and over IoU thresholds of 0.5, 0.55, ... 0.95. ``map_small`` and so on are
+    the same for objects below, between and above ``area_limits``, in square pixels of the annotated area. ``ar_100`` is
+    the recall at 100 detections per image. A metric is left out if the images hold no object for it.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     small, large = area_limits
     with contextlib.redirect_stdout(io.StringIO()):
-        found = truth.loadRes(detections) if len(detections) else COCO()  # it refuses an empty list
+        found = truth.loadRes(detections) if len(detections) else COCO()  # loadRes refuses an empty list
         judge = COCOeval(truth, found, "bbox")
         judge.params.imgIds = sorted(image_ids)
         judge.params.areaRng = [[0, 1e10], [0, small], [small, large], [large, 1e10]]

@@ -1,4 +1,4 @@
-"""The same network counted by the tools that people use, and what each of them counts beside multiply-adds."""
+"""Count a network with common tools, and explain how far each tool's number differs from ours."""
 
 import contextlib
 import copy
@@ -22,7 +22,7 @@ KINDS: dict[str, tuple[type[nn.Module], ...]] = {
 
 
 class Counted(NamedTuple):
-    """What a ``tool`` ``prints``, if it can be imported, the ``macs`` that it means, and why these differ from ours."""
+    """What ``tool`` ``prints`` (empty if not installed), the same as ``macs``, and the reason for ``difference``."""
 
     tool: str
     prints: str
@@ -32,7 +32,7 @@ class Counted(NamedTuple):
 
 
 def _count(tool: str, module: nn.Module, image: Tensor) -> float:
-    """What ``tool`` prints for ``module``; ``ImportError`` where it cannot be imported."""
+    """Return the number that ``tool`` prints for ``module``. Raise ``ImportError`` if the tool cannot be imported."""
     if tool == "fvcore":
         from fvcore.nn import FlopCountAnalysis  # type: ignore[import-untyped]
 
@@ -56,24 +56,24 @@ def _count(tool: str, module: nn.Module, image: Tensor) -> float:
     return counter.get_total_flops()
 
 
-LACK = "less layers of classes that it does not know"
-# the factor from MACs to its number, what it calls that, what it adds for each element, and what else it does
+LACK = "minus layers of types that it does not know"
+# printed numbers per MAC, their name, operations added per output element by layer type, other differences
 TOOLS: dict[str, tuple[int, str, dict[str, int], str]] = {
     "torch (FlopCounterMode)": (2, "FLOPs", {}, "a multiply-add is two FLOPs"),
     "fvcore": (1, "flops", {"batch norms": 2}, "average pools"),
     "ptflops": (1, "MACs", {"biases": 1, "batch norms": 2, "activations": 1}, f"pools, sums and gates, {LACK}"),
     "thop": (1, "MACs", {"batch norms": 4, "average pools": 1}, LACK),
-    "calflops": (1, "MACs", {}, "the FLOPs that it prints are twice that, with norms, activations and pools"),
+    "calflops": (1, "MACs", {}, "its FLOPs are twice its MACs, plus norms, activations and pools"),
 }
-"""Tools by name. timm's benchmark.py takes fvcore or DeepSpeed, whose rules calflops has."""
+"""Tools by name. timm's benchmark.py uses fvcore or DeepSpeed. calflops follows the rules of DeepSpeed."""
 
 
 def counters(spec: Specification) -> list[Counted]:
-    """``spec`` as each tool counts it, ours first; ``reason`` puts differences down to what a tool counts beside."""
+    """Count ``spec`` with each tool, ours first. Each ``reason`` lists what the tool counts besides multiply-adds."""
     module, ours = spec.build().eval(), spec.complexity().macs
     image = torch.zeros(1, getattr(spec, "channels", 3), spec.resolution, spec.resolution)
     elements = _elements(copy.deepcopy(module), image)
-    rows = [Counted("tinynet", f"{ours:,} MACs", ours, 0, "convolutions, linear layers and matrix products alone")]
+    rows = [Counted("tinynet", f"{ours:,} MACs", ours, 0, "only convolutions, linear layers and matrix products")]
     for name, (factor, unit, extras, also) in TOOLS.items():
         with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -85,7 +85,7 @@ def counters(spec: Specification) -> list[Counted]:
         macs = printed // factor
         added = {what: times * elements[what] for what, times in extras.items() if elements[what]}
         rest = macs - ours - sum(added.values())
-        parts = [f"{x} {n:+,}" + f" ({extras[x]} an element)" * (extras[x] > 1) for x, n in added.items()]
+        parts = [f"{x} {n:+,}" + f" ({extras[x]} per element)" * (extras[x] > 1) for x, n in added.items()]
         if rest or not extras:
             parts.append(f"{also} {rest:+,}" if rest else also)
         rows.append(Counted(name, f"{printed:,} {unit}", macs, macs - ours, "; ".join(parts)))
@@ -93,7 +93,7 @@ def counters(spec: Specification) -> list[Counted]:
 
 
 def _elements(module: nn.Module, image: Tensor) -> dict[str, int]:
-    """Elements of the outputs of layers, by what the tools call them."""
+    """Return the number of output elements of all layers, for each layer type of ``KINDS``."""
     found = dict.fromkeys(KINDS, 0)
 
     def add(layer: nn.Module, _inputs: object, output: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The EfficientNet family: B0 under any scale, the released TinyNets, B1, and the inverse giant formula.
+"""The EfficientNet family: B0 at any scale, the released TinyNets, B1, and the networks of the inverse giant formula.
 
 Architecture: Tan and Le 2019, Table 1. Scaling rules: the released TinyNet code (huawei-noah/Efficient-AI-Backbones,
 ``tinynet_pytorch/tinynet.py``).
@@ -32,32 +32,32 @@ TINYNETS = {
     "tinynet_d": Scale(r=0.68, d=0.695, w=0.54),
     "tinynet_e": Scale(r=0.475, d=0.60, w=0.51),
 }
-# B⁻¹ as in the paper's section 3.1. The other triples were never published: these lie on the giant curve where real
-# MACs come nearest to the FLOPs of Table 3.
+# B⁻¹ is from the paper's section 3.1. The paper does not publish the other scales: those here lie on the giant curve,
+# at the point whose exact MACs come nearest to the FLOPs of Table 3.
 INVERSE = {
     "efficientnet_b-1": Scale(r=0.86, d=0.8, w=0.89),
     "efficientnet_b-2": giant(-2.37),
     "efficientnet_b-3": giant(-3.82),
     "efficientnet_b-4": giant(-5.4),
 }
-B1 = Scale(r=240 / 224, d=1.1, w=1.0)  # Tan and Le's released code; it rounds repeats up
+B1 = Scale(r=240 / 224, d=1.1, w=1.0)  # as in Tan and Le's released code, which rounds repeats up
 SCALABLE = {"efficientnet_b0": PAPER_BASE}
-OWN_SCALES: dict[str, tuple[str, Scale, Head]] = {
+NAMED_SCALES: dict[str, tuple[str, Scale, Head]] = {
     "efficientnet_b1": ("efficientnet_b0", B1, "fixed"),
     **{name: ("efficientnet_b0", scale, "fixed") for name, scale in TINYNETS.items()},
     **{name: ("efficientnet_b0", scale, "scaled") for name, scale in INVERSE.items()},
 }
-"""Networks with a scale of their own: of which one, what scale, and with what head."""
-NAMES = (*SCALABLE, *OWN_SCALES)
+"""Networks with a fixed scale, by name: the network that is scaled, the scale, and the kind of head."""
+NAMES = (*SCALABLE, *NAMED_SCALES)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A run of ``repeats`` blocks; the first has ``stride`` and goes from ``c_in`` to ``c_out`` channels.
+    """A run of ``repeats`` blocks. The first has ``stride`` and goes from ``c_in`` to ``c_out`` channels.
 
-    ``kind`` is ``"ir"``, an inverted residual block (Sandler et al. 2018), ``"ds"``, a depthwise-separable one, or
-    ``"v1"``, the one of MobileNetV1, which has no shortcut and an activation after its last layer. ``squeeze`` says
-    whether the blocks have squeeze-excite, with a quarter of the block's input channels inside.
+    ``kind`` ``"ir"`` is an inverted residual block (Sandler et al. 2018), ``"ds"`` a depthwise-separable block.
+    ``"v1"`` is the block of MobileNetV1, with no shortcut and with an activation after its last layer. ``squeeze`` adds
+    squeeze-excite to the blocks, with a quarter of the block's input channels inside.
     """
 
     kind: Literal["ir", "ds", "v1"]
@@ -118,7 +118,7 @@ class EfficientNet(Network):
 def stack(
     layout: Layout, c_in: Any, width: Any, divisor: int = 8, depth: Any = 1.0, rounded: Callable = round_repeats
 ) -> tuple[Stage, ...]:
-    """The stages of ``layout`` behind ``c_in`` channels, their channels times ``width`` and their blocks ``depth``."""
+    """Build the stages of ``layout`` after ``c_in`` channels. Scale channels by ``width``, repeats by ``depth``."""
     stages = []
     for kind, repeats, kernel, stride, expansion, channels, squeeze in layout:
         c_out = round_channels(channels * width, divisor)
@@ -128,12 +128,12 @@ def stack(
 
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> EfficientNet:
-    """B0 at a ``Scale``, or at many ``Scales`` at once.
+    """Return B0 at one ``Scale``, or at many ``Scales`` at once.
 
-    ``head="fixed"`` keeps the stem and never shrinks the head, as the released TinyNets do; ``"scaled"`` moves both
-    with the width, as EfficientNet does and as the parameters of EfficientNet-B⁻ᵠ in the paper's Table 3 require.
+    ``head="fixed"`` keeps the stem and never shrinks the head, as the released TinyNets do. ``"scaled"`` multiplies
+    both by the width, as EfficientNet does. Only ``"scaled"`` gives the parameters of EfficientNet-B⁻ᵠ in the paper's
+    Table 3.
     """
-
     width = scale.w * base.width
     ends = (width, width) if head == "scaled" else (base.width, at_least(base.width, width))
     stem, top = (round_channels(n * x, base.divisor) for n, x in zip((B0_STEM, B0_HEAD), ends, strict=True))

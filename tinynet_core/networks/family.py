@@ -1,4 +1,4 @@
-"""Networks by name, and a network under any scale: the ``Family`` that is shrunk, sampled and screened."""
+"""Networks by name, and ``Family``: one network at any scale, to be shrunk, sampled and screened."""
 
 import difflib
 from dataclasses import astuple, dataclass
@@ -16,20 +16,20 @@ from tinynet_core.scaling.scale import Base, Scale, Scales
 if TYPE_CHECKING:
     from tinynet_core.networks.own import TracedFamily
 
-CHUNK = 16_384  # candidates counted together: few enough that the intermediate arrays stay in the processor's cache
+CHUNK = 16_384  # candidates counted together: so few that the intermediate arrays stay in the processor's cache
 FAMILIES = (efficientnet, resnet, ghostnet)
 SCALABLE: dict[str, Base] = {name: base for module in FAMILIES for name, base in module.SCALABLE.items()}
-"""Networks that take a ``Scale``, with the size that r = d = w = 1 stands for."""
-OWN_SCALES = {name: own for module in FAMILIES for name, own in module.OWN_SCALES.items()}
+"""Networks that take a ``Scale``, each with its size at r = d = w = 1."""
+NAMED_SCALES = {name: own for module in FAMILIES for name, own in module.NAMED_SCALES.items()}
 NAMES: tuple[str, ...] = (*(name for module in FAMILIES for name in module.NAMES), *fixed.NAMES)
 _SCALED = {name: module.scaled for module in FAMILIES for name in module.NAMES}
 AnyFamily = Union["Family", "TracedFamily"]
-"""A network under any scale, one of this package or one of your own (``tinynet_core.traced``)."""
+"""A network at any scale, of this package or your own (``tinynet_core.traced``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A network of this package under any scale: ``name`` with its ``base``, ``head`` and number of ``classes``."""
+    """A network of this package at any scale: ``name`` with its ``base``, ``head`` and number of ``classes``."""
 
     name: str
     base: Base
@@ -38,20 +38,20 @@ class Family:
 
     @property
     def resolution(self) -> int:
-        """Pixels at r = 1."""
+        """Side of the square input at r = 1, in pixels."""
         return self.base.resolution
 
     def at(self, scale: Scale = Scale()) -> Network:  # noqa: B008
-        """The network at ``scale``, as pure data."""
+        """Return the network at ``scale``, as pure data."""
         return _SCALED[self.name](self.name, scale, self.classes, self.head, self.base)
 
     @lru_cache(maxsize=1 << 16)  # noqa: B019  (a family is small, and pages ask for the same budgets again)
     def cost(self, scale: Scale) -> Complexity:
-        """Exact cost at ``scale``."""
+        """Return the exact cost at ``scale``."""
         return self.at(scale).complexity()
 
     def screen(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity:
-        """Exact costs at many scales, as ``tinynet_core.screen`` says."""
+        """Return exact costs at many scales; see ``tinynet_core.screen``."""
         scales = Scales(r, d, w)
         flat = [x.reshape(-1) for x in (scales.r, scales.d, scales.w)]
         if scales.r.size:
@@ -67,20 +67,20 @@ class Family:
 
 
 def family(name: str, base: Base | None = None, head: Head | None = None, classes: int = 1000) -> Family:
-    """A scalable network under any scale, by its ``name``, such as ``efficientnet_b0``, ``resnet50`` or ``ghostnet_a``.
+    """Return the family of a scalable network by ``name``, such as ``efficientnet_b0``, ``resnet50``, ``ghostnet_a``.
 
-    It has ``.at(scale)``, ``.cost(scale)`` and ``.screen(r, d, w)``; nothing is built. ``base``, ``head`` and
-    ``classes`` are as for ``network``, which calls the last one ``num_classes``.
+    A family has ``.at(scale)``, ``.cost(scale)`` and ``.screen(r, d, w)``, and builds no module. ``base``, ``head`` and
+    ``classes`` mean the same as in ``network``, where ``classes`` is called ``num_classes``.
     """
     if name not in SCALABLE:
-        own = "or a function of your own, my_file.py:build in the shell, tinynet_core.traced(build) in Python"
+        own = "or your own function (my_file.py:build in the shell, tinynet_core.traced(build) in Python)"
         raise ValueError(f"network must be a scalable one, {', '.join(SCALABLE)}, {own}; got {name!r}")
     _check(name, head, classes)
     return Family(name, base or SCALABLE[name], head or "fixed", classes)
 
 
 def family_of(net: str | AnyFamily) -> AnyFamily:
-    """The family called ``net``, or ``net`` itself where it is one."""
+    """Return the family called ``net``, or ``net`` itself if it is a family."""
     if isinstance(net, str):
         return family(net)
     if not hasattr(net, "screen"):
@@ -89,10 +89,10 @@ def family_of(net: str | AnyFamily) -> AnyFamily:
 
 
 def screen(net: str | AnyFamily, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity:
-    """Exact costs at very many scales, the integers that ``network`` gives one by one.
+    """Return exact costs at very many scales, the same integers that ``network`` gives for each scale.
 
-    ``net`` is the name of a scalable network, or a family. ``r``, ``d`` and ``w`` are arrays of one shape, or that
-    broadcast to one; so are the int64 costs. Raises ``ValueError`` when a cost does not fit 64 bits.
+    ``net`` is the name of a scalable network, or a family. ``r``, ``d`` and ``w`` are arrays that broadcast to one
+    shape. The int64 costs have this shape. Raises ``ValueError`` if a cost does not fit in 64 bits.
     """
     return family_of(net).screen(r, d, w)
 
@@ -100,30 +100,30 @@ def screen(net: str | AnyFamily, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Co
 def network(
     name: str, scale: Scale | None = None, num_classes: int = 1000, head: Head | None = None, base: Base | None = None
 ) -> Network:
-    """The network called ``name``, one of ``tinynet_core.networks.NAMES``, as pure data: no torch module is built.
+    """Return the network ``name``, one of ``tinynet_core.networks.NAMES``, as pure data: no torch module is built.
 
-    ``scale`` are the multipliers of a scalable network, 1 each where left out, and ``num_classes`` the outputs of its
-    classifier. ``head`` ``"fixed"`` keeps stem and head where the family keeps them, ``"scaled"`` moves them with the
-    width; what the named network has where left out. ``base`` is the size that r = d = w = 1 stands for; another one
-    than the network's own makes a proxy.
+    ``scale`` holds the multipliers of a scalable network, 1 each by default. ``num_classes`` is the number of outputs.
+    ``head`` ``"fixed"`` keeps stem and head where the family keeps them; ``"scaled"`` multiplies them by the width. By
+    default the head is that of the named network. ``base`` is the size at r = d = w = 1. A base other than the
+    network's default makes a proxy.
 
-    Raises ``ValueError`` for an unknown name, with the nearest known ones, and for a scale, head or base of a network
-    that has its own.
+    Raises ``ValueError`` for an unknown name, with the nearest known names, and for a scale, head or base that the
+    network does not take.
     """
     _check(name, head, num_classes)
     if scale is not None and name not in SCALABLE:
-        raise ValueError(f"{name} has its own scale; networks that take one: {', '.join(SCALABLE)}")
+        raise ValueError(f"{name} has a fixed scale; networks that take one: {', '.join(SCALABLE)}")
     if name in fixed.NAMES:
         if head is not None or base is not None:
             raise ValueError(f"{name} is a fixed network: it takes neither head nor base")
         return fixed.fixed(name, num_classes)
-    _, own, own_head = OWN_SCALES.get(name, (name, scale or Scale(), "fixed"))
+    _, own, own_head = NAMED_SCALES.get(name, (name, scale or Scale(), "fixed"))
     return _SCALED[name](name, own, num_classes, head or own_head, base or base_of(name))
 
 
 def base_of(name: str) -> Base | None:
-    """The size that r = d = w = 1 stands for in the network called ``name``; None for a fixed network."""
-    return SCALABLE.get(OWN_SCALES[name][0] if name in OWN_SCALES else name)
+    """Return the size at r = d = w = 1 of the network called ``name``, or None for a fixed network."""
+    return SCALABLE.get(NAMED_SCALES[name][0] if name in NAMED_SCALES else name)
 
 
 def _check(name: str, head: Head | None, classes: int) -> None:

@@ -1,9 +1,9 @@
-"""Networks of the paper's Tables 3 and 6 that have one size each: mobile layouts, and networks of timm and torchvision.
+"""Networks of the paper's Tables 3 and 6 with one size each: mobile layouts, and networks of timm and torchvision.
 
 MobileNetV1: Howard et al. 2017, Table 1. MnasNet-A1: Tan et al. 2019, Figure 7. FBNet-B: Wu et al. 2019, as in
-facebookresearch/maskrcnn-benchmark. ProxylessNAS (mobile): Cai et al. 2019, as in mit-han-lab/proxylessnas. Neither
-timm nor torchvision defines these at the listed width; each is a stack of EfficientNet's blocks. The other
-networks are built by their library, and their cost is traced on the module.
+facebookresearch/maskrcnn-benchmark. ProxylessNAS (mobile): Cai et al. 2019, as in mit-han-lab/proxylessnas. timm and
+torchvision do not define these four at the listed width, so each is built as a stack of EfficientNet's blocks. The
+other networks are built by their library, and their cost is traced on the module.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ MNASNET_A1: Layout = (
 
 
 def _singles(*blocks: tuple[int, int, int, int]) -> Layout:
-    """A layout of single blocks (kernel, stride, expansion, channels), as architecture search gives them."""
+    """Return a layout of single blocks (kernel, stride, expansion, channels), as architecture search gives them."""
     return tuple(("ir", 1, k, s, e, c, False) for k, s, e, c in blocks)
 
 
@@ -68,7 +68,7 @@ NETWORKS: dict[str, tuple[Layout, float, int, int, int, Activation]] = {
     "proxylessnas_mobile": (PROXYLESS_MOBILE, 1.0, 224, 32, 1280, "relu6"),
 }
 
-# library, its name of the network, resolution, further arguments
+# library, name of the network in the library, resolution in pixels, further arguments
 PEERS: dict[str, tuple[Literal["timm", "torchvision"], str, int, dict[str, Any]]] = {
     "mobilenetv2_100": ("timm", "mobilenetv2_100", 224, {}),
     "mobilenetv2_050": ("timm", "mobilenetv2_050", 224, {}),
@@ -88,7 +88,7 @@ NAMES = (*NETWORKS, *PEERS)
 
 
 def fixed(name: str, num_classes: int) -> Network:
-    """The specification of the network called ``name``; the head of a mobile network does not move with its width."""
+    """Return the specification of the network ``name``. The width does not change the head of a mobile network."""
     if name in PEERS:
         source, _, resolution, _ = PEERS[name]
         return PeerNetwork(name, None, resolution, num_classes, source)
@@ -98,19 +98,19 @@ def fixed(name: str, num_classes: int) -> Network:
 def stacked(
     name: str, layout: Layout, width: float, resolution: int, stem: int, head: int, activation: Activation, classes=1000
 ) -> EfficientNet:
-    """A stack of the blocks of ``layout`` with all channels but the head's times ``width``, in multiples of eight."""
+    """Stack the blocks of ``layout``. Channels, except the head's, are scaled by ``width`` to multiples of eight."""
     stem = round_channels(stem * width)
     return EfficientNet(name, None, resolution, classes, stem, stack(layout, stem, width), head, activation)
 
 
 @dataclass(frozen=True, slots=True)
 class PeerNetwork(Network):
-    """A network that ``source`` builds; there is no specification to walk through, so ``rows`` is empty."""
+    """A network that the library ``source`` builds. Its layers are not specified here, so ``rows`` is empty."""
 
     source: Literal["timm", "torchvision"]
 
     def identity(self) -> dict[str, Any]:
-        """The library, its name of the network and the arguments, with input and classes."""
+        """Return the library, the network's name there, the arguments, the input size and the number of classes."""
         _, entry, _, options = PEERS[self.name]
         return Network.identity(self) | {"entry": entry, "options": options}
 
@@ -121,7 +121,7 @@ class PeerNetwork(Network):
         return _traced(self)
 
     def module(self, dropout: float) -> "nn.Module":
-        """The library's module; its classifier's dropout is set to ``dropout`` where it has one."""
+        """Return the library's module. If its classifier has a dropout layer, set this to ``dropout``."""
         source, entry, _, options = PEERS[self.name]
         if source == "timm":
             import timm
@@ -137,7 +137,7 @@ class PeerNetwork(Network):
         return module
 
     def initialise(self, module: "nn.Module", zero_init_residual: bool, zero_init_classifier: bool) -> None:
-        """Keep the initial weights of the library; ``Experiment`` refuses the two zero initialisations."""
+        """Keep the initial weights of the library. ``Experiment`` refuses both zero initialisations here."""
 
 
 @cache

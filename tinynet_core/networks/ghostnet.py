@@ -1,9 +1,9 @@
-"""The GhostNet family: GhostNet and GhostNet-A of the paper's Table 7, each under any scale, and GhostNet-B, -C, -D.
+"""The GhostNet family: GhostNet and GhostNet-A of the paper's Table 7, each at any scale, and GhostNet-B, -C, -D.
 
 GhostNet: Han et al. 2020, Table 1 (huawei-noah/Efficient-AI-Backbones, ``ghostnet_pytorch``). GhostNet-A: Table 7 of
-the paper; kernel sizes and the rounding of inner channels, which it leaves out, are those of the 600M network in the
-MindSpore model zoo (``research/cv/ghostnet/src/ghostnet600.py``). Depth moves the blocks of each run of equal output
-channels; blocks added behind the last one repeat it.
+the paper. The table omits kernel sizes and the rounding of inner channels. Both are taken from the 600M network in the
+MindSpore model zoo (``research/cv/ghostnet/src/ghostnet600.py``). Depth multiplies the blocks of each stage of equal
+output channels. Added blocks repeat the stage's last block.
 """
 
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ Stages = tuple[tuple[int, int, tuple[tuple[int, float, bool, int], ...]], ...]
 class Layout(NamedTuple):
     """Rows of a GhostNet at width 1 in stages of equal output channels.
 
-    A stage is (output channels, repeats, rows); a row is (kernel, inner channels, squeeze-excite, stride), and the last
-    row stands for all further blocks of its stage. With ``relative``, inner channels are a multiple of those that
-    come in. Squeeze-excite keeps one in ``squeeze`` of them. Both are multiples of ``divisor``.
+    A stage is (output channels, repeats, rows). A row is (kernel, inner channels, squeeze-excite, stride). The last row
+    also describes all further blocks of its stage. With ``relative``, inner channels are given as a multiple of the
+    input channels. Squeeze-excite divides them by ``squeeze``. Both numbers are rounded to multiples of ``divisor``.
     """
 
     stages: Stages
@@ -51,16 +51,16 @@ STAGES_A: Stages = (
 GHOSTNET = Layout(STAGES, relative=False, divisor=4, squeeze=4, head=1280)
 GHOSTNET_A = Layout(STAGES_A, relative=True, divisor=8, squeeze=10, head=1400)
 
-# layout, and what r = d = w = 1 stands for
+# layout, and the size at r = d = w = 1
 FAMILY = {
     "ghostnet_050": (GHOSTNET, Base(width=0.5, divisor=4)),
     "ghostnet_100": (GHOSTNET, Base(divisor=4)),
     "ghostnet_150": (GHOSTNET, Base(width=1.5, divisor=4)),
     "ghostnet_a": (GHOSTNET_A, Base(resolution=240, width=1.75, divisor=4)),
 }
-# GhostNet-A shrunk to the weights and FLOPs of the paper's Table 6. Its r, d, w were never published: these are this
-# project's own. Of the networks that have both numbers, with either head, each is the one nearest to the r and d of the
-# tiny formula; it has the scaled head. tests/test_enumeration.py finds them anew.
+# GhostNet-A shrunk to the parameters and FLOPs of the paper's Table 6. The paper does not publish r, d, w; this project
+# chose them. Among all networks with both numbers, with either head, each is the nearest to the r and d of the tiny
+# formula. All three turn out to have the scaled head. tests/test_enumeration.py repeats the search.
 SHRUNK = {
     "ghostnet_b": Scale(r=0.873, d=1.15, w=0.765),
     "ghostnet_c": Scale(r=0.79, d=0.8, w=0.678),
@@ -68,15 +68,15 @@ SHRUNK = {
 }
 SUFFIXES = ("", "_hswish")
 SCALABLE = {name + suffix: base for name, (_, base) in FAMILY.items() for suffix in SUFFIXES}
-OWN_SCALES: dict[str, tuple[str, Scale, Head]] = {
+NAMED_SCALES: dict[str, tuple[str, Scale, Head]] = {
     name + suffix: ("ghostnet_a", scale, "scaled") for name, scale in SHRUNK.items() for suffix in SUFFIXES
 }
-NAMES = (*SCALABLE, *OWN_SCALES)
+NAMES = (*SCALABLE, *NAMED_SCALES)
 
 
 @dataclass(frozen=True, slots=True)
 class GhostRun:
-    """``times`` equal ghost bottlenecks: ``c_in`` to ``inner`` to ``c_out`` channels, ``reduced`` 0 for no gate."""
+    """``times`` equal ghost bottlenecks from ``c_in`` to ``inner`` to ``c_out`` channels. No gate: ``reduced`` is 0."""
 
     times: Any
     kernel: int
@@ -103,7 +103,7 @@ class GhostRun:
         return Row("ghost bottleneck", self.c_out, self.kernel, self.stride, times, self.gated)
 
     def _ghost(self, tally: Tally, c_in: Any, c_out: Any) -> None:
-        """Half of the channels by a 1x1 convolution, the rest by a depthwise 3x3 on them; one too many is cut."""
+        """Count a 1x1 convolution for half of the channels, rounded up, and a depthwise 3x3 on these for the rest."""
         half = (c_out + 1) // 2
         tally.conv_bn(c_in, half, 1, times=self.times)
         tally.conv_bn(half, half, 3, depthwise=True, times=self.times)
@@ -136,10 +136,10 @@ class GhostNet(Network):
 
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> GhostNet:
-    """The named network at a ``Scale``, or at many ``Scales`` at once; ``_hswish`` has hard-swish for ReLU.
+    """Return the named network at one ``Scale``, or at many at once. ``_hswish`` replaces ReLU by hard-swish.
 
-    All channels up to pooling move with the width, stem included, as between the published widths. The head of 1280
-    (GhostNet-A: 1400) moves with ``head="scaled"`` alone.
+    All channels before pooling scale with the width, stem included, as in the published widths. The head of 1280
+    channels (GhostNet-A: 1400) scales only with ``head="scaled"``.
     """
     plain = name.removesuffix("_hswish")
     layout, own_base = FAMILY["ghostnet_a" if plain in SHRUNK else plain]

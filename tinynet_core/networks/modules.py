@@ -1,8 +1,8 @@
 """The three families as torch modules; imported only when a network is built.
 
-Parameter names follow timm's and torchvision's, so that their weights load by name. ``get_classifier``,
-``forward_features``, the last feature map (N, C, H, W), and ``last_norms``, the batch norms that ``zero_init_residual``
-starts at zero, are what training and activation maps ask of a module.
+Parameter names follow timm's and torchvision's, so that their weights load by name. Training and activation maps call
+three methods: ``get_classifier``, ``forward_features`` (the last feature map, of shape (N, C, H, W)) and ``last_norms``
+(the batch norms that ``zero_init_residual`` starts at zero).
 """
 
 from collections import OrderedDict
@@ -28,7 +28,7 @@ def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -
 
 
 class PooledConv2d(nn.Conv2d):
-    """A 1x1 convolution on a 1x1 map, computed as the linear layer it is: several times faster on a CPU."""
+    """A 1x1 convolution on a 1x1 map, computed as the equivalent linear layer: several times faster on a CPU."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
@@ -104,7 +104,7 @@ def _blocks(stage: "Stage", activation: Activation) -> nn.Sequential:
     return nn.Sequential(first, *(block(stage, stage.c_out, 1, activation) for _ in range(stage.repeats - 1)))
 
 
-class EfficientNetModule(nn.Module):
+class EfficientNetModule(nn.Module):  # used by Network.module (spec.py), which composes the name
     """A stem, mobile blocks, a 1x1 head (none where ``spec.head`` is 0) and a linear classifier."""
 
     def __init__(self, spec: "EfficientNet", dropout: float) -> None:
@@ -136,7 +136,7 @@ class EfficientNetModule(nn.Module):
 
 
 def _layer(stage: "ResNetStage") -> nn.Sequential:
-    from torchvision.models.resnet import BasicBlock, Bottleneck  # two seconds that other families need not wait
+    from torchvision.models.resnet import BasicBlock, Bottleneck  # imported here: it takes 2 s
 
     block: type[BasicBlock | Bottleneck] = Bottleneck if stage.bottleneck else BasicBlock
     shortcut = None
@@ -146,7 +146,7 @@ def _layer(stage: "ResNetStage") -> nn.Sequential:
     return nn.Sequential(first, *(block(stage.c_out, stage.channels) for _ in range(stage.repeats - 1)))
 
 
-class ResNetModule(nn.Module):
+class ResNetModule(nn.Module):  # used by Network.module (spec.py), which composes the name
     """A 7x7 stem and max pooling, four stages of torchvision's residual blocks, and a linear classifier."""
 
     def __init__(self, spec: "ResNet", dropout: float) -> None:
@@ -175,7 +175,7 @@ class ResNetModule(nn.Module):
 
 
 class GhostModule(nn.Module):
-    """Half of ``c_out`` by a 1x1 convolution, the other half by a depthwise 3x3 convolution of the first."""
+    """Half of ``c_out`` comes from a 1x1 convolution, the other half from a depthwise 3x3 convolution of the first."""
 
     def __init__(self, c_in: int, c_out: int, activation: Activation | None) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ class GhostBottleneck(nn.Module):
 
 
 def _groups(spec: "GhostNet") -> list[nn.Sequential]:
-    """The blocks as timm groups them: a strided block alone, the others up to the next one together."""
+    """Group the blocks as timm does: each strided block alone, and all blocks between two strided ones together."""
     groups: list[list[nn.Module]] = [[]]
     for run in (run for stage in spec.runs for run in stage):
         blocks: list[nn.Module] = [GhostBottleneck(run, spec.activation) for _ in range(run.times)]
@@ -227,7 +227,7 @@ def _groups(spec: "GhostNet") -> list[nn.Sequential]:
     return [nn.Sequential(*blocks) for blocks in groups if blocks]
 
 
-class GhostNetModule(nn.Module):
+class GhostNetModule(nn.Module):  # used by Network.module (spec.py), which composes the name
     """A stem, ghost bottlenecks, a 1x1 convolution, pooling, a 1x1 head with bias and a linear classifier."""
 
     def __init__(self, spec: "GhostNet", dropout: float) -> None:

@@ -1,4 +1,4 @@
-"""Networks that are not in this package: anything that can build a torch module from a ``Scale``."""
+"""Your own networks: any function that builds a torch module from a ``Scale``."""
 
 import sys
 import traceback
@@ -21,13 +21,13 @@ from tinynet_core.networks.spec import Complexity, CostedRow
 from tinynet_core.networks.trace import TraceWarning, trace
 from tinynet_core.scaling.scale import Scale, Scales
 
-WAYS = ("without memory", "after it was built on the CPU", "while it runs on the CPU")
-"""How a module is had for counting, the fastest first."""
+WAYS = ("on the meta device", "after it was built on the CPU", "while it runs on the CPU")
+"""Ways to count a module, the fastest first. Only the meta device needs no memory."""
 
 
 @dataclass(frozen=True)
 class TracedFamily:
-    """A network of your own under any scale, with the protocol of ``Family``; ``traced`` makes it."""
+    """Your own network at any scale, with the methods of ``Family``. Use ``traced`` to create one."""
 
     builder: Callable[[Scale], nn.Module]
     resolution: int
@@ -36,28 +36,28 @@ class TracedFamily:
     _costs: dict[Scale, Complexity] = field(default_factory=dict, repr=False, compare=False)
     _ways: list[str] = field(default_factory=list, repr=False, compare=False)
     gaps: list[str] = field(default_factory=list, repr=False, compare=False)
-    """Why networks could not be built, as far as any was tried."""
+    """Reasons why networks could not be built, for the scales tried so far."""
 
     def at(self, scale: Scale = Scale()) -> "TracedNetwork":  # noqa: B008
-        """The network at ``scale``; nothing is built yet."""
+        """Return the network at ``scale`` without building it."""
         pixels = max(1, int(self.resolution * scale.r + 1e-6))
         return TracedNetwork(self.name, pixels, self.channels, self, scale)
 
     def cost(self, scale: Scale) -> Complexity:
-        """Exact cost at ``scale``, traced once; ``UserError`` when the builder gives no module that takes an image."""
+        """Return the exact cost, traced once per scale. Raise ``UserError`` if building or running the module fails."""
         if scale not in self._costs:
             self._costs[scale] = self._traced(self.at(scale))
         return self._costs[scale]
 
     def screen(self, r: ArrayLike, d: ArrayLike, w: ArrayLike) -> Complexity:
-        """Exact costs at many scales, traced one after the other: int64 arrays of their shape."""
+        """Return exact costs at many scales, traced one after the other, as int64 arrays of the scales' shape."""
         scales = Scales(r, d, w)
         flat = zip(scales.r.flat, scales.d.flat, scales.w.flat, strict=True)
         costs = np.array([astuple(self.cost(Scale(*x))) for x in flat], np.int64)
         return Complexity(*costs.reshape(-1, 4).T.reshape(4, *scales.r.shape))
 
     def _traced(self, network: "TracedNetwork") -> Complexity:
-        """The cost in the first of ``WAYS`` that works, which is then that of all scales."""
+        """Return the cost by the first of ``WAYS`` that works. All later scales use the same way."""
         where, failures = f"{self.name} at {network.scale}", []
         for way in self._ways or WAYS:
             fault = "cannot be built"
@@ -70,13 +70,13 @@ class TracedFamily:
                 cost = trace(module, network.resolution, self.channels)
             except UserError:
                 raise
-            except (Exception, SystemExit) as error:  # the builder is anybody's code
+            except (Exception, SystemExit) as error:  # the builder is user code: it may raise anything
                 failures.append(f"{fault}: {_reason(error)}")
                 continue
             if not cost.macs:
                 raise UserError(f"{self.name} has no convolution or linear layer whose cost could be counted")
             if failures and not self._ways:
-                said = f"{where} is counted {way}, which is slower: without memory it {failures[0]}"
+                said = f"{where} is counted {way}, which is slower: on the meta device it {failures[0]}"
                 warnings.warn(said, TraceWarning, stacklevel=2)
             self._ways[:] = [way]
             return cost
@@ -86,7 +86,7 @@ class TracedFamily:
 
 @dataclass(frozen=True)
 class TracedNetwork:
-    """A ``TracedFamily`` at one scale; ``resolution`` is the input's side in pixels."""
+    """A ``TracedFamily`` at one scale. ``resolution`` is the side of the square input in pixels."""
 
     name: str
     resolution: int
@@ -95,15 +95,15 @@ class TracedNetwork:
     scale: Scale
 
     def complexity(self) -> Complexity:
-        """Exact cost of one image at ``resolution``."""
+        """Return the exact cost for one image at ``resolution``."""
         return self.family.cost(self.scale)
 
     def rows(self) -> list[CostedRow]:
-        """Empty: the builder keeps its architecture to itself."""
+        """Return an empty list, because a builder does not describe its architecture."""
         return []
 
     def build(self) -> nn.Module:
-        """The module, with the initial weights that the builder gives it."""
+        """Build the module, with the initial weights that the builder gives it."""
         module = self.family.builder(self.scale)
         if not isinstance(module, nn.Module):
             raise UserError(f"{self.name} must build a torch.nn.Module, got {type(module).__name__}")
@@ -111,7 +111,7 @@ class TracedNetwork:
 
 
 def _reason(error: BaseException) -> str:
-    """Type and first line of an error, and the last line of the user's own code that it came through."""
+    """Return the type and first line of an error, and the last line of user code in its traceback."""
     first = (str(error).strip().splitlines() or [""])[0]
     where = ""
     for frame in traceback.extract_tb(error.__traceback__):
@@ -125,11 +125,11 @@ def _reason(error: BaseException) -> str:
 def traced(
     builder: Callable[[Scale], nn.Module], resolution: int = 224, name: str = "", channels: int = 3
 ) -> TracedFamily:
-    """A network of your own, to be given to ``shrink`` in place of a name; ``.at(scale)`` is the network at a scale.
+    """Wrap your own network, so that ``shrink`` takes it in place of a name. ``.at(scale)`` is the network at a scale.
 
-    ``builder`` takes a ``Scale`` and returns a torch module; it applies d and w as it sees fit. ``resolution`` is the
-    side in pixels of the square input at r = 1, which r moves, and ``channels`` are those of the input. Messages call
-    it ``name``, or what ``builder`` is called.
+    ``builder`` takes a ``Scale``, applies d and w in its own way, and returns a torch module. ``resolution`` is the
+    side of the square input in pixels at r = 1; r multiplies it. ``channels`` is the number of input channels. Messages
+    call the network ``name``, by default the name of ``builder``.
     """
     if not callable(builder) or isinstance(builder, nn.Module):
         raise ValueError(f"builder must be a function of a Scale that returns a module, got a {type(builder).__name__}")
@@ -140,7 +140,7 @@ def traced(
 
 
 def from_file(name: str, resolution: int | None, channels: int) -> TracedFamily:
-    """The family behind ``file.py:function`` or ``module:function``; a bar says how many networks were tried."""
+    """Return the family for ``file.py:function`` or ``module:function``. A progress bar counts the networks tried."""
     where, _, attribute = name.rpartition(":")
     if not (where and attribute):
         raise UserError(f"{name} must be file.py:function or module:function")
@@ -148,13 +148,13 @@ def from_file(name: str, resolution: int | None, channels: int) -> TracedFamily:
         raise UserError(f"there is no file {where}")
     try:
         names = vars(_imported(where))
-    except (Exception, SystemExit) as error:  # the file is anybody's code
+    except (Exception, SystemExit) as error:  # the file is user code: it may raise anything
         raise UserError(f"{where} cannot be imported: {_reason(error)}") from error
     if attribute not in names:
         there = [name for name, x in names.items() if isfunction(x) or isinstance(x, type)]
         raise UserError(f"{where} has no function {attribute!r}, it has {', '.join(there[-8:]) or 'none'}")
     family = traced(names[attribute], resolution or 224, attribute, channels)
-    bar = tqdm(desc=f"networks like {attribute} tried", delay=2, leave=False, disable=None)
+    bar = tqdm(desc=f"networks of {attribute} tried", delay=2, leave=False, disable=None)
 
     def counted(scale: Scale) -> nn.Module:
         bar.update()
@@ -164,7 +164,7 @@ def from_file(name: str, resolution: int | None, channels: int) -> TracedFamily:
 
 
 def _imported(where: str) -> ModuleType:
-    """The module of that name, or of a file, which may be part of a package and finds the files beside it."""
+    """Import a module by name, or from a file. The file may be part of a package and can import files beside it."""
     if not where.endswith(".py"):
         sys.path.append("")
         return import_module(where)
@@ -177,7 +177,7 @@ def _imported(where: str) -> ModuleType:
         return import_module(name)
     if name in {*sys.modules, *sys.stdlib_module_names}:
         name = f"_{name}"
-    module = sys.modules[name] = ModuleType(name)  # dataclasses look up the module of their class there
+    module = sys.modules[name] = ModuleType(name)  # dataclasses look up the module of their class in sys.modules
     module.__file__ = str(path)
     exec(compile(path.read_bytes(), path, "exec"), vars(module))
     return module

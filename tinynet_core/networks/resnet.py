@@ -1,8 +1,8 @@
-"""The ResNet family: ResNet-18, -34 and -50, each under any scale, and ResNet-50 shrunk as in the paper's Table 2.
+"""The ResNet family: ResNet-18, -34 and -50, each at any scale, and ResNet-50 shrunk as in the paper's Table 2.
 
-Architecture: He et al. 2016, Table 1, with the stride on the 3x3 convolution as in torchvision. Depth moves the blocks
-of each of the four stages and width all channels behind the stem; the paper gives no rule for ResNet, so these are the
-rules of the TinyNets.
+Architecture: He et al. 2016, Table 1, with the stride on the 3x3 convolution as in torchvision. Depth
+multiplies the blocks of each of the four stages, and width all channels after the stem. The paper gives no rule for
+ResNet, so these are the rules of the TinyNets.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from tinynet_core.scaling.scale import PAPER_BASE, Base, Scale
 STEM = 64
 CHANNELS = (64, 128, 256, 512)
 REPEATS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
-# ResNet-50 shrunk to the FLOPs of the paper's Table 2. Its r, d, w were never published: these are this project's own,
-# resnet50_a and _b from the tiny formula with the width solved on real MACs, the others from the giant formula, each
-# with the shortest decimals that keep the cost. tests/test_enumeration.py finds them anew.
+# ResNet-50 shrunk to the FLOPs of the paper's Table 2. The paper does not publish r, d, w; this project chose them.
+# resnet50_a and _b follow the tiny formula, with the width solved on exact MACs. The others follow the giant formula.
+# Decimals are as short as the cost allows. tests/test_enumeration.py repeats the search.
 SHRUNK = {
     "resnet50_a": Scale(r=0.927, d=1.15, w=0.94),
     "resnet50_b": Scale(r=0.79, d=1.05, w=0.82),
@@ -25,8 +25,8 @@ SHRUNK = {
     "resnet50_giant_b": Scale(r=0.83, d=0.78, w=0.88),
 }
 SCALABLE = dict.fromkeys(REPEATS, PAPER_BASE)
-OWN_SCALES: dict[str, tuple[str, Scale, Head]] = {name: ("resnet50", scale, "fixed") for name, scale in SHRUNK.items()}
-NAMES = (*SCALABLE, *OWN_SCALES)
+NAMED_SCALES: dict[str, tuple[str, Scale, Head]] = {name: ("resnet50", x, "fixed") for name, x in SHRUNK.items()}
+NAMES = (*SCALABLE, *NAMED_SCALES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class ResNet(Network):
 
 
 def scaled(name: str, scale: Any, num_classes: int, head: Head, base: Base) -> ResNet:
-    """The named network at a ``Scale``, or at many ``Scales`` at once; ``head="scaled"`` moves the stem."""
+    """Return the named network at one ``Scale``, or at many at once. ``head="scaled"`` scales the stem too."""
     kind = "resnet50" if name in SHRUNK else name
     width = scale.w * base.width
     stem = c_in = round_channels(STEM * (width if head == "scaled" else base.width), base.divisor)

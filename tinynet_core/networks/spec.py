@@ -1,10 +1,10 @@
-"""A network as pure data: its rows, its exact cost without a tensor, and how to build it as a torch module.
+"""A network as pure data: its architecture table, its exact cost without any tensor, and its torch module.
 
 MACs are multiply-adds of convolutions and linear layers for one image, squeeze-excite included; biases, norms,
 activation functions and pooling are not counted. The paper, like most of its field, calls this number "FLOPs".
 Activations are the elements of all convolution and linear outputs (Radosavovic et al. 2020, section 3). Peak
-activations are the elements of the input and the output of the one convolution or linear layer that needs most: the
-working memory of running layer by layer, without what a shortcut keeps aside.
+activations are the largest number of input plus output elements of any one convolution or linear layer. This is the
+working memory of running layer by layer, without the feature maps that shortcuts keep.
 """
 
 import math
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 Activation = Literal["silu", "relu", "relu6", "hswish"]
 Head = Literal["fixed", "scaled"]
-Int = Any  # a whole number, or an int64 array of them: a tally counts one network or many of one family at once
+Int = Any  # a whole number, or an int64 array where a tally counts many networks of one family at once
 
 
 @dataclass(frozen=True, slots=True)
 class Complexity:
-    """Exact cost of one network for one image; arrays for many networks (``tinynet_core.screen``)."""
+    """Exact cost of a network for one image. For many networks, the fields are arrays (``tinynet_core.screen``)."""
 
     macs: Int
     params: Int
@@ -39,7 +39,7 @@ class Complexity:
 
 
 class Row(NamedTuple):
-    """A part of a network as an architecture table lists it: ``repeats`` blocks, the first with ``stride``."""
+    """One row of an architecture table: ``repeats`` blocks, of which the first has ``stride``."""
 
     operator: str
     channels: int
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CostedRow:
-    """A ``row`` with its square input of ``side`` pixels and ``c_in`` channels, and its own costs."""
+    """A ``row`` with its square input (``side`` in pixels, ``c_in`` channels) and the costs of this row alone."""
 
     row: Row
     side: int
@@ -62,9 +62,9 @@ class CostedRow:
 
 
 class Tally:
-    """Threads a square input of ``side`` pixels through layers and adds up what each one costs.
+    """Follow a square input of ``side`` pixels through the layers of a network and add up their costs.
 
-    Every method stands for ``times`` identical layers in a row at the present side and moves on to the output side.
+    Each method counts ``times`` identical consecutive layers at the current side, then sets ``side`` to their output.
     """
 
     __slots__ = ("activations", "macs", "params", "peak", "side")
@@ -73,7 +73,7 @@ class Tally:
         self.side, self.macs, self.params, self.activations, self.peak = side, 0, 0, 0, 0
 
     def conv_bn(self, c_in: Int, c_out: Int, kernel: int, stride: int = 1, depthwise: bool = False, times: Int = 1):
-        """A bias-free convolution padded by kernel // 2, then a batch norm; depthwise needs c_in == c_out."""
+        """Count a bias-free convolution padded by kernel // 2 and its batch norm. Depthwise needs c_in == c_out."""
         side = self.side
         area = area_in = side * side
         if stride != 1:
@@ -87,7 +87,7 @@ class Tally:
         self._widest(c_in * area_in + output, times)
 
     def squeeze_excite(self, channels: Int, reduced: Int, times: Int = 1):
-        """Two 1x1 convolutions with bias on the pooled map."""
+        """Count two 1x1 convolutions with bias on the pooled map."""
         weights = 2 * channels * reduced
         self.macs += times * weights
         self.params += times * (weights + channels + reduced)
@@ -95,7 +95,7 @@ class Tally:
         self._widest(channels + reduced, times)
 
     def linear(self, c_in: Int, c_out: Int):
-        """A linear layer with bias, or a 1x1 convolution with bias on a pooled map."""
+        """Count a linear layer with bias, or a 1x1 convolution with bias on a pooled map."""
         self.macs += c_in * c_out
         self.params += c_in * c_out + c_out
         self.activations += c_out
@@ -107,7 +107,7 @@ class Tally:
 
 
 class ArrayTally(Tally):
-    """A tally of many networks of one family: sides, channels and times may be int64 arrays of one length."""
+    """A tally of many networks of one family: sides, channels and times may be int64 arrays of equal length."""
 
     __slots__ = ()
 
@@ -119,7 +119,7 @@ class ArrayTally(Tally):
 class Network(ABC):
     """A network as pure data: nothing is allocated until ``build``. ``resolution`` is the input's side in pixels.
 
-    Where it stands for many networks of one family, ``scale`` are ``Scales``, and numbers that follow from it arrays.
+    For many networks of one family at once, ``scale`` is a ``Scales``, and the numbers that depend on it are arrays.
     """
 
     name: str
@@ -129,31 +129,31 @@ class Network(ABC):
 
     @abstractmethod
     def walk(self, tally: Tally) -> Iterator[Row]:
-        """Tally the network part by part, yielding each part's row after it."""
+        """Add the network to ``tally`` part by part. Yield the row of each part after adding it."""
 
     def module(self, dropout: float) -> "nn.Module":
-        """The torch module with torch's own initial weights, and ``dropout`` before the classifier.
+        """Return the torch module with torch's own initial weights and ``dropout`` before the classifier.
 
-        It is called as this class, with ``Module`` behind, in ``networks.modules``.
+        Its class is in ``networks.modules``, named as this class plus ``Module``: ``GhostNetModule`` for ``GhostNet``.
         """
         from tinynet_core.networks import modules
 
         return getattr(modules, f"{type(self).__name__}Module")(self, dropout)
 
     def identity(self) -> dict[str, Any]:
-        """What decides how the network computes, as JSON data; its name and its scale are labels and left out."""
+        """Return everything that affects the network's output, as JSON data. Name and scale are labels and left out."""
         content = {key: value for key, value in asdict(self).items() if key not in ("name", "scale")}
         return {"family": type(self).__name__.lower(), **content}
 
     def complexity(self) -> Complexity:
-        """Exact MACs, parameters and activations for one image at ``resolution``."""
+        """Return the exact MACs, parameters and activations for one image at ``resolution``."""
         tally = (ArrayTally if isinstance(self.resolution, np.ndarray) else Tally)(self.resolution)
         for _ in self.walk(tally):
             pass
         return Complexity(tally.macs, tally.params, tally.activations, tally.peak)
 
     def rows(self) -> list[CostedRow]:
-        """The network as an architecture table, each row with its input and its cost."""
+        """Return the architecture table of the network, each row with its input and its cost."""
         tally = Tally(self.resolution)
         rows, c_in, side, before = [], 3, self.resolution, (0, 0, 0)
         for row in self.walk(tally):
@@ -169,12 +169,12 @@ class Network(ABC):
         zero_init_classifier: bool = False,
         weights: str | Path | None = None,
     ) -> "nn.Module":
-        """A torch module: (N, 3, R, R) float images to (N, num_classes) logits.
+        """Build the torch module, which maps (N, 3, R, R) float images to (N, num_classes) logits.
 
         ``dropout`` is applied before the classifier. ``zero_init_residual`` starts the last batch-norm scale of every
-        residual branch at zero, without which deep thin members do not start to learn in a short schedule;
+        residual branch at zero; otherwise deep thin networks do not start to learn in a short schedule.
         ``zero_init_classifier`` starts the classifier at zero, so that the first loss is log(num_classes). Weights are
-        random unless ``weights`` are those of ``networks.weights.load_weights``: of a library, or in a file.
+        random unless ``weights`` names a library or a file (``networks.weights.load_weights``).
         """
         module = self.module(dropout)
         self.initialise(module, zero_init_residual, zero_init_classifier)
@@ -185,7 +185,7 @@ class Network(ABC):
         return module
 
     def initialise(self, module: "nn.Module", zero_init_residual: bool, zero_init_classifier: bool) -> None:
-        """He-normal on fan-out for convolutions, uniform 1/sqrt(classes) for linear layers, as EfficientNet does."""
+        """Set weights as in EfficientNet: convolutions He-normal on fan-out, linear layers uniform 1/sqrt(outputs)."""
         from torch import nn
 
         for m in module.modules():
@@ -205,15 +205,15 @@ class Network(ABC):
             nn.init.zeros_(module.get_classifier().weight)  # type: ignore[operator]
 
 
-Specification = Union["Network", "TracedNetwork"]  # a network at one scale, of this package or one of your own
+Specification = Union["Network", "TracedNetwork"]  # a network at one scale, of this package or your own
 
 
-# The rules of the released TinyNet code (huawei-noah/Efficient-AI-Backbones, ``tinynet_pytorch/tinynet.py``). Each
-# takes a number or an array of them, with equal results.
+# Rounding rules of the released TinyNet code (huawei-noah/Efficient-AI-Backbones, ``tinynet_pytorch/tinynet.py``).
+# Each function takes a number or an array, and gives the same results for both.
 
 
 def round_channels(channels: Any, divisor: int = 8) -> Any:
-    """Nearest multiple of ``divisor``, at least one, and one more where rounding down would lose over 10%."""
+    """Round to the nearest multiple of ``divisor``, at least ``divisor``, but up if rounding down loses over 10%."""
     if isinstance(channels, np.ndarray):
         whole = np.maximum(divisor, (channels + divisor / 2).astype(np.int64) // divisor * divisor)
         return whole + divisor * (whole < 0.9 * channels)
@@ -222,12 +222,12 @@ def round_channels(channels: Any, divisor: int = 8) -> Any:
 
 
 def round_repeats(repeats: int, depth: Any) -> Any:
-    """``repeats`` times ``depth`` to the nearest whole number, half to even, at least one."""
+    """Round ``repeats`` times ``depth`` to the nearest whole number, half to even, at least one."""
     if isinstance(depth, np.ndarray):
         return np.maximum(1, np.rint(repeats * depth).astype(np.int64))
     return max(1, round(repeats * depth))
 
 
 def at_least(low: Any, value: Any) -> Any:
-    """The larger of the two."""
+    """Return the larger of ``low`` and ``value``, elementwise for an array."""
     return np.maximum(low, value) if isinstance(value, np.ndarray) else max(low, value)

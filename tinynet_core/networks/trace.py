@@ -1,7 +1,7 @@
-"""The cost of any torch module, counted operator by operator while one image passes through it.
+"""Count the cost of any torch module, operator by operator, while one image passes through it.
 
-``networks.spec`` says what counts; products of activations, as in attention, count too. The counts are those of
-torch's own ``FlopCounterMode``, halved, which leaves out products with a vector, and those that torchvision publishes.
+``networks.spec`` defines what counts. Products of activations, as in attention, count too. The counts equal those that
+torchvision publishes, and half of torch's ``FlopCounterMode``, which leaves out products with a vector.
 """
 
 import warnings
@@ -24,18 +24,18 @@ FACTORS = {
     **dict.fromkeys((_aten.convolution, _aten.mm, _aten.bmm, _aten.mv, _aten.dot), 0),
     **dict.fromkeys((_aten.addmm, _aten.baddbmm, _aten.addmv), 1),
 }
-"""The operators to which convolutions, linear layers and attention come down, and which argument is their input."""
+"""The operators that compute convolutions, linear layers and attention, with the index of the input argument."""
 UNCOUNTED = {"mkldnn_rnn_layer", "_cdist_forward", "_trilinear", "_fft_r2c", "_fft_c2r", "_fft_c2c"}
-"""Operators of torch that multiply and add and have no rule here. Those of other libraries have none either."""
+"""Operators of torch that multiply and add but are not counted. No operator of another library is counted either."""
 ACTIVATIONS = {torch.relu, F.relu, F.relu6, F.hardtanh, F.hardswish, F.hardsigmoid}
 
 
 class TraceWarning(UserWarning):
-    """What could not be counted of a traced module, or not on the meta device."""
+    """Part of a traced module could not be counted, or the module could not be counted on the meta device."""
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Leaves out what changes no shape and on the meta device takes most of the time: activations and batch norms."""
+    """Skip activations and batch norms: they change no shape, and take most of the time on the meta device."""
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -48,7 +48,7 @@ class ShapesOnly(TorchFunctionMode):
 
 
 class Counter(TorchDispatchMode):
-    """What operators cost: ``products`` are the MACs of each call, in their order, ``unknown`` has no rule."""
+    """Count operators. ``products`` holds the MACs of each call, in order; ``unknown`` the operators without a rule."""
 
     def __init__(self, tracker: ModuleTracker | None) -> None:
         super().__init__()
@@ -77,11 +77,11 @@ def _macs(op: Any, args: tuple, output: torch.Tensor) -> int:
 
 
 def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
-    """Cost of any torch module, counted operator by operator as one image of (channels, resolution, resolution) passes.
+    """Return the cost of any torch module, counted by operator on an image of (channels, resolution, resolution).
 
-    Counts convolutions, transposed ones, linear maps and matrix products, by whatever module or function they are
-    called; put the module on the ``meta`` device to count without memory. A ``TraceWarning`` names operators that may
-    multiply and add and that no rule counts, and the module in which they are.
+    Convolutions, transposed convolutions, linear maps and matrix products count, whichever module or function calls
+    them. Put the module on the ``meta`` device to count without allocating memory. A ``TraceWarning`` names operators
+    that may multiply and add but are not counted, and the module that contains them.
     """
     counter = counted(module, resolution, channels)
     if counter.unknown:
@@ -94,14 +94,14 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Complexity:
 
 
 def counted(module: nn.Module, resolution: int, channels: int, tracker: ModuleTracker | None = None) -> Counter:
-    """``module`` counted while one image passes, in evaluation mode; its modes are left as they were."""
+    """Count ``module`` in evaluation mode while one image passes, then restore the mode of each part."""
     tensors = [*module.parameters(), *module.buffers()]
     dtype = next((x.dtype for x in tensors if x.is_floating_point()), torch.float32)
     device = tensors[0].device if tensors else torch.device("cpu")
     image = torch.zeros(1, channels, resolution, resolution, device=device, dtype=dtype)
     modes, fast = [(part, part.training) for part in module.modules()], torch.backends.mha.get_fastpath_enabled()
     module.eval()
-    torch.backends.mha.set_fastpath_enabled(False)  # attention comes as the products that it is made of
+    torch.backends.mha.set_fastpath_enabled(False)  # then attention runs as separate products, which are counted
     try:
         shapes = ShapesOnly() if device.type == "meta" else nullcontext()
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), shapes, Counter(tracker) as counter:

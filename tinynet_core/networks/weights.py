@@ -1,6 +1,6 @@
-"""Weights that libraries released, from files, or taken from a larger network.
+"""Load weights from a library's release or a file, or take weights over from a larger network.
 
-Nothing in a file is run; a module changes as a whole or not at all.
+No code in a file is run. Loading replaces all weights of a module or none.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tinynet_core.networks.resnet import ResNet
 from tinynet_core.networks.spec import Network
 
 LIBRARIES = ("timm", "torchvision")
-# network, library, and what the library calls it: timm with the tag of the weights
+# network, library, and the name of the network in the library (for timm with the tag of the weights)
 RELEASED: dict[str, dict[str, str]] = {
     **{f"tinynet_{x}": {"timm": f"tinynet_{x}.in1k"} for x in "abcde"},
     "efficientnet_b0": {"timm": "efficientnet_b0.ra_in1k"},
@@ -44,26 +44,26 @@ RELEASED: dict[str, dict[str, str]] = {
 }
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
 RAW = ("state_dict", "model", "model_state_dict", "net", "network")
-"""Where checkpoints hold averaged weights and raw ones, as timm, torchvision and others name them."""
+"""Keys of raw weights in a checkpoint, as timm, torchvision and others name them; ``AVERAGED`` for averaged weights."""
 COUNTERS = ("n_averaged", "total_ops", "total_params")
-"""Last names of tensors that averaging and counting tools leave in a state dict."""
-_TIMEOUT = 5.0  # seconds until a server that does not answer counts as out of reach
+"""Last part of the names of extra tensors that averaging and counting tools leave in a state dict."""
+_TIMEOUT = 5.0  # seconds to wait for the answer of a server
 
 
 class WeightsWarning(UserWarning):
-    """What was chosen among a file's weights, or left aside."""
+    """Only some of the weights in a file were loaded, or their names were changed."""
 
 
 def load_weights(module: nn.Module, name: str, weights: str | Path) -> None:
     """Load ``weights`` into ``module``, the network called ``name``.
 
-    ``weights`` is ``"timm"`` or ``"torchvision"`` for what that library released, kept in ``weights/`` of the cache
-    folder, or a file: safetensors, or a state dict saved by torch, plain or in a checkpoint. Of averaged weights beside
-    raw ones the averaged are taken; ``FILE#KEY`` names others, by their key or by what stands before the names of their
-    tensors. A warning says what was chosen or left aside. Floating tensors take the module's precision.
+    ``weights`` is ``"timm"`` or ``"torchvision"`` for the library's released weights, kept in ``weights/`` of the cache
+    folder. Or it is a file: safetensors, or a state dict saved by torch, plain or in a checkpoint. If a file holds
+    averaged and raw weights, the averaged are loaded. ``FILE#KEY`` selects others by their key or by the prefix of the
+    tensor names. A warning says what was chosen or ignored. Floating-point tensors take the module's precision.
 
-    Raises ``UserError`` for weights that nobody released or that cannot be had, for a file that is damaged or holds
-    more than tensors, and for tensors that are not this network's; the module is then unchanged.
+    Raises ``UserError`` if the library released no such weights, a download fails, a file is damaged or holds more than
+    tensors, or the tensors do not fit the network. The module is then unchanged.
     """
     path, tensors = _given(name, weights)
     own = module.state_dict()
@@ -73,31 +73,31 @@ def load_weights(module: nn.Module, name: str, weights: str | Path) -> None:
     if reason := f"the network has no tensor {outside[0]!r}" if outside else _misfit(own, kept):
         raise UserError(f"weights file {path} does not fit {name}: {reason}")
     if prefix:
-        said = f"weights file {path}: the prefix {prefix} of its names was left out"
+        said = f"weights file {path}: the prefix {prefix} of its tensor names was removed"
         warnings.warn(said, WeightsWarning, stacklevel=2)
     module.load_state_dict(kept, strict=False)
 
 
 def _given(name: str, weights: str | Path) -> tuple[Path, dict[str, Tensor]]:
-    """The file that ``weights`` stands for, and its tensors."""
+    """Return the file that ``weights`` names, and its tensors."""
     path, key = Path(weights), ""
     if weights in LIBRARIES:
         path = released_file(name, str(weights))
-    elif "#" in str(weights) and not path.exists():  # a file whose own name has a # is taken whole
+    elif "#" in str(weights) and not path.exists():  # in the name of an existing file, # separates no key
         file, _, key = str(weights).rpartition("#")
         path = Path(file)
     return path, {k: x for k, x in read_tensors(path, key).items() if k.rpartition(".")[2] not in COUNTERS}
 
 
 def _prefix(own: dict[str, Tensor], given: dict[str, Tensor]) -> str:
-    """What stands before every name of the network in ``given``, such as ``module.`` or ``_orig_mod.``, if anything."""
+    """Return the prefix of the network's tensor names in ``given``, such as ``module.`` or ``_orig_mod.``, if any."""
     needed = [key for key in own if not key.endswith("num_batches_tracked")]
     found = (key.removesuffix(needed[0]) for key in given if key.endswith(f".{needed[0]}"))
     return next((x for x in found if all(x + key in given for key in needed)), "")
 
 
 def released_file(name: str, library: str) -> Path:
-    """The file with the weights that ``library`` released for the network called ``name``, downloaded where needed."""
+    """Return the file of the weights that ``library`` released for the network ``name``. Download it if needed."""
     known = RELEASED.get(name, {})
     if library not in known:
         allowed = " or ".join([*map(repr, known), "a file"])
@@ -115,7 +115,7 @@ def released_file(name: str, library: str) -> Path:
             urlopen(Request(url, method="HEAD"), timeout=_TIMEOUT).close()
             kept.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(kept), hash_prefix=digest)
-        except Exception as error:  # a network, a proxy, a server and a disk each fail with types of their own
+        except Exception as error:  # a network, a proxy, a server and a disk each raise different types
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             said = f"weights: {url} could not be downloaded ({reason}); save it as {kept} or give weights=FILE"
             raise UserError(said) from error
@@ -123,18 +123,18 @@ def released_file(name: str, library: str) -> Path:
 
 
 def read_tensors(path: Path, key: str = "") -> dict[str, Tensor]:
-    """The tensors in the file at ``path`` by name, on the CPU: those under ``key`` where it is given."""
+    """Return the tensors in the file at ``path`` by name, on the CPU; with ``key``, only the tensors under this key."""
     if not path.is_file():
         allowed = f"{', '.join(map(repr, LIBRARIES))} or a file"
         raise UserError(f"weights file {path} is not there, or is a folder; weights must be {allowed}")
     with path.open("rb") as file:
-        safe = file.read(9)[8:] == b"{"  # with which the table of contents of safetensors begins
-    try:  # the options of a training script are plain data
+        safe = file.read(9)[8:] == b"{"  # the header of a safetensors file begins here
+    try:  # the Namespace of a training script's options is plain data
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             loaded: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both loaders raise many types for damaged files
-        what = f"it is damaged, or no file of tensors ({type(error).__name__})"
+        what = f"it is damaged, or is not a file of tensors ({type(error).__name__})"
         if "TorchScript" in str(error):
             what = "it is a TorchScript archive; save the state_dict() of that module instead"
         elif foreign := re.search(r"GLOBAL (\S+)", str(error)):
@@ -144,18 +144,18 @@ def read_tensors(path: Path, key: str = "") -> dict[str, Tensor]:
     known = [k for k in (*AVERAGED, *RAW) if k in sets]
     chosen = key if key in sets else next(iter(known), "")
     found = sets[chosen] if chosen else loaded
-    if key and key not in sets:  # then it is what stands before the names of tensors
+    if key and key not in sets:  # then it is a prefix of tensor names
         found = {k: x for k, x in found.items() if str(k).startswith(f"{key}.")} if _are_tensors(found) else {}
         if not found:
             has = ", ".join(map(repr, sets)) or "one set of tensors"
             raise UserError(f"weights file {path} has no {key!r}, it has {has}")
     raw = [k for k in known if k in RAW]
     if raw and chosen in AVERAGED and not key:
-        said = f"weights file {path}: its averaged weights, {chosen}, are taken; {path}#{raw[0]} takes the raw ones"
+        said = f"weights file {path}: its averaged weights, {chosen}, are loaded; {path}#{raw[0]} loads the raw ones"
         warnings.warn(said, WeightsWarning, stacklevel=4)
     if not _are_tensors(found):
         has = f", it has {', '.join(map(str, found))[:200]}" if isinstance(found, dict) else ""
-        has += f"; {path}#{next(iter(sets))} takes those" if sets else ""
+        has += f"; {path}#{next(iter(sets))} loads these" if sets else ""
         raise UserError(f"weights file {path} must hold a dict of tensors{has}")
     return {str(k): x for k, x in found.items()}
 
@@ -165,7 +165,7 @@ def _are_tensors(x: Any) -> bool:
 
 
 def _misfit(own: dict[str, Tensor], given: dict[str, Tensor]) -> str | None:
-    """What keeps the tensors ``given`` from being those of a network, if anything does."""
+    """Return the reason why the tensors ``given`` do not fit the network's own, or None if they fit."""
     for key in [*own, *given]:
         if key not in own:
             return f"the network has no tensor {key!r}"
@@ -181,14 +181,14 @@ def _misfit(own: dict[str, Tensor], given: dict[str, Tensor]) -> str | None:
     return None
 
 
-ALONE = ""  # the group of channels that nothing shares: images, and the classes
+ALONE = ""  # in place of a group: all channels are kept, as those of images and classes
 
 
 class Layer(NamedTuple):
-    """``parts`` of a block, a convolution and its norm where it has one, which take channels ``into`` and give ``out``.
+    """A convolution and its norm, if any (``parts``), from the channel group ``into`` to the channel group ``out``.
 
-    These are groups of channels that are kept as a whole; a depthwise convolution takes none of another group.
-    ``ours`` and ``theirs`` stand before the names of the parts in the smaller network and in the larger one.
+    All layers that share a group keep the same channels. A depthwise convolution has no group ``into``.
+    ``ours`` and ``theirs`` are the prefixes of the names of the parts in the smaller and in the larger network.
     """
 
     ours: str
@@ -199,13 +199,13 @@ class Layer(NamedTuple):
 
 
 def write_inherited(small: Network, large: Network, weights: str | Path, out: Path) -> list[str]:
-    """Write ``small`` with weights that ``inherited`` takes from a file of ``large``; returns which start anew."""
+    """Write the weights of ``small`` that ``inherited`` gives. Return the names of the tensors that start anew."""
     check_target(out, (".safetensors",))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", WeightsWarning)  # building says it
+        warnings.simplefilter("ignore", WeightsWarning)  # large.build below warns of the same
         tensors = _given(large.name, weights)[1]
     classifier = next((x for k, x in tensors.items() if k.endswith(("classifier.weight", "fc.weight"))), None)
-    if classifier is not None:  # the larger network may have other classes
+    if classifier is not None:  # the weights may be for another number of classes
         large = replace(large, num_classes=len(classifier))
     found, new = inherited(small, large, large.build(weights=weights).state_dict())
     both = small.build().state_dict() | found
@@ -216,18 +216,18 @@ def write_inherited(small: Network, large: Network, weights: str | Path, out: Pa
 
 
 def inherited(small: Network, large: Network, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors of ``small`` that come from the ``weights`` of ``large``, by name, and the names of the others.
+    """Return the tensors of ``small`` taken from the ``weights`` of ``large``, by name, and the names of all others.
 
     Channels are kept by the size of their batch-norm scale, summed over all layers that share them (Liu et al. 2017,
-    "Network slimming"); those of a gate, which has no norm, by the L1 norm of their weights. Blocks are kept by
-    position: the first of a stage is the first, the others are spread evenly over the others. Where the smaller network
-    has a shortcut that the larger one has not, it starts as another function.
+    "Network slimming"). A gate has no norm: its channels are kept by the L1 norm of their weights. Blocks are kept by
+    position: the first block of a stage stays the first, and the others are spread evenly over the larger stage's
+    others. If only ``small`` has a shortcut somewhere, it starts as a different function than ``large``.
 
-    Raises ``UserError`` unless both are EfficientNets or ResNets, and where the smaller network is wider somewhere.
+    Raises ``UserError`` unless both are EfficientNets or both ResNets, or if ``small`` is wider somewhere.
     """
     kinds: dict[type, Any] = {EfficientNet: _efficientnet, ResNet: _resnet}
     if type(small) is not type(large) or type(small) not in kinds:
-        raise UserError(f"weights can be taken over within EfficientNets and within ResNets, not by {small.name}")
+        raise UserError(f"weights are taken over only between two EfficientNets or two ResNets, not by {small.name}")
     layers, own = list(kinds[type(small)](small, large)), small.build().state_dict()
     kept, found = _channels(layers, own, weights), {}
     for layer in layers:
@@ -238,13 +238,13 @@ def inherited(small: Network, large: Network, weights: dict[str, Tensor]) -> tup
                 tensor = tensor[kept[layer.out]]
             if tensor.ndim > 1 and layer.into:
                 tensor = tensor[:, kept[layer.into]]
-            if tensor.shape == own[key].shape:  # else other classes
+            if tensor.shape == own[key].shape:  # false for a classifier of other classes
                 found[key] = tensor.contiguous()
     return found, [key for key in own if key not in found]
 
 
 def _channels(layers: list[Layer], own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Which channels of the larger network are kept of each group, in their order."""
+    """Return the indices of the larger network's channels that each group keeps, in ascending order."""
     scores: dict[str, Any] = {}
     wanted: dict[str, int] = {}
     normed = {layer.out for layer in layers if len(layer.parts) > 1}
@@ -256,12 +256,12 @@ def _channels(layers: list[Layer], own: dict[str, Tensor], weights: dict[str, Te
             wanted[layer.out] = len(own[layer.ours + last])
     for group, n in wanted.items():
         if n > len(scores[group]):
-            raise UserError(f"{group} has {n} channels, and the larger network {len(scores[group])}")
+            raise UserError(f"{group} has {n} channels, but only {len(scores[group])} in the larger network")
     return {group: score.topk(wanted[group]).indices.sort().values for group, score in scores.items()}
 
 
 def _positions(small: int, large: int) -> Iterator[tuple[int, int]]:
-    """Blocks of a stage, each with the one of the larger network that it is taken from, where there is one."""
+    """Yield each block of a stage that is taken over, with the block of the larger network that it comes from."""
     yield 0, 0
     for j in range(1, small if large > 1 else 1):
         yield j, 1 + (j - 1) * (large - 1) // (small - 1)

@@ -1,4 +1,4 @@
-"""The tiny formula: Gaussian processes from the FLOPs fraction c to resolution r and depth d (paper, Eq. 1-5)."""
+"""The tiny formula: Gaussian processes that predict r and d from the FLOPs fraction c (paper, Eq. 1-5)."""
 
 from collections.abc import Callable
 from typing import Literal, Self
@@ -21,13 +21,13 @@ KERNELS: dict[str, Callable[[], Kernel]] = {
     "matern52": lambda: Matern(0.5, (5e-2, LONGEST), nu=2.5),
     "rational_quadratic": lambda: RationalQuadratic(0.5, 1.0, (5e-2, LONGEST), (1e-1, 1e3)),
 }
-"""Correlations of two fractions by their distance; ``rbf`` is the paper's."""
+"""Correlations of two fractions as functions of their distance. The paper uses ``rbf``."""
 OUTSIDE: dict[str, str] = {
     "zero": "the zero-mean prior pulls r and d towards zero there",
     "constant": "the prior pulls r and d towards their estimated mean there",
     "linear": "r and d follow their estimated line in log c there",
 }
-"""What a prediction outside the fitted fractions does, by mean function."""
+"""How predictions behave outside the fitted fractions, by mean function."""
 VAGUE = 1e4  # prior variance of the coefficients of a mean function; r and d are near 1
 
 
@@ -35,14 +35,14 @@ class TinyFormula(BaseEstimator):
     """Resolution and depth of the best small network at a fraction c of the baseline's MACs.
 
     Two independent zero-mean Gaussian processes with covariance v exp(-(c - c')^2 / 2 l^2) and white noise s^2,
-    one for r and one for d (Eq. 2-4). v, l and s^2 maximise the marginal likelihood, searched from ``restarts`` random
-    starts that ``random_state`` seeds; the paper gives no hyper-parameters. Width is not predicted: it follows from the
-    budget (Eq. 5), see ``tinynet_core.shrink``.
+    one for r and one for d (Eq. 2-4). v, l and s^2 maximise the marginal likelihood. The search has ``restarts`` random
+    starts, seeded by ``random_state``; the paper gives no hyper-parameters. The formula does not predict the width,
+    which follows from the budget (Eq. 5): see ``tinynet_core.shrink``.
 
-    Another ``kernel``, one of ``KERNELS``, or ``mean``, ``"constant"`` b0 or ``"linear"`` b0 + b1 log c, departs from
-    the paper, to see what rests on its choices. The coefficients of a mean function have a vague prior and are
-    integrated out: their uncertainty is in the standard deviation of a prediction, and the hyper-parameters maximise
-    the restricted likelihood (Rasmussen and Williams 2006, section 2.7).
+    Another ``kernel`` of ``KERNELS`` or ``mean``, ``"constant"`` (b0) or ``"linear"`` (b0 + b1 log c), tests how
+    much depends on the paper's choices. The coefficients of a mean function have a vague prior and are integrated out.
+    So their uncertainty is in the standard deviation of a prediction, and the hyper-parameters maximise the restricted
+    likelihood (Rasmussen and Williams 2006, section 2.7).
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class TinyFormula(BaseEstimator):
         self.random_state = random_state
 
     def fit(self, c: ArrayLike, r: ArrayLike, d: ArrayLike) -> Self:
-        """Fit on the m models of a frontier: ``c``, their share of the baseline's MACs, and their ``r`` and ``d``.
+        """Fit on the m models of a frontier: their ``r`` and ``d``, and ``c``, their share of the baseline's MACs.
 
-        Raises ``ValueError`` for an unknown kernel or mean, and unless all three are (m,), at least 2, and above zero.
+        Raises ``ValueError`` for an unknown kernel or mean, and unless all three are (m,), m >= 2, with values above 0.
         """
         for key, value, known in (("kernel", self.kernel, KERNELS), ("mean", self.mean, OUTSIDE)):
             if value not in known:
@@ -73,7 +73,7 @@ class TinyFormula(BaseEstimator):
         return self
 
     def flat(self) -> list[str]:
-        """Which of resolution and depth hardly depend on c: their length scale is at its upper bound, ``LONGEST``."""
+        """Return which of resolution and depth hardly depend on c: their length scale is at the bound ``LONGEST``."""
         flat = []
         for name, process in (("resolution", self.resolution_), ("depth", self.depth_)):
             fitted = process.kernel_.get_params()
@@ -82,11 +82,11 @@ class TinyFormula(BaseEstimator):
         return flat
 
     def predict(self, c: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Posterior mean of r (first column) and d at new fractions ``c``, (n,), as an (n, 2) array.
+        """Return the posterior mean of r (first column) and d at new fractions ``c``, (n,), as an (n, 2) array.
 
-        With ``return_std`` also their standard deviations: those of a new model, noise included, as Eq. 4 has it.
-        Raises ``ValueError`` for a fraction that is not finite and above zero; warns with ``ExtrapolationWarning``
-        outside the fitted ones.
+        With ``return_std``, also return the standard deviations for a new model, noise included (Eq. 4). Raises
+        ``ValueError`` for a fraction that is not finite and above 0. Warns with ``ExtrapolationWarning`` for a fraction
+        outside the fitted range.
         """
         check_is_fitted(self)
         at = fractions(c, self.c_, OUTSIDE[self.mean])
@@ -104,7 +104,7 @@ class TinyFormula(BaseEstimator):
 
 
 class Trend(Kernel):
-    """Covariance of b0, or with ``slope`` of b0 + b1 log c, under priors of variance ``VAGUE``; c > 0 is (n, 1)."""
+    """Covariance of b0, or of b0 + b1 log c with ``slope``. Priors have variance ``VAGUE``; c > 0 is (n, 1)."""
 
     def __init__(self, slope: bool = False) -> None:
         self.slope = slope
@@ -118,7 +118,7 @@ class Trend(Kernel):
         return VAGUE * (self._terms(X) ** 2).sum(axis=1)
 
     def is_stationary(self):
-        return False  # the inputs are measured from c = 1
+        return False  # the covariance depends on log c, which is 0 at c = 1
 
     def _terms(self, X) -> np.ndarray:
         X = np.asarray(X, dtype=float)

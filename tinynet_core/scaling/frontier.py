@@ -1,4 +1,4 @@
-"""Random candidates as the paper draws them, and the best of them (paper, section 3.2 and Figure 3)."""
+"""Draw random candidates as the paper does, and select the best of them (paper, section 3.2 and Figure 3)."""
 
 import warnings
 from functools import lru_cache
@@ -16,11 +16,11 @@ RANGE = (0.35, 2.8)  # the paper samples r, d and w from this range (section 4.2
 def sample_scales(
     net: str | AnyFamily, n: int, window: tuple[float, float] = (0.03, 1.05), seed: int = 0
 ) -> list[Scale]:
-    """``n`` random scales of ``net``, r, d and w uniform on 0.35 ... 2.8, by ``seed`` (paper, sections 3.2 and 4.2).
+    """Draw ``n`` random scales of ``net``, with r, d and w uniform on 0.35 ... 2.8 (paper, sections 3.2 and 4.2).
 
-    ``window`` is the smallest and the largest MACs allowed, as fractions of the baseline's. ``net`` is the name of a
-    scalable network, or a family. The first k of a larger sample are the sample of k. Raises ``ValueError`` when too
-    few of 2,000 n draws fall into the window.
+    ``window`` holds the smallest and the largest allowed MACs, as fractions of the baseline's. ``net`` is the name of a
+    scalable network, or a family. ``seed`` fixes the sample; a sample of k is the first k of any larger sample. Raises
+    ``ValueError`` if too few of 2,000 n draws fall into the window.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -42,11 +42,11 @@ def sample_scales(
 
 
 def sample_scales_at(net: str | AnyFamily, n: int, c: float, tolerance: float = 0.03, seed: int = 0) -> list[Scale]:
-    """``n`` random scales at one cost (paper, section 3.1); ``net`` and ``seed`` are as for ``sample_scales``.
+    """Draw ``n`` random scales at one cost (paper, section 3.1); ``net`` and ``seed`` are as for ``sample_scales``.
 
-    ``c`` is that cost, MACs as a fraction of the baseline's, and ``tolerance`` the largest relative distance from it.
-    r and d are uniform on 0.35 ... 2.8 and the width is solved; a width outside that range is drawn again. The paper
-    does not say which widths it allowed. Raises ``ValueError`` when too few of 2,000 n draws meet the cost.
+    ``c`` is the cost in MACs as a fraction of the baseline's, and ``tolerance`` the largest relative distance from
+    ``c``. r and d are uniform on 0.35 ... 2.8; w is solved. With w outside this range, r and d are drawn again. The
+    paper does not say which widths it allowed. Raises ``ValueError`` if too few of 2,000 n draws meet the cost.
     """
     return [*_at(family_of(net), n, c, tolerance, seed)]
 
@@ -70,11 +70,11 @@ def _at(family: AnyFamily, n: int, c: float, tolerance: float, seed: int) -> tup
 
 
 def frontier(macs: ArrayLike, accuracy: ArrayLike, fraction: float = 0.2, seed: int = 0) -> np.ndarray:
-    """Indices, by growing MACs, of the models that NSGA-III's survival selection keeps (paper, section 3.2).
+    """Return the indices, by growing MACs, of the models that NSGA-III's survival selection keeps (paper, section 3.2).
 
-    ``macs`` and ``accuracy`` are those of n models, (n,), finite, failed ones left out; few MACs and high accuracy are
-    good. ``fraction`` is the share to keep, above 0 and at most 1. Fronts are kept whole while they fit; the last is
-    thinned by its distance to evenly spread reference directions (Deb and Jain 2013), and ``seed`` settles its ties.
+    ``macs`` and ``accuracy`` of the n models are (n,) and finite; leave failed models out. Few MACs and high accuracy
+    are good. ``fraction`` is the share to keep, above 0 and at most 1. Fronts are kept whole while they fit. The last
+    front is thinned by distance to evenly spread reference directions (Deb and Jain 2013); ``seed`` decides ties.
     """
     from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
     from pymoo.core.population import Population
@@ -100,10 +100,10 @@ def frontier(macs: ArrayLike, accuracy: ArrayLike, fraction: float = 0.2, seed: 
 
 
 def pareto_front(macs: ArrayLike, accuracy: ArrayLike) -> np.ndarray:
-    """Indices, by growing MACs, of the models that no other beats in both ``macs`` and ``accuracy``, both (n,).
+    """Return the indices, by growing MACs, of the models that no other model beats. ``macs`` and ``accuracy`` are (n,).
 
-    Few MACs and high accuracy are good; to beat is to be as good in both and better in one, so that models equal in
-    both stay together. How many there are follows from the sample: no share can be asked for.
+    Few MACs and high accuracy are good. A model beats another if it is as good in both and better in one, so models
+    equal in both stay together. The sample alone decides how many models are on the front.
     """
     from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 

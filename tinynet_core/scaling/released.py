@@ -1,4 +1,4 @@
-"""The tiny formula of the networks that the authors released, in closed form: scikit-learn takes a second to import."""
+"""The tiny formula of the released networks in closed form, because scikit-learn takes a second to import."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from tinynet_core.networks.family import network
 from tinynet_core.scaling.scale import Scale
 
 FITTED = {"r": (0.5332214, 1.648963, 0.01036241), "d": (0.5472222, 0.6940109, 0.001683161)}
-"""v, l and s^2 of r and of d as ``TinyFormula().fit`` gives them for these networks, which a test fits anew."""
-JITTER = 1e-10  # what scikit-learn adds to the diagonal
+"""v, l and s^2 of r and of d, from ``TinyFormula().fit`` on the released networks. A test repeats the fit."""
+JITTER = 1e-10  # scikit-learn adds this to the diagonal
 
 
 class ExtrapolationWarning(UserWarning):
@@ -22,13 +22,13 @@ class ExtrapolationWarning(UserWarning):
 
 @dataclass(frozen=True)
 class ReleasedFormula:
-    """The posterior of Eq. 4 for r and d on fractions ``c_`` with multipliers ``rd``, (m,) and (m, 2)."""
+    """The posterior of Eq. 4 for r and d, given fractions ``c_``, (m,), and multipliers ``rd``, (m, 2)."""
 
     c_: np.ndarray
     rd: np.ndarray
 
     def predict(self, c: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """As ``TinyFormula.predict``."""
+        """Predict r and d as ``TinyFormula.predict`` does."""
         at = fractions(c, self.c_, "the zero-mean prior pulls r and d towards zero there")
         mean, std = np.empty((2, len(at), 2))
         for i, (variance, length, noise) in enumerate(FITTED.values()):
@@ -41,7 +41,7 @@ class ReleasedFormula:
 
 
 def fractions(c: ArrayLike, fitted: np.ndarray, there: str) -> np.ndarray:
-    """``c`` as (n,); ``ValueError`` unless finite and above 0. Warns of what happens ``there``, outside ``fitted``."""
+    """Return ``c`` as (n,). Raise ``ValueError`` unless finite and above 0. Outside ``fitted``, warn of ``there``."""
     at = np.atleast_1d(np.asarray(c, dtype=float))
     if at.ndim != 1 or not np.isfinite(at).all() or (at <= 0).any():
         raise ValueError(f"c must be one-dimensional, finite and above 0, got {c!r}")
@@ -56,9 +56,9 @@ def fractions(c: ArrayLike, fitted: np.ndarray, there: str) -> np.ndarray:
 
 @cache
 def released_formula() -> ReleasedFormula:
-    """The tiny formula fitted on what the authors released, with the ``predict`` of a ``TinyFormula``.
+    """Return the tiny formula fitted on the released networks, with a ``predict`` like ``TinyFormula.predict``.
 
-    These are r and d of TinyNet-A ... E over their real MACs, and of EfficientNet-B0 at c = 1.
+    The fit uses r and d of TinyNet-A ... E at their real MACs, and of EfficientNet-B0 at c = 1.
     """
     scales = {"efficientnet_b0": Scale(), **TINYNETS}
     macs = np.array([network(name).complexity().macs for name in scales], dtype=float)

@@ -1,4 +1,4 @@
-"""The three faces of the cube: resolution, depth and width multipliers, and the rules that tie them together."""
+"""Multipliers of resolution, depth and width, and the rules that connect them."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 
 def is_positive(value: Any) -> bool:
-    """Whether ``value`` is a finite number above zero."""
+    """Return whether ``value`` is a finite number above zero."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) > 0
 
 
@@ -18,8 +18,8 @@ def is_positive(value: Any) -> bool:
 class Scale:
     """Multipliers of resolution, depth and width against a baseline network (paper, Eq. 1).
 
-    ``r`` is the side of the input image over the baseline's, ``d`` the number of blocks and ``w`` that of channels,
-    which each family rounds by its own rule. Raises ``ValueError`` unless all are finite and above zero.
+    ``r`` multiplies the side of the input image, ``d`` the number of blocks and ``w`` the number of channels. Each
+    family rounds by its own rule. Raises ``ValueError`` unless all multipliers are finite and above zero.
     """
 
     r: float = 1.0
@@ -53,14 +53,14 @@ class Scales:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The size that r = d = w = 1 stands for: a smaller one than the paper's makes a *proxy*, to which all rules apply.
+    """The network size at r = d = w = 1. A size below the paper's makes a *proxy*, to which all rules apply.
 
-    ``resolution`` is the side of the input in pixels, at least 8, and ``width`` the channels over those of the network
-    as published. Channels are multiples of ``divisor``: 2, 4 or 8, the paper's. It should shrink with the width, or the
-    steps in cost become too coarse to compare networks at equal cost. Raises ``ValueError`` for other values.
+    ``resolution`` is the side of the input in pixels, at least 8. ``width`` is the number of channels relative to the
+    published network. Channels are multiples of ``divisor``: 2, 4 or 8 (the paper's). A small width needs a small
+    divisor, or cost steps are too coarse to compare networks at equal cost. Raises ``ValueError`` for other values.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}  # a wrong key of a preset is named
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # so that an error names a wrong key in a preset
 
     resolution: int = 224
     width: float = 1.0
@@ -74,7 +74,7 @@ class Base:
             raise ValueError(f"Base.divisor must be 2, 4 or 8, got {self.divisor!r}")
 
     def pixels(self, r: Any) -> Any:
-        """Input side at ``r``, a number or an array of them: ``int(resolution * r)``, as in the released TinyNets."""
+        """Return the input side at ``r``, number or array: ``int(resolution * r)``, as in the released TinyNets."""
         exact = self.resolution * r + 1e-6  # 48 / 224 * 224 must stay 48
         many = isinstance(r, np.ndarray)
         if (exact.min(initial=1) if many else exact) < 1:
@@ -84,26 +84,26 @@ class Base:
 
 PAPER_BASE = Base()
 FITTED_DECIMALS, POWER_DIGITS = 3, 4
-"""Decimals of multipliers that a fit gives, as the paper prints them, and digits of those that a power gives.
+"""Decimals of fitted multipliers, as the paper prints them, and significant digits of multipliers from a power.
 
-Processors differ in later digits.
+Later digits differ between processors.
 """
 GIANT = Scale(r=1.15, d=1.2, w=1.1)  # EfficientNet's compound scaling per step of phi (Tan and Le 2019, section 3.3)
 
 
 def giant(phi: float) -> Scale:
-    """The giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi of EfficientNet (paper, section 4.1), to four digits.
+    """Return EfficientNet's giant formula r = 1.15^phi, d = 1.2^phi, w = 1.1^phi (paper, section 4.1), to four digits.
 
-    ``phi`` is any number; the inverse formula is that of negative ones. r^2 d w^2 grows as 1.92^phi.
+    ``phi`` is any number; negative numbers give the inverse formula. r^2 d w^2 grows as 1.92^phi.
     """
     return Scale(*(float(f"{base**phi:.{POWER_DIGITS}g}") for base in (GIANT.r, GIANT.d, GIANT.w)))
 
 
 def eq5_width(c: float, r: float, d: float) -> float:
-    """Width multiplier sqrt(c / (r^2 d)) of the paper's Eq. 5, where ``c`` is MACs as a fraction of the baseline's.
+    """Return the width multiplier sqrt(c / (r^2 d)) of the paper's Eq. 5.
 
-    ``r`` and ``d`` are the other multipliers, all above zero. It treats cost as r^2 d w^2, which real networks only
-    roughly follow; ``tinynet_core.shrink`` solves on real MACs.
+    ``c`` is MACs as a fraction of the baseline's; ``r`` and ``d`` are the other multipliers. All are above zero. Eq. 5
+    takes cost as r^2 d w^2, which real networks only roughly follow. ``tinynet_core.shrink`` solves on real MACs.
     """
     Scale(r=r, d=d, w=c)
     return math.sqrt(c / (r * r * d))

@@ -1,6 +1,6 @@
-"""The smaller network that meets a budget, by the tiny formula, the giant formula or one dimension alone; and a table.
+"""Shrink a network to a budget, by the tiny formula, the giant formula or one dimension alone.
 
-``shrink`` takes one budget and one method, ``compare`` several of both.
+``shrink`` returns one network. ``compare`` returns a table for several budgets and methods.
 """
 
 import math
@@ -20,10 +20,10 @@ from tinynet_core.scaling.scale import FITTED_DECIMALS, Scale
 from tinynet_core.scaling.solve import (
     NEAR,
     UnreachableBudget,
-    amount,
     check_budget,
     check_reachable,
-    path,
+    curve_of,
+    short_amount,
     solve_path,
     solve_width,
 )
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 Method = Literal["formula", "giant", "r", "d", "w"]
 METHODS: tuple[Method, ...] = get_args(Method)
 TOLERANCE = {"macs": 0.01, "params": 0.01, "peak_activations": 0.01, "latency_ms": 0.05}
-"""Relative distance from the budget that passes without a warning."""
-MEASUREMENTS = 8  # networks whose latency is measured at most; each is exported and timed, a few seconds
+"""Largest relative distance from the budget without a warning."""
+MEASUREMENTS = 8  # most networks whose latency is measured; each takes a few seconds to export and time
 
 
 class BudgetWarning(UserWarning):
@@ -49,10 +49,10 @@ class BudgetWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """A shrunk ``network`` at ``scale``, and what it ``cost`` in the unit of ``budget``, of several the one that binds.
+    """A shrunk ``network`` at ``scale``, and its ``cost`` in the unit of ``budget``, the binding one of several.
 
     ``error`` is the relative distance of ``cost`` from ``wanted``. With method ``formula``, ``r_std`` and ``d_std`` are
-    the posterior standard deviations of r and d where these are not fixed.
+    the posterior standard deviations of r and d, unless these are fixed.
     """
 
     network: Specification
@@ -82,21 +82,21 @@ def shrink(
     latency_ms: float | None = None,
     fix: Mapping[str, float] | None = None,
 ) -> Shrunk:
-    """The network whose real cost comes nearest to a budget, or within several of them.
+    """Return the network whose real cost comes nearest to a budget, or stays within several budgets.
 
     ``net`` is the name of a scalable network, or a family (``tinynet_core.family``, ``tinynet_core.traced``). Budgets
-    are for one image: multiply-adds, ``macs``; parameters, ``params``; elements of the input and output of the layer
-    that needs most, ``peak_activations``; and ``latency_ms``, the median on one thread of this machine's CPU with ONNX
-    Runtime, measured while searching.
+    are for one image. ``macs`` counts multiply-adds, ``params`` parameters. ``peak_activations`` counts the elements in
+    the input and output of the layer that needs most. ``latency_ms`` is the median of milliseconds on one thread of
+    this machine's CPU with ONNX Runtime, measured during the search.
 
-    ``method`` ``"formula"`` takes r and d from ``formula``, a fitted one or ``released_formula()``, and solves w
-    (paper, section 3.2); ``"giant"`` moves along EfficientNet's compound scaling; ``"r"``, ``"d"`` and ``"w"`` change
-    one dimension alone. Multipliers in ``fix``, one or two such as ``{"r": 1}``, stay; of two, the third is solved.
+    ``method`` ``"formula"`` takes r and d from a fitted ``formula``, by default ``released_formula()``, and solves w
+    (paper, section 3.2). ``"giant"`` follows EfficientNet's compound scaling. ``"r"``, ``"d"`` and ``"w"`` change
+    one dimension alone. ``fix`` keeps one or two multipliers, such as ``{"r": 1}``; with two kept, the third is solved.
 
-    Not every budget can be met: channels, blocks and pixels are whole numbers. The formula with a budget other than
-    MACs is searched on a grid of the fractions c that it was fitted on, and latency in a few measurements: there the
-    nearest network found need not be the nearest of all. Raises ``UnreachableBudget``, with the nearest reachable
-    cost, and warns with ``BudgetWarning`` when the network is over 1% off (latency: 5%).
+    Not every budget can be met, as channels, blocks and pixels are whole numbers. Latency is searched in a few
+    measurements. The formula with another budget than MACs is searched on a grid of its fitted fractions c. Both may
+    miss the nearest network. Raises ``UnreachableBudget`` with the nearest reachable cost. Warns with
+    ``BudgetWarning`` if the network is over 1% off (latency: 5%).
     """
     budgets = {"macs": macs, "params": params, "peak_activations": peak_activations, "latency_ms": latency_ms}
     given = {k: v for k, v in budgets.items() if v is not None}
@@ -114,35 +114,35 @@ def shrink(
     family, fixed = family_of(net), {x: getattr(Scale(**fix), x) for x in fix}
     search = _Search(family, method, formula or released_formula(), fixed)
     found: dict[str, tuple[Scale, float]] = {}
-    whole = family.cost(Scale())  # of several budgets, those that it keeps to need no search
+    whole = family.cost(Scale())  # of several budgets, one that the whole network meets is only checked, below
     binding = {k: x for k, x in given.items() if len(given) == 1 or x < getattr(whole, k, math.inf)} or given
     for budget, wanted in binding.items():
         try:
             found[budget] = search.nearest(budget, wanted)
         except UnreachableBudget as error:
             raise UnreachableBudget(f"{family.name} shrunk by {method}: {error} ({budget}){_gaps(family)}") from None
-    budget = min(found, key=lambda x: family.cost(found[x][0]).macs)  # the others have room left
+    budget = min(found, key=lambda x: family.cost(found[x][0]).macs)  # the binding one: more MACs would exceed it
     (scale, cost), wanted = found[budget], given[budget]
     for other, most in given.items():
         if other != budget and (spent := search.cost(scale, other)) > most * (1 + TOLERANCE[other]):
-            said = f"within {amount(wanted)} {budget} it has {amount(spent)} {other}, more than {amount(most)}"
+            said = f"{short_amount(wanted)} {budget} need {short_amount(spent)} {other}, more than {short_amount(most)}"
             raise UnreachableBudget(f"{family.name} shrunk by {method}: {said}")
     off = (cost - wanted) / wanted
     if abs(off) > TOLERANCE[budget]:
-        said = f"{family.name} shrunk by {method}: the nearest network found {scale} has {amount(cost)} {budget}, "
-        said += f"{off:+.1%} off the budget of {amount(wanted)}{_gaps(family)}"
+        said = f"{family.name} shrunk by {method}: the nearest network found {scale} has {short_amount(cost)} "
+        said += f"{budget}, {off:+.1%} off the budget of {short_amount(wanted)}{_gaps(family)}"
         warnings.warn(said, BudgetWarning, stacklevel=2)
     return Shrunk(family.at(scale), scale, method, budget, wanted, cost, off, **search.stds(scale))
 
 
 def _gaps(family: AnyFamily) -> str:
-    """The last scale at which a network of the user's own could not be built, if there was one."""
-    return "".join(f"; some cannot be built: {x}" for x in getattr(family, "gaps", [])[-1:])
+    """Return a text on the last scale at which the user's own network could not be built, or an empty text."""
+    return "".join(f"; some networks cannot be built: {x}" for x in getattr(family, "gaps", [])[-1:])
 
 
 @dataclass(frozen=True)
 class _Search:
-    """For the scale of ``family`` nearest to a budget, by ``method``, with the multipliers in ``fixed`` as they are."""
+    """Search for the scale of ``family`` nearest to a budget, by ``method``. Multipliers in ``fixed`` stay."""
 
     family: AnyFamily
     method: Method
@@ -150,12 +150,12 @@ class _Search:
     fixed: dict[str, float]
 
     def nearest(self, budget: str, wanted: float) -> tuple[Scale, float]:
-        """The scale whose cost is nearest to ``wanted``, and that cost."""
+        """Return the scale whose cost is nearest to ``wanted``, and its cost."""
         free = [x for x in "rdw" if x not in self.fixed]
         if budget == "latency_ms":
             return self._by_latency(wanted)
         if self.method != "formula" or len(free) == 1:
-            curve = path(free[0] if len(free) == 1 else self.method, self.family.resolution)
+            curve = curve_of(free[0] if len(free) == 1 else self.method, self.family.resolution)
             along = curve._replace(at=lambda x: replace(curve.at(x), **self.fixed))
             found = solve_path(self.family, budget, wanted, along)
             return along.at(found.x), found.cost
@@ -164,7 +164,7 @@ class _Search:
         return self._along_formula(budget, wanted)
 
     def cost(self, scale: Scale, budget: str) -> float:
-        """What ``scale`` costs in the unit of a budget; latency is measured."""
+        """Return the cost of ``scale`` in the unit of ``budget``; latency is measured."""
         if budget != "latency_ms":
             return getattr(self.family.cost(scale), budget)
         from tinynet_core.export import measure_latency
@@ -172,7 +172,7 @@ class _Search:
         return measure_latency(self.family.at(scale))
 
     def stds(self, scale: Scale) -> dict[str, float]:
-        """Standard deviations of r and d by the formula; that c is out of its range was said before."""
+        """Return the formula's standard deviations of r and d, without repeating the warning on c out of range."""
         if self.method != "formula":
             return {}
         with warnings.catch_warnings():
@@ -186,7 +186,7 @@ class _Search:
         return self.family.cost(Scale()).macs
 
     def _rd(self, c: float) -> tuple[float, float]:
-        """r and d of the formula at ``c``, to three decimals; ``UnreachableBudget`` where that is no network."""
+        """Return the formula's r and d at ``c``, to three decimals. Raise ``UnreachableBudget`` unless above 0."""
         r, d = (round(float(x), FITTED_DECIMALS) for x in np.asarray(self.formula.predict([c]))[0])
         if min(r, d) <= 0:
             fitted = f"{self.formula.c_.min():.3g} ... {self.formula.c_.max():.3g}"
@@ -200,7 +200,7 @@ class _Search:
         r, d = self._rd(macs / self.c0)
         if not isinstance(self.family, Family):
             if "r" in self.fixed:
-                self.family.cost(Scale(r=r))  # says why, where that input cannot be built
+                self.family.cost(Scale(r=r))  # raises with the reason if this input cannot be built
             else:
                 r = self._buildable(r)
         try:
@@ -210,7 +210,7 @@ class _Search:
         return Scale(r, d, width.x), width.cost
 
     def _buildable(self, r: float) -> float:
-        """``r``, or that of the nearest input within 32 pixels of it at which the whole network can be built."""
+        """Return ``r``, or the r of the nearest input, within 32 pixels, at which the whole network can be built."""
         pixels, whole = self.family.at(Scale(r=r)).resolution, self.family.resolution
         for distance in range(33):
             for tried in {pixels - distance, pixels + distance}:
@@ -220,21 +220,21 @@ class _Search:
         raise UnreachableBudget(f"no input within 32 pixels of {pixels} px can be built")
 
     def _along_formula(self, budget: str, wanted: float) -> tuple[Scale, float]:
-        """The nearest to ``wanted`` on a grid of the fitted fractions c, refined around the best.
+        """Return the scale nearest to ``wanted``, and its cost. Search a grid of c, then refine it around the best c.
 
-        r, d and the solved w change together, so that this cost may fall where c grows: a bisection would miss.
+        r, d and the solved w change together, so this cost may fall as c grows. A bisection could miss the best c.
         """
         low, high = float(self.formula.c_.min()), float(self.formula.c_.max())
         points, rounds = (65, 3) if isinstance(self.family, Family) else (5, 5)
         tried: dict[float, tuple[Scale, float]] = {}
         for _ in range(rounds):
             for c in (c for c in np.linspace(low, high, points).tolist() if c not in tried):
-                with suppress(UnreachableBudget):  # at that r and d no width has this cost
+                with suppress(UnreachableBudget):  # no width has this cost at the formula's r and d
                     w = self.fixed.get("w")
                     scale = self._with_width(c * self.c0)[0] if w is None else Scale(*self._rd(c), w)
                     tried[c] = scale, self.cost(scale, budget)
             if not tried:
-                raise UnreachableBudget("at no cost that the formula was fitted on there is a network")
+                raise UnreachableBudget("there is no network at any cost that the formula was fitted on")
             best = min(tried, key=lambda c: abs(tried[c][1] - wanted))
             step = (high - low) / (points - 1)
             low, high = max(low, best - step), min(high, best + step)
@@ -243,18 +243,18 @@ class _Search:
         return tried[best]
 
     def _by_latency(self, wanted: float) -> tuple[Scale, float]:
-        """Latency grows with MACs, so each network measured improves the guess of the MACs to ask for."""
+        """Search over MACs: latency grows with MACs, so each measured network improves the guess of the MACs."""
         whole = replace(Scale(), **self.fixed)
         macs, found = float(self.family.cost(whole).macs), self.cost(whole, "latency_ms")
         tried = {whole: found}
         if wanted > found * (1 + TOLERANCE["latency_ms"]):
-            raise UnreachableBudget(f"budget {wanted:g} is above the {found:.3g} of the whole network")
+            raise UnreachableBudget(f"budget {wanted:g} ms is above the {found:.3g} ms of the whole network")
         for _ in range(MEASUREMENTS):
             macs *= wanted / found
             try:
                 scale, _ = self.nearest("macs", macs)
             except UnreachableBudget as error:
-                raise UnreachableBudget(f"{wanted:g} would need {macs:,.0f} MACs, and of those: {error}") from None
+                raise UnreachableBudget(f"{wanted:g} ms would need {macs:,.0f} MACs, but {error}") from None
             if scale in tried:
                 break
             found = tried[scale] = self.cost(scale, "latency_ms")
@@ -272,25 +272,25 @@ def compare(
     latency: bool = False,
     fix: Mapping[str, float] | None = None,
 ) -> "pd.DataFrame":
-    """``net`` at each of the budgets ``macs`` by each of ``methods``, a row for both, with exact costs.
+    """Shrink ``net`` to each of the budgets ``macs`` by each of ``methods``; one row for each pair, with exact costs.
 
-    Arguments are as for ``shrink``, without the methods that move what ``fix`` keeps; ``latency`` measures each
+    Arguments are as for ``shrink``. Methods that move a multiplier in ``fix`` are left out. ``latency`` measures each
     network, a few seconds each. Columns: ``wanted``, ``method``, ``r``, ``d``, ``w``, ``resolution`` in pixels,
-    ``macs``, ``params``, ``off``, the relative distance from the budget, ``latency_ms`` where asked for, and
-    ``reason``, why there is no such network or no such time, empty where there is one.
+    ``macs``, ``params``, ``off`` (relative distance from the budget), ``latency_ms`` if asked for, and ``reason`` (why
+    there is no network or no time, else empty).
     """
     import pandas as pd
 
     family, rows, fix = family_of(net), [], fix or {}
     moving = [method for method in methods if method not in fix] or methods
-    moving = moving[-1:] if len(fix) == 2 else moving  # all solve the third
+    moving = moving[-1:] if len(fix) == 2 else moving  # all methods solve the third
     for wanted in macs:
         for method in moving:
             row: dict = {"wanted": wanted, "method": method, "reason": ""}
             rows.append(row)
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", BudgetWarning)  # the column "off" says it
+                    warnings.simplefilter("ignore", BudgetWarning)  # the column "off" shows the distance
                     found = shrink(family, wanted, method, formula, fix=fix)
             except UnreachableBudget as error:
                 row["reason"] = str(error)

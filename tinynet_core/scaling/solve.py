@@ -1,4 +1,4 @@
-"""Meeting a budget with a cost that moves in steps, because channels, blocks and pixels are whole numbers."""
+"""Meet a budget with a cost that changes in steps, because channels, blocks and pixels are whole numbers."""
 
 import math
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from tinynet_core.networks.family import AnyFamily, Family, family_of
 from tinynet_core.scaling.scale import GIANT, POWER_DIGITS, Scale, giant, is_positive
 
 LARGEST, NARROWEST, SMALLEST_INPUT = 8.0, 1e-3, 8
-"""Multipliers searched, of which the smallest leave every stage at its minimum, and pixels of the smallest input."""
-PARTS = 64  # of the depth and of the width of a network of your own: whole numbers of these are tried first
+"""Largest and smallest multiplier searched (the smallest leaves all stages minimal), and fewest input pixels."""
+PARTS = 64  # depths and widths of your own network are first tried at multiples of 1 / PARTS
 NEAR = 0.01  # relative distance from the smallest or the largest cost at which a budget still counts as reachable
 PRECISE, FINEST = 1e-9, 1e-4
-"""Widths of intervals that are not halved any more: of scales, and relative ones for a network of your own."""
+"""Lengths at which the halving of an interval stops: absolute, and relative for a network of your own."""
 
 
 class UnreachableBudget(ValueError):
@@ -24,17 +24,17 @@ class UnreachableBudget(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """A multiplier ``x``, the ``cost`` it has, and the relative ``error`` of that cost against the budget."""
+    """A multiplier ``x``, its ``cost``, and the relative ``error`` of the cost against the budget."""
 
     x: float
     cost: int
     error: float
 
 
-class Path(NamedTuple):
-    """A curve of scales ``at(x)`` whose cost grows with x from ``low`` to ``high``; ``neutral`` changes nothing.
+class Curve(NamedTuple):
+    """A curve of scales ``at(x)`` whose cost grows with x, from ``low`` to ``high``. The x ``neutral`` changes nothing.
 
-    Each of ``places`` gives the x of i pixels, or of i of the ``PARTS`` of a depth or width.
+    Each function in ``places`` returns the x of an input of i pixels, or of a depth or width of i / ``PARTS``.
     """
 
     at: Callable[[float], Scale]
@@ -44,35 +44,34 @@ class Path(NamedTuple):
     places: tuple[Callable[[int], float], ...]
 
 
-def path(method: str, resolution: int) -> Path:
-    """The giant formula, or one dimension alone, for a network whose input has ``resolution`` pixels at r = 1."""
+def curve_of(method: str, resolution: int) -> Curve:
+    """Return the curve of the giant formula or of one dimension, for an input of ``resolution`` pixels at r = 1."""
     smallest_r = SMALLEST_INPUT / resolution
     if method == "giant":
-        above = 1 + 10.0 ** (1 - POWER_DIGITS)  # else the power may be a digit below
+        above = 1 + 10.0 ** (1 - POWER_DIGITS)  # outweighs the rounding of powers in ``giant``
         r, w = math.log(GIANT.r), math.log(GIANT.w)
         places = lambda i: math.log((i + 0.5) / resolution) / r, lambda i: math.log(above * i / PARTS) / w
-        return Path(giant, math.log(above * smallest_r) / r, math.log(LARGEST) / r, 0.0, places)
+        return Curve(giant, math.log(above * smallest_r) / r, math.log(LARGEST) / r, 0.0, places)
     if method == "r":
-        return Path(lambda r: Scale(r=r), smallest_r, LARGEST, 1.0, (lambda pixels: pixels / resolution,))
-    return Path(lambda x: Scale(**{method: x}), NARROWEST, LARGEST, 1.0, (lambda parts: parts / PARTS,))
+        return Curve(lambda r: Scale(r=r), smallest_r, LARGEST, 1.0, (lambda pixels: pixels / resolution,))
+    return Curve(lambda x: Scale(**{method: x}), NARROWEST, LARGEST, 1.0, (lambda parts: parts / PARTS,))
 
 
 def solve_width(net: str | AnyFamily, macs: float, r: float, d: float) -> Solution:
-    """The width at which ``net``, by name or as a family, with multipliers ``r`` and ``d`` comes nearest to a budget.
+    """Return the width at which ``net`` with multipliers ``r`` and ``d`` comes nearest to a budget.
 
-    ``macs`` is that budget, multiply-adds for one image. Raises ``UnreachableBudget`` when it is more than 1% outside
-    what widths between 0.001 and 8 cost.
+    ``net`` is a name or a family; ``macs`` is the budget in multiply-adds for one image. Raises ``UnreachableBudget``
+    if the budget is more than 1% outside the costs of widths from 0.001 to 8.
     """
     family = family_of(net)
-    return solve_path(family, "macs", macs, path("w", family.resolution)._replace(at=lambda w: Scale(r, d, w)))
+    return solve_path(family, "macs", macs, curve_of("w", family.resolution)._replace(at=lambda w: Scale(r, d, w)))
 
 
-def solve_path(family: AnyFamily, budget: str, wanted: float, along: Path) -> Solution:
-    """The point ``x`` of ``along`` at which ``family`` comes nearest to ``wanted``, in the unit of a ``budget``.
+def solve_path(family: AnyFamily, budget: str, wanted: float, along: Curve) -> Solution:
+    """Return the point ``x`` of ``along`` at which ``family`` comes nearest to ``wanted``, in the unit of ``budget``.
 
     A network of your own may not exist at every scale, and its cost takes longer: see ``solve_with_gaps``.
     """
-
     check_budget(wanted)
 
     def cost(x: float) -> int:
@@ -80,16 +79,16 @@ def solve_path(family: AnyFamily, budget: str, wanted: float, along: Path) -> So
 
     if isinstance(family, Family):
         return solve(cost, wanted, along)
-    family.cost(Scale())  # says why, where not even the whole network can be built
+    family.cost(Scale())  # raises with the reason if even the whole network cannot be built
     return solve_with_gaps(cost, wanted, along)
 
 
-def solve(cost: Callable[[float], int], budget: float, along: Path) -> Solution:
-    """The x of ``along`` whose ``cost``, which must not decrease with x, is nearest to ``budget``.
+def solve(cost: Callable[[float], int], budget: float, along: Curve) -> Solution:
+    """Return the x of ``along`` whose ``cost`` is nearest to ``budget``. The cost must not decrease with x.
 
-    It is a step function, so a whole interval of x has the nearest cost; the answer is ``neutral`` where it lies
-    inside, and else the shortest decimal near the middle, which keeps its cost when printed and typed in again. Raises
-    ``UnreachableBudget`` when the budget is more than 1% below the smallest or above the largest cost.
+    The cost is a step function, so a whole interval of x has the nearest cost. The answer is ``neutral`` if inside this
+    interval, else the shortest decimal near the middle, which keeps its cost when printed and typed in again. Raises
+    ``UnreachableBudget`` if the budget is more than 1% below the smallest or above the largest cost.
     """
     low, high = along.low, along.high
     known = {low: cost(low), high: cost(high)}
@@ -101,7 +100,7 @@ def solve(cost: Callable[[float], int], budget: float, along: Path) -> Solution:
         return known[x]
 
     def jump(past: Callable[[int], bool]) -> tuple[float, float]:
-        """The last point before and the first point after a condition on the cost turns true."""
+        """Return the last x found at which the cost is not ``past``, and the first x at which the cost is."""
         before = max((x for x, c in known.items() if not past(c)), default=low)
         after = min((x for x, c in known.items() if past(c)), default=high)
         while after - before > PRECISE:
@@ -126,34 +125,34 @@ def check_budget(budget: float) -> None:
 
 
 def check_reachable(budget: float, least: float, most: float) -> None:
-    """Raise ``UnreachableBudget`` when ``budget`` is more than 1% below ``least`` or above ``most``."""
+    """Raise ``UnreachableBudget`` if ``budget`` is more than 1% below ``least`` or above ``most``."""
     below, above = budget < (1 - NEAR) * least, budget > (1 + NEAR) * most
     if (below or above) and least == most:
-        raise UnreachableBudget(f"every network that was tried costs {least:,}: the method does not change it")
+        raise UnreachableBudget(f"every network that was tried costs {least:,}: the method does not change the cost")
     if below:
-        raise UnreachableBudget(f"budget {amount(budget)} is below the smallest reachable cost {least:,}")
+        raise UnreachableBudget(f"budget {short_amount(budget)} is below the smallest reachable cost {least:,}")
     if above:
-        raise UnreachableBudget(f"budget {amount(budget)} is above the largest reachable cost {most:,}")
+        raise UnreachableBudget(f"budget {short_amount(budget)} is above the largest reachable cost {most:,}")
 
 
-def amount(x: float) -> str:
-    """A cost or a budget in few digits."""
+def short_amount(x: float) -> str:
+    """Return a cost or a budget as a text of few digits."""
     return f"{x:,.0f}" if x >= 1000 else f"{x:.3g}"
 
 
 def short_decimal(low: float, high: float) -> float:
-    """The decimal of fewest digits inside ``low`` ... ``high``, the nearest to the middle of those."""
+    """Return the decimal with the fewest digits between ``low`` and ``high``, nearest to the middle."""
     middle = (low + high) / 2
     return next((x for digits in range(1, 12) if low < (x := round(middle, digits)) < high), middle)
 
 
-def solve_with_gaps(cost: Callable[[float], int], budget: float, along: Path) -> Solution:
-    """The x whose ``cost`` is nearest to ``budget``; where there is no network, ``cost`` raises ``UserError``.
+def solve_with_gaps(cost: Callable[[float], int], budget: float, along: Curve) -> Solution:
+    """Return the x whose ``cost`` is nearest to ``budget``. ``cost`` raises ``UserError`` where there is no network.
 
-    Looks at the places of whole numbers of ``along`` between what costs less and what costs more, those that many
-    powers of two divide first; then it halves what is left between two networks. Nothing beyond the whole network is
-    tried where a smaller one is wanted, and hardly anything beyond what a larger one needs. Raises
-    ``UnreachableBudget`` as ``solve`` does, when the cost falls over all, and when there is no network at all.
+    The search first tries the grid points from ``places``, coarsest first, between a network that costs less and one
+    that costs more. Then it halves the rest of the interval. Only a budget above the whole network's cost builds larger
+    networks, and hardly any that are larger than needed. Raises ``UnreachableBudget`` as ``solve`` does, and also if
+    the cost falls from the smallest to the largest x, or if no network can be built.
     """
     known: dict[float, int | None] = {}
 
@@ -171,7 +170,7 @@ def solve_with_gaps(cost: Callable[[float], int], budget: float, along: Path) ->
     low, high = along.low, along.neutral
     if (whole := at(high)) is not None and budget > whole:
         low, high = high, along.high
-        for halvings in (6, 5, 4, 3, 2, 1):  # steps that double: no huge network is built
+        for halvings in (6, 5, 4, 3, 2, 1):  # x doubles its distance, so that no huge network is built
             x = low + (along.high - low) / 2**halvings
             if (found := at(x)) is not None and found > budget:
                 high = x
@@ -194,8 +193,8 @@ def solve_with_gaps(cost: Callable[[float], int], budget: float, along: Path) ->
     return Solution(x, costs[x], (costs[x] - budget) / budget)
 
 
-def _places(along: Path, low: float, high: float) -> list[float]:
-    """The places from ``low`` to ``high`` of whole numbers, by the powers of two that divide these, then outwards."""
+def _places(along: Curve, low: float, high: float) -> list[float]:
+    """Return grid points in [low, high], coarsest first (highest power of two), then from the middle outwards."""
     inside: list[tuple[int, float]] = []
     for place in along.places:
         up_to_high = takewhile(lambda at: at[1] <= high, ((i, place(i)) for i in count(1)))

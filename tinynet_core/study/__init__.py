@@ -1,1 +1,1 @@
-"""Tasks, their records, sweeps, presets and the pages that rest on them."""
+"""Tasks, their records, sweeps, presets and the pages that use them."""

@@ -1,4 +1,4 @@
-"""Training a classifier: what to train, and training it."""
+"""The task of training a classifier."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 METRICS = ("top1", "top5", "loss", "raw_top1", "raw_top5", "raw_loss", "train_top1", "train_loss")
-"""Metrics of a trained classifier: of the averaged (EMA) weights, ``raw_*`` of the raw ones, as fractions."""
+"""Metrics of a trained classifier with averaged (EMA) weights, ``raw_*`` with raw weights. Accuracies are fractions."""
 
 
 def check_recipe(recipe: Recipe, dataset: Any) -> None:
-    """Raise ``ValueError`` for a recipe that does not fit the images of ``dataset``."""
+    """Raise ``ValueError`` if the recipe does not fit the images of ``dataset``."""
     if recipe.mirror and not dataset.mirror_safe:
         raise ValueError("recipe.mirror must be 0: a mirrored image of this data set changes its class")
     if recipe.batch_size > dataset.train_images:
@@ -32,7 +32,7 @@ def check_recipe(recipe: Recipe, dataset: Any) -> None:
 
 
 class Training(Task):
-    """What all trainings share: a network by its name and scale, a data set, a recipe and a seed."""
+    """The fields of all trainings: a network by its name and scale, a data set, a recipe and a seed."""
 
     network: str
     scale: Scale | None = None
@@ -53,7 +53,7 @@ class Training(Task):
 
     @abstractmethod
     def spec(self) -> Network:
-        """The network's specification."""
+        """Return the network's specification."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -83,9 +83,9 @@ class Training(Task):
 class Experiment(Training):
     """One network, one data set, one recipe, one seed.
 
-    ``pretraining`` is the training of a larger network, from whose averaged weights this one starts (see
-    ``networks.weights.inherited``); without one it starts at random. ``scale`` and ``base`` left out are filled in with
-    what the named network has.
+    ``pretraining`` is the training of a larger network. This training starts from its averaged weights (see
+    ``networks.weights.inherited``), or from random weights without it. The defaults of ``scale`` and ``base`` are those
+    of the named network.
     """
 
     kind: Literal["training"] = "training"
@@ -96,15 +96,15 @@ class Experiment(Training):
     def _consistent(self) -> "Experiment":
         check_recipe(self.recipe, self.dataset)
         if self.pretraining and self.pretraining.dataset != self.dataset:
-            raise ValueError("pretraining.dataset must be that of the training itself")
+            raise ValueError("pretraining.dataset must be the same as dataset")
         spec = self.spec()
         if isinstance(spec, PeerNetwork) and (self.recipe.zero_init_residual or self.recipe.zero_init_classifier):
-            keys, why = "recipe.zero_init_residual and recipe.zero_init_classifier", f"which {spec.source} builds"
+            keys, why = "recipe.zero_init_residual and recipe.zero_init_classifier", f"because {spec.source} builds it"
             raise ValueError(f"{keys} must be false for {self.network}, {why}")
         return self
 
     def spec(self) -> Network:
-        """The network's specification, with one output per class of the data set."""
+        """Return the network's specification, with one output per class of the data set."""
         return network(self.network, self.scale, self.dataset.classes, self.head, self.base)
 
     @property
@@ -121,7 +121,7 @@ class Experiment(Training):
         return cost_of(self.spec())
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
-        """Train it, and leave the averaged weights in the store."""
+        """Train the network, and save the averaged weights in the store."""
         from tinynet_core.training.checkpoint import save_weights
         from tinynet_core.training.classifier import Run
         from tinynet_core.training.team import team
@@ -153,7 +153,7 @@ class Experiment(Training):
     def module(
         self, device: str, root: Path | None, should_stop: Callable[[], bool] | None = None, compiled: bool = False
     ) -> "nn.Module":
-        """The torch module with its averaged weights, on the CPU: from the store, or trained now where it has none.
+        """Return the torch module with its averaged weights, on the CPU. Train it now if the store has no weights.
 
         Raises what ``perform`` raises, and ``CheckpointError`` for weights of another training version or other images.
         """
@@ -163,7 +163,7 @@ class Experiment(Training):
             with TemporaryDirectory() as folder:
                 return self.module(device, Path(folder), should_stop, compiled)
         weights = weights_file(root, self.key)
-        if not weights.exists():  # a sweep that trains it at the same time writes the same bits
+        if not weights.exists():  # a sweep training it meanwhile writes the same bits
             self.perform(device, root, should_stop, compiled)
             remove(checkpoint_file(root, self.key))
         module = self.spec().build()
@@ -171,7 +171,7 @@ class Experiment(Training):
         return module.eval()
 
     def _about(self, content_hash: str) -> dict[str, str]:
-        """What weights must agree in to be those of this training."""
+        """Return the facts by which saved weights are recognised as those of this training."""
         from tinynet_core.training.loop import TRAINING_VERSION
 
         return {"key": self.key, "training_version": str(TRAINING_VERSION), "dataset_sha256": content_hash}

@@ -1,4 +1,4 @@
-"""The commands on a study: ``tinynet sweep``, ``train``, ``verify``, and ``store`` with its parts."""
+"""The commands on a study: ``tinynet sweep``, ``train``, ``verify``, and ``store`` with its subcommands."""
 
 import sys
 import warnings
@@ -18,42 +18,42 @@ if TYPE_CHECKING:
     from tinynet_core.study.verify import Check
 
 FEWEST_TIMED = 5
-"""Finished records of one data set, batch size and device from which the time of more such trainings is estimated."""
+"""Finished records of one data set, batch size and device that an estimate of training time needs."""
 OTHER_BITS = """\
-Other bits: trainings that differ in a last bit part within the first epochs, and then differ as two seeds do. So the
-first epochs of a record are held closely, and its top-1 to what another seed could give. Later epochs rewritten within
-that cannot be told here, only by the bits on a machine of the record's kind."""
+Other bits: trainings that differ in a last bit drift apart within the first epochs, and then differ as two seeds do.
+So the first epochs must agree closely. Top-1 must lie in the range that another seed could give. A change to later
+epochs within this range goes unnoticed here. Only a machine of the record's kind would show the change, by the bits."""
 
 store_option = click.option(
     "--store",
     default="",
-    help="Folder of records; results/PRESET where it is published, else runs/PRESET, of the checkout or, where the "
-    "package is installed, of your data folder.",
+    help="Folder of records. Default: results/PRESET if published, else runs/PRESET. Both are in the checkout or, "
+    "for an installed package, in your data folder.",
 )
 workers_option = click.option(
-    "--workers", type=click.IntRange(min=1), help="Runs at a time; the preset's, or one per core, by default."
+    "--workers", type=click.IntRange(min=1), help="Tasks at a time. Default: the preset's number, or one per core."
 )
 
 
 @click.command("sweep")
 @click.argument("preset")
 @store_option
-@click.option("--limit", type=click.IntRange(min=1), help="Train at most so many of the missing models.")
+@click.option("--limit", type=click.IntRange(min=1), help="Train at most this many missing models.")
 @workers_option
 @click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option(
-    "--address", help="Ray cluster to join, such as auto or 10.0.0.1:6379; a new one on this machine without."
+    "--address", help="Ray cluster to join, such as auto or 10.0.0.1:6379. Default: a new one on this machine."
 )
-@click.option("--page", "pages", multiple=True, metavar="PAGE", help="Only what this page needs; may be repeated.")
-@click.option("--retry-failed", is_flag=True, help="Train again what is recorded as failed.")
-@click.option("--retry-stale", is_flag=True, help="Train again what another version of training or of the data gave.")
+@click.option("--page", "pages", multiple=True, metavar="PAGE", help="Train only what this page needs; repeatable.")
+@click.option("--retry-failed", is_flag=True, help="Repeat tasks whose records say that they failed.")
+@click.option("--retry-stale", is_flag=True, help="Repeat tasks recorded with another version of training or data.")
 @click.option("--dry-run", is_flag=True, help="List what would be trained, and estimate the time from records.")
 def sweep_command(
     preset: str, store: str, limit, workers, executor, address, pages, retry_failed, retry_stale, dry_run
 ) -> None:
-    """Train what the notebooks need under PRESET and is not in the store yet.
+    """Train what the notebooks need under PRESET and the store lacks.
 
-    Stop it whenever you like, in whatever way: the same command goes on where it was.
+    You may stop this command at any time and in any way. The same command then continues where it stopped.
     """
     from tinynet_core.study.pages import check_sources, stages
     from tinynet_core.study.record import outdated
@@ -96,7 +96,7 @@ def sweep_command(
 
 
 def _plan(study: "Study", pages: tuple[str, ...], limit: int | None, workers: int | None) -> str:
-    """What a sweep would train and, where the store has records of this machine, how long that takes."""
+    """Return a text on what a sweep would train, with a time if the store has enough records of this machine."""
     import pandas as pd
 
     from tinynet_core.study.classify import Experiment
@@ -113,15 +113,15 @@ def _plan(study: "Study", pages: tuple[str, ...], limit: int | None, workers: in
     lines = [shown.to_string(index=False, na_rep="", float_format="{:.3f}".format)] if rows else []
     macs, time = sum(e.work for e in trainings), _time(study, trainings, workers)
     lines.append(f"{len(trainings)} models, {macs:.3g} multiply-adds of forward passes. {time}")
-    lines += [f"Then, not in the time: {task.label}." for task in after]
-    lines.append("Not listed: what follows from the formula that is fitted on the sample, such as Table 1.")
+    lines += [f"Afterwards, not included in the time: {task.label}." for task in after]
+    lines.append("Not listed: models that depend on the formula fitted on the sample, such as those of Table 1.")
     return "\n".join(lines)
 
 
 def _time(study: "Study", todo: "Sequence[Any]", workers: int | None) -> str:
-    """How long ``todo`` takes, by the seconds that a multiply-add took in records with their data set and batch size.
+    """Return a text on how long ``todo`` takes, from the seconds per multiply-add in finished records.
 
-    The range is from the first to the last decile of these.
+    These records have the same data set, batch size and device. The range is from their first to their last decile.
     """
     import numpy as np
     import torch
@@ -137,10 +137,10 @@ def _time(study: "Study", todo: "Sequence[Any]", workers: int | None) -> str:
             rates[e.dataset, e.recipe.batch_size].append(r.wall_s / e.work)
     alike = [rates[e.dataset, e.recipe.batch_size] for e in todo]
     if not todo or min(map(len, alike)) < FEWEST_TIMED:
-        return f"No time is estimated: that takes {FEWEST_TIMED} finished records of such trainings on this machine."
+        return f"No time is estimated: this needs {FEWEST_TIMED} finished records of such trainings on this machine."
     lanes = workers or len(resources.devices(cores(), torch.cuda.device_count()))
     spans = np.array([e.work * np.quantile(x, (0.1, 0.5, 0.9)) for e, x in zip(todo, alike, strict=True)])
-    spans = np.maximum(spans.sum(axis=0) / lanes, spans.max(axis=0))  # no training is cut into parts
+    spans = np.maximum(spans.sum(axis=0) / lanes, spans.max(axis=0))  # one training is never split over several workers
     low, middle, high = (tqdm.format_interval(round(x)) for x in spans)
     source = f"{sum(map(len, rates.values()))} finished records on {device}"
     return f"Estimated time on this machine, {lanes} at a time: {middle} ({low} to {high}), from {source}."
@@ -152,7 +152,7 @@ def _time(study: "Study", todo: "Sequence[Any]", workers: int | None) -> str:
 @click.option("--w", type=float, help="Width multiplier.")
 @click.option("--d", type=float, help="Depth multiplier.")
 @click.option("--r", type=float, help="Resolution multiplier.")
-@click.option("--head", type=click.Choice(["fixed", "scaled"]), help="Whether stem and head move with the width.")
+@click.option("--head", type=click.Choice(["fixed", "scaled"]), help="Whether w scales stem and head too.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @store_option
 def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) -> None:
@@ -189,17 +189,16 @@ def train_command(preset: str, name: str, w, d, r, head, seed: int, store: str) 
 @click.command("verify")
 @click.argument("preset", default="reduced")
 @store_option
-@click.option("--records", type=click.IntRange(min=1), default=2, show_default=True, help="How many to repeat.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of their choice.")
+@click.option("--records", type=click.IntRange(min=1), default=2, show_default=True, help="Trainings to repeat.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed that draws the trainings.")
 @workers_option
 def verify_command(preset: str, store: str, records: int, seed: int, workers: int | None) -> None:
-    """Repeat a few trainings of the store of PRESET (reduced by default), and compare.
+    """Repeat a few trainings of the store of PRESET (reduced by default), and compare them with their records.
 
-    They are drawn by --seed from the cheapest tenth of its trainings, and from more where --records is more. On the
-    same kind of machine every number is to be the same bits. Another processor gives other bits: the record is then
-    held to its first epochs, its own other numbers and the spread between seeds, and each
-    of these is printed. The store is only read. The exit status is 0 where all agree, 1 where one does not, 2 where
-    nothing could be verified.
+    --seed draws the trainings from the cheapest tenth, or from the cheapest --records if these are more. On the same
+    kind of machine all numbers must have the same bits. Another processor gives other bits. A record must then agree
+    in its first epochs, with its own other numbers and with the spread between seeds; each check is printed. The
+    store is only read. The exit status is 0 if all records agree, 1 if one does not, 2 if nothing could be verified.
     """
     from tinynet_core.study.study import Study
     from tinynet_core.study.verify import verify
@@ -217,7 +216,7 @@ def verify_command(preset: str, store: str, records: int, seed: int, workers: in
 
 
 def _told(check: "Check") -> str:
-    """A line for the record, and one for each number that it is held to."""
+    """Return a line for the record, and a line for each of its numbers that was checked against a range."""
     record, now, made = check.record, check.now, check.record.provenance
     repeated = f", {now.metrics['top1']:.2%} now in {now.wall_s:.1f} s" if now and now.done else ""
     commit = f"{(made.get('commit') or 'no commit')[:7]}{'' if made.get('clean') else '*'}"
@@ -239,7 +238,7 @@ folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_t
 def check(folder: Path) -> None:
     """Verify every record of the store DIR in full, and change nothing.
 
-    The exit status is 0 for a sound store, 1 where something is damaged, 2 where DIR is no store.
+    The exit status is 0 for a sound store, 1 if a line is damaged, 2 if DIR is no store.
     """
     opened = _opened(folder)
     with warnings.catch_warnings(record=True) as damaged:
@@ -257,7 +256,7 @@ def check(folder: Path) -> None:
 @store_group.command("list")
 @folder_argument
 def list_records(folder: Path) -> None:
-    """One line for every record of the store DIR."""
+    """Print one line for every record of the store DIR."""
     frame = _opened(folder).frame()
     shown = frame[["network", "r", "d", "w", "seed", "status"]].assign(
         **{"MACs (M)": frame.macs / 1e6, "top-1 (%)": 100 * frame.top1, "wall (s)": frame.wall_s}
@@ -270,7 +269,7 @@ def list_records(folder: Path) -> None:
 @folder_argument
 @click.argument("file", type=click.Path(path_type=Path))
 def export(folder: Path, file: Path) -> None:
-    """Write the records of the store DIR to FILE, which ends in .csv or .parquet, one row a record."""
+    """Write the records of the store DIR to FILE, one row a record. FILE must end in .csv or .parquet."""
     check_target(file)
     frame = _opened(folder).frame()
     write_table(frame, file)
@@ -280,7 +279,7 @@ def export(folder: Path, file: Path) -> None:
 @store_group.command()
 @folder_argument
 def repair(folder: Path) -> None:
-    """Move what is damaged in the store DIR to records.damaged.jsonl; a sweep trains those experiments again."""
+    """Move damaged lines of the store DIR to records.damaged.jsonl. A sweep then repeats the tasks of these lines."""
     click.echo(f"{_opened(folder).repair()} lines moved to records.damaged.jsonl")
 
 

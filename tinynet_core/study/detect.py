@@ -1,4 +1,4 @@
-"""Training a detector on the backbone of a classifier, and judging it as COCO does (paper, Table 5)."""
+"""The task of training a detector on a classifier's backbone and evaluating it as COCO does (paper, Table 5)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from tinynet_core.study.study import Study
 
 SHOWN_IMAGES, SHOWN_DETECTIONS = 6, 12
-"""Validation images of which a record keeps detections, and how many of each."""
+"""Number of validation images whose detections a record keeps, and number of detections per image."""
 _UNUSED = ("label_smoothing", "dropout", "rand_augment", "zero_init_classifier")
 _CLASSIFIER = ("network", "scale", "head", "base")
 
 
 class _Setting(BaseModel):
-    """What a detector shares with every other one that it is compared with."""
+    """Settings that are the same for all detectors of a comparison."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,7 +34,7 @@ class _Setting(BaseModel):
     recipe: Recipe
     resolution: int = Field(512, ge=64, le=2048, strict=True, description="side of the detector's input in pixels")
     boxes: tuple[float, float] = Field(
-        (0.2, 0.95), description="side of the smallest and largest square default box as a share of the image's"
+        (0.2, 0.95), description="side of the smallest and largest square default box, as a share of the image's side"
     )
     extra_width: float = Field(1.0, gt=0, le=4, description="multiplies the channels of the extra blocks, 512 to 128")
 
@@ -44,7 +44,7 @@ class _Setting(BaseModel):
             if getattr(self.recipe, name):
                 raise ValueError(f"recipe.{name} must be 0 or false for a detector, got {getattr(self.recipe, name)}")
         if self.recipe.eval_crop != 1:
-            raise ValueError(f"recipe.eval_crop must be 1, objects lie anywhere, got {self.recipe.eval_crop:g}")
+            raise ValueError(f"recipe.eval_crop must be 1, objects can be anywhere, got {self.recipe.eval_crop:g}")
         check_recipe(self.recipe, self.dataset)
         low, high = self.boxes
         if not 0 < low < high <= 1:
@@ -53,12 +53,12 @@ class _Setting(BaseModel):
 
 
 class DetectionPlan(_Setting):
-    """How a preset trains its detectors; ``pretrained`` ones start with the weights of their classifier."""
+    """How a preset trains its detectors. If ``pretrained``, they start with the weights of their classifiers."""
 
     pretrained: bool = Field(False, strict=True)
 
     def detection(self, classifier: Experiment) -> "Detection":
-        """The detector on the network of ``classifier``, with its seed."""
+        """Return the detector on the network of ``classifier``, with the same seed."""
         shared = {name: getattr(self, name) for name in _Setting.model_fields}
         own = {name: getattr(classifier, name) for name in (*_CLASSIFIER, "seed")}
         return Detection(**shared, **own, pretraining=classifier if self.pretrained else None)
@@ -67,33 +67,33 @@ class DetectionPlan(_Setting):
 class Detection(_Setting, Training):
     """SSDLite on one backbone: one data set, one recipe, one seed.
 
-    ``pretraining`` is the training of the classifier whose averaged weights the backbone starts with; without one it
-    starts at random. ``scale`` and ``base`` left out are filled in with what the named network has.
+    ``pretraining`` is the training of the classifier whose averaged weights the backbone starts with. Without it, the
+    weights are random. The defaults of ``scale`` and ``base`` are those of the named network.
     """
 
     kind: Literal["detection"] = "detection"
     pretraining: Experiment | None = None
 
-    __hash__ = Task.__hash__  # _Setting brings one of its own
+    __hash__ = Task.__hash__  # otherwise it would be the hash of _Setting
 
     @model_validator(mode="after")
     def _consistent(self) -> "Detection":
         for name in _CLASSIFIER:
             wanted, given = getattr(self, name), getattr(self.pretraining or self, name)
             if given != wanted:
-                raise ValueError(f"pretraining.{name} must be that of the detector, {wanted}, got {given}")
+                raise ValueError(f"pretraining.{name} must be the detector's, {wanted}, got {given}")
         self.spec()
         return self
 
     @classmethod
     def planned(cls, study: "Study") -> list[Task]:
-        """The detectors of Table 5."""
+        """Return the detectors of Table 5."""
         from tinynet_core.study.series import detectors
 
         return [task for tasks in detectors(study.preset).values() for task in tasks]
 
     def spec(self) -> EfficientNet:
-        """The specification of the classifier whose last layer the detector does without."""
+        """Return the specification of the classifier. The detector does not use its last layer."""
         classes = 1000 if self.pretraining is None else self.pretraining.dataset.classes
         spec = network(self.network, self.scale, classes, self.head, self.base)
         tapped_stage(spec)
@@ -109,7 +109,7 @@ class Detection(_Setting, Training):
         return f"detector on {super().label}"
 
     def cost(self) -> dict[str, int]:
-        """Exact cost of the detector, and of its backbone at the detector's and at the classifier's own resolution.
+        """Return the exact cost of the detector, and the backbone's MACs at the resolutions of detector and classifier.
 
         ``classifier_macs`` is what the paper calls the FLOPs of the backbone.
         """
@@ -126,11 +126,11 @@ class Detection(_Setting, Training):
         return (self.dataset, *(self.pretraining.data if self.pretraining else ()))
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
-        """Train it and judge the averaged weights.
+        """Train the detector and evaluate the averaged weights.
 
-        ``metrics`` are those of ``average_precision``, as fractions, with ``raw_*`` of the raw weights, and the losses.
-        ``arrays`` keep the best detections on the first validation images: ``boxes`` (left, top, right, bottom in
-        pixels of the original), ``scores`` and ``labels``, a list for each image.
+        ``metrics`` are the results of ``average_precision``, as fractions, and the losses; ``raw_*`` are those of the
+        raw weights. ``arrays`` holds the best detections on the first validation images: ``boxes`` (left, top, right,
+        bottom in pixels of the original image), ``scores`` and ``labels``, with one list per image.
         """
         from tinynet_core.detection import model
         from tinynet_core.detection.training import METRICS, DetectionRun
@@ -160,7 +160,7 @@ class Detection(_Setting, Training):
 
 
 def _shown(run: "DetectionRun") -> dict[str, list[Any]]:
-    """The best detections on the first images, to a tenth of a pixel and four decimals of the score."""
+    """Return the best detections on the first images. Boxes are rounded to 0.1 pixel, scores to four decimals."""
     label_of = {category: label for label, category in enumerate(run.data.categories, 1)}
     boxes, scores, labels = [], [], []
     for rows in run.detect(SHOWN_IMAGES):

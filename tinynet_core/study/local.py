@@ -1,7 +1,7 @@
-"""Worker processes on this machine, kept from run to run; what every executor shares: its errors, and noting signals.
+"""Worker processes on this machine, which stay for many runs. Also the errors and signal handling of all executors.
 
-Each worker has a pipe and a word of shared memory of its own: no lock or queue is shared, so that a worker killed at
-any moment takes nothing with it.
+Each worker has its own pipe and its own word of shared memory. Workers share no lock or queue, so killing a worker
+at any moment harms no other worker.
 """
 
 import os
@@ -25,17 +25,17 @@ from tinynet_core.machine import end_with_driver, folder_for_sockets
 
 _CONTEXT: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
 _IMPORTED = ["torch._dynamo", "safetensors.torch", "tinynet_core.training.classifier", "tinynet_core.study.sweep"]
-"""What the server that workers are forked off has imported once for all of them."""
+"""Modules that the fork server imports once, for all workers that it forks."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_STARTING = -1  # in the place of the number of steps, until the process is up
+_STARTING = -1  # instead of the number of steps, until the process is ready
 
 
 class ExecutorError(UserError):
-    """No worker can be started; says why."""
+    """Raised when no worker can be started. The message says why."""
 
 
 class WorkerDied(Exception):
-    """The process of a run ended without a word. ``asked``: because of somebody else, not because of the run."""
+    """Raised when the process of a run ended without a result. ``asked``: something outside the run ended it."""
 
     def __init__(self, reason: str, asked: bool = False) -> None:
         super().__init__(reason)
@@ -44,9 +44,9 @@ class WorkerDied(Exception):
 
 @contextmanager
 def noting(*numbers: signal.Signals) -> Iterator[list[signal.Signals]]:
-    """While entered, the first of these signals is noted in the list; a second one ends the block at once.
+    """Put the first of these signals into the yielded list. A second signal ends the block at once.
 
-    Ignored signals stay ignored. Outside the main thread, which alone may set handlers, it does nothing.
+    Ignored signals stay ignored. Does nothing outside the main thread, because only that thread may set handlers.
     """
     received: list[signal.Signals] = []
 
@@ -81,18 +81,18 @@ class LocalExecutor:
         return worker
 
     def ended(self, timeout: float) -> "list[_Worker]":
-        """Those whose result can be had, after ``timeout`` seconds at most."""
+        """Return the workers whose result is ready. Wait at most ``timeout`` seconds for one."""
         ready = wait([worker.pipe for worker in self._busy], timeout)
         return [worker for worker in self._busy if worker.pipe in ready]
 
     def result(self, worker: "_Worker") -> Any:
-        """What the function returned or raised; ``WorkerDied`` when the process ended first."""
+        """Return or raise what the function returned or raised. Raise ``WorkerDied`` if the process ended first."""
         self._busy.remove(worker)
         self.idle.append(worker)
         return worker.result()
 
     def steps(self, worker: "_Worker") -> int:
-        """How often its function has asked whether it should stop."""
+        """Return how often the worker's function has called ``should_stop``."""
         return max(0, worker.steps.value)
 
     def stop(self) -> None:
@@ -108,7 +108,7 @@ class LocalExecutor:
 
 
 class _Worker:
-    """The driver's side of one worker process, which is started when first needed and again after its death."""
+    """The driver's side of one worker process. The process starts when first needed, and again after its death."""
 
     def __init__(self, device: str, threads: int) -> None:
         self.steps = _CONTEXT.RawValue(c_longlong, 0)
@@ -121,7 +121,7 @@ class _Worker:
             self.steps.value = 0
         else:
             self._start_process()
-        with suppress(ConnectionError):  # it died just now, which is found when its answer is asked for
+        with suppress(ConnectionError):  # the worker died just now, and ``result`` will report it
             self.pipe.send((function, args))
 
     def _start_process(self) -> None:
@@ -131,7 +131,7 @@ class _Worker:
         self.steps.value = _STARTING
         arguments = (other, self.steps, self._device, self._threads, dict(os.environ))
         process = _CONTEXT.Process(target=_serve, args=arguments, name="tinynet-worker")
-        # A signal to the whole process group waits until the worker can heed it.
+        # A signal to the whole process group waits until the worker can handle it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
             process.start()
@@ -165,7 +165,7 @@ class _Worker:
 
 
 def _place_sockets() -> None:
-    """Have multiprocessing make its folder of sockets, if it has none yet, where their paths are short enough."""
+    """Let multiprocessing create its socket folder now, if it has none yet, in a place with a short enough path."""
     usual = tempfile.tempdir
     tempfile.tempdir = folder_for_sockets(len("/pymp-12345678/listener-12345678"))
     try:
@@ -175,8 +175,8 @@ def _place_sockets() -> None:
 
 
 def _serve(connection: Connection, steps: Any, device: str, threads: int, environment: dict[str, str]) -> None:
-    """The worker: runs what comes through the pipe, until the pipe or the driver ends."""
-    os.environ.clear()  # of the server it was forked off, which may be older
+    """Run in the worker: call what comes through the pipe, until the pipe or the driver ends."""
+    os.environ.clear()  # inherited from the fork server, whose environment may be older than the driver's
     os.environ.update(environment)
     asked = False
 
@@ -188,7 +188,7 @@ def _serve(connection: Connection, steps: Any, device: str, threads: int, enviro
         steps.value += 1
         return asked
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal; the driver has it too and decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal also sends SIGINT to the driver, which decides
     signal.signal(signal.SIGTERM, note)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     end_with_driver()
@@ -213,7 +213,7 @@ def _serve(connection: Connection, steps: Any, device: str, threads: int, enviro
 
 
 def _portable(error: Exception) -> Exception:
-    """``error`` with its traceback as a note, or its text where it does not survive the pipe."""
+    """Return ``error`` with its traceback as a note, or only its text if it cannot be pickled."""
     error.add_note(traceback.format_exc())
     try:
         pickle.loads(pickle.dumps(error))

@@ -22,14 +22,14 @@ from tinynet_core.training.recipe import Recipe
 
 BASELINE = "efficientnet_b0"
 FEWEST_CLASSES, FEWEST_EPOCHS, DETECTOR_PIXELS = 100, 90, 512
-"""The paper's smallest training (section 4.1), and the input of its detectors (section 4.3)."""
+"""Classes and epochs of the paper's smallest training (section 4.1), and input of its detectors (section 4.3)."""
 INVERSE_SHARES = (0.5, 0.25, 0.125, 0.0625)
 """Shares of the baseline's MACs of EfficientNet-B⁻¹ ... -B⁻⁴ (section 4.1: 2⁻ᵠ)."""
-_FEWEST_KEPT = 4  # models on the frontier that a formula needs to be fitted with one of them left out
+_FEWEST_KEPT = 4  # models on the frontier: the least that a fit of the formula needs when one model is left out
 
 
 class PresetError(UserError):
-    """A preset that does not exist or does not validate; says which key, what it holds and what is allowed."""
+    """Raised when a preset does not exist or is invalid. The message names the key, its value and what is allowed."""
 
 
 class RandomSample(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -38,7 +38,7 @@ class RandomSample(BaseModel, frozen=True, extra="forbid", strict=True):
     models: int = Field(ge=5, le=10_000)
     seed: int = Field(0, ge=0)
     low: float = Field(0.03, gt=0, description="smallest MACs as a fraction of the baseline's")
-    high: float = Field(1.05, gt=0, description="largest")
+    high: float = Field(1.05, gt=0, description="largest MACs as a fraction of the baseline's")
     frontier: float = Field(0.2, gt=0, le=1, description="share of the models kept as the frontier")
 
     @property
@@ -52,22 +52,22 @@ class EqualCostSample(BaseModel, frozen=True, extra="forbid", strict=True):
     models: int = Field(ge=3, le=10_000)
     seed: int = Field(1, ge=0)
     c: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        (0.5,), min_length=1, strict=False, description="MACs as fractions of the baseline's, so many at each"
+        (0.5,), min_length=1, strict=False, description="MACs as fractions of the baseline's; each has `models` models"
     )
     tolerance: float = Field(0.03, gt=0, lt=0.5)
 
 
 class SecondWorld(BaseModel, frozen=True, extra="forbid", strict=True):
-    """The first random candidates again on drawn data of another seed: what a study says about the next data set."""
+    """The first random candidates, trained on drawn data of another seed: does the study hold for another data set?"""
 
-    seed: int = Field(ge=0, description="of the data set; another one than the preset's")
-    models: int = Field(ge=5, le=10_000, description="of the random sample")
+    seed: int = Field(ge=0, description="seed of the data set; not the preset's")
+    models: int = Field(ge=5, le=10_000, description="size of the random sample")
 
 
 class Longer(BaseModel, frozen=True, extra="forbid", strict=True):
-    """The networks of one budget trained longer: whether their order is that of a short schedule alone."""
+    """The networks of one budget, trained longer: does their order hold beyond a short schedule?"""
 
-    times: int = Field(ge=2, le=100, description="as many epochs as the preset's recipe has, with all shares kept")
+    times: int = Field(ge=2, le=100, description="factor on the recipe's epochs; warm-up and decay keep their share")
     c: float = Field(gt=0, lt=1, description="one of the preset's budgets")
     seeds: int = Field(2, ge=1, le=100)
 
@@ -76,7 +76,7 @@ class Inherited(BaseModel, frozen=True, extra="forbid", strict=True):
     """The giants trained for a short while, from the weights of the baseline and from random ones."""
 
     epochs: int = Field(1, ge=1, le=1000)
-    seeds: int = Field(3, ge=1, le=100, description="each from the baseline of its own seed")
+    seeds: int = Field(3, ge=1, le=100, description="each starts from the baseline with the same seed")
 
 
 class Latencies(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -87,11 +87,11 @@ class Latencies(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 class Closeup(BaseModel, frozen=True, extra="forbid"):
-    """Base, data and recipe of Figures 4 and 5, whose networks need more than one pixel in their last feature map."""
+    """Base, data and recipe of Figures 4 and 5. Their networks need more than one pixel in the last feature map."""
 
     base: Base
     dataset: Dataset
-    recipe: Recipe | None = Field(None, description="the preset's own where left out")
+    recipe: Recipe | None = Field(None, description="default: the preset's recipe")
 
 
 class Preset(BaseModel, frozen=True, extra="forbid"):
@@ -110,11 +110,11 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
     budgets: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.5, 0.25), description="shares of the baseline's MACs to shrink to"
     )
-    resnet_base: Base | None = Field(None, description="size of the ResNets; scaled as the baseline is where left out")
+    resnet_base: Base | None = Field(None, description="size of the ResNets; default: scaled like the baseline")
     ghostnet_base: Base | None = Field(
-        None, description="size of GhostNet-A, the others in proportion; scaled as the baseline is where left out"
+        None, description="size of GhostNet-A, the others in proportion; default: scaled like the baseline"
     )
-    resnet_recipe: Recipe | None = Field(None, description="of Table 2; the preset's own where left out")
+    resnet_recipe: Recipe | None = Field(None, description="recipe of Table 2; default: the preset's recipe")
     closeup: Closeup | None = None
     detection: DetectionPlan | None = None
     latency: Latencies = Latencies()
@@ -125,8 +125,8 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
         ge=1,
         le=100,
         strict=True,
-        description="of ResNets, GhostNets, RandAugment, fixed heads, close-ups and detectors; "
-        "as many as compared_seeds where left out, and at most so many",
+        description="seeds of ResNets, GhostNets, RandAugment, fixed heads, close-ups and detectors; "
+        "default and upper limit: compared_seeds",
     )
     second_world: SecondWorld | None = None
     longer: Longer | None = None
@@ -150,7 +150,7 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
         if longer and longer.c not in self.budgets:
             raise ValueError(f"longer.c {longer.c:g} must be one of budgets, {list(self.budgets)}")
         if second and isinstance(self.dataset, ImageNetDataset):
-            raise ValueError("second_world needs a dataset that is drawn: photographs have no seed")
+            raise ValueError("second_world needs a drawn dataset: photographs have no seed")
         if second and second.seed == getattr(self.dataset, "seed", None):
             raise ValueError(f"second_world.seed must differ from dataset.seed, got {second.seed} twice")
         if second and not (sample and second.models <= sample.models):
@@ -165,19 +165,19 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def seeds_aside(self) -> int:
-        """Seeds of the networks that no main question rests on."""
+        """Number of seeds of the networks that are not part of a main question."""
         return self.side_seeds or self.compared_seeds
 
     @property
     def evidence(self) -> Literal["trained", "proxy"]:
-        """``trained`` on photographs of 100 classes or more, with the paper's baseline and at least 90 epochs."""
+        """``trained`` for photographs of at least 100 classes, the paper's baseline and at least 90 epochs."""
         photographs = isinstance(self.dataset, ImageNetDataset) and self.dataset.classes >= FEWEST_CLASSES
         whole = photographs and self.base == PAPER_BASE and self.recipe.epochs >= FEWEST_EPOCHS
         return "trained" if whole else "proxy"
 
     @property
     def detection_evidence(self) -> Literal["trained", "proxy"]:
-        """``trained`` on COCO, at the paper's 512 pixels."""
+        """``trained`` for COCO at the paper's 512 pixels, if ``evidence`` is ``trained`` too."""
         plan = self.detection
         whole = plan is not None and isinstance(plan.dataset, CocoDataset) and plan.resolution == DETECTOR_PIXELS
         return "trained" if whole and self.evidence == "trained" else "proxy"
@@ -188,22 +188,22 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
         return self.family().cost(Scale()).macs
 
     def spec(self, scale: Scale) -> Network:
-        """The baseline network at ``scale``, at this preset's base size and class count."""
+        """Return the baseline network at ``scale``, with this preset's base size and class count."""
         return self.family().at(scale)
 
     def experiment(self, scale: Scale, seed: int = 0, head: Head | None = None) -> Experiment:
-        """Training of the baseline network at ``scale`` under this preset."""
+        """Return the training of the baseline network at ``scale`` under this preset."""
         return self.named(BASELINE, scale, seed, head)
 
     def named(self, name: str, scale: Scale | None = None, seed: int = 0, head: Head | None = None) -> Experiment:
-        """Training of the network called ``name`` under this preset, at the size of ``base_for``."""
+        """Return the training of the network called ``name`` under this preset, at the size of ``base_for``."""
         base, shared = self.base_for(name), {"dataset": self.dataset, "recipe": self.recipe}
         return Experiment(network=name, scale=scale, head=head, base=base, seed=seed, **shared)
 
     def base_for(self, name: str) -> Base | None:
-        """What r = d = w = 1 stands for in the network called ``name``: its own size, scaled as the baseline's is.
+        """Return the base size (r = d = w = 1) of the network called ``name``: its own, scaled like the baseline's.
 
-        None for a fixed network of another library.
+        Return None for a fixed network of another library.
         """
         own, ours, papers = base_of(name), self.base, PAPER_BASE
         if own is None:
@@ -217,7 +217,7 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def close(self) -> "Preset":
-        """This preset with the base, the data and the recipe of ``closeup`` where it has one."""
+        """This preset with the base, the data and the recipe of ``closeup``, if it has one."""
         if (part := self.closeup) is None:
             return self
         own = {"base": part.base, "dataset": part.dataset, "recipe": part.recipe or self.recipe}
@@ -225,65 +225,65 @@ class Preset(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def elsewhere(self) -> "Preset":
-        """This preset in its second world; raises ``PresetError`` where it has none."""
+        """This preset in its second world. Raises ``PresetError`` if it has none."""
         second, sample = self.part("second_world"), self.part("random_sample")
         dataset = self.dataset.model_copy(update={"seed": second.seed})
         fewer = sample.model_copy(update={"models": second.models})
         return self.model_copy(update={"dataset": dataset, "random_sample": fewer, "second_world": None})
 
     def named_experiments(self) -> list[Experiment]:
-        """The networks of ``networks``, ``compared_seeds`` times each."""
+        """Return the trainings of ``networks``, with ``compared_seeds`` seeds each."""
         return [self.named(name, seed=seed) for name in self.networks for seed in range(self.compared_seeds)]
 
     def random_experiments(self) -> list[Experiment]:
-        """The random sample inside the MACs window, one experiment each; raises ``PresetError`` where there is none."""
+        """Return the random sample inside the MACs window. Raise ``PresetError`` if the preset has no random sample."""
         s = self.part("random_sample")
         return [self.experiment(x) for x in sample_scales(self.family(), s.models, s.window, s.seed)]
 
     def equal_cost_experiments(self, c: float | None = None) -> list[Experiment]:
-        """The random sample at the cost ``c``, the first of the preset's where left out; else as the other sample."""
+        """Return the sample at cost ``c`` (default: the first cost). Raise ``PresetError`` if there is no sample."""
         s = self.part("equal_cost_sample")
         c = s.c[0] if c is None else c
         return [self.experiment(x) for x in sample_scales_at(self.family(), s.models, c, s.tolerance, s.seed)]
 
     @property
     def equal_costs(self) -> tuple[float, ...]:
-        """The costs of the samples at equal cost, as fractions of the baseline's; empty where there are none."""
+        """Costs of the samples at equal cost, as fractions of the baseline's MACs. Empty if there are none."""
         return self.equal_cost_sample.c if self.equal_cost_sample else ()
 
     def part(self, key: str):
-        """The part of the preset under ``key``; raises ``PresetError`` where it has none."""
+        """Return the part of the preset under ``key``. Raise ``PresetError`` if the preset has none."""
         if (part := getattr(self, key)) is None:
-            raise PresetError(f"preset {self.name} has no {key}: take one that has it, such as smoke")
+            raise PresetError(f"preset {self.name} has no {key}: use a preset that has it, such as smoke")
         return part
 
     def family(self, head: Head | None = None) -> Family:
-        """The baseline under any scale."""
+        """Return the family of the baseline at all scales."""
         return family(BASELINE, self.base, head, self.dataset.classes)
 
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 PRESETS = _PACKAGE / "presets"
-"""The files of the project's own presets."""
+"""Folder with the project's own presets."""
 
 
 def in_checkout() -> bool:
-    """Whether the package runs from a checkout of the project, which holds the book and its records."""
+    """Return whether the package runs from a checkout of the project, which holds the book and its records."""
     return (_PACKAGE.parent / "book" / "_toc.yml").is_file()
 
 
 def project_root() -> Path:
-    """The checkout that the package runs from, or the package's own folder where it is installed."""
+    """Return the checkout that the package runs from, or the package's own folder if it is installed."""
     return _PACKAGE.parent if in_checkout() else _PACKAGE
 
 
 def preset_names() -> list[str]:
-    """Names of the presets of the project."""
+    """Return the names of the project's presets."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 class _OnceEach(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently take the last."""
+    """A YAML loader that refuses a key given twice. Plain YAML would silently take the last one."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -296,9 +296,9 @@ class _OnceEach(yaml.SafeLoader):
 
 @cache
 def load_preset(name: str) -> Preset:
-    """Read and validate the preset of the project called ``name``, or a file that ends in .yaml or .yml.
+    """Read and validate the project's preset called ``name``, or the preset in a .yaml or .yml file ``name``.
 
-    ``PresetError`` has one line for each wrong key.
+    Raises ``PresetError`` with one line for each wrong key.
     """
     is_file = str(name).endswith((".yaml", ".yml"))
     if not is_file and name not in preset_names():
@@ -324,7 +324,7 @@ def load_preset(name: str) -> Preset:
 
 
 def _from_its_folder(content: dict, folder: Path) -> None:
-    """Files that a preset names lie beside it."""
+    """Resolve the file names in a preset relative to the preset's own folder."""
     for part in (content, content.get("closeup")):
         dataset = part.get("dataset") if isinstance(part, dict) else None
         if isinstance(dataset, dict) and str(dataset.get("wnids")).endswith(".txt"):
@@ -334,10 +334,10 @@ def _from_its_folder(content: dict, folder: Path) -> None:
 
 
 def _explain(path: Path, error) -> str:
-    """One line: file, key, what is wrong, what was given, and the nearest thing to what is allowed."""
+    """Describe an error in one line: file, key, what is wrong, and the value given."""
     where = [str(part) for part in error["loc"]]
     if "dataset" in where:
-        del where[where.index("dataset") + 1 : where.index("dataset") + 2]  # the kind, which is no key of the file
+        del where[where.index("dataset") + 1 : where.index("dataset") + 2]  # the kind is not a key of the file
     key, message = ".".join(where) or "(whole file)", error["msg"].removeprefix("Value error, ")
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"preset {path}: unknown key {key!r}"

@@ -1,7 +1,7 @@
-"""Tasks on a Ray cluster, or on one that is started on this machine for as long as the sweep takes.
+"""Run tasks on a Ray cluster, or on a Ray cluster of this machine that lives as long as the sweep.
 
-Ray places the runs; the sweep itself tries again what died, so that one rule counts everywhere. A run whose node was
-lost, or asked back by a scheduler, does not count as having died.
+Ray places the runs. The sweep itself retries runs that died, so that the same rule holds for every executor. A run
+whose node was lost, or taken back by a scheduler, does not count as a death.
 """
 
 import logging
@@ -19,15 +19,15 @@ from tinynet_core.machine import Resources, folder_for_sockets
 from tinynet_core.study.local import ExecutorError, WorkerDied, noting
 
 _BEHIND = 70
-"""Bytes that Ray puts behind its folder in the path of a socket."""
+"""Number of bytes that Ray appends to its folder in the path of a socket."""
 _PASSED_ON = ("TINYNET_CACHE", "TINYNET_IMAGENET", "TINYNET_COCO")
 
 
 class RayExecutor:
-    """Tasks that hold ``resources.cpus`` cores and ``resources.gpus`` of a GPU each.
+    """Run tasks that each use ``resources.cpus`` cores and a share ``resources.gpus`` of a GPU.
 
-    Uses the cluster that the process is already connected to, else connects to ``address`` and leaves it at ``close``.
-    Raises ``ExecutorError`` where there is no Ray or no cluster.
+    If the process is connected to a cluster, use that cluster. Otherwise connect to ``address``, and leave at
+    ``close``. Raises ``ExecutorError`` if Ray is not installed or there is no cluster.
     """
 
     def __init__(self, resources: Resources, device: str = "auto", address: str | None = None) -> None:
@@ -49,7 +49,7 @@ class RayExecutor:
         self._device = "cpu" if device == "auto" and not share else device
         self._threads = resources.cpus
         environment: dict[str, Any] = {"env_vars": {x: os.environ[x] for x in _PASSED_ON if x in os.environ}}
-        if shlex.quote(sys.executable) != sys.executable:  # Ray leaves a space in the path of Python to the shell
+        if shlex.quote(sys.executable) != sys.executable:  # Ray does not quote the path of Python for its shell
             environment["py_executable"] = shlex.quote(sys.executable)
         held: Any = {"num_cpus": resources.cpus, "num_gpus": share, "max_retries": 0}
         self._task = ray.remote(**held, runtime_env=environment)(_on_node)
@@ -92,7 +92,7 @@ class RayExecutor:
 
 
 def _connect(address: str | None) -> None:
-    """Join the cluster at ``address``, or at $RAY_ADDRESS, or start one here; leave the process's handlers alone."""
+    """Join the cluster at ``address`` or $RAY_ADDRESS, or start one here. Keep the process's SIGTERM handler."""
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -102,10 +102,10 @@ def _connect(address: str | None) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     host, _, port = named.rpartition("://")[2].rpartition(":")
     try:
-        if host and port.isdecimal():  # Ray itself takes minutes to find that nobody listens
+        if host and port.isdecimal():  # Ray itself takes minutes to notice that nothing listens
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises bare ones when its processes do not come up
+    except Exception as error:  # Ray raises bare exceptions if its processes do not start
         where = f"the Ray cluster at {named} cannot be joined" if named else "Ray cannot be started"
         raise ExecutorError(f"{where}: {str(error).splitlines()[0]}") from error
     finally:
@@ -114,7 +114,7 @@ def _connect(address: str | None) -> None:
 
 
 def _on_node(function: Callable[..., Any], args: tuple, device: str, threads: int) -> Any:
-    """The task: as a local worker runs it. Ray's cancel comes as SIGINT."""
+    """Run ``function`` as a local worker would. Ray cancels a task with SIGINT."""
     import torch
 
     torch.set_num_threads(threads)

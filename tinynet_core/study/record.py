@@ -1,4 +1,4 @@
-"""What came out of a task (``Record``), with where and with what it was made."""
+"""The record of a task (``Record``): its result, and the machine and software that computed it."""
 
 import json
 import platform
@@ -21,7 +21,7 @@ from tinynet_core.study.detect import Detection
 from tinynet_core.study.task import Task
 
 KINDS: dict[str, type[Task]] = {"training": Experiment, "detection": Detection}
-"""Every kind of task that has a record; those of other packages register under ``tinynet_core.tasks``."""
+"""Every kind of task that has records. Other packages register theirs under ``tinynet_core.tasks``."""
 KINDS |= {entry.name: entry.load() for entry in entry_points(group="tinynet_core.tasks")}
 
 COST = ("resolution", "macs", "params", "activations")
@@ -31,21 +31,21 @@ COLUMNS = (
     *("seed", "precision", "status", "reason"),
     *(*COST, *METRICS, "wall_s", *PROVENANCE),
 )
-"""What every table of records has; one with further costs or metrics has columns for them too."""
+"""Columns of every table of records. A table of records with further costs or metrics has further columns."""
 
 
 if TYPE_CHECKING:
-    AnyTask = Any  # its kind says which fields it has
+    AnyTask = Any  # the fields depend on the kind of task
 else:
     AnyTask = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
 
 
 class Record(BaseModel):
-    """What one task gave: ``metrics`` by name, ``curve`` row by row (epochs of a training), nested lists in ``arrays``.
+    """The result of one task: ``metrics`` by name, rows of a ``curve`` (epochs of a training), nested lists ``arrays``.
 
-    The class of ``experiment`` says which metrics, rows and arrays there are. A failed run is a record too: ``status``
-    "failed", its ``reason``, and no metrics. The names and scales in ``experiment`` are those that it was first asked
-    for under. ``migrated`` says what a migration found of a record that it moved, such as its key before.
+    The class of ``experiment`` says which metrics, rows and arrays there are. A failed run also has a record, with
+    ``status`` "failed", a ``reason`` and no metrics. ``experiment`` has the names and scales of the first request for
+    it. ``migrated`` holds what a format migration noted about the old record, such as its old key.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,12 +71,12 @@ class Record(BaseModel):
         return self.status == "done"
 
     def to_json(self) -> str:
-        """The record on one line, in ASCII; raises ``ValueError`` for a number that is not finite."""
+        """Return the record as one line of ASCII. Raise ``ValueError`` for a number that is not finite."""
         return json.dumps(self.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Record":
-        """Read a record back; raises ``ValueError`` for one of another format."""
+        """Read a record from its JSON. Raise ``ValueError`` if it has another format."""
         return cls.model_validate_json(text)
 
 
@@ -87,10 +87,10 @@ def execute(
     should_stop: Callable[[], bool] | None = None,
     compiled: bool = False,
 ) -> Record:
-    """Perform ``task`` in this process; divergence and lack of memory give a failed record.
+    """Perform ``task`` in this process. If it diverges or runs out of memory, return a failed record.
 
-    ``root`` is the folder of the store, where checkpoints and weights are kept. ``should_stop``, asked before every
-    step, ends it with ``Interrupted`` after its checkpoint is written.
+    ``root`` is the folder of the store, for checkpoints and weights. ``should_stop`` is called before every step. If it
+    returns true, the task writes its checkpoint and raises ``Interrupted``.
     """
     import torch
 
@@ -101,7 +101,7 @@ def execute(
     except TrainingFailed as failure:
         return failed(task, str(failure), device)
     except (MemoryError, RuntimeError) as error:
-        on_cpu = "can't allocate memory" in str(error)  # how its allocator says it
+        on_cpu = "can't allocate memory" in str(error)  # the message of the CPU allocator
         if on_cpu or isinstance(error, MemoryError | torch.OutOfMemoryError):
             return failed(task, f"out of memory on {pick_device(device)}", device)
         raise
@@ -112,13 +112,13 @@ def execute(
 
 
 def failed(task: Task, reason: str, device: str = "auto") -> Record:
-    """The record of a run that cannot give a result, or ended without a word, as a killed process does."""
+    """Return the record of a run that cannot give a result, or whose process was killed."""
     made = provenance(device)
     return Record(experiment=task, status="failed", reason=reason, cost=task.cost(), wall_s=0.0, provenance=made)
 
 
 def provenance(device: str = "auto") -> dict[str, Any]:
-    """Where and with what a record was made."""
+    """Return the machine and the software of this process, for a record."""
     import torch
 
     from tinynet_core.training.loop import TRAINING_VERSION, pick_device
@@ -139,10 +139,10 @@ def provenance(device: str = "auto") -> dict[str, Any]:
 
 
 def outdated(record: Record) -> str:
-    """Why ``record`` does not belong to its own task any more, or nothing.
+    """Return why ``record`` is out of date for its own task. Return "" if it is up to date.
 
-    Its training version and, where the package draws the images, the hash of its probe images must be those of now.
-    Photographs belong to their reader and are not checked.
+    Its training version must be the current version. For images that the package draws, the hash of the probe images
+    must also be the current hash. Photographs belong to the reader and are not checked.
     """
     from tinynet_core.training.loop import TRAINING_VERSION
 
@@ -160,7 +160,7 @@ def outdated(record: Record) -> str:
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Records as a table: key, network, r, d, w, seed, status, cost, metrics, provenance in short."""
+    """Return records as a table with the columns ``COLUMNS``: key, network, scale, seed, status, cost, metrics, ..."""
     return table([columns(record.key, record.model_dump()) for record in records])
 
 
@@ -169,7 +169,7 @@ def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
-    """One row of a table, from the ``content`` of a record."""
+    """Return one row of a table from the ``content`` of a record."""
     experiment, provenance = content["experiment"], content["provenance"]
     return {
         "key": key,
@@ -189,7 +189,7 @@ def columns(key: str, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def labels(experiment: dict[str, Any]) -> dict[str, Any]:
-    """How the network was asked for; ``experiment`` is the content of a task."""
+    """Return name, scale, head and base by which a user asked for the network. ``experiment`` is a task's content."""
     name, base = experiment.get("network", ""), experiment.get("base") or {}
     scale = experiment.get("scale") or _own_scale(name)
     sizes = {f"base_{x}": base.get(x, nan) for x in ("resolution", "width", "divisor")}
@@ -198,6 +198,6 @@ def labels(experiment: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def _own_scale(name: str) -> dict[str, float]:
-    """r, d and w of a network that takes no scale, or of several networks."""
+    """Return r, d and w of a network that takes no scale; NaN for several networks."""
     scale = network(name).scale if name in NAMES else None
     return asdict(scale) if scale else dict.fromkeys("rdw", nan)

@@ -1,4 +1,4 @@
-"""The networks that each figure and table compares, as experiments under a preset: pure data, nothing is trained."""
+"""The networks that each figure and table compares, as experiments under a preset. Nothing is trained here."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ from tinynet_core.study.presets import BASELINE, Preset
 TINY_OF_PHI = {1: "tinynet_b", 2: "tinynet_c", 3: "tinynet_d", 4: "tinynet_e"}
 """The TinyNet that the paper compares with EfficientNet-B⁻ᵠ: about 2⁻ᵠ of the baseline's FLOPs."""
 WINDOW = 0.2
-"""Relative distance in MACs from a budget within which a sampled model is a candidate for it.
+"""Largest relative distance in MACs between a budget and a sampled model that is a candidate for it.
 
-Neighbouring budgets differ by a factor of two, over which the best r and d may change; a fifth is well inside.
+Neighbouring budgets differ by a factor of two, over which the best r and d may change. A fifth is well inside.
 """
 FEWEST = 3
-"""Candidates at least: the models nearest in the ratio of costs, where fewer lie within ``WINDOW``."""
+"""Smallest number of candidates. If fewer lie within ``WINDOW``, the models nearest in the ratio of costs count."""
 _WAYS: dict[str, Method] = {
     "resolution only": "r",
     "depth only": "d",
@@ -45,10 +45,10 @@ class Sample(NamedTuple):
 
 
 class Series(dict[str, list[Experiment]]):
-    """Experiments by the name of their row, one for each seed; ``unreachable``: rows that cannot be had, and why.
+    """Experiments by the name of their row, one for each seed. ``unreachable`` maps each row without a network to why.
 
-    ``ways``: the names of rows that are a way to shrink at a share c of the cost, had or not, by both. ``beside``: what
-    the rows are compared with, of another page.
+    ``ways`` maps a way to shrink and a share c of the baseline's MACs to the name of their row, reachable or not.
+    ``beside`` holds experiments of another page that the rows are compared with.
     """
 
     def __init__(self) -> None:
@@ -59,36 +59,36 @@ class Series(dict[str, list[Experiment]]):
 
     def __missing__(self, name: str) -> list[Experiment]:
         if name in self.unreachable:
-            raise UnreachableBudget(f"{name} cannot be had: {self.unreachable[name]}")
+            raise UnreachableBudget(f"{name} cannot be reached: {self.unreachable[name]}")
         raise KeyError(name)
 
     def add(self, name: str, seeds: int, make: Callable[..., Experiment], *args) -> None:
-        """The row ``name``: the experiment that ``make(*args)`` gives, with so many seeds."""
+        """Add the row ``name``: the experiment that ``make(*args)`` returns, with ``seeds`` seeds."""
         try:
             self[name] = seeded(make(*args), seeds)
         except UnreachableBudget as error:
             self.unreachable[name] = str(error).split(": ", 1)[-1]
 
     def add_way(self, way: str, c: float, seeds: int, make: Callable[..., Experiment], *args) -> None:
-        """The row of one ``way`` at a share ``c`` of the cost."""
+        """Add the row of one ``way`` to shrink to a share ``c`` of the baseline's MACs."""
         self.ways[way, c] = f"{way}, c = {c:g}"
         self.add(self.ways[way, c], seeds, make, *args)
 
     def all(self) -> list[Experiment]:
-        """Every experiment, in the order of the rows, and what these are compared with."""
+        """Return every experiment in the order of the rows, then the experiments in ``beside``."""
         return [*(e for experiments in self.values() for e in experiments), *self.beside]
 
 
 def seeded(experiment: Experiment, seeds: int) -> list[Experiment]:
-    """The experiment with seeds 0, 1, ..."""
+    """Return ``seeds`` copies of the experiment, with seeds 0, 1, ..."""
     return [experiment.model_copy(update={"seed": seed}) for seed in range(seeds)]
 
 
 def shrunk(
     preset: Preset, c: float, method: Method, formula: TinyFormula | None = None, head: Head | None = None
 ) -> Experiment:
-    """The baseline at ``c`` times its MACs by ``method``; nothing warns."""
-    with warnings.catch_warnings():  # the pages show how far a network is off its budget, and the fitted range
+    """Return the baseline shrunk to ``c`` times its MACs by ``method``, without warnings."""
+    with warnings.catch_warnings():  # the pages themselves show the distance to the budget, and the fitted range
         warnings.simplefilter("ignore", BudgetWarning)
         warnings.simplefilter("ignore", ExtrapolationWarning)
         scale = shrink(preset.family(head), c * preset.c0, method, formula).scale
@@ -96,26 +96,26 @@ def shrunk(
 
 
 def with_width(preset: Preset, macs: float, r: float, d: float, head: Head, name: str = BASELINE) -> Experiment:
-    """The network called ``name`` at ``r`` and ``d``, with the width solved for ``macs``."""
+    """Return the network called ``name`` at ``r`` and ``d``, with the width solved for ``macs``."""
     width = solve_width(family(name, preset.base_for(name), head, preset.dataset.classes), macs, r, d)
     return preset.named(name, Scale(r, d, width.x), head=head)
 
 
 def giant(preset: Preset, phi: int, head: Head = "scaled") -> Experiment:
-    """EfficientNet-B⁻ᵠ: the inverse giant formula at 2⁻ᵠ of the baseline's MACs."""
+    """Return EfficientNet-B⁻ᵠ: the inverse giant formula at 2⁻ᵠ of the baseline's MACs."""
     return shrunk(preset, 2.0**-phi, "giant", head=head)
 
 
 def tinynet(preset: Preset, name: str, c: float, head: Head = "fixed") -> Experiment:
-    """A released TinyNet's r and d, with the width solved for ``c`` times the baseline's MACs."""
+    """Return a network with a released TinyNet's r and d, and the width solved for ``c`` times the baseline's MACs."""
     return with_width(preset, c * preset.c0, TINYNETS[name].r, TINYNETS[name].d, head)
 
 
 def published(preset: Preset, name: str, whole: str, rival: str | None = None) -> Experiment:
-    """The network called ``name``, which is ``whole`` at a scale of its own.
+    """Return the network called ``name``, which is the network ``whole`` at a scale of its own.
 
-    In a proxy it has that r and d, and the width is solved for the MACs of ``rival`` (``whole`` where left out)
-    in the proxy, times the ratio of the two networks at the paper's size.
+    In a proxy, it keeps its r and d, and the width is solved for a budget. The budget is the MACs of ``rival`` in the
+    proxy, times the ratio of the MACs of both networks at the paper's size. ``rival`` defaults to ``whole``.
     """
     own, rival = network(name), rival or whole
     if preset.base == PAPER_BASE or own.scale is None or name == whole or name in SCALABLE:
@@ -126,7 +126,7 @@ def published(preset: Preset, name: str, whole: str, rival: str | None = None) -
 
 
 def giants(preset: Preset) -> Series:
-    """The baseline and EfficientNet-B⁻¹ ... B⁻⁴ (Figures 1 and 2)."""
+    """Return the baseline and EfficientNet-B⁻¹ ... B⁻⁴ (Figures 1 and 2)."""
     series, seeds = Series(), preset.compared_seeds
     series.add("EfficientNet-B0", seeds, preset.experiment, Scale())
     for phi in TINY_OF_PHI:
@@ -135,7 +135,7 @@ def giants(preset: Preset) -> Series:
 
 
 def table1(preset: Preset, sample: Sample) -> Series:
-    """The networks of Table 1 at a half and a quarter of the baseline's MACs, with the formula of ``sample``."""
+    """Return the networks of Table 1 at 1/2 and 1/4 of the baseline's MACs, with the formula of ``sample``."""
     series, seeds = Series(), preset.compared_seeds
     for c, phi in ((0.5, 1), (0.25, 2)):
         series.add(giant_label(phi), seeds, giant, preset, phi)
@@ -145,7 +145,7 @@ def table1(preset: Preset, sample: Sample) -> Series:
 
 
 def fig6(preset: Preset, sample: Sample) -> Series:
-    """The baseline, and shrinking by one dimension alone and by the formula at every budget (Figure 6)."""
+    """Return the baseline, and for every budget, shrinking by one dimension alone and by the formula (Figure 6)."""
     series = Series()
     series.add("EfficientNet-B0", preset.compared_seeds, preset.experiment, Scale())
     for c in preset.budgets:
@@ -154,11 +154,11 @@ def fig6(preset: Preset, sample: Sample) -> Series:
 
 
 def duel(preset: Preset, sample: Sample) -> Series:
-    """The formula and every rival of it at each budget of the preset.
+    """Return the formula and its rivals at each budget of the preset.
 
-    Beside the ways of Figure 6: the giants with their scaled head; the released TinyNet of the same cost,
-    where there is one; and random search, which is the most accurate model of the sample near the budget, its width
-    solved for the budget, and trained anew, so that the luck of its first training does not count.
+    The rivals are the other ways of Figure 6, the giants with their scaled head, the released TinyNet of the same cost
+    if there is one, and random search. Random search takes the most accurate model of the sample near the budget and
+    solves its width for the budget. It is trained again, so that the luck of its first training does not count.
     """
     series, seeds = Series(), preset.compared_seeds
 
@@ -177,7 +177,7 @@ def duel(preset: Preset, sample: Sample) -> Series:
 
 
 def longer(preset: Preset, sample: Sample) -> Series:
-    """The duel at one budget, under the same names, trained as many times longer as the preset says; else nothing."""
+    """Return the duel, with the same names, at one budget and the preset's longer schedule. Empty if it has none."""
     if (plan := preset.longer) is None:
         return Series()
     recipe = preset.recipe.scaled(epochs=plan.times * preset.recipe.epochs)
@@ -188,7 +188,7 @@ def longer(preset: Preset, sample: Sample) -> Series:
 
 
 def inherited(preset: Preset) -> Series:
-    """The giants trained as shortly as the preset says, from the baseline's weights and from random ones."""
+    """Return the giants with the preset's short schedule, from the baseline's weights and from random weights."""
     series, plan = Series(), preset.inherited
     if plan is None:
         return series
@@ -205,9 +205,9 @@ def inherited(preset: Preset) -> Series:
 
 
 def candidates(models: pd.DataFrame, c: float) -> pd.DataFrame:
-    """The finished ones of ``models`` that count as near to ``c`` times the baseline's MACs, the most accurate first.
+    """Return the finished ``models`` near ``c`` times the baseline's MACs, the most accurate first.
 
-    ``models`` has columns c, r, d, top1 and status. Raises ``UnreachableBudget`` where none of them finished.
+    ``models`` has columns c, r, d, top1 and status. Raises ``UnreachableBudget`` if no model has finished.
     """
     done = models[models.status == "done"]
     if done.empty:
@@ -219,13 +219,13 @@ def candidates(models: pd.DataFrame, c: float) -> pd.DataFrame:
 
 
 def _ways(series: Series, preset: Preset, formula: TinyFormula, c: float) -> None:
-    """One dimension alone, and the formula, at ``c`` times the baseline's MACs."""
+    """Add the rows of each dimension alone, and of the formula, at ``c`` times the baseline's MACs."""
     for name, method in _WAYS.items():
         series.add_way(name, c, preset.compared_seeds, shrunk, preset, c, method, formula, "fixed")
 
 
 def table2(preset: Preset) -> Series:
-    """ResNet-50, -34 and -18, and ResNet-50 shrunk by the giant and by the tiny formula (Table 2)."""
+    """Return ResNet-50, -34 and -18, and ResNet-50 shrunk by the giant and by the tiny formula (Table 2)."""
     series = Series()
     preset = preset.model_copy(update={"recipe": preset.resnet_recipe or preset.recipe})
     for label, name in (
@@ -242,7 +242,7 @@ def table2(preset: Preset) -> Series:
 
 
 def table3(preset: Preset) -> Series:
-    """The networks of Table 3 that are the paper's own, under their names there, and the giants with the fixed head."""
+    """Return the paper's own networks of Table 3, under its names, and the giants with the fixed head."""
     series, seeds = Series(), preset.compared_seeds
     series.add("Baseline EfficientNet-B0", seeds, preset.experiment, Scale())
     series.add("TinyNet-A", seeds, published, preset, "tinynet_a", BASELINE)
@@ -261,14 +261,14 @@ def table3(preset: Preset) -> Series:
 
 
 def two_smallest(preset: Preset) -> Series:
-    """EfficientNet-B⁻⁴ and TinyNet-E (Figures 4 and 5), as close up as the preset says."""
+    """Return EfficientNet-B⁻⁴ and TinyNet-E (Figures 4 and 5), under the ``closeup`` of the preset."""
     series, everything = Series(), table3(preset.close)
     series.update({name: everything[name] for name in ("EfficientNet-B⁻⁴", "TinyNet-E")})
     return series
 
 
 def table6(preset: Preset) -> Series:
-    """The GhostNets of Table 6, each beside the one that it is compared with, and EfficientNet-B0 and -B1."""
+    """Return the GhostNets of Table 6, each with its rival, and EfficientNet-B0 and -B1."""
     series, seeds = Series(), preset.seeds_aside
     series.add("EfficientNet-B1", seeds, preset.named, "efficientnet_b1")
     _ghosts(series, "GhostNet-A", seeded(preset.named("ghostnet_a"), seeds))
@@ -284,29 +284,29 @@ def table6(preset: Preset) -> Series:
 
 
 def _ghosts(series: Series, label: str, plain: Sequence[Experiment]) -> None:
-    """A GhostNet with ReLU, with HSwish, and with HSwish and RandAugment."""
+    """Add a GhostNet with ReLU, with HSwish, and with HSwish and RandAugment."""
     series[label] = list(plain)
     series[f"{label} + HSwish"] = [e.model_copy(update={"network": f"{e.network}_hswish"}) for e in plain]
     series[f"{label} + HSwish + RA"] = _augmented(series[f"{label} + HSwish"])
 
 
 def _augmented(experiments: Sequence[Experiment]) -> list[Experiment]:
-    """With RandAugment of magnitude 9 and standard deviation 0.5 (paper, section 4.3) instead of the colour jitter."""
+    """Replace colour jitter by RandAugment of magnitude 9 and standard deviation 0.5 (paper, section 4.3)."""
     augmented = {"rand_augment": 9.0, "rand_augment_std": 0.5, "jitter": 0.0}
     return [e.model_copy(update={"recipe": e.recipe.model_copy(update=augmented)}) for e in experiments]
 
 
 def giant_label(phi: int) -> str:
-    """EfficientNet-B⁻¹ to B⁻⁴, by the number in their names."""
+    """Return the name of the giant with MACs 2⁻ᵠ, such as EfficientNet-B⁻¹."""
     return f"EfficientNet-B⁻{'¹²³⁴'[phi - 1]}"
 
 
 def tiny_label(name: str) -> str:
-    """``tinynet_a`` as the paper writes it."""
+    """Return the name of a TinyNet as the paper writes it, such as TinyNet-A for ``tinynet_a``."""
     return f"TinyNet-{name[-1].upper()}"
 
 
 def detectors(preset: Preset) -> dict[str, list[Detection]]:
-    """The detectors of Table 5 on the networks of Table 3; ``PresetError`` where the preset trains none."""
+    """Return the detectors of Table 5 on networks of Table 3. Raise ``PresetError`` if the preset has no detectors."""
     plan, classifiers, names = preset.part("detection"), table3(preset), ("EfficientNet-B⁻³", "TinyNet-D")
     return {name: [plan.detection(e) for e in classifiers[name][: preset.seeds_aside]] for name in names}

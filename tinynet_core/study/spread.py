@@ -1,8 +1,8 @@
 """The spread of accuracy between seeds. Accuracies are fractions.
 
-In points, networks of low accuracy differ far more between seeds than those near the ceiling; in log odds,
-log(p / (1 - p)), about as much as the others. So spreads are pooled and noise is drawn in log odds, and ``Spread.at``
-says what a pooled spread is at some accuracy. The functions take either scale where they name none.
+In points, the spread of networks with low accuracy is far larger than that of networks near the ceiling. In log odds,
+log(p / (1 - p)), all spreads are about equal. So spreads are pooled and noise is drawn in log odds. ``Spread.at``
+converts a pooled spread to points at some accuracy. Functions that name no scale accept both.
 """
 
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ from scipy.special import logit
 class Spread:
     """Standard deviation ``sd`` of the accuracy of one network between seeds, with its 95% interval.
 
-    Pooled over ``networks`` with two runs or more, ``runs`` in all, with ``freedom`` = runs - networks degrees of
-    freedom. Without any such network ``sd`` is NaN and the interval says nothing.
+    The value is pooled over ``networks`` networks with at least two runs each, ``runs`` runs in all. It has ``freedom``
+    = runs - networks degrees of freedom. Without such a network, ``sd`` is NaN and the interval is 0 to infinity.
     """
 
     sd: float
@@ -35,7 +35,7 @@ class Spread:
         return self.freedom > 0
 
     def at(self, top1: float) -> "Spread":
-        """A spread of log odds in accuracy, at accuracy ``top1``: times the slope there, p (1 - p)."""
+        """Convert a spread of log odds to a spread of accuracy at ``top1``: multiply by the slope p (1 - p)."""
         slope = top1 * (1 - top1)
         return replace(self, sd=self.sd * slope, low=self.low * slope, high=self.high * slope)
 
@@ -46,16 +46,16 @@ class Spread:
 
 
 def log_odds(top1: ArrayLike, images: int) -> np.ndarray:
-    """log(p / (1 - p)) of accuracies on so many ``images``, kept half an image away from 0 and 1."""
+    """Return log(p / (1 - p)) of accuracies on ``images`` images. Accuracies stay half an image away from 0 and 1."""
     half = 0.5 / images
     return logit(np.clip(np.asarray(top1, dtype=float), half, 1 - half))
 
 
 def seed_spread(groups: Mapping[str, ArrayLike]) -> Spread:
-    """The pooled standard deviation over ``groups``, the accuracies or log odds of each network, one for each seed.
+    """Return the pooled standard deviation over ``groups``: accuracies or log odds of each network, one per seed.
 
-    The interval is the exact one of normal deviations with one spread, by the chi-square distribution. Networks with
-    one run are left out.
+    The interval is exact for normal deviations with a common spread, by the chi-square distribution. Networks with one
+    run are left out.
     """
     several = [x for x in (np.asarray(top1, dtype=float) for top1 in groups.values()) if x.size >= 2]
     runs = sum(x.size for x in several)

@@ -1,8 +1,10 @@
-"""Where records live: a line each in ``records.jsonl``, written whole or not at all and never rewritten.
+"""Store records as JSON lines in ``records.jsonl``. A record is one line, appended and never changed.
 
-A line is ``{"sha256":"<64 hex>","key":"<64 hex>",<record>}`` and a newline. The checksum covers every byte between its
-own comma and the newline, so that a line is checked without being parsed. Of two lines with one key the first counts.
-Writers hold a lock, readers need none. A line that cannot be used is ignored with a warning until ``repair``.
+A line is ``{"sha256":"<64 hex>","key":"<64 hex>",<record>}`` and a newline. The checksum covers every byte from
+``"key"`` to the newline, so a line is checked without being parsed. If two lines have the same key, the first counts.
+Writers hold a lock, readers need none. Readers ignore a damaged line with a warning. A power failure during a write can
+leave a torn last line in the file. Readers ignore it, and its task counts as missing. The next ``put`` cuts it off, or
+adds the newline if only that is missing. ``repair`` moves damaged and torn lines to ``records.damaged.jsonl``.
 """
 
 import hashlib
@@ -29,14 +31,14 @@ _KEY = slice(_SUM.stop + len(_MIDDLE), _SUM.stop + len(_MIDDLE) + 64)
 
 
 class StoreError(UserError):
-    """A store that cannot be read or written; says which and why."""
+    """Raised when a store cannot be read or written. The message names the store and the reason."""
 
 
 class Store:
     """Records in the folder ``root``, created on the first ``put``. Several processes may read and write it at once.
 
-    A damaged record is never used: its line is ignored with a warning, and its experiment counts as missing. Every
-    method raises ``StoreError`` where the folder cannot be read or written.
+    A damaged record is never used: readers ignore its line with a warning, and its task counts as missing. Every method
+    raises ``StoreError`` if the folder cannot be read or written.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -51,17 +53,17 @@ class Store:
         return f"Store({str(self.root)!r})"
 
     def __reduce__(self):
-        return Store, (self.root,)  # a worker reads the file itself
+        return Store, (self.root,)  # a worker process reads the file itself
 
     def get(self, experiment: Task) -> Record | None:
-        """The record of ``experiment``, under the names and the scale that ``experiment`` has; or None."""
+        """Return the record of ``experiment``, with the names and the scale of ``experiment``, or None."""
         found = self._parsed(experiment.key, _record)
         return found and found.model_copy(update={"experiment": experiment})
 
     def put(self, record: Record) -> None:
-        """Add ``record``, on disk when this returns; one that is there already stays.
+        """Add ``record`` and wait until it is on disk. If the store already has a record of this task, keep that one.
 
-        A write that fails half-way leaves the store as it was.
+        If the write fails half-way, for example on a full disk, the store stays as it was.
         """
         with self._writing():
             if self._parsed(record.key, _row) is None:
@@ -71,38 +73,35 @@ class Store:
                 self._bodies[record.key], self._tail, self._seen = body, b"", look_of(self._file)
 
     def check_writable(self) -> None:
-        """Raise ``StoreError`` now rather than after hours of training."""
+        """Raise ``StoreError`` if the store cannot be written: now rather than after hours of training."""
         with self._writing(), self._file.open("ab"):
             sync_folder(self.root)
 
     def missing(self, experiments: Iterable[Task]) -> list[Task]:
-        """Those of ``experiments`` that have no record, each once, in their order."""
+        """Return those of ``experiments`` that have no record, in order and without repetitions."""
         return [e for e in dict.fromkeys(experiments) if self._parsed(e.key, _row) is None]
 
     def records(self) -> list[Record]:
-        """All records, by key."""
+        """Return all records, sorted by key."""
         return self._all(_record)
 
     def frame(self, experiments: Sequence[Task] | None = None) -> pd.DataFrame:
-        """One row per record of ``experiments``, in their order and with their labels, or of the whole store by key."""
+        """Return one row per record of ``experiments``, in order with their labels. Default: all records, by key."""
         if experiments is None:
             return table(self._all(_row))
         pairs = [(e, row) for e in experiments if (row := self._parsed(e.key, _row)) is not None]
         return table([{**row, **labels(e.model_dump())} for e, row in pairs])
 
     def checkpoint(self, experiment: Task) -> Path:
-        """Where a run of ``experiment`` keeps its state between epochs."""
+        """Return the path of the file in which a run of ``experiment`` keeps its state between epochs."""
         return checkpoint_file(self.root, experiment.key)
 
     def weights(self, experiment: Task) -> Path:
-        """Where a finished training keeps its averaged weights, a safetensors file."""
+        """Return the path of the safetensors file with the averaged (EMA) weights of a finished training."""
         return weights_file(self.root, experiment.key)
 
     def repair(self) -> int:
-        """Move every line that cannot be used, and a torn last one, to ``records.damaged.jsonl``; how many there were.
-
-        Their experiments count as missing. A kill at any moment loses no record.
-        """
+        """Move damaged and torn lines to ``records.damaged.jsonl`` and return their number. A kill loses no record."""
 
         def unusable(line: bytes) -> bool:
             try:
@@ -114,7 +113,7 @@ class Store:
         return self._set_aside(unusable)
 
     def set_aside(self, keys: Iterable[str]) -> None:
-        """Move the records with these ``keys`` to ``records.damaged.jsonl``: they count as missing again."""
+        """Move the records with these ``keys`` to ``records.damaged.jsonl``. Their tasks count as missing again."""
         if unwanted := {key.encode() for key in keys}:
             self._set_aside(lambda line: line[_KEY] in unwanted)
 
@@ -133,7 +132,7 @@ class Store:
         return [found for key in sorted(self._bodies) if (found := self._parsed(key, parse)) is not None]
 
     def _parsed(self, key: str, parse: Callable[[str, bytes], Any]) -> Any:
-        """What ``parse`` makes of the line of ``key``; None where there is none. One that it refuses is ignored."""
+        """Return the line of ``key`` as parsed by ``parse``, or None. Ignore lines that ``parse`` refuses."""
         self._refresh()
         while (body := self._bodies.get(key)) is not None:
             try:
@@ -141,11 +140,11 @@ class Store:
             except ValueError as error:
                 self._ignore(seal(key, body), _reason(error))
                 self._seen = None
-                self._refresh()  # a further line of the same key counts now
+                self._refresh()  # the next line with the same key counts now
         return None
 
     def _refresh(self) -> None:
-        """Read the file again when it has changed. A torn last line is left, for somebody may be writing it."""
+        """Read the file again if it has changed. Leave a torn last line alone: another process may be writing it."""
         with self._failing_as("read"):
             if (seen := look_of(self._file)) == self._seen:
                 return
@@ -172,7 +171,7 @@ class Store:
         )
 
     def _end_last_line(self) -> None:
-        """End a last record that lacks its newline, and cut off an unfinished one. The lock is held."""
+        """Add a missing newline to a complete last line, or cut off an unfinished one. The caller holds the lock."""
         if not self._tail:
             return
         with suppress(ValueError):
@@ -180,12 +179,12 @@ class Store:
             _append(self._file, b"\n")
             return
         cut = len(self._tail)
-        warnings.warn(f"{self._file} ended in {cut} bytes of an unfinished line: they are cut", stacklevel=3)
+        warnings.warn(f"{self._file} ended in {cut} bytes of an unfinished line: they are cut off", stacklevel=3)
         os.truncate(self._file, self._file.stat().st_size - cut)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """The lock, made anew for each use, as one cannot follow a process into its forks."""
+        """Hold the lock. Each use makes a new lock object, because a lock must not be shared with forked processes."""
         with self._failing_as("written"):
             self.root.mkdir(parents=True, exist_ok=True)
             with locked(self._file.with_suffix(".lock")):
@@ -200,13 +199,13 @@ class Store:
 
 
 def seal(key: str, body: bytes) -> bytes:
-    """The line of ``body``, a JSON object on one line, under ``key``, 64 hexadecimal digits."""
+    """Return the line for ``body``, a JSON object on one line, and ``key``, 64 hexadecimal digits."""
     covered = b'"key":"' + key.encode() + b'",' + body[1:]
     return _START + _digest(covered) + b'",' + covered + b"\n"
 
 
 def unseal(line: bytes) -> tuple[str, bytes]:
-    """Key and body of a line; raises ``ValueError`` when it was cut off or edited."""
+    """Return key and body of a line. Raise ``ValueError`` if the line was cut off or edited."""
     line = line.removesuffix(b"\n")
     if not line.startswith(_START) or line[_SUM.stop : _KEY.start] != _MIDDLE:
         raise ValueError("it is not a line of a store")
@@ -220,7 +219,7 @@ def _digest(covered: bytes) -> bytes:
 
 
 def _append(path: Path, data: bytes) -> None:
-    """Append ``data`` and wait until it is on disk; when that fails, leave the file as it was."""
+    """Append ``data`` and wait until it is on disk. If that fails, restore the file to its former length."""
     with path.open("ab", buffering=0) as file:
         before = os.fstat(file.fileno()).st_size
         try:
@@ -248,7 +247,7 @@ def _record(key: str, body: bytes) -> Record:
 
 
 def _row(key: str, body: bytes) -> dict[str, Any]:
-    """One row of a table, without the time that validation takes; what does not look like a record is validated."""
+    """Return one row of a table. Validation is slow, so only content that does not look like a record is validated."""
     content, fields = from_json(body), Record.model_fields
     with suppress(KeyError, TypeError, AttributeError):
         experiment = content["experiment"]

@@ -1,4 +1,4 @@
-"""A preset with its store of records: what a notebook asks for."""
+"""A preset with its store of records: the object that notebooks use."""
 
 import shlex
 import warnings
@@ -21,17 +21,17 @@ from tinynet_core.study.store import FILE, Store
 from tinynet_core.study.task import Task
 
 NAMED = 12
-"""Missing records that a message names."""
+"""Largest number of missing records that a message names."""
 
 
 class MissingRecords(UserError):
-    """Records that a page needs and may not train; lists them and the command that makes them."""
+    """Raised when records are missing and may not be trained. The message lists them and the command to make them."""
 
 
 class Study:
-    """A preset, by its name or a .yaml file, with its ``store``, a folder of records; empty: that of ``default_store``.
+    """A preset, given by its name or a .yaml file, with its ``store``, a folder of records (see ``default_store``).
 
-    ``train`` says whether to train what is missing; otherwise ``MissingRecords`` lists it.
+    If ``train`` is true, missing records are trained. Otherwise ``MissingRecords`` is raised.
     """
 
     def __init__(self, preset: str = "reduced", store: str | Path = "", train: bool = True) -> None:
@@ -42,19 +42,19 @@ class Study:
 
     @property
     def sampled(self) -> "Study":
-        """The study with the random samples and Tables 1 and 2, which is this one or that of ``sampled_on``."""
+        """The study with the random samples and Tables 1 and 2, either this study or the one of ``sampled_on``."""
         other = self.preset.sampled_on
         return Study(other, self.store.root, self.train) if other else self
 
     @property
     def command(self) -> str:
-        """The command that makes the records that are missing."""
+        """The command that makes the missing records."""
         elsewhere = self.store.root != default_store(self.preset).resolve()
         where = ["--store", str(self.store.root)] if elsewhere else []
         return shlex.join(["tinynet", "sweep", self.preset_argument, *where])
 
     def records(self, tasks: Sequence[Task]) -> list[Record]:
-        """Records in the order of ``tasks``, made now where missing, or ``MissingRecords``."""
+        """Return records in the order of ``tasks``. Train missing ones, or raise ``MissingRecords``."""
         missing = self.store.missing(tasks)
         if missing and not self.train:
             lines = [f"{len(missing)} of {len(tasks)} records are not in {self.store.root} and train is false:"]
@@ -69,7 +69,7 @@ class Study:
         return [record for task in tasks if (record := self.store.get(task)) is not None]
 
     def frame(self, experiments: Sequence[Experiment]) -> pd.DataFrame:
-        """One row per record of ``experiments``, failed ones included, with ``c`` = MACs over the baseline's."""
+        """Return one row per record of ``experiments``, failed ones included, with ``c`` = MACs over the baseline's."""
         frame = to_frame(self.records(experiments))
         for column in ("training_version", "dataset_sha256"):
             if frame[column].nunique() > 1:
@@ -77,12 +77,12 @@ class Study:
         return frame.assign(c=frame.macs / self.preset.c0)
 
     def named_frame(self, series: Mapping[str, Sequence[Experiment]]) -> pd.DataFrame:
-        """Like ``frame`` for several named networks, with their name in the column ``model``."""
+        """Return ``frame`` for several named networks, with their names in the column ``model``."""
         names = [name for name, experiments in series.items() for _ in experiments]
         return self.frame([e for experiments in series.values() for e in experiments]).assign(model=names)
 
     def curves(self, series: Mapping[str, Sequence[Experiment]]) -> pd.DataFrame:
-        """One row per epoch of every finished training in ``series``, with columns model, seed and the curve's own."""
+        """Return one row per epoch of every finished training in ``series``: model, seed and the curve's columns."""
         return pd.DataFrame(
             {"model": name, "seed": experiment.seed, **row}
             for name, experiments in series.items()
@@ -91,21 +91,21 @@ class Study:
         )
 
     def random_sample(self) -> pd.DataFrame:
-        """The random sample of Figure 1, with a column ``frontier`` that marks the models kept by NSGA-III."""
+        """Return the random sample of Figure 1. The column ``frontier`` marks the models that NSGA-III keeps."""
         frame = self.frame(self.preset.random_experiments())
         done = frame[frame.status == "done"]
-        assert self.preset.random_sample is not None  # random_experiments() has seen it
+        assert self.preset.random_sample is not None  # random_experiments() raises if it is None
         kept = done.index[frontier(done.macs, done.top1, self.preset.random_sample.frontier)]
         return frame.assign(frontier=frame.index.isin(kept))
 
     def sample(self) -> Sample:
-        """The random sample with the tiny formula fitted on its frontier."""
+        """Return the random sample and the tiny formula fitted on its frontier."""
         models = self.random_sample()
         kept = models[models.frontier]
         return Sample(models, deepcopy(_fitted(*(tuple(kept[name]) for name in ("c", "r", "d")))))
 
     def formula(self) -> TinyFormula:
-        """The tiny formula fitted on the frontier of this study's random sample."""
+        """Return the tiny formula fitted on the frontier of this study's random sample."""
         return self.sample().formula
 
 
@@ -115,9 +115,9 @@ def _fitted(c: tuple[float, ...], r: tuple[float, ...], d: tuple[float, ...]) ->
 
 
 def default_store(preset: Preset) -> Path:
-    """``results/<preset>`` of the checkout where its records are published there, ``runs/<preset>`` elsewhere.
+    """Return ``results/<preset>`` of the checkout if it holds published records, else ``runs/<preset>``.
 
-    ``runs`` is in the checkout, or in the user's data folder where the package is installed.
+    ``runs`` is in the checkout, or in the user's data folder if the package is installed.
     """
     published = project_root() / "results" / preset.name
     if (published / FILE).is_file():

@@ -1,8 +1,8 @@
-"""Training many tasks: what runs next, what is tried again, what is recorded, and how a sweep stops.
+"""Train many tasks: decide what runs next, try again after failures, keep the records, and stop on a signal.
 
-Who trains a task holds the lock on a file beside its checkpoint. The operating system frees it when its process ends in
-whatever way, so no clock decides who is alive. The file is only removed once the record is in the store; who then still
-comes to hold the lock, on this file or on a new one of its name, finds the record.
+The process that trains a task holds a file lock beside the task's checkpoint. The operating system frees the lock when
+the process ends for any reason, so no timeout has to guess which processes are alive. The lock file is removed only
+after the record is in the store. A process that takes the lock later, on the old or a new file, finds the record.
 """
 
 import os
@@ -32,40 +32,39 @@ if TYPE_CHECKING:
     from tinynet_core.study.ray import RayExecutor
 
 _TICK_S = 0.5
-"""How often signals are heeded, and a task is tried again that another sweep has claimed."""
+"""Seconds between checks for signals, and before a task that another sweep trains is tried again."""
 
 
 class SweepError(UserError):
-    """Experiments that stopped for a reason that is not their own, and have no record."""
+    """Raised when tasks stopped without a record, for a reason outside the tasks such as a full disk."""
 
 
 class SweepStopped(UserError):
-    """A sweep that ended on SIGINT or SIGTERM, with the state of its runs in their checkpoints."""
+    """Raised when SIGINT or SIGTERM ended a sweep. Its runs have written their state to their checkpoints."""
 
     def __init__(self, received: Signals, done: int, left: int) -> None:
         counts = f"{done} models done, {left} left"
         super().__init__(f"stopped by {received.name}: {counts}; the same command goes on from the checkpoints")
-        self.exit_status = 128 + received  # as a shell expects of a process that the signal ended
+        self.exit_status = 128 + received  # the status by which shells know the signal
 
 
 class NoRecord(Enum):
-    """Why a try ended without a record, and without a fault."""
+    """Reasons why a try ended without a record although nothing is wrong."""
 
     BUSY = "another process trains it"
     STOPPED = "stopped on request, its checkpoint is written"
 
 
 def run(experiment: Task, store: Store, device: str = "auto", compiled: bool = False, progress: bool = False) -> Record:
-    """The record of one task, ``experiment``: from ``store``, or computed in this process and put there.
+    """Return the record of one task, ``experiment``: from ``store``, or computed in this process and put there.
 
-    Where another process computes it at the moment, that one's record is waited for. Of several processes that a
-    launcher started for one training, all call this; the first of them writes. A training that diverged or ran out of
-    memory has a record too, with the status ``"failed"``.
+    If another process is computing the task, wait for its record. If a launcher started several processes for one
+    training, all of them call this function, and the first one writes. A training that diverged or ran out of memory
+    also has a record, with the status ``"failed"``.
 
-    ``device`` is ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"``, a GPU where there is one. ``compiled`` sends the
-    network through ``torch.compile``, ``progress`` draws a bar. Raises ``StoreError`` where the store cannot be
-    written, which is found before any work, and ``SweepStopped`` on SIGINT and SIGTERM, with the state in the
-    checkpoint.
+    ``device`` is ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"``: a GPU if there is one. ``compiled`` sends the
+    network through ``torch.compile``. ``progress`` draws a bar. Raises ``StoreError`` before any work if the store
+    cannot be written. Raises ``SweepStopped`` on SIGINT and SIGTERM, after the state is in the checkpoint.
     """
     from tinynet_core.training.loop import Interrupted
     from tinynet_core.training.team import team
@@ -80,7 +79,7 @@ def run(experiment: Task, store: Store, device: str = "auto", compiled: bool = F
     with noting(SIGINT, SIGTERM) as received, bar:
 
         def should_stop() -> bool:
-            bar.update(bar.n < total)  # batches of the evaluation are asked for as well
+            bar.update(bar.n < total)  # evaluation batches call this too: never pass the total
             return bool(received)
 
         if not leads:
@@ -89,13 +88,13 @@ def run(experiment: Task, store: Store, device: str = "auto", compiled: bool = F
         else:
             while (result := attempt(execute, experiment, store, compiled, device, should_stop)) is NoRecord.BUSY:
                 if team().size > 1:
-                    other = "is being trained by another process, which several cannot wait for"
+                    other = "is being trained by another process: processes of a launcher cannot wait for it"
                     raise UserError(f"{experiment.key[:12]} {other}")
                 if received:
                     break
                 time.sleep(_TICK_S)
     if isinstance(result, NoRecord):
-        raise SweepStopped(received[0] if received else SIGTERM, 0, 1)  # else another of the processes had it
+        raise SweepStopped(received[0] if received else SIGTERM, 0, 1)  # if none, another process got the signal
     if leads:
         store.put(result)
         tidy(store, [experiment])
@@ -112,25 +111,25 @@ def sweep(
     resources: Resources = Resources(),  # noqa: B008
     address: str | None = None,
 ) -> list[Record]:
-    """Records of ``experiments`` in their order; those that ``store`` does not have are computed, several at a time.
+    """Return the records of ``experiments`` in order. Compute missing records, several tasks at a time.
 
-    A run that diverges or runs out of memory is recorded as failed, and so is one whose process dies more than
-    ``resources.retries`` times without getting further; the sweep goes on. However a sweep ends, the next one goes on
-    where it was, and loses at most the epochs that were under way when it was killed. Several sweeps may share a store:
-    each task is computed by one of them, and all return all records.
+    A run is recorded as failed if it diverges, runs out of memory, or its process dies more than ``resources.retries``
+    times without progress. The sweep then goes on. After any kind of end, the next sweep continues from the
+    checkpoints. A kill loses at most the epochs under way. Several sweeps may share ``store``: one of them computes
+    each task, and all of them return all records.
 
-    ``executor`` is ``"local"``, processes of this machine, or ``"ray"``, tasks on the Ray cluster at ``address``, or on
-    a new one on this machine; the records do not depend on it. ``resources`` is what one run holds of a machine, and
-    ``workers``, the runs at a time, goes before ``resources.workers``. ``device`` is as for ``run``, for every worker;
-    ``"auto"`` spreads them over the GPUs. ``progress`` draws a bar.
+    ``executor`` is ``"local"`` for processes on this machine, or ``"ray"`` for the Ray cluster at ``address`` or a new
+    cluster on this machine. The records do not depend on it. ``resources`` is what one run uses of a machine.
+    ``workers`` is the number of runs at a time and overrides ``resources.workers``. ``device`` is as for ``run``, for
+    every worker; ``"auto"`` spreads the workers over the GPUs. ``progress`` draws a bar.
 
-    Raises ``UserError`` where the arguments do not go together or a launcher such as ``accelerate launch`` started this
-    process; ``SweepStopped`` on SIGINT and SIGTERM, as soon as the runs under way have written their state, while a
-    second signal does not wait; ``SweepError`` where something else stopped a run, such as a full disk: after the
-    others have ended, and at once where the store is what cannot be written.
+    Raises ``UserError`` if the arguments contradict each other or a launcher such as ``accelerate launch`` started this
+    process. Raises ``SweepStopped`` on SIGINT and SIGTERM, after all runs have written their state; a second signal
+    does not wait. Raises ``SweepError`` if something else stopped a run, such as a full disk: after the other runs have
+    ended. If the store itself cannot be written, the sweep stops the other runs at once.
     """
     if launched():
-        raise UserError("a launcher started several processes, which a sweep is not for: it starts its own workers")
+        raise UserError("a launcher started several processes: run a sweep without one, it starts its own workers")
     if executor not in ("local", "ray"):
         raise UserError(f"executor must be 'local' or 'ray', got {executor!r}")
     if address is not None and executor != "ray":
@@ -151,7 +150,7 @@ def sweep(
         else:
             gpus = 0
             if device == "auto" and resources.gpus != 0:
-                import torch  # which takes seconds
+                import torch  # here, because the import takes seconds
 
                 gpus = torch.cuda.device_count()
             runner = LocalExecutor(resources.devices(cores(), gpus, device)[: len(todo)], resources.cpus)
@@ -161,13 +160,13 @@ def sweep(
 
 
 class _Sweep:
-    """The driver's loop over tasks that are waiting, under way, broken or recorded; it decides what runs next."""
+    """The loop in the driver process. It decides which task runs next, and tracks the state of every task."""
 
     def __init__(self, todo: Sequence[Task], store: Store, resources: Resources) -> None:
         self.store, self.resources = store, resources
         self.work = {task: task.work for task in todo}
-        self.waiting = deque(sorted(todo, key=lambda task: -self.work[task]))  # no long run is alone at the end
-        self.running: dict[Any, tuple[Task, Any]] = {}  # with what the file of its checkpoint looked like before
+        self.waiting = deque(sorted(todo, key=lambda task: -self.work[task]))  # largest first, so no long run is last
+        self.running: dict[Any, tuple[Task, Any]] = {}  # task, and its checkpoint file at the start
         self.deaths = Counter[Task]()
         self.broken: dict[Task, Exception] = {}
         self.recorded: dict[Task, bool] = {}
@@ -175,8 +174,8 @@ class _Sweep:
         self.fatal: Exception | None = None
 
     def train(self, executor: "LocalExecutor | RayExecutor", progress: bool) -> None:
-        """Bring every task to its end, or raise why that cannot be."""
-        often = 0.5 if sys.stderr.isatty() else 5.0  # seldom where it is written to a file
+        """Run every task until it has a record, or raise the reason why that is impossible."""
+        often = 0.5 if sys.stderr.isatty() else 5.0  # rarely if written to a file
         total = sum(self.work.values())
         bar = tqdm(total=total, unit="MAC", unit_scale=True, mininterval=often, disable=not progress)
         try:
@@ -200,7 +199,7 @@ class _Sweep:
             self.running[handle] = task, before
 
     def _collect(self, executor: "LocalExecutor | RayExecutor") -> None:
-        """Wait for runs to end, for a tick at most."""
+        """Wait at most one tick for runs to end, and keep their results."""
         busy = False
         for handle in executor.ended(_TICK_S):
             task, before = self.running.pop(handle)
@@ -223,7 +222,7 @@ class _Sweep:
             time.sleep(_TICK_S)
 
     def _after_death(self, task: Task, before: Any, death: WorkerDied) -> None:
-        """Try again from the checkpoint; count the deaths since the run last got further."""
+        """Try again from the checkpoint. Count the deaths since the run last made progress."""
         if look_of(self.store.checkpoint(task)) != before:
             self.deaths[task] = 0
         elif not (death.asked or self.signals or self.fatal):
@@ -237,7 +236,7 @@ class _Sweep:
         task = record.experiment
         try:
             self.store.put(record)
-            kept = self.store.get(task)  # another sweep's where that one was first
+            kept = self.store.get(task)  # of another sweep, if that sweep was first
             self.recorded[task] = kept is not None and kept.done
             tidy(self.store, [task])
         except StoreError as error:
@@ -253,7 +252,7 @@ class _Sweep:
         bar.update(done - bar.n)
 
     def _report(self) -> None:
-        """Raise what kept tasks without a record."""
+        """Raise the reason why tasks have no record, if there is one."""
         left = len(self.work) - len(self.recorded)
         if self.signals:
             raise SweepStopped(self.signals[0], len(self.recorded), left)
@@ -276,10 +275,10 @@ def attempt(
     device: str,
     should_stop: Callable[[], bool],
 ) -> Record | NoRecord:
-    """One try at ``task`` where it is computed: its record from ``store``, or from ``perform``.
+    """Try ``task`` once, in the process that computes it. Return its record from ``store`` or from ``perform``.
 
-    That goes on from the checkpoint, which is in the data cache where the store is not visible, as on a node without
-    the driver's file system.
+    ``perform`` continues from the checkpoint. On a node without the driver's file system the store is not visible, and
+    the checkpoint is in the data cache instead.
     """
     from tinynet_core.training.loop import Interrupted
 
@@ -304,7 +303,7 @@ def attempt(
 
 @contextmanager
 def claim(checkpoint: Path) -> Iterator[bool]:
-    """Whether the claim on the run behind ``checkpoint`` was free; it is then held until the end of the block."""
+    """Lock the task of ``checkpoint`` until the end of the block. Yield False if another process holds the lock."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(_lock_of(checkpoint))
     with suppress(Timeout):
@@ -320,7 +319,7 @@ def _lock_of(checkpoint: Path) -> Path:
 
 
 def tidy(store: Store, tasks: Iterable[Task]) -> None:
-    """Remove what the runs of recorded tasks left in a store that can be written, except where one goes on."""
+    """Remove checkpoint files of recorded tasks, if the folder is writable. Skip tasks that a process still trains."""
     folder = store.root / "checkpoints"
     if not os.access(folder, os.W_OK):
         return

@@ -1,4 +1,4 @@
-"""What all tasks have in common: a key, a cost, a way to be performed, and files in the store while they run."""
+"""The interface of all tasks: a key, a cost, a method that performs the task, and files in the store."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from tinynet_core.study.study import Study
 
 LABELS = {"network", "scale", "head", "base"}
-"""Fields that say how a network was asked for; the resolved network stands for them in the identity."""
+"""Fields by which a user asks for a network. In the identity, the resolved network replaces them."""
 
 
 @dataclass
 class Result:
-    """What came out of a task, for its record, which describes the parts; ``sources`` is for its provenance."""
+    """The result of a task. ``Record`` describes the fields; ``sources`` becomes part of its provenance."""
 
     metrics: dict[str, float]
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -31,30 +31,30 @@ class Result:
 
 
 class Task(BaseModel, ABC):
-    """Something to compute once and keep a record of. Tasks are equal when their keys are: they have one record."""
+    """Something to compute once and keep a record of. Tasks with the same key are equal and share one record."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str = Field(description="of task")
 
     alone: ClassVar[bool] = False
-    """Whether it needs the machine to itself, after everything else."""
+    """Whether the task must run alone on the machine, after all other tasks."""
 
     @classmethod
     def planned(cls, study: "Study") -> list["Task"]:
-        """The tasks of this kind that the pages which need it rest on."""
+        """Return the tasks of this kind that the pages of ``study`` need."""
         raise NotImplementedError(cls.__name__)
 
     @property
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What is computed, as JSON data, with resolved networks instead of the names and scales that ask for them."""
+        """Everything that determines the result, as JSON data, with resolved networks instead of names and scales."""
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 over canonical JSON of the identity, the name under which the record is stored.
+        """SHA-256 of the identity as canonical JSON. The record is stored under this key.
 
-        Numbers have nine significant digits: processors differ beyond those.
+        Numbers are rounded to nine significant digits, because processors differ in later digits.
         """
         exact = json.dumps(self.identity, allow_nan=False)
         rounded = json.loads(exact, parse_float=lambda digits: float(f"{float(digits):.9g}"))
@@ -68,7 +68,7 @@ class Task(BaseModel, ABC):
         return hash(self.key)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with the fields of ``update``, and its own key."""
+        """Return a copy with the fields of ``update``, and its own key."""
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("key", None)
         return copied
@@ -76,49 +76,49 @@ class Task(BaseModel, ABC):
     @property
     @abstractmethod
     def label(self) -> str:
-        """What people call it, in a few words."""
+        """A short name of the task for people."""
 
     @abstractmethod
     def cost(self) -> dict[str, int]:
-        """Resolution in pixels and exact MACs, parameters and activations of its network for one image."""
+        """Return the network's resolution in pixels and exact MACs, parameters and activations for one image."""
 
     @property
     @abstractmethod
     def work(self) -> int:
-        """Multiply-adds of its forward passes, in proportion to the time that it takes."""
+        """MACs of all forward passes of the task, in proportion to its duration."""
 
     @property
     @abstractmethod
     def steps(self) -> int:
-        """How often it asks whether it should stop, where nothing stops it; 0 where that is not known."""
+        """How often the task calls ``should_stop`` if nothing stops it; 0 if this number is unknown."""
 
     @property
     def data(self) -> tuple[Any, ...]:
-        """Data sets to load before it is performed, for ``tinynet_core.data.prepare``."""
+        """Data sets to load before the task, for ``tinynet_core.data.prepare``."""
         return ()
 
     @property
     def needs(self) -> tuple["Task", ...]:
-        """Tasks whose weights it starts with; it trains them itself where the store has none."""
+        """Tasks whose weights this task starts with. It trains them itself if the store has no weights."""
         return ()
 
     @abstractmethod
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
-        """Compute it in this process; ``root`` is the folder of the store, without which no file is kept.
+        """Compute the task in this process. ``root`` is the folder of the store; with None, no file is kept.
 
-        Raises ``Interrupted`` when ``should_stop`` ended it, with its state kept, and ``TrainingFailed`` for what
-        belongs into a failed record.
+        Raises ``Interrupted`` if ``should_stop`` ended the task, after its state is saved. Raises ``TrainingFailed``
+        with the reason for a failed record.
         """
 
 
 def cost_of(spec: "Network") -> dict[str, int]:
-    """Resolution in pixels and exact MACs, parameters and activations of a network for one image."""
+    """Return resolution in pixels and exact MACs, parameters and activations of a network for one image."""
     cost = spec.complexity()
     return {"resolution": spec.resolution, "macs": cost.macs, "params": cost.params, "activations": cost.activations}
 
 
 def weights_source(root: Path | None, training: Task) -> dict[str, str]:
-    """For a record: the key of the ``training`` that a task started with, and the SHA-256 of its weights."""
+    """Return, for a record, the key of the ``training`` that a task starts from and the SHA-256 of its weights."""
     found = {"training": training.key}
     if root is not None:
         found["weights_sha256"] = hashlib.sha256(weights_file(root, training.key).read_bytes()).hexdigest()
@@ -126,10 +126,10 @@ def weights_source(root: Path | None, training: Task) -> dict[str, str]:
 
 
 def checkpoint_file(root: Path, key: str) -> Path:
-    """Where the task with this key keeps its state until it is done."""
+    """Return the path of the file in which the task with this key keeps its state until it is done."""
     return root / "checkpoints" / f"{key}.pt"
 
 
 def weights_file(root: Path, key: str) -> Path:
-    """Where the training with this key leaves its averaged weights."""
+    """Return the path of the file with the averaged (EMA) weights of the training with this key."""
     return root / "weights" / f"{key}.safetensors"

@@ -1,10 +1,10 @@
-"""Verifying records: a few trainings of a store, chosen by a seed, are repeated and held against what was recorded.
+"""Verify records: repeat a few trainings of a store, chosen by a seed, and compare them with their records.
 
-On the same kind of machine all numbers are to be the same bits. Another processor rounds other last bits. With the
-recipe of ``reduced`` a loss is off by 1e-7 of itself after 40 steps, by 1e-3 after 60 and by 1e-2 after 90; from then
-on two trainings differ as two seeds do, in top-1 by up to 15 points. So a record is held closely where that is
-possible, to the first epochs (``_start``) and to its own other numbers (``contradiction``), and at the end to what
-another seed could give. One whose later epochs were rewritten within that can be told from the bits alone.
+On the same kind of machine, all numbers must be equal bit by bit. Another processor rounds the last bits differently.
+With the recipe of ``reduced``, the relative error of a loss is then 1e-7 after 40 steps, 1e-3 after 60 and 1e-2 after
+90. Later, two trainings differ as much as two seeds do, by up to 15 points of top-1. So only the first epochs are
+compared closely (``_start``), and the record's own numbers must agree with each other (``contradiction``). The final
+top-1 must lie within the spread between seeds. Only a comparison of bits finds later edits within this spread.
 """
 
 import hashlib
@@ -28,21 +28,21 @@ from tinynet_core.study.store import FILE, Store
 from tinynet_core.study.sweep import SweepStopped, sweep
 
 LEVEL = 0.9995
-"""Quantile of t below which a difference lies: 99.9% of them do, in either direction."""
+"""Quantile of the t distribution that bounds a difference: 99.9% of differences lie within it, in either direction."""
 TOGETHER = 40
-"""Steps for which trainings with other last bits stay together."""
+"""Number of steps during which trainings that round differently stay close."""
 LOSS_TOLERANCE, LOSS_APART = 3e-4, 0.05
-"""How far the loss of an epoch may be off that ends by then, the widest of the golden runs, and of one that ends later.
+"""Largest relative differences in the loss of an epoch: for epochs that end within ``TOGETHER`` steps, and for others.
 
-As shares of it; the mean over an epoch moves far less than the loss of its last step.
+The first is the widest tolerance of the golden runs. The mean over an epoch moves far less than its last step's loss.
 """
 TOP1_TOLERANCE = 1e-3
-"""The same for top-1 before trainings part, as a share of the images, to which one image is added."""
+"""Largest difference in top-1 within ``TOGETHER`` steps, as a share of the images. One image is added to it."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """A number of a record and the range in which it must lie; ``source`` says where the range comes from."""
+    """A number of a record and the range in which it must lie. ``source`` says where the range comes from."""
 
     what: str
     recorded: float
@@ -62,9 +62,9 @@ class Held:
 
 @dataclass(frozen=True)
 class Check:
-    """One record with the one made ``now``, where it was repeated; ``detail`` says what differs or is stale.
+    """The verdict on one record. ``now`` is the repeated record, if any; ``detail`` says what differs or is stale.
 
-    ``held`` are the numbers that a record with other bits is held to.
+    ``held`` lists the numbers that must lie in a range when the bits differ.
     """
 
     record: Record
@@ -84,14 +84,14 @@ class Check:
 def verify(
     store: Store, records: int = 2, seed: int = 0, workers: int | None = None, progress: bool = True
 ) -> list[Check]:
-    """Repeat so many trainings of ``store``, chosen by ``seed``, in a temporary folder, and compare.
+    """Repeat ``records`` trainings of ``store``, chosen by ``seed``, in a temporary folder, and compare the results.
 
-    The store is only read. Raises ``UserError`` for too few records, before any training, and when a signal ends it.
+    The store is only read. Raises ``UserError`` before any training if there are too few records, and on a signal.
     """
     if not (store.root / FILE).is_file():
         raise UserError(f"{store.root} is no store: it has no {FILE}")
     trained = [record for record in store.records() if record.done and record.experiment.kind == "training"]
-    finished = [record for record in trained if not record.experiment.needs]  # which may have other bits
+    finished = [record for record in trained if not record.experiment.needs]  # those may start from other bits
     chosen = choose(finished, records, seed)
     checks: dict[str, Check] = {}
     for record in chosen:
@@ -106,9 +106,9 @@ def verify(
 
 
 def choose(records: Sequence[Record], n: int, seed: int) -> list[Record]:
-    """``n`` of the tenth of the records that takes the fewest multiply-adds to train, and of ``n`` at least.
+    """Choose ``n`` records from the cheapest tenth, by MACs to train. The tenth is extended to ``n`` records if needed.
 
-    Which ones depends on ``seed`` and on the set of keys alone.
+    The choice depends only on ``seed`` and on the set of keys.
     """
     if n < 1 or len(records) < n:
         raise UserError(f"records must be at least 1 and at most the {len(records)} finished trainings, got {n}")
@@ -118,12 +118,12 @@ def choose(records: Sequence[Record], n: int, seed: int) -> list[Record]:
 
 
 def _repeated(records: Sequence[Record], workers: int | None, progress: bool) -> dict[str, Record]:
-    """The same trainings once more, by key: a sweep for each way in which records were made."""
+    """Repeat the trainings, with one sweep per device, threads and compilation. Return their records by key."""
     groups: dict[tuple[str, int, bool], list[Any]] = defaultdict(list)
     for record in records:
         check_source(record.experiment.dataset)
         made = record.provenance
-        device = "cpu" if str(made.get("device")).startswith("cpu") else "auto"  # no processor's goes to a GPU
+        device = "cpu" if str(made.get("device")).startswith("cpu") else "auto"  # repeat CPU trainings on the CPU
         groups[device, made.get("threads", 1), made.get("compiled", False)].append(record.experiment)
     found: list[Record] = []
     with tempfile.TemporaryDirectory(prefix="tinynet-verify-") as folder:
@@ -139,7 +139,7 @@ def _repeated(records: Sequence[Record], workers: int | None, progress: bool) ->
 
 
 def compare(record: Record, now: Record, finished: Sequence[Record]) -> Check:
-    """The verdict on ``record`` when the same training gave ``now``; ``finished`` are the trainings of its store."""
+    """Compare ``record`` with ``now``, the same training repeated. ``finished`` are the trainings of its store."""
     before, after = (x.provenance.get("dataset_sha256") or "of unknown hash" for x in (record, now))
     if not now.done:
         return Check(record, now, "differs", f"training failed now, {now.reason}")
@@ -156,7 +156,7 @@ def compare(record: Record, now: Record, finished: Sequence[Record]) -> Check:
 
 
 def first_difference(record: Record, now: Record) -> str:
-    """The first number of cost, curve (epoch by epoch) and metrics that is not the same, or nothing."""
+    """Describe the first number of cost, curve (epoch by epoch) or metrics that differs. Return "" if none differs."""
     before, after = _numbers(record), _numbers(now)
     names = (name for name in {**before, **after} if before.get(name) != after.get(name))
     return next((f"{name} {before.get(name)!r} recorded, {after.get(name)!r} now" for name in names), "")
@@ -170,7 +170,7 @@ def _numbers(record: Record) -> dict[str, float]:
 
 
 def contradiction(record: Record) -> str:
-    """Which of a record's own numbers do not go together, or nothing."""
+    """Describe the first contradiction between a record's own numbers. Return "" if there is none."""
     epochs, images = record.experiment.recipe.epochs, record.experiment.dataset.val_images
     if [row["epoch"] for row in record.curve] != list(range(1, epochs + 1)):
         return f"its curve does not have the epochs 1 to {epochs}"
@@ -183,25 +183,25 @@ def contradiction(record: Record) -> str:
         for name in ("ema_top1", "ema_top5", "raw_top1", "raw_top5"):
             hits = round(row[name] * images)
             if not (0 <= hits <= images and math.isclose(row[name], hits / images, abs_tol=1e-9)):
-                return f"epoch {epoch} {name} {row[name]!r} is no share of {images} images"
+                return f"epoch {epoch} {name} {row[name]!r} is not a whole number out of {images} images"
     return ""
 
 
 def held_to(record: Record, now: Record, spread: Spread) -> list[Held]:
-    """The numbers of ``record`` that must agree with ``now``, the same training repeated, though all bits differ.
+    """Return the numbers of ``record`` that must agree with ``now``, the same training repeated, if the bits differ.
 
-    Its first epochs must be those of now until trainings part, and its top-1 that of now within the ``spread`` of log
-    odds between seeds.
+    These are the epochs that begin within ``TOGETHER`` steps, and the final top-1. The final top-1 must agree within
+    the ``spread`` of log odds between seeds.
     """
     reach = float(t.ppf(LEVEL, spread.freedom)) * math.sqrt(2) * spread.sd if spread.known else math.inf
     low, high = (float(expit(_log_odds(now) + x)) for x in (-reach, reach))
-    why = "as two seeds differ" if spread.known else "but no two records differ only in their seed"
+    why = "plus or minus the seed spread" if spread.known else "unbounded: no two records differ only in their seed"
     level = Held("top-1", record.metrics["top1"], low, high, f"{now.metrics['top1']:.2%} now, {why}")
     return [*_start(record, now), level]
 
 
 def _start(record: Record, now: Record) -> list[Held]:
-    """Training loss of the epochs that begin while trainings are together, and top-1 of those that also end then."""
+    """Return training losses of epochs that begin within ``TOGETHER`` steps, and top-1 of those that also end then."""
     experiment, held = record.experiment, []
     steps = experiment.steps // experiment.recipe.epochs
     for epoch, (row, here) in enumerate(zip(record.curve, now.curve, strict=True), 1):
@@ -219,7 +219,7 @@ def _start(record: Record, now: Record) -> list[Held]:
 
 
 def pooled_spread(records: Sequence[Record]) -> Spread:
-    """The spread of the log odds of top-1 over the groups of records that differ in nothing but the seed."""
+    """Return the spread of the log odds of top-1, pooled over groups of records that differ only in their seed."""
     groups: dict[str, list[float]] = defaultdict(list)
     for record in records:
         same = {name: value for name, value in record.experiment.identity.items() if name != "seed"}

@@ -1,8 +1,8 @@
-"""Batches from memory or from files, cropped, resized and augmented at once on whatever device they lie.
+"""Batches from memory or from files: cropped, resized and augmented as a whole on the device that holds them.
 
-A pair of small matrices per image resamples all crops in two batched products, with the filters of torch's antialiased
-``F.interpolate``. Images may be stored squeezed into a square; with their ``aspects``, width over height of the
-original, a crop is one of the original, as torchvision's ``RandomResizedCrop`` and ``CenterCrop`` cut it.
+Two small matrices per image resample all crops in two batched products, with the filters of torch's antialiased
+``F.interpolate``. Images may be stored squeezed into a square. With their ``aspects``, width over height of the
+originals, the crops are those of torchvision's ``RandomResizedCrop`` and ``CenterCrop`` on the originals.
 """
 
 import math
@@ -21,29 +21,29 @@ from tinynet_core.training import randaugment
 from tinynet_core.training.recipe import Recipe
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's colours."""
+"""Mean and standard deviation of ImageNet's colours, from 0 to 1, as red, green, blue."""
 _GREY = (0.299, 0.587, 0.114)
 _TRIES = 10  # as torchvision's RandomResizedCrop
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of one batch, on the CPU: a seed means the same augmentation on every device."""
+    """Random numbers of one batch, drawn on the CPU: a seed gives the same augmentation on every device."""
 
-    tries: torch.Tensor  # of crops, (n, 10, 2), uniform: area and logarithm of the aspect
-    place: torch.Tensor  # of crops, (n, 2), uniform
+    tries: torch.Tensor  # for crops, (n, 10, 2), uniform: area and logarithm of the aspect
+    place: torch.Tensor  # for crops, (n, 2), uniform: corner
     flip: torch.Tensor  # (n,)
-    factors: torch.Tensor  # of the jitter, (n, 3)
+    factors: torch.Tensor  # for the jitter, (n, 3)
     policy: randaugment.Draw
 
     def take(self, part: slice) -> "Draws":
-        """The draws of some images of the batch, as one of several devices needs them."""
+        """Return the draws of some images of the batch, such as those of one of several devices."""
         policy = randaugment.Draw(*(each[:, part] for each in self.policy))
         return Draws(self.tries[part], self.place[part], self.flip[part], self.factors[part], policy)
 
 
 def draw(n: int, recipe: Recipe, generator: torch.Generator) -> Draws:
-    """The random numbers for ``n`` images."""
+    """Draw the random numbers for ``n`` images."""
     tries, place = torch.rand(n, _TRIES, 2, generator=generator), torch.rand(n, 2, generator=generator)
     flip = torch.rand(n, generator=generator) < recipe.mirror
     factors = 1 + recipe.jitter * (2 * torch.rand(n, 3, generator=generator) - 1)
@@ -67,7 +67,7 @@ def resample(
 
 
 def _filter(low: torch.Tensor, high: torch.Tensor, size: int, side: int, kernel: str) -> torch.Tensor:
-    """Weights (n, side, size) of a filter over pixels, each row summing to one; bicubic is Keys' with a = -0.5."""
+    """Return filter weights (n, side, size) over pixels. Each row sums to 1. Bicubic is Keys' kernel with a = -0.5."""
     step = ((high - low) / side)[:, None, None]
     centre = low[:, None, None] + (torch.arange(side, device=low.device)[None, :, None] + 0.5) * step
     pixel = torch.arange(size, device=low.device)[None, None, :] + 0.5
@@ -81,10 +81,10 @@ def _filter(low: torch.Tensor, high: torch.Tensor, size: int, side: int, kernel:
 
 
 def crop_boxes(draws: Draws, size: int, recipe: Recipe, aspects: torch.Tensor) -> torch.Tensor:
-    """(n, 4) random crops of images with the ``aspects`` (n,), which are stored with a side of ``size`` pixels.
+    """Return random crops (n, 4) of images with the ``aspects`` (n,), which are stored with a side of ``size`` pixels.
 
-    The first of the tries that fits into the image counts; where none does, the largest centred crop of an allowed
-    aspect.
+    A crop is the first try that fits into the image. If no try fits, the crop is the largest centred one of an
+    allowed aspect.
     """
     tries = draws.tries
     least, most = recipe.crop_aspect
@@ -101,28 +101,28 @@ def crop_boxes(draws: Draws, size: int, recipe: Recipe, aspects: torch.Tensor) -
 
 
 def centre_boxes(n: int, size: int, share: float, aspects: torch.Tensor | None = None) -> torch.Tensor:
-    """(n, 4) squares around the centre of the original image, ``share`` of its shorter side."""
+    """Return squares (n, 4) around the centre of the original image. Their side is ``share`` of its shorter side."""
     aspects = torch.ones(n) if aspects is None else aspects
     width, height = share / aspects.clamp(min=1), share * aspects.clamp(max=1)
     return size / 2 * torch.stack([1 - height, 1 - width, 1 + height, 1 + width], dim=1)
 
 
 class Batch(NamedTuple):
-    """uint8 (n, 3, S, S) images and int64 labels on the device; aspects (n,) on the CPU, ones where all are square."""
+    """Images, uint8 (n, 3, S, S), and labels, int64, on the device; aspects (n,) on the CPU, 1 for square images."""
 
     images: torch.Tensor
     labels: torch.Tensor
     aspects: torch.Tensor
 
     def take(self, part: slice) -> "Batch":
-        """Some images of it."""
+        """Return some images of the batch."""
         return Batch(*(each[part] for each in self))
 
 
 def training_batch(batch: Batch, side: int, recipe: Recipe, draws: Draws, clamp: bool = False) -> torch.Tensor:
-    """Augmented, normalised images (n, 3, side, side) of a batch: crop and flip, colour jitter, then RandAugment.
+    """Return augmented, normalised images (n, 3, side, side): crop and flip, colour jitter, then RandAugment.
 
-    ``clamp`` cuts off what rounding leaves above white.
+    ``clamp`` limits crops to [0, 1], because rounding may leave values above white.
     """
     images, _, aspects = batch
     crops = crop_boxes(draws, images.shape[2], recipe, aspects).to(images.device)
@@ -140,14 +140,14 @@ def training_batch(batch: Batch, side: int, recipe: Recipe, draws: Draws, clamp:
 def evaluation_batch(
     images: torch.Tensor, side: int, recipe: Recipe, aspects: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """uint8 (n, 3, S, S) images to their normalised centre at (n, 3, side, side)."""
+    """Return the normalised centres (n, 3, side, side) of uint8 ``images`` (n, 3, S, S)."""
     boxes = centre_boxes(len(images), images.shape[2], recipe.eval_crop, aspects).to(images.device)
     batch = resample(images.float().div_(255), boxes, side, None, recipe.interpolation)
     return normalise(batch.clamp_(0, 1) if recipe.interpolation == "bicubic" else batch)
 
 
 def jitter(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Brightness, contrast and saturation of float images in [0, 1] by ``factors`` (n, 3), in this order."""
+    """Scale brightness, contrast and saturation of float images in [0, 1] by ``factors`` (n, 3), in this order."""
     brightness, contrast, saturation = (factors[:, i, None, None, None] for i in range(3))
     grey = torch.tensor(_GREY, device=images.device)[None, :, None, None]
     images = (images * brightness).clamp_(0, 1)
@@ -164,7 +164,7 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
 
 
 class Source:
-    """Images with labels and aspects; an array goes to the device where half of its free memory holds it."""
+    """Images with labels and aspects. An array moves to the device if half of the device's free memory holds it."""
 
     def __init__(
         self, images: np.ndarray | JpegImages, labels: np.ndarray, aspects: np.ndarray | None, device: torch.device
@@ -184,18 +184,18 @@ class Source:
         return len(self.labels)
 
     def batches(self, indices: Sequence[torch.Tensor]) -> Iterator[Batch]:
-        """One batch for each of ``indices``, int64 tensors on the CPU."""
+        """Yield one batch for each of ``indices``, int64 tensors on the CPU."""
         for index, images in zip(indices, self._chosen(indices), strict=True):
             labels = self.labels[index.to(self.device)]
             yield Batch(images.to(self.device, non_blocking=True), labels, self.aspects[index])
 
     def _chosen(self, indices: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """The images of each batch, where they lie or as files give them."""
+        """Yield the images of each batch, on the device that holds them or decoded from files."""
         if isinstance(self.images, torch.Tensor):
             yield from (self.images[index.to(self.images.device)] for index in indices)
             return
         wanted = [i for index in indices for i in index.tolist()]
-        most = 2 * max(map(len, indices), default=1)  # images that are decoded before they are asked for
+        most = 2 * max(map(len, indices), default=1)  # number of images decoded ahead
         with ThreadPoolExecutor(cores()) as pool:
             try:
                 images = ahead(pool, self.images.__getitem__, wanted, most)

@@ -1,4 +1,4 @@
-"""What a training leaves on disk, whole or not at all: its state between two steps, and the weights it ended with."""
+"""Files of a training, each written whole or not at all: the state between two steps, and the final weights."""
 
 import hashlib
 import io
@@ -19,21 +19,21 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 class CheckpointError(UserError):
-    """A file of a training that cannot be written, or weights that cannot be read; says which and why."""
+    """A file of a training cannot be written, or weights cannot be read. The message names the file and the reason."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` to ``path``; ``CheckpointError`` when that fails, and the one before then stays."""
+    """Write ``state`` to ``path``. If writing fails, keep the previous checkpoint and raise ``CheckpointError``."""
     memory = io.BytesIO()  # torch's own writer hides a full disk behind an internal error
     torch.save(state, memory)
     body = memory.getbuffer()
-    _write(path, hashlib.sha256(body).digest(), body)  # torch does not notice a changed byte
+    _write(path, hashlib.sha256(body).digest(), body)  # torch itself does not notice a changed byte
 
 
 def load(path: Path, training_version: int, identity: str | None = None) -> dict[str, Any] | None:
-    """The state at ``path``, or None where there is none.
+    """Return the state at ``path``, or None if there is no usable file.
 
-    A file that is damaged, of another ``training_version`` or ``identity`` is set aside by name with a warning.
+    A damaged file, or a file of another ``training_version`` or ``identity``, is renamed with a warning.
     """
     if not path.exists():
         return None
@@ -48,7 +48,7 @@ def load(path: Path, training_version: int, identity: str | None = None) -> dict
         if identity is not None and state["identity"] != identity:
             raise ValueError("of another network, recipe, seed or data set")
         return state
-    except Exception as error:  # torch.load raises many types for what it refuses
+    except Exception as error:  # torch.load raises many exception types
         reason = str(error) if isinstance(error, ValueError) else type(error).__name__
     aside = path.replace(path.with_suffix(".damaged"))
     warnings.warn(f"checkpoint set aside as {aside} ({reason}): training restarts", stacklevel=2)
@@ -56,27 +56,27 @@ def load(path: Path, training_version: int, identity: str | None = None) -> dict
 
 
 def remove(path: Path) -> None:
-    """Delete the checkpoint and what a killed process may have left of the next one."""
+    """Delete the checkpoint, and the temporary files that a killed process may have left."""
     for left in [path, *path.parent.glob(f"{path.stem}.*.tmp")]:
         left.unlink(missing_ok=True)
 
 
 def save_weights(path: Path, module: nn.Module, about: dict[str, str]) -> None:
-    """Write the state of ``module`` to ``path`` as safetensors; ``about`` says where it comes from."""
+    """Write the state of ``module`` to ``path`` as safetensors; ``about`` says where the weights come from."""
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    text = json.dumps(about, sort_keys=True)  # in one entry: safetensors writes several in no fixed order
+    text = json.dumps(about, sort_keys=True)  # one entry, because safetensors writes several in no fixed order
     _write(path, serialized(state, {"about": text}))
 
 
 def load_weights(path: Path, module: nn.Module, about: dict[str, str]) -> None:
-    """Read the file at ``path`` into ``module``; ``CheckpointError`` unless its tensors and ``about`` are the same."""
+    """Read the file at ``path`` into ``module``. Raise ``CheckpointError`` unless its tensors and ``about`` match."""
     try:
         with safe_open(path, "pt") as file:
             found = json.loads((file.metadata() or {}).get("about", "{}"))
         if other := [name for name, value in about.items() if found.get(name) != value]:
-            raise ValueError(f"{other[0]} is {found.get(other[0])}, wanted is {about[other[0]]}")
+            raise ValueError(f"{other[0]} is {found.get(other[0])}, expected {about[other[0]]}")
         module.load_state_dict(load_file(path))
-    except Exception as error:  # safetensors has a type of its own, and torch one for tensors that do not fit
+    except Exception as error:  # safetensors and torch raise different exception types
         reason = " ".join(str(error).split())
         raise CheckpointError(
             f"weights {path} cannot be used ({reason}): delete the file to train them anew"

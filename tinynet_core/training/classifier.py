@@ -1,4 +1,4 @@
-"""Training a classifier: images stay in memory, every batch is cut, resized and augmented on the device."""
+"""Training of a classifier. Images stay in memory; each batch is cropped, resized and augmented on the device."""
 
 from collections.abc import Callable
 
@@ -14,9 +14,9 @@ from tinynet_core.training.team import team
 
 
 class Run(Loop):
-    """A training of the module that ``build`` makes on ``images`` resized to ``resolution`` pixels.
+    """A training of the module that ``build`` makes, on ``images`` resized to ``resolution`` pixels.
 
-    ``compiled`` sends it through ``torch.compile``. Of several processes each trains on its share of every batch.
+    ``compiled`` sends the module through ``torch.compile``. Several processes each take their share of every batch.
     """
 
     train_sums = ("loss", "top1")
@@ -48,9 +48,9 @@ class Run(Loop):
 
     @torch.inference_mode()
     def evaluate(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Mean cross-entropy without smoothing, top-1 and top-5 of raw and of averaged weights.
+        """Return mean cross-entropy without label smoothing, top-1 and top-5, for raw and for averaged weights.
 
-        After every epoch but the last it is over the first ``recipe.curve_images`` of the validation set.
+        Before the last epoch, only the first ``recipe.curve_images`` of the validation set are used.
         """
         models = {"raw": self.model.eval(), "ema": self.ema.module.eval()}
         sums = torch.zeros(2, 3, dtype=torch.float64, device=self.device)

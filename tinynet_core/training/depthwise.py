@@ -1,7 +1,7 @@
-"""A faster weight gradient of depthwise convolutions on small feature maps, for training on a CPU.
+"""Faster weight gradients of depthwise convolutions on small feature maps, for training on a CPU.
 
-PyTorch computes this gradient several times slower than its sum of products where the kernel is larger than the map,
-and small inputs make the last maps of a network so small.
+Where the kernel is larger than the map, PyTorch is several times slower than a plain sum of products. Small inputs make
+the last maps of a network this small.
 """
 
 import torch
@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 _SMALL = 4
-"""Side of the output up to which the sum over taps is the faster one."""
+"""Largest side of the output, in pixels, for which the sum over taps is faster."""
 
 
 def with_fast_gradients(model: nn.Module) -> None:
-    """Let the depthwise convolutions of ``model`` compute their weight gradients tap by tap on small maps, in place."""
+    """Make the depthwise convolutions of ``model``, in place, compute weight gradients tap by tap on small maps."""
     for module in model.modules():
         if type(module) is nn.Conv2d and 1 < module.groups == module.in_channels == module.out_channels:
             module.__class__ = _DepthwiseConv2d
@@ -33,7 +33,7 @@ class _DepthwiseConv2d(nn.Conv2d):
 
 
 class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution without bias, which is added outside."""
+    """A depthwise convolution without bias. The caller adds the bias."""
 
     @staticmethod
     def forward(ctx, x, weight, stride, padding):
@@ -54,7 +54,7 @@ class _Depthwise(torch.autograd.Function):
 def _weight_gradient(
     x: torch.Tensor, grad: torch.Tensor, kernel: torch.Size, stride: tuple[int, int], padding: tuple[int, int]
 ) -> torch.Tensor:
-    """For each tap, the sum over images and places of what it saw times the gradient of what it gave."""
+    """Sum input times output gradient over images and places, for each tap of the kernel."""
     x, grad = x.permute(0, 2, 3, 1), grad.permute(0, 2, 3, 1)
     found = x.new_zeros(*kernel, x.shape[3])
     for i in range(kernel[0]):
@@ -67,7 +67,7 @@ def _weight_gradient(
 
 
 def _places(tap: int, size: int, outputs: int, stride: int, padding: int) -> tuple[slice, slice]:
-    """Inputs that a tap sees inside of the map, and the outputs that it sees them for; both may be empty."""
+    """Return the inputs inside the map that a tap sees, and the outputs that they belong to. Both may be empty."""
     first = max(0, -((tap - padding) // stride))
     end = min(outputs, (size - 1 + padding - tap) // stride + 1)
     if end <= first:

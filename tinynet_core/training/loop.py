@@ -24,15 +24,15 @@ from tinynet_core.training.recipe import Recipe
 from tinynet_core.training.team import team
 
 TRAINING_VERSION = 2
-"""Raise when the same experiment would give other numbers than before."""
+"""Version of the training code. Raise it when the same experiment would give other numbers than before."""
 
 _ASK_EVERY = 16
-"""Steps after which several processes together heed a request to stop; one alone does before every step."""
-_INITIAL, _ORDER, _AUGMENTATION, _DROPOUT = range(1, 5)  # what a random stream is for
+"""Several processes check for a request to stop every so many steps. A single process checks before every step."""
+_INITIAL, _ORDER, _AUGMENTATION, _DROPOUT = range(1, 5)  # purposes of random streams
 
 
 class TrainingFailed(RuntimeError):
-    """A run that cannot give a result, for a reason that belongs into its record."""
+    """The training cannot give a result. The reason belongs in its record."""
 
 
 class Interrupted(Exception):
@@ -40,17 +40,17 @@ class Interrupted(Exception):
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """``"auto"`` is the GPU where there is one, the CPU elsewhere; of several processes each has its own."""
+    """Return the device. ``"auto"`` is the GPU if there is one, else the CPU. Each of several processes has its own."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return team().device(torch.device(device))
 
 
 class Loop(ABC):
-    """One training run between two steps. What is learnt, and how it is judged, is the subclass's.
+    """One training, in its state between two steps. A subclass defines the loss and the metrics.
 
-    ``train_sums`` names what the steps add up for each image, the loss first. All randomness follows from (seed, epoch,
-    step), so a resumed run ends with the same bits as one that was never stopped.
+    ``train_sums`` names the values that steps add up over images, the loss first. All randomness follows from (seed,
+    epoch, step), so a resumed training ends with the same bits as an uninterrupted one.
     """
 
     train_sums: tuple[str, ...] = ("loss",)
@@ -89,28 +89,28 @@ class Loop(ABC):
         parts = batch // processes // self.part
         for module in self.model.modules():
             if isinstance(module, _BatchNorm):
-                module.momentum = 1 - (1 - recipe.bn_momentum) ** (1 / parts)  # so much is left of a step's old values
+                module.momentum = 1 - (1 - recipe.bn_momentum) ** (1 / parts)  # so that a step applies bn_momentum
         described = [recipe.model_dump_json(), str(seed), *describe]
         described += [f"{name} {tuple(value.shape)}" for name, value in self.model.state_dict().items()]
         self.identity = hashlib.sha256("\n".join(described).encode()).hexdigest()
         self.epoch = self.step = 0
         self.sums = torch.zeros(len(self.train_sums), dtype=torch.float64, device=device)
-        self.curve: list[dict[str, float]] = []  # a row for each epoch
-        self.wall_s = 0.0  # over all restarts
+        self.curve: list[dict[str, float]] = []  # one row per epoch
+        self.wall_s = 0.0  # summed over all restarts
 
     @abstractmethod
     def backward(self, batch: Batch, draws: Draws, share: float) -> torch.Tensor:
-        """Gradients of ``share`` of this process's part of a batch; returns what its images add to the sums."""
+        """Add gradients of the loss on ``batch``, times ``share``. Return what the images add to ``sums``."""
 
     @abstractmethod
     def evaluate(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Metrics of raw (``raw_*``) and averaged weights (``ema_*``), a loss among them; None when told to stop."""
+        """Return metrics of raw (``raw_*``) and averaged weights (``ema_*``) with their losses, or None to stop."""
 
     def train(self, path: Path | None = None, should_stop: Callable[[], bool] | None = None) -> Self:
-        """Go on to the end, from the checkpoint at ``path`` on where there is one; returns the run itself.
+        """Train to the end, from the checkpoint at ``path`` if there is one. Return the training itself.
 
-        ``should_stop`` is asked before every step and every batch of the evaluation; when it answers true the state is
-        written and ``Interrupted`` raised. Raises ``TrainingFailed`` when the loss is no longer finite,
+        ``should_stop`` is called before every step and every batch of the evaluation. When it returns true, the state
+        is written and ``Interrupted`` is raised. Raises ``TrainingFailed`` when the loss is no longer finite, and
         ``CheckpointError`` when the state cannot be written.
         """
         for turn in (True, False):  # the first process sets a damaged checkpoint aside, the others then find none
@@ -130,7 +130,7 @@ class Loop(ABC):
         return self
 
     def train_epoch(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
-        """The rest of one pass over the training images, then the metrics; true when ``should_stop`` ended it."""
+        """Train the rest of the epoch, then evaluate. Return true if ``should_stop`` ended it early."""
         begin = time.monotonic()
         self.forward.train()
         order = torch.randperm(self.train_images, generator=_generator(self.seed, _ORDER, self.epoch))
@@ -151,7 +151,7 @@ class Loop(ABC):
         return stopped
 
     def train_step(self, batch: Batch) -> torch.Tensor:
-        """One step of the optimiser, in parts of ``norm_batch`` images; returns what this process adds to ``sums``."""
+        """Take one optimiser step, in parts of ``norm_batch`` images. Return what this process adds to ``sums``."""
         share = team().share(self.recipe.batch_size)
         random = _generator(self.seed, _AUGMENTATION, self.epoch, self.step)
         draws = draw(self.recipe.batch_size, self.recipe, random).take(share)
@@ -170,7 +170,7 @@ class Loop(ABC):
         return sums
 
     def _close_epoch(self, should_stop: Callable[[], bool]) -> bool:
-        """Evaluate and write the curve's row; true when ``should_stop`` ended it before."""
+        """Evaluate and add a row to the curve. Return true if ``should_stop`` ended the evaluation early."""
         for mine in self._statistics():
             mine.copy_(team().total(mine.clone()) / team().size)
         means = (team().total(self.sums.clone()) / (self.steps_per_epoch * self.recipe.batch_size)).tolist()
@@ -189,15 +189,15 @@ class Loop(ABC):
         return False
 
     def autocast(self) -> AbstractContextManager:
-        """The precision of the recipe."""
+        """Return a context with the precision of the recipe."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
 
     def _statistics(self) -> list[torch.Tensor]:
-        """What differs from process to process between two steps: running statistics of batch-norm."""
+        """Return the tensors that differ between processes: running statistics of batch-norm."""
         return [b for module in (self.ema.module, self.model) for b in module.buffers() if b.is_floating_point()]
 
     def state(self) -> dict[str, Any]:
-        """Everything that ``restore`` needs; all processes must call it together."""
+        """Return everything that ``restore`` needs. All processes must call this together."""
         return {
             "training_version": TRAINING_VERSION,
             "identity": self.identity,
@@ -214,7 +214,7 @@ class Loop(ABC):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``; where it is of another number of processes, from the mean of their statistics."""
+        """Continue from ``state``. If the number of processes has changed, use the mean of their statistics."""
         self.model.load_state_dict(state["model"])
         self.ema.module.load_state_dict(state["ema"])
         self.ema.steps = state["ema_steps"]
@@ -230,7 +230,7 @@ class Loop(ABC):
 class EMA:
     """A copy of ``module`` whose floating-point state follows it: shadow = decay * shadow + (1 - decay) * state.
 
-    With ``warmup`` the decay of step t is min(decay, (1 + t) / (10 + t)), so that a short run forgets its start.
+    With ``warmup`` the decay of step t is min(decay, (1 + t) / (10 + t)), so that a short training forgets its start.
     """
 
     def __init__(self, module: nn.Module, decay: float, warmup: bool) -> None:
@@ -249,18 +249,18 @@ class EMA:
 
 
 def initial_share(steps: int, decay: float, warmup: bool) -> np.ndarray:
-    """(steps + 1,): how much of the average is still the initial weights after 0, 1, ... ``steps`` updates."""
+    """Return (steps + 1,), the share of the initial weights in the average after 0, 1, ... ``steps`` updates."""
     return np.concatenate([[1.0], np.cumprod(_decays(np.arange(steps), decay, warmup))])
 
 
 def _decays(step: ArrayLike, decay: float, warmup: bool) -> np.ndarray:
-    """The decay of update number ``step``, counted from 0."""
+    """Return the decay of update number ``step``, counted from 0."""
     step = np.asarray(step)
     return np.minimum(decay, (1 + step) / (10 + step)) if warmup else np.full(step.shape, decay)
 
 
 def _mix(seed: int, *part: int) -> int:
-    """A 63-bit seed for one part of a run, which starts with its purpose; parts and seeds share nothing."""
+    """Return a 63-bit seed for one part of a training. ``part`` starts with a purpose. Streams are independent."""
     words = np.random.SeedSequence([seed, *part]).generate_state(2, np.uint32)
     return int(words[0]) << 31 | int(words[1]) >> 1
 
@@ -270,7 +270,7 @@ def _generator(seed: int, *part: int) -> torch.Generator:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Weight decay on matrices and kernels; none on norms and biases."""
+    """Return the optimiser. Weight decay applies to matrices and kernels, not to norms and biases."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     free = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]

@@ -1,9 +1,9 @@
-"""RandAugment of a whole batch at once, on whatever device it lies.
+"""RandAugment of a whole batch at once, on the device that holds the batch.
 
 The policy is timm's ``rand-m9-mstd0.5`` with its default (not "increasing") 15 operations: Cubuk et al.,
-https://arxiv.org/abs/1909.13719, with the ranges of the TensorFlow EfficientNet code. Images that share an operation go
-through it together. Operations give PIL's 8-bit levels but for rounding, with one exception: the bicubic kernel is
-torch's (a = -0.75), a little softer than PIL's (a = -1).
+https://arxiv.org/abs/1909.13719, with the ranges of the TensorFlow EfficientNet code. Images with the same
+operation are processed together. Results equal PIL's 8-bit levels up to rounding, with one exception: the bicubic
+kernel is torch's (a = -0.75), a little softer than PIL's (a = -1).
 """
 
 import math
@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 Operation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Images of m as whole levels 0 to 255, which it may overwrite, and its arguments for each, to the new levels."""
+"""Function of m images (whole levels 0 to 255, may be overwritten) and m arguments. Returns the new levels."""
 
 LAYERS, MAX_MAGNITUDE = 2, 10.0
 UNTOUCHED = -1
@@ -24,10 +24,10 @@ FILL = (124, 116, 104)
 
 
 class Draw(NamedTuple):
-    """What happens to each of n images in each layer: four CPU tensors (layers, n).
+    """Operations on n images in each layer: four CPU tensors (layers, n).
 
-    ``ops`` indexes ``OPS`` or is ``UNTOUCHED``; ``magnitudes``, float64, lie in [0, 10]; ``signs``, float64, say which
-    way an image is turned, sheared or shifted; ``bicubic`` says whether that interpolates bicubically or bilinearly.
+    ``ops`` indexes ``OPS`` or is ``UNTOUCHED``. ``magnitudes``, float64, lie in [0, 10]. ``signs``, float64, are the
+    directions of rotation, shear and shift. ``bicubic`` chooses bicubic instead of bilinear interpolation for these.
     """
 
     ops: torch.Tensor
@@ -37,10 +37,10 @@ class Draw(NamedTuple):
 
 
 def draw(n: int, magnitude: float, std: float, generator: torch.Generator) -> Draw:
-    """Random operations for ``n`` images, from a CPU ``generator``: a seed means the same on every device.
+    """Draw operations for ``n`` images from a CPU ``generator``, so that a seed means the same on every device.
 
-    In each layer an image's operation is any of ``OPS``, equally likely, and happens with a probability of one half.
-    Its magnitude is normal around ``magnitude`` with ``std``, clipped to [0, 10].
+    In each layer an image gets an operation with a probability of one half. All ``OPS`` are equally likely. The
+    magnitude is normal with mean ``magnitude`` and standard deviation ``std``, clipped to [0, 10].
     """
     ops = torch.randint(len(OPS), (LAYERS, n), generator=generator)
     happens, sign, kernel = torch.rand(3, LAYERS, n, generator=generator)
@@ -54,7 +54,7 @@ def draw(n: int, magnitude: float, std: float, generator: torch.Generator) -> Dr
 
 
 def apply(images: torch.Tensor, draws: Draw) -> torch.Tensor:
-    """Copy of float32 ``images`` (n, 3, H, W) in [0, 1] after the layers of ``draws``; untouched ones stay."""
+    """Return a copy of float32 ``images`` (n, 3, H, W) in [0, 1] with the operations of ``draws`` applied."""
     images = images.clone()
     for ops, magnitudes, signs, bicubic in zip(*draws, strict=True):
         strength = magnitudes / MAX_MAGNITUDE
@@ -67,7 +67,7 @@ def apply(images: torch.Tensor, draws: Draw) -> torch.Tensor:
 
 
 def _replace(images: torch.Tensor, chosen: torch.Tensor, arguments: torch.Tensor, operation: Operation) -> None:
-    """Put the chosen (n,) images through ``operation`` as whole levels 0 to 255, each with its row of ``arguments``."""
+    """Apply ``operation`` to the ``chosen`` (n,) images as levels 0 to 255, each with its row of ``arguments``."""
     rows = chosen.nonzero()[:, 0]
     if len(rows):
         argument, rows = arguments[rows].float().to(images.device), rows.to(images.device)
@@ -80,12 +80,12 @@ def _per_image(argument: torch.Tensor) -> torch.Tensor:
 
 
 def _blend(start: torch.Tensor, end: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Levels on the way from ``start`` (factor 0) to ``end`` (factor 1) and beyond, cut off to whole levels."""
+    """Interpolate levels from ``start`` (factor 0) to ``end`` (factor 1) and beyond, truncated to whole levels."""
     return (end - start).mul_(_per_image(factor)).add_(start).clamp_(0, 255).floor_()
 
 
 def _grey(levels: torch.Tensor) -> torch.Tensor:
-    """Luma (m, 1, H, W) with PIL's weights, 16-bit fractions; every step is exact in float32."""
+    """Return luma (m, 1, H, W) with PIL's weights, 16-bit fractions. Every step is exact in float32."""
     red, green, blue = levels.split(1, dim=1)
     return (red * 19595 + green * 38470 + blue * 7471).add_(32768).div_(65536).floor_()
 
@@ -99,7 +99,7 @@ def _auto_contrast(levels: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
 
 
 def _equalise(levels: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-    from torchvision.transforms.v2.functional import equalize  # which takes a second
+    from torchvision.transforms.v2.functional import equalize  # the import takes 1 s
 
     return equalize(levels.byte()).to(levels.dtype)
 
@@ -120,14 +120,14 @@ def _solarise_add(levels: torch.Tensor, addition: torch.Tensor) -> torch.Tensor:
 
 
 def _contrast(levels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Blend with the mean grey, rounded; whole sums keep it the same on every device."""
+    """Blend with the mean grey, rounded. Integer sums make the mean the same on every device."""
     total, count = _grey(levels).sum(3).long().sum((1, 2)), levels.shape[2] * levels.shape[3]
     mean = (2 * total + count) // (2 * count)
     return _blend(_per_image(mean), levels, factor)
 
 
 def _sharpness(levels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Blend with a 3 x 3 blur that counts the centre five times; the outermost pixels stay."""
+    """Blend with a 3 x 3 blur that counts the centre five times. The outermost pixels do not change."""
     rows = levels[:, :, :-2] + levels[:, :, 1:-1] + levels[:, :, 2:]
     total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
     smooth = levels.clone()
@@ -151,18 +151,18 @@ _ON_LEVELS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Operation]] 
     "Brightness": (_enhancement, lambda levels, factor: levels.mul_(_per_image(factor)).clamp_(max=255).floor_()),
     "Sharpness": (_enhancement, _sharpness),
 }
-"""Operations from levels to levels: what they make of magnitude / 10, and the operation with that argument."""
+"""Operations on levels. Each has a function from magnitude / 10 to its argument, and the operation itself."""
 
 _AFFINE = ("Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel")
 
 OPS = (*_ON_LEVELS, *_AFFINE)
-"""timm's names of the operations."""
+"""Names of the operations, as in timm."""
 
 
 def _matrices(ops: torch.Tensor, strength: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """(n, 2, 3) maps from a pixel's place in the result to its place in the image, counted from the top left corner.
+    """Return maps (n, 2, 3) from a pixel's place in the result to its place in the image, from the top left corner.
 
-    Rotation is about the centre, up to 30 degrees; shear keeps the corner, up to 0.3; shifts go up to 0.45 of a side.
+    Rotation is about the centre, up to 30 degrees. Shear keeps the corner, up to 0.3. Shifts go up to 0.45 of a side.
     """
     turn, shear_x, shear_y, shift_x, shift_y = (torch.where(ops == OPS.index(name), strength, 0.0) for name in _AFFINE)
     cos, sin = (turn * math.radians(30)).cos(), (turn * math.radians(30)).sin()
@@ -173,7 +173,7 @@ def _matrices(ops: torch.Tensor, strength: torch.Tensor, height: int, width: int
 
 
 def _warp(levels: torch.Tensor, matrices: torch.Tensor, mode: str) -> torch.Tensor:
-    """Resample through ``matrices``; pixels whose centre comes from outside the image take the fill colour."""
+    """Resample through ``matrices``. Pixels whose centre comes from outside the image take the fill colour."""
     height, width = levels.shape[2:]
     column = torch.arange(width, device=levels.device) + 0.5
     row = torch.arange(height, device=levels.device)[:, None] + 0.5
@@ -184,5 +184,5 @@ def _warp(levels: torch.Tensor, matrices: torch.Tensor, mode: str) -> torch.Tens
     fill = torch.tensor(FILL, dtype=levels.dtype, device=levels.device).view(1, 3, 1, 1)
     grid = place.mul_(2 / (last + 1)).sub_(1).permute(0, 2, 3, 1)
     warped = F.grid_sample(levels.sub_(fill), grid, mode=mode, padding_mode="border", align_corners=False)
-    # PIL cuts off to whole levels; the thousandth keeps a flat area, float32 a hair below its level, where it is.
+    # PIL truncates to whole levels. In float32 a flat area may lie just below its level; adding 0.001 keeps it.
     return warped.mul_(inside).add_(fill + 1e-3).clamp_(0, 255).floor_()

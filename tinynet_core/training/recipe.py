@@ -15,25 +15,25 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(ge=1, strict=True)
-    batch_size: int = Field(32, ge=2, strict=True, description="images a step, over all devices together")
+    batch_size: int = Field(32, ge=2, strict=True, description="images per step, summed over all devices")
     norm_batch: int | None = Field(
         None, ge=2, strict=True, description="images that share batch-norm statistics; null: all on one device"
     )
-    optimizer: Literal["adamw", "sgd", "rmsprop"] = Field("adamw", description="rmsprop: the TensorFlow flavour")
-    lr: float = Field(4e-3, gt=0, description="peak learning rate, at lr_batch images a step where that is given")
+    optimizer: Literal["adamw", "sgd", "rmsprop"] = Field("adamw", description="rmsprop: TensorFlow's variant")
+    lr: float = Field(4e-3, gt=0, description="peak learning rate; if lr_batch is given, for that batch size")
     lr_batch: int | None = Field(None, ge=1, strict=True, description="the peak is lr * batch_size / lr_batch")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd (Nesterov) and rmsprop")
-    rmsprop_decay: float = Field(0.9, ge=0, lt=1, description="of the running mean of squared gradients")
-    rmsprop_eps: float = Field(1e-3, gt=0, description="inside the square root")
-    nesterov: bool = Field(True, description="for sgd")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd (Nesterov) and rmsprop")
+    rmsprop_decay: float = Field(0.9, ge=0, lt=1, description="decay of the running mean of squared gradients")
+    rmsprop_eps: float = Field(1e-3, gt=0, description="added inside the square root")
+    nesterov: bool = Field(True, description="Nesterov momentum, for sgd")
     weight_decay: float = Field(0.01, ge=0, description="on weights of convolutions and linear layers only")
-    schedule: Literal["cosine", "step"] = Field("cosine", description="after the warm-up, which starts at zero")
+    schedule: Literal["cosine", "step"] = Field("cosine", description="schedule after the warm-up from zero")
     warmup_epochs: float = Field(1.0, ge=0)
-    decay_epochs: float = Field(2.4, gt=0, description="schedule step: every so many epochs, counted from the start")
-    decay_rate: float = Field(0.97, gt=0, le=1, description="schedule step: multiply the learning rate by this")
+    decay_epochs: float = Field(2.4, gt=0, description="schedule step: epochs between decays, from the start")
+    decay_rate: float = Field(0.97, gt=0, le=1, description="schedule step: factor of a decay of the learning rate")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
-    dropout: float = Field(0.2, ge=0, lt=1, description="before the classifier")
-    bn_momentum: float = Field(0.1, gt=0, le=1, description="weight of the new batch: TensorFlow's .99 is .01 here")
+    dropout: float = Field(0.2, ge=0, lt=1, description="dropout rate before the classifier")
+    bn_momentum: float = Field(0.1, gt=0, le=1, description="weight of the new batch; TensorFlow's 0.99 is 0.01 here")
     zero_init_residual: bool = Field(True, description="start the last norm of every residual branch at zero")
     zero_init_classifier: bool = Field(True, description="start the classifier at zero")
     ema_decay: float = Field(0.99, ge=0, lt=1)
@@ -42,16 +42,16 @@ class Recipe(BaseModel):
     crop_aspect: tuple[float, float] = Field((0.8, 1.25), description="range of the crop's width over height")
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     mirror: float = Field(0.0, ge=0, le=1, description="probability of a horizontal flip")
-    jitter: float = Field(0.4, ge=0, lt=1, description="brightness, contrast, saturation by 1 +- this")
+    jitter: float = Field(0.4, ge=0, lt=1, description="brightness, contrast and saturation change by 1 +- this")
     rand_augment: float = Field(0.0, ge=0, le=10, description="RandAugment's magnitude; 0: none")
     rand_augment_std: float = Field(0.5, ge=0, description="standard deviation of the magnitude")
-    eval_crop: float = Field(1.0, gt=0, le=1, description="central share of the shorter side seen in evaluation")
+    eval_crop: float = Field(1.0, gt=0, le=1, description="central share of the shorter side that evaluation uses")
     curve_images: int | None = Field(
         None,
         ge=1,
         strict=True,
         exclude_if=lambda value: value is None,
-        description="validation images a classifier sees after every epoch but the last; null: all",
+        description="validation images to evaluate a classifier on after every epoch but the last; null: all",
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast of the forward pass")
 
@@ -77,7 +77,7 @@ class Recipe(BaseModel):
         return self.lr * self.batch_size / self.lr_batch if self.lr_batch else self.lr
 
     def learning_rate(self, epoch: float) -> float:
-        """Learning rate of the step that ends after ``epoch`` epochs, a fraction counted step by step."""
+        """Return the learning rate of the step that ends after ``epoch`` epochs, a fractional number."""
         if epoch < self.warmup_epochs:
             return self.peak_lr * epoch / self.warmup_epochs
         if self.schedule == "step":
@@ -87,9 +87,9 @@ class Recipe(BaseModel):
         return self.peak_lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
     def scaled(self, epochs: int | None = None, batch_size: int | None = None, images: float = 1.0) -> "Recipe":
-        """This recipe for another length, batch and ``images`` times as many training images.
+        """Return this recipe for other ``epochs``, another ``batch_size`` and ``images`` times as many training images.
 
-        The learning rate grows with the batch, warm-up and decay keep their share of the epochs, and the averaging of
+        The learning rate grows with the batch size. Warm-up and decay keep their share of the epochs. The averaging of
         weights keeps its share of the steps: decay ** (old steps / new steps).
         """
         epochs = self.epochs if epochs is None else epochs

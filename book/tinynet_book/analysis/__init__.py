@@ -1,1 +1,1 @@
-"""Statistics of the pages."""
+"""Statistics that the pages use."""

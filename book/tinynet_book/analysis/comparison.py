@@ -1,4 +1,4 @@
-"""Networks compared by name: differences of top-1 in points, and what they say for the paper's sentences."""
+"""Compare networks by name: differences of top-1 in points, and the estimates for the paper's claims."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -16,24 +16,24 @@ from tinynet_book.paper.claims import Estimate, Evidence
 from tinynet_core.study.series import Series
 
 NEAR = 0.1
-"""Relative distance from its budget within which a network counts as one of that cost."""
+"""Largest relative distance from its budget at which a network counts for this budget."""
 LEARNED = 3
-"""Times chance below which a run has hardly learned anything."""
+"""Multiple of chance accuracy. A training with a lower top-1 has hardly learned anything."""
 NAMED = 2
-"""Networks that a note names; more are counted, and a table has them."""
+"""Most networks that a note names. If there are more, the note gives their number, and a table lists them."""
 ENOUGH_SEEDS = 3
-"""Seeds of each network below which no claim is decided."""
+"""Fewest seeds of each network that can decide a claim."""
 
 Pairs = Sequence[tuple[str, str]]
-"""Names of two networks each, ours first."""
+"""Pairs of network names, ours first."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The networks of one page: a ``frame`` of ``Study.named_frame`` with one row for each run, failed ones included.
+    """The networks of one page: a ``frame`` of ``Study.named_frame`` with one row per training, also failed ones.
 
-    ``budgets``: the MACs that each network was to have; one that is further than ``NEAR`` from it is shown, and
-    decides nothing, and so are the ``extrapolated``: those of a formula outside the range that it was fitted on.
+    ``budgets`` are the target MACs of each network. ``extrapolated`` are networks of a formula outside its fitted
+    range. Tables show these and networks further than ``NEAR`` from their budget, but they decide no claim.
     """
 
     frame: pd.DataFrame
@@ -44,42 +44,42 @@ class Comparison:
 
     @cached_property
     def top1(self) -> dict[str, np.ndarray]:
-        """Top-1 of the finished runs of each network, fractions."""
+        """Top-1 of the finished trainings of each network, as fractions."""
         done = self.frame[self.frame.status == "done"]
         return {str(name): x.to_numpy(dtype=float) for name, x in done.groupby("model", sort=False).top1}
 
     @cached_property
     def networks(self) -> pd.DataFrame:
-        """Exact ``macs`` and ``params`` of each network, by name in the order of the frame."""
+        """Exact ``macs`` and ``params`` of each network, by name, in the order of the frame."""
         return self.frame.groupby("model", sort=False)[["macs", "params"]].first()
 
     def off(self, name: str) -> float:
-        """Relative distance of a network's cost from its budget; NaN where it has none or was never run."""
+        """Return the relative distance of a network's cost from its budget; NaN without a budget or a training."""
         return float(self.networks.macs.get(name, nan)) / self.budgets.get(name, nan) - 1
 
     def counts(self, name: str) -> bool:
-        """Whether a run of the network finished, it costs what it should, and no formula was stretched for it."""
+        """Return whether a network has a finished training, is near its budget and is not ``extrapolated``."""
         near = name not in self.budgets or abs(self.off(name)) <= NEAR
         return name in self.top1 and near and name not in self.extrapolated
 
     def kept(self, pairs: Pairs) -> Pairs:
-        """Those of ``pairs`` of which both networks count."""
+        """Return the pairs in which both networks count (``counts``)."""
         return [pair for pair in pairs if all(map(self.counts, pair))]
 
     def told(self, names: Collection[str]) -> bool:
-        """Whether each of these networks has seeds enough to decide a claim."""
+        """Return whether each of these networks has enough seeds to decide a claim."""
         return bool(names) and min(len(self.top1[name]) for name in names) >= ENOUGH_SEEDS
 
     def mean(self, name: str) -> Interval:
-        """Mean top-1 of a network in percent."""
+        """Return the mean top-1 of a network in percent."""
         return self.weighted({name: 1.0})
 
     def difference(self, ours: str, rival: str) -> Interval:
-        """Mean top-1 of ``ours`` less that of ``rival``, in points."""
+        """Return the mean top-1 of ``ours`` minus the mean top-1 of ``rival``, in points."""
         return self.average([(ours, rival)])
 
     def average(self, pairs: Pairs) -> Interval:
-        """The differences of several ``pairs``, such as one at each budget, averaged."""
+        """Return the average difference of several ``pairs``, for example of one pair at each budget."""
         weights: Counter[str] = Counter()
         for ours, rival in pairs:
             weights[ours] += 1
@@ -87,11 +87,11 @@ class Comparison:
         return self.weighted({name: w / len(pairs) for name, w in weights.items()})
 
     def weighted(self, weights: Mapping[str, float]) -> Interval:
-        """The sum of the networks' mean top-1 with these ``weights``, in points."""
+        """Return the sum of the networks' mean top-1 with these ``weights``, in points."""
         return contrast([(weight, self.top1[name]) for name, weight in weights.items()], self.images) * 100
 
     def table(self, paper: Mapping[str, float] | None = None) -> pd.DataFrame:
-        """A row for each network with its exact cost, its accuracy here, and that of the ``paper`` in percent."""
+        """Return one row per network: exact cost, accuracy here, and the accuracy in the ``paper``, in percent."""
         names = self.networks.index.rename("network")
         means = [self.mean(name) if name in self.top1 else Interval(nan) for name in names]
         columns: dict[str, list] = {
@@ -109,13 +109,13 @@ class Comparison:
         return table
 
     def _best(self, names: list[str]) -> list[int]:
-        """The places of the highest means among networks that count at the same budget as others."""
+        """Return the row of the best mean at each budget that several counting networks share."""
         kept = [i for i, x in enumerate(names) if x in self.budgets and self.counts(x)]
         means = pd.Series([np.mean(self.top1[names[i]]) for i in kept], kept, dtype=float)
         return [x.idxmax() for _, x in means.groupby([self.budgets[names[i]] for i in kept]) if len(x) > 1]
 
     def differences(self, rivals: Mapping[str, Pairs]) -> pd.DataFrame:
-        """A row for each pair that was run, and one for the average of those that count where there are several."""
+        """Return one row per trained pair, and one for the average of the pairs that count if there are several."""
         lines = []
         for label, pairs in rivals.items():
             kept = self.kept(pairs)
@@ -129,9 +129,9 @@ class Comparison:
         return pd.DataFrame(lines, columns=["ours", "rival", "rival off budget (recomputed)", *measured, "counts"])
 
     def beats(self, rivals: Mapping[str, Pairs]) -> Estimate:
-        """The leads over each of ``rivals``, averaged over its pairs that count; the sentence is about all together.
+        """Return the lead over each of ``rivals``, averaged over its pairs that count. The claim needs all leads.
 
-        Open where fewer than half of a rival's trained pairs count, and as ``_estimate`` says.
+        The claim stays open if fewer than half of a rival's trained pairs count, or for a reason of ``_estimate``.
         """
         pairs = [pair for some in rivals.values() for pair in some]
         kept = {label: self.kept(some) for label, some in rivals.items()}
@@ -143,7 +143,7 @@ class Comparison:
         return self._estimate(gaps, note, pairs, "" if half else "too few of its pairs count")
 
     def better(self, pairs: Pairs) -> Estimate:
-        """The lead in the average of the pairs that count; open as in ``beats``, and where under half of them do."""
+        """Return the average lead over the pairs that count. Open if under half count, or as ``_estimate`` says."""
         kept = self.kept(pairs)
         if not kept:
             return self._estimate(None, "", pairs)
@@ -154,7 +154,7 @@ class Comparison:
         return self._estimate(gap, note, pairs, "" if 2 * len(kept) >= len(pairs) else "too few of its pairs count")
 
     def gain(self, ours: str, rival: str) -> Estimate:
-        """The difference of two networks in points, of which the rival leaves room for some; open as in ``beats``."""
+        """Return the difference of two networks in points, at most 100 minus the rival's top-1 in percent."""
         pairs = [(ours, rival)]
         if not self.kept(pairs):
             return self._estimate(None, "", pairs)
@@ -164,9 +164,9 @@ class Comparison:
     def _estimate(
         self, found: Interval | Sequence[Interval] | None, note: str, pairs: Pairs, why: str = "", most: float = np.inf
     ) -> Estimate:
-        """What was found of the ``pairs``, with what of them is missing; open for ``why`` or by too few trainings.
+        """Return the estimate with a note on the networks left out. Open for ``why`` or for too few trainings.
 
-        Too few: fewer than ``ENOUGH_SEEDS`` of a network, or none that finished of one of ours, which would flatter us.
+        Too few means: a network has under ``ENOUGH_SEEDS`` seeds, or one of ours never finished, which would favour us.
         """
         wanted = dict.fromkeys(name for pair in pairs for name in pair)
         used = {name for pair in self.kept(pairs) for name in pair}
@@ -186,17 +186,17 @@ class Comparison:
         return Estimate(found, self.evidence, note.removeprefix(". "), tuple(self.frame.key), why, most)
 
     def printed(self, table: str, names: Sequence[str] | None = None) -> dict[str, Estimate]:
-        """An estimate for each top-1 and top-5 that a ``table`` of the paper prints, by the id of its claim.
+        """Return an estimate for each top-1 and top-5 that a ``table`` of the paper prints, by the id of its claim.
 
-        ``names`` are those of the networks here in the order of the printed rows, the printed ones where left out. Only
-        a network that was trained at full scale answers a number.
+        ``names`` are the names of our networks in the order of the printed rows; the default is the printed names.
+        Only a network that was trained at full scale can decide a printed number.
         """
         names = [row["model"] for row in rows(table)] if names is None else names
         wanted = [cell for cell in cells(table) if cell.column in ("top1", "top5")]
         return {cell.id: self._reached(cell.column, names[cell.row]) for cell in wanted}
 
     def _reached(self, column: str, name: str) -> Estimate:
-        """The mean ``column`` of one network in percent, against a number of ImageNet."""
+        """Return the mean ``column`` of one network in percent, as the estimate of a number on ImageNet."""
         runs = self.frame[(self.frame.model == name) & (self.frame.status == "done")]
         if runs.empty:
             return Estimate(None, "", "no network of this row was trained here")
@@ -208,14 +208,14 @@ class Comparison:
 
 
 def absences(series: Series, frame: pd.DataFrame) -> str:
-    """What cannot be had, failed or hardly learned, each with its reason, as a Markdown list or one sentence."""
+    """List networks that cannot be built, failed or hardly learned, with reasons, as Markdown or one sentence."""
     lines = [f"- *{name}* cannot be had: {why}" for name, why in series.unreachable.items()]
     lines += troubled_runs(series, frame)
     return "\n".join(lines) or "Every network could be built, every run finished, and all are above three times chance."
 
 
 def troubled_runs(series: Series, frame: pd.DataFrame) -> list[str]:
-    """Failed runs, and finished ones below ``LEARNED`` times chance, which count, as lines of a Markdown list."""
+    """Return Markdown lines for failed trainings and for finished ones below ``LEARNED`` times chance (still used)."""
     chance = {name: 1 / experiments[0].dataset.classes for name, experiments in series.items()}
     failed, done = frame[frame.status == "failed"], frame[frame.status == "done"]
     lines = [f"- *{x.model}*, seed {x.seed}, failed: {x.reason}" for x in failed.itertuples()]

@@ -1,4 +1,4 @@
-"""What goes with cost on a frontier, and what does so by chance (paper, section 3.2 and Figure 3)."""
+"""Correlation of r, d and w with cost on a frontier, and its uncertainty (paper, section 3.2 and Figure 3)."""
 
 from math import nan
 
@@ -12,9 +12,9 @@ from tinynet_book.analysis.intervals import Interval
 def rank_correlation(
     x: ArrayLike, macs: ArrayLike, less: ArrayLike | None = None, resamples: int = 5000, seed: int = 0
 ) -> Interval:
-    """Spearman's rank correlation of n models, (n,) each, with its bootstrap interval; NaN where one does not vary.
+    """Return Spearman's rank correlation of ``x`` and ``macs``, (n,) each, with its 95% bootstrap interval.
 
-    With ``less``, (n,), its correlation is subtracted: how far ``x`` leads it, with the models resampled whole.
+    NaN if one of them is constant. The correlation of ``less`` (n,), if given, is subtracted; models are drawn whole.
     """
     first, *other = (np.asarray(values, dtype=float) for values in (x, less) if values is not None)
     cost = np.asarray(macs, dtype=float)
@@ -24,13 +24,13 @@ def rank_correlation(
         return spearman(first[at], cost[at]) - sum(spearman(z[at], cost[at]) for z in other)
 
     drawn = rho(np.random.default_rng(seed).integers(0, n, (resamples, n)))
-    drawn = drawn[np.isfinite(drawn)]  # scipy's bootstrap cannot leave out resamples that do not vary
+    drawn = drawn[np.isfinite(drawn)]  # scipy's bootstrap cannot skip constant resamples
     low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (nan, nan)
     return Interval(float(rho(np.arange(n))), float(low), float(high), n)
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation, Pearson's correlation of average ranks along the last axis."""
+    """Return Spearman's rank correlation: Pearson's correlation of average ranks along the last axis."""
     p, q = (rankdata(x, axis=-1) for x in (a, b))
     p, q = (x - x.mean(axis=-1, keepdims=True) for x in (p, q))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,4 +1,4 @@
-"""All the networks of a family that have a given cost."""
+"""Enumerate all networks of a family with a given cost."""
 
 import math
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tinynet_core.scaling.solve import short_decimal
 
 Range = tuple[float, float]
 STEP = 0.0001
-"""Widths tried; the interval between two changes of some channel count is seldom narrower."""
+"""Step between tried widths. Intervals of widths with the same channels are seldom narrower."""
 COLUMNS = ["r", "r_low", "r_high", "d", "d_low", "d_high", "w", "w_low", "w_high"]
 
 
@@ -28,18 +28,18 @@ def enumerate_scales(
     w: Range = (0.2, 3.0),
     head: Head = "fixed",
 ) -> pd.DataFrame:
-    """Every network of the family ``name`` with low <= MACs < high, and low <= parameters < high where given.
+    """Return every network of the family ``name`` with low <= MACs < high, and low <= parameters < high if given.
 
-    Inputs of whole pixels and block repeats are searched without gaps, the width in steps of 0.0001; a run of widths
-    with the same channels is one network. The default ranges hold those of the paper's random sample (section 4.2).
+    The search covers every resolution in pixels and every block repeat, and widths in steps of 0.0001. Adjacent widths
+    with the same channels are one network. The default ranges include the paper's random sample (section 4.2).
 
-    One row per network: multipliers ``r``, ``d`` and ``w`` that give it, as short decimals; the intervals ``r_low`` ...
-    ``w_high`` of all that do; ``resolution`` in pixels, ``repeats`` as text, and exact ``macs`` and ``params``.
+    One row per network: ``r``, ``d`` and ``w`` as short decimals, and the intervals ``r_low`` ... ``w_high`` of all
+    multipliers that give this network; ``resolution`` in pixels, ``repeats`` as text, exact ``macs`` and ``params``.
     """
     net = family(name, head=head)
     inputs = np.array(list(_inputs(net.base, r)))
     tried = np.round(np.arange(math.ceil(w[0] / STEP - 1e-6), math.floor(w[1] / STEP + 1e-6) + 1) * STEP, 6)
-    runs = _runs(net, d[1], np.column_stack([tried, tried]))  # the deepest has all rows that the others have
+    runs = _runs(net, d[1], np.column_stack([tried, tried]))  # the deepest network has all rows of the others
     parts = []
     for depth in _depths(name, d) if len(runs) else ():
         ends = _runs(net, depth[0], runs, params)
@@ -56,14 +56,14 @@ def enumerate_scales(
 
 
 def _inputs(base: Base, r: Range) -> Iterator[tuple[float, float, float, int]]:
-    """A multiplier, the ends of its interval, and the resolution, for every whole number of pixels."""
+    """Yield a multiplier, the ends of its interval, and the resolution, for every whole number of pixels."""
     for pixels in range(base.pixels(r[0]), base.pixels(r[1]) + 1):
         low, high = max(r[0], pixels / base.resolution), min(r[1], (pixels + 1) / base.resolution)
         yield short_decimal(low, high), low, high, pixels
 
 
 def _depths(name: str, d: Range) -> Iterator[tuple[float, float, float, str]]:
-    """A multiplier, the ends of its interval, and the block repeats, for every vector of them."""
+    """Yield a multiplier, the ends of its interval, and the block repeats, for every vector of block repeats."""
     own = base_repeats(name)
     steps = {(k + 0.5) / n for n in own for k in range(1, math.ceil(n * d[1]) + 1)}
     ends = [d[0], *sorted(x for x in steps if d[0] < x < d[1]), d[1]]
@@ -73,9 +73,9 @@ def _depths(name: str, d: Range) -> Iterator[tuple[float, float, float, str]]:
 
 
 def _runs(net: Family, depth: float, ends: np.ndarray, params: Range | None = None) -> np.ndarray:
-    """Intervals of widths (n, 2), those that give one network joined, and only those with ``params`` where given.
+    """Join the intervals of widths (n, 2) that give the same network, and keep those within ``params`` if given.
 
-    More width never means fewer channels, so equal networks stand next to each other.
+    More width never means fewer channels, so equal networks are next to each other.
     """
     cost = net.screen(1.0, depth, ends[:, 0])
     changes = (np.diff(cost.params) != 0) | (np.diff(cost.macs) != 0)
@@ -88,9 +88,9 @@ def _runs(net: Family, depth: float, ends: np.ndarray, params: Range | None = No
 
 
 def _inside(net: Family, depth: float, r: np.ndarray, w: np.ndarray, macs: Range) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of indices into ``r`` and ``w`` whose networks have low <= MACs < high.
+    """Return all pairs of indices into ``r`` and ``w`` whose networks have low <= MACs < high.
 
-    MACs grow with the width, so each resolution has one interval of widths, whose ends are found by bisection.
+    MACs grow with the width, so each resolution has one interval of widths. Bisection finds its ends.
     """
 
     def first_with(wanted: float) -> np.ndarray:
@@ -108,7 +108,7 @@ def _inside(net: Family, depth: float, r: np.ndarray, w: np.ndarray, macs: Range
 
 
 def base_repeats(name: str) -> tuple[int, ...]:
-    """Block repeats of each stage of the scalable network ``name`` at depth 1."""
+    """Return the block repeats of each stage of the scalable network ``name`` at depth 1."""
     net = family(name).at()
     if isinstance(net, GhostNet):
         return tuple(sum(run.times for run in stage) for stage in net.runs)

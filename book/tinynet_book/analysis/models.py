@@ -1,4 +1,4 @@
-"""All classifiers of the pages together: where each is compared, what it costs and how accurate it is."""
+"""Tables of all classifiers of the pages: where each one is compared, its cost and its accuracy."""
 
 import hashlib
 from pathlib import Path
@@ -14,13 +14,13 @@ from tinynet_core.study.study import Study
 LABELS = ("network", "head", "r", "d", "w", "base_resolution", "base_width", "base_divisor")
 COSTS = ("resolution", "macs", "params", "activations")
 JOINT = "; "
-"""Between the roles of a model."""
+"""Separator between the roles of a model."""
 
 
 def classifiers(study: Study) -> dict[str, dict[str, list[Experiment]]]:
-    """Every training of a classifier that the pages compare, by page and row; Table 3 and the samples come first.
+    """Return every training of a classifier that the pages compare, by page and row; Table 3 and samples first.
 
-    A network that several pages compare is in each. The samples are pages with a single row, which has no name.
+    A network that several pages compare occurs on each of them. A sample is a page with a single unnamed row.
     """
     found: dict[str, dict[str, list[Experiment]]] = {"table3": series(study, "table3")}
     sampled = study.sampled.preset
@@ -42,10 +42,10 @@ def classifiers(study: Study) -> dict[str, dict[str, list[Experiment]]]:
 
 
 def all_models(study: Study) -> dict[str, pd.DataFrame]:
-    """The tables of all classifiers under ``study``; trains what is missing, where it may.
+    """Return the tables of all classifiers of ``study``. Trains missing ones if the study may train.
 
-    ``models``: a row for each network on each data set with each recipe; ``runs``: for each training, failed ones
-    included; ``epochs``: for each epoch of a finished training.
+    ``models`` has one row per network, data set and recipe; ``runs`` one row per training, failed ones included;
+    ``epochs`` one row per epoch of a finished training.
     """
     roles: dict[str, dict[str, None]] = {}
     trainings: dict[str, dict[Experiment, None]] = {}
@@ -80,18 +80,18 @@ def all_models(study: Study) -> dict[str, pd.DataFrame]:
 
 
 def write_tables(study: Study, folder: Path) -> None:
-    """The same as models.csv, runs.csv and epochs.csv in ``folder``, which is made if needed."""
+    """Write the tables of ``all_models`` as models.csv, runs.csv and epochs.csv to ``folder``, created if needed."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in all_models(study).items():
         table.to_csv(folder / f"{name}.csv", index=False)
 
 
 def model_id(experiment: Experiment) -> str:
-    """The first twelve digits of the key of the training with seed 0: one name for all seeds."""
+    """Return one id for all seeds: the first twelve digits of the key of the training with seed 0."""
     before = experiment.pretraining and experiment.pretraining.model_copy(update={"seed": 0})
     return experiment.model_copy(update={"seed": 0, "pretraining": before}).key[:12]
 
 
 def label(content: BaseModel) -> str:
-    """A short name for a data set or a recipe: its kind and eight digits of a hash of its content."""
+    """Return a short name for a data set or a recipe: its kind and eight digits of a hash of its content."""
     return f"{getattr(content, 'kind', 'recipe')}-{hashlib.sha256(content.model_dump_json().encode()).hexdigest()[:8]}"

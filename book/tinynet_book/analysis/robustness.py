@@ -1,4 +1,4 @@
-"""TinyNets of a fitted formula, and what becomes of them when it is fitted otherwise."""
+"""TinyNets of a fitted formula, and how they change if the formula is fitted in other ways."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from tinynet_core.scaling.scale import FITTED_DECIMALS, eq5_width
 from tinynet_core.scaling.shrink import solve_width
 
 FEWEST = 3
-"""Models below which no formula is fitted."""
+"""Fewest models to fit a formula on."""
 
 
 def formula_tinynets(formula: TinyFormula, fractions: Sequence[float], net: Family) -> pd.DataFrame:
-    """TinyNets by a fitted formula at each of ``fractions``: r and d with their standard deviations, and the width.
+    """Return the TinyNet of a fitted formula at each of ``fractions``: r and d with standard deviations, and widths.
 
-    The width by Eq. 5, ``w_eq5``, and solved on real MACs, ``w``, with their distance ``off`` from the budget;
-    ``extrapolated`` marks fractions outside the fitted ones. A prediction that is no network, or a budget that no width
-    meets, leaves widths and MACs empty.
+    ``w_eq5`` is the width by Eq. 5. ``w`` is the width solved on exact MACs; ``off`` is its distance from the budget.
+    ``extrapolated`` marks fractions outside the fitted range. Widths and MACs are NaN if r or d is not above zero, or
+    if no width meets the budget.
     """
     c0 = net.at().complexity().macs
     low, high = formula.c_.min(), formula.c_.max()
@@ -44,9 +44,9 @@ def formula_tinynets(formula: TinyFormula, fractions: Sequence[float], net: Fami
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way from the random sample to a formula: what is selected, and how it is fitted.
+    """One way from the random sample to a formula: which models are selected, and how the formula is fitted.
 
-    Without ``fraction`` the whole plain Pareto front is kept, and the sample decides how many models that are.
+    Without ``fraction`` the models are the whole plain Pareto front, whose size depends on the sample.
     """
 
     fraction: float | None
@@ -54,19 +54,19 @@ class Variant:
     mean: Mean = "zero"
 
     def select(self, sample: pd.DataFrame) -> pd.DataFrame:
-        """The models of ``sample`` (columns macs, top1) that this way keeps, by growing MACs."""
+        """Return the selected models of ``sample`` (columns macs, top1), in order of rising MACs."""
         if self.fraction is None:
             return sample.iloc[pareto_front(sample.macs, sample.top1)]
         return sample.iloc[frontier(sample.macs, sample.top1, self.fraction)]
 
 
 def sensitivity(sample: pd.DataFrame, ways: dict[str, Variant], budgets: Sequence[float], net: Family) -> pd.DataFrame:
-    """The TinyNet that each of ``ways`` proposes at each of ``budgets``, shares of the baseline's MACs.
+    """Return the TinyNet that each of ``ways`` proposes at each of ``budgets`` (fractions of the baseline's MACs).
 
-    ``sample`` holds the finished models (columns c, r, d, macs, top1). A row for each way and budget: ``models``
-    selected; those of ``formula_tinynets``; input ``pixels``; ``r_moved``, ``d_moved``, ``w_moved``, the distances
-    from the first of ``ways``; ``r_sds`` and ``d_sds``, the first two in its posterior standard deviations; and a
-    ``note`` on what is outside the fitted fractions, no network, or of too few models to fit.
+    ``sample`` holds the finished models (columns c, r, d, macs, top1). One row per way and budget: ``models``, the
+    number selected; the columns of ``formula_tinynets``; input ``pixels``; ``r_moved``, ``d_moved``, ``w_moved``, the
+    distances from the first of ``ways``; ``r_sds`` and ``d_sds``, the distances of r and d in posterior standard
+    deviations of that first way; ``note``, set for extrapolation, no network, or too few models to fit.
     """
     found = pd.concat([_proposed(name, way, sample, budgets, net) for name, way in ways.items()], ignore_index=True)
     first = found[found.way == next(iter(ways))].set_index("c")
@@ -90,7 +90,7 @@ def _proposed(name: str, way: Variant, sample: pd.DataFrame, budgets: Sequence[f
 
 
 def _note(row) -> str:
-    """What is wrong with a proposal, in words; empty for a network inside the fitted range."""
+    """Say what is wrong with a proposal; empty for a network inside the fitted range."""
     if min(row.r, row.d) <= 0:
         return f"no network: r = {row.r:.3g}, d = {row.d:.3g}"
     found = {"outside the fitted range": row.extrapolated, "no width meets the budget": np.isnan(row.w)}
@@ -98,14 +98,14 @@ def _note(row) -> str:
 
 
 def fitted(formula: TinyFormula, kept: pd.DataFrame) -> TinyFormula:
-    """A fitted copy of ``formula``; a hyper-parameter at the edge of its range is as good as any here."""
+    """Return a fitted copy of ``formula``. Hyper-parameters at the edge of their range are fine here: no warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return clone(formula).fit(kept.c, kept.r, kept.d)
 
 
 def predicted(formula: TinyFormula, c) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations at ``c``; what lies outside the fitted range is named by the callers."""
+    """Return means and standard deviations at ``c``, without a warning: the callers mark extrapolation."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExtrapolationWarning)
         mean, std = formula.predict(c, return_std=True)

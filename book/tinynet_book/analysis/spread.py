@@ -1,6 +1,6 @@
-"""What can be told apart in spite of the spread of accuracy between seeds, and what the best of many is worth.
+"""Decide which models differ by more than the spread between seeds, and correct the best of many for its luck.
 
-The functions take accuracies or log odds where they name neither, see ``tinynet_core.study.spread``.
+Functions that name neither accuracies nor log odds accept both, see ``tinynet_core.study.spread``.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from tinynet_core.study.study import Study
 
 
 def study_spread(study: Study) -> Spread:
-    """The spread of the log odds of top-1 between seeds, pooled over those of ``plan.repeated`` that are trained."""
+    """Return the spread of the log odds of top-1 between seeds, pooled over the trained ones of ``pages.repeated``."""
     sampled = study.preset.random_sample and not study.store.missing(study.preset.random_experiments())
     images, groups = study.preset.dataset.val_images, {}
     pages = [page for page in REPEATED if sampled or not PAGES[page].fitted]
@@ -28,15 +28,15 @@ def study_spread(study: Study) -> Spread:
 
 
 def reliability(top1: ArrayLike, sd: float) -> float:
-    """Share of the variance of ``top1`` (n,), one seed each, that lies between models, not seed noise ``sd``."""
+    """Return the share of the variance of ``top1`` (n,), one seed each, that is not seed noise ``sd``."""
     variance = float(np.var(np.asarray(top1, dtype=float), ddof=1))
     return nan if isnan(sd) else max(0.0, 1 - sd**2 / variance) if variance else 0.0
 
 
 def regressed(best: ArrayLike, top1: ArrayLike, sd: float) -> np.ndarray:
-    """What a model chosen out of ``top1`` (n,) for its accuracy ``best`` is worth on average when trained anew.
+    """Return the expected accuracy, in a new training, of a model chosen from ``top1`` (n,) for its accuracy ``best``.
 
-    Regression to the mean by the ``reliability``, for normal models and seeds.
+    The expectation regresses to the mean by the ``reliability``. Models and seeds are taken as normal.
     """
     values = np.asarray(top1, dtype=float)
     share = reliability(values, sd) if len(values) > 1 else 0.0
@@ -44,9 +44,9 @@ def regressed(best: ArrayLike, top1: ArrayLike, sd: float) -> np.ndarray:
 
 
 def retrained(top1: ArrayLike, sd: float, draws: int) -> np.ndarray:
-    """Log odds (draws, n) that the models of log odds ``top1`` (n,), one run each, would have with other seeds.
+    """Draw log odds (draws, n) for new seeds of models with log odds ``top1`` (n,), one training each.
 
-    Given one run, the next is normal with mean ``regressed`` and variance sd^2 (1 + q), with q the ``reliability``.
+    Given one training, the next is normal: mean ``regressed``, variance sd^2 (1 + q), where q is the ``reliability``.
     """
     x = np.asarray(top1, dtype=float)
     noise = np.random.default_rng(0).normal(0, sd * sqrt(1 + reliability(x, sd)), (draws, len(x)))
@@ -55,10 +55,10 @@ def retrained(top1: ArrayLike, sd: float, draws: int) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Passing:
-    """Of ``n`` models with one run each, ``ahead`` were above the mean of a rival, and ``clearly`` above by the spread.
+    """Of ``n`` models with one training each, ``ahead`` are above a rival's mean, ``clearly`` by more than the spread.
 
-    ``luck``: as many as that pass clearly in 5% of studies where all n are as good as the rival. ``known``: whether
-    there is a spread to tell it by.
+    ``luck``: if all n were as good as the rival, more than ``luck`` would pass clearly in at most 5% of studies.
+    ``known``: whether the spread between seeds is known.
     """
 
     n: int
@@ -69,7 +69,7 @@ class Passing:
 
     @property
     def verdict(self) -> bool | None:
-        """Whether some are better: more pass clearly than by luck, or none is ahead at all; None where it is open."""
+        """Whether some models are better: True if ``clearly`` > ``luck``, False if none is ahead, None if open."""
         if not (self.known and self.n):
             return None
         return True if self.clearly > self.luck else None if self.ahead else False
@@ -86,11 +86,11 @@ class Passing:
 
 
 def passing(runs: ArrayLike, rival: ArrayLike, spread: Spread) -> Passing:
-    """Which of many models, one run each (n,), are better than a ``rival`` with its runs (k,), all in log odds.
+    """Count the models, one training each (n,), that are better than a ``rival`` with k trainings, all in log odds.
 
-    One passes clearly where it leads the rival's mean by more than the 95% interval of such a difference, Student's t
-    with the freedom of ``spread``. Of equal models many do at once where the rival was unlucky or the spread came out
-    too small: ``luck`` is the 95% quantile of their number, integrated over both.
+    A model passes clearly if its lead over the rival's mean exceeds the 95% interval of such a difference, Student's t
+    with the freedom of ``spread``. If the rival was unlucky or the spread was estimated too small, many equal models
+    pass at once. ``luck`` is the 95% quantile of the number of equal models that pass, integrated over both causes.
     """
     x, other = np.asarray(runs, dtype=float), np.asarray(rival, dtype=float)
     lead = x - other.mean()
@@ -102,13 +102,13 @@ def passing(runs: ArrayLike, rival: ArrayLike, spread: Spread) -> Passing:
 
 
 def _margin(k: int, freedom: int) -> float:
-    """The 95% reach, in standard deviations, of one run less the mean of k others."""
+    """Return the 95% half-width, in standard deviations, of one training minus the mean of k others."""
     return float(stats.t.ppf(0.975, freedom)) * sqrt(1 + 1 / k)
 
 
 @lru_cache(maxsize=256)
 def _luck(n: int, k: int, freedom: int) -> int:
-    """``Passing.luck`` for n models against k runs, by the luck of the rival (Hermite nodes) and of the spread."""
+    """Return ``Passing.luck`` for n models and k rival trainings, over rivals (Hermite nodes) and spread estimates."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
     estimates = np.sqrt(stats.chi2.ppf((np.arange(100) + 0.5) / 100, freedom) / freedom)
     each = stats.norm.sf(_margin(k, freedom) * estimates[:, None] + nodes / sqrt(k))

@@ -24,9 +24,9 @@ HEAD = ("group", "r", "d", "w", "input (px)", "MACs", "parameters", "top-1 (%)",
 
 
 def write_explorer(study: Study, folder: Path) -> Path:
-    """Write the page, its scripts and its tables to ``folder`` and return its index.html.
+    """Write the page, its scripts and its tables to ``folder`` and return the path of index.html.
 
-    The page needs nothing from elsewhere, and the same records give the same bytes.
+    The page loads no other resources. The same records always give the same bytes.
     """
     sampled = study.sampled
     models = trained_models(sampled)
@@ -57,7 +57,7 @@ def _page(preset: Preset, models: Models, steps: pd.DataFrame) -> str:
         proxy="" if preset.evidence == "trained" else "No accuracy here is an ImageNet number.",
         failed=len(frame) - len(plotted),
         missing=models.missing,
-        unable="" if positions else f"No budget can be chosen here: {models.reason or 'no width meets any'}.",
+        unable="" if positions else f"No budget can be chosen here: {models.reason or 'no width meets one'}.",
         positions=positions,
         head=HEAD,
         models=[_cells(row) for row in frame.itertuples()],
@@ -66,7 +66,7 @@ def _page(preset: Preset, models: Models, steps: pd.DataFrame) -> str:
 
 
 def _point(row: Any) -> dict[str, Any]:
-    """What the cube shows of a model: place, top-1 in percent, and the text beside the pointer."""
+    """Return the data of a model in the cube: position, top-1 in percent, and the hover text."""
     texts = [text for _, text in _cells(row)]
     hover = "<br>".join(f"{escape(name)}: {escape(text)}" for name, text in zip(HEAD, texts, strict=True))
     place = {"group": row.group, "key": row.key[:12], "at": [row.r, row.d, row.w], "top1": 100 * row.top1}
@@ -74,7 +74,7 @@ def _point(row: Any) -> dict[str, Any]:
 
 
 def _positions(steps: pd.DataFrame) -> list[dict[str, Any]]:
-    """What each position of the slider shows, as text, and where its network lies in the cube."""
+    """Return the texts of each position of the slider, and the place of its network in the cube."""
     found = []
     for c, rows in steps.groupby("c") if len(steps) else ():
         own = rows.iloc[0]
@@ -86,7 +86,7 @@ def _positions(steps: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _network(row: Any) -> dict[str, Any]:
-    """A network as pairs of label and text, and the command that gives it, or the reason why there is none."""
+    """Return a network as pairs of label and text with the command that prints it, or why there is no network."""
     if not np.isfinite(row.w):
         return {"size": row.size_label, "reason": row.reason}
     pairs = [
@@ -100,7 +100,7 @@ def _network(row: Any) -> dict[str, Any]:
 
 
 def _cells(row: Any) -> list[tuple[Any, str]]:
-    """A model of the table: what each cell is sorted by, and its text."""
+    """Return a model's row of the table: for each cell the value to sort by, and the text."""
     done = row.status == "done" and np.isfinite(row.top1)
     accuracy = [(row.top1, f"{100 * row.top1:.1f}"), (row.top1_half, f"{100 * row.top1_half:.1f}")]
     return [

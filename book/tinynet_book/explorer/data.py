@@ -1,4 +1,4 @@
-"""What the cube explorer shows: the trained models, and what the tiny formula gives for each budget."""
+"""Data of the cube explorer: the trained models, and the networks of the tiny formula at each budget."""
 
 import warnings
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ COMPARED = "compared networks"
 COLUMNS = ["group", "key", "r", "d", "w", "c", "resolution", "macs", "params", "top1", "seed", "status", "reason"]
 FULL_SIZE = {BASELINE: "EfficientNet-B0", "resnet50": "ResNet-50", "ghostnet_a": "GhostNet-A"}
 BUDGETS = 81
-"""Positions of the slider, evenly spaced in log c over the fractions that the formula was fitted on."""
+"""Number of slider positions, evenly spaced in log c over the fitted range of the formula."""
 BAND = 1.96
-"""Standard deviations on either side of the mean: 95% of a normal distribution."""
+"""Half-width of a band in standard deviations: 95% of a normal distribution."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """The trained models, how many are ``missing``, and the ``formula`` of their frontier or why there is none."""
+    """The trained models, the number ``missing``, and the ``formula`` of their frontier or the ``reason`` for none."""
 
     frame: pd.DataFrame
     missing: int
@@ -42,9 +42,9 @@ class Models:
 
 
 def trained_models(study: Study) -> Models:
-    """The models of the random samples, of the giants and of the comparisons that have a record.
+    """Return the models with a record from the random samples, the giants and the comparisons.
 
-    One row each, failed ones included, with ``COLUMNS`` and ``top1_half``, the 95% binomial half-width, a fraction.
+    One row per model, failed ones included: ``COLUMNS``, and ``top1_half``, the 95% binomial half-width, a fraction.
     """
     preset, formula, reason = study.preset, None, "the preset has no random sample"
     planned, frames = {GIANTS: series(study, "fig1").all()}, {}
@@ -66,7 +66,7 @@ def trained_models(study: Study) -> Models:
 
 
 def _baselines(study: Study, pages: Sequence[str]) -> list[Experiment]:
-    """What ``pages`` compare of the baseline's scaled networks, each once, trained as the random sample is."""
+    """Return the scaled baselines that ``pages`` compare and that are trained like the random sample, each once."""
     preset = study.preset
     alike = (BASELINE, preset.base, preset.recipe, preset.dataset)
     every = (e for page in pages for e in series(study, page).all())
@@ -74,7 +74,7 @@ def _baselines(study: Study, pages: Sequence[str]) -> list[Experiment]:
 
 
 def _random_sample(study: Study) -> tuple[pd.DataFrame, TinyFormula | None, str]:
-    """Figure 1's sample with its frontier and formula, or what there is of it and why there is no formula."""
+    """Return the sample of Figure 1 with its formula, or the existing records and why there is no formula."""
     experiments = study.preset.random_experiments()
     try:
         return *study.sample(), ""
@@ -87,22 +87,22 @@ def _random_sample(study: Study) -> tuple[pd.DataFrame, TinyFormula | None, str]
 
 
 def _stored(study: Study, experiments: list[Experiment]) -> pd.DataFrame:
-    """The records that there are."""
+    """Return the existing records of ``experiments``."""
     frame = study.store.frame(experiments)
     return frame.assign(c=frame.macs / study.preset.c0)
 
 
 def sizes(preset: Preset) -> dict[str, Family]:
-    """The baseline at the size that the models were trained at, and what the paper shrinks, at full size."""
+    """Return the baseline at the models' training size, and the networks that the paper shrinks, at full size."""
     own = {} if preset.base == PAPER_BASE else {f"this study's size, {preset.base.resolution} px": preset.family()}
     return own | {f"{label}, {family(name).resolution} px": family(name) for name, label in FULL_SIZE.items()}
 
 
 def budgets(preset: Preset, formula: TinyFormula) -> pd.DataFrame:
-    """What ``formula`` gives at every position of the slider: one row for each budget c and size.
+    """Return the network of ``formula`` at every position of the slider: one row per budget c and size.
 
-    ``r`` and ``d`` are the posterior mean with the ends of its band, ``w`` is solved on real MACs. The preset's own
-    budgets are among the positions; those that no width meets at the size of the models are left out.
+    ``r`` and ``d`` are posterior means with the ends of their bands; ``w`` is solved on exact MACs. The preset's own
+    budgets are among the positions. A budget is left out if no width meets it at the models' training size.
     """
     fractions = _fractions(preset, float(formula.c_.min()), float(formula.c_.max()))
     mean, std = formula.predict(fractions, return_std=True)
@@ -116,7 +116,7 @@ def budgets(preset: Preset, formula: TinyFormula) -> pd.DataFrame:
 
 
 def _fractions(preset: Preset, low: float, high: float) -> list[float]:
-    """Log-spaced from ``low`` to ``high``; a budget of the preset takes the place of what lies within half a step."""
+    """Return log-spaced fractions from ``low`` to ``high``. A preset's budget replaces values within half a step."""
     grid = np.clip(np.geomspace(low, high, BUDGETS), low, high)
     inside = [c for c in preset.budgets if low <= c <= high]
     half = np.log(high / low) / (BUDGETS - 1) / 2
@@ -124,10 +124,10 @@ def _fractions(preset: Preset, low: float, high: float) -> list[float]:
 
 
 def _solved(net: Family, formula: TinyFormula, c: float) -> dict[str, Any]:
-    """The network of this size that comes nearest to the share ``c`` of its baseline's MACs."""
+    """Return the network of this size whose MACs are nearest to the fraction ``c`` of its baseline's MACs."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExtrapolationWarning)  # an end of the range, rounded
+            warnings.simplefilter("ignore", ExtrapolationWarning)  # rounding at an end of the range
             warnings.simplefilter("ignore", BudgetWarning)
             result = shrink(net, c * net.at().complexity().macs, formula=formula)
     except UnreachableBudget as error:
@@ -140,7 +140,7 @@ def _solved(net: Family, formula: TinyFormula, c: float) -> dict[str, Any]:
 
 
 def _command(net: Family, scale: Scale) -> str:
-    """What prints the network at ``scale``: a shell command, or Python for a size that the command has not."""
+    """Return a shell command that prints the network at ``scale``, or Python code if no command has this size."""
     if net == family(net.name, classes=net.classes):
         classes = "" if net.classes == 1000 else f" --classes {net.classes}"
         return f"tinynet cost {net.name} --r {scale.r} --d {scale.d} --w {scale.w} --head fixed{classes}"

@@ -1,1 +1,1 @@
-"""What is measured beside trainings: activation maps, latencies, released weights."""
+"""Measurements other than trainings: activation maps, latencies, released weights."""

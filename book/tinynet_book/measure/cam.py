@@ -1,8 +1,8 @@
 """Class activation maps, and how much of a map falls on the object.
 
-Zhou et al. 2016, "Learning deep features for discriminative localization" (the paper's [60]): where one linear layer
-reads the average of the last feature map f over its places, the logit of class k is the average over the places of
-sum_c w_kc f_c(x, y), plus a bias. That sum is the map of class k: what each place adds to the logit.
+Zhou et al. 2016, "Learning deep features for discriminative localization" (the paper's [60]): let a linear layer read
+the spatial average of the last feature map f. Then the logit of class k is a bias plus the spatial average of
+sum_c w_kc f_c(x, y). This sum is the map of class k: the contribution of each position to the logit.
 """
 
 import math
@@ -17,22 +17,22 @@ from tinynet_core.training.augment import Source, centre_boxes, evaluation_batch
 from tinynet_core.training.recipe import Recipe
 
 Placement = Literal["stretched", "centred"]
-"""Where the cells of a map lie in the image: in equal parts of it, or around the pixels that they look at."""
+"""Position of a map's cells in the image: equal parts of the image, or centred on the pixels that a cell sees."""
 
 BATCH = 128
-"""Images a batch, as in the evaluation of a training."""
+"""Images per batch, as in the evaluation of a training."""
 
 
 def activation_maps(features: torch.Tensor, classifier: nn.Linear, labels: torch.Tensor) -> torch.Tensor:
-    """(n, h, w) maps of the classes ``labels`` (n,) from feature maps (n, C, h, w), the bias left out.
+    """Return maps (n, h, w) of the classes ``labels`` (n,) from feature maps (n, C, h, w), without the bias.
 
-    The average of a map, plus the bias of its class, is the logit.
+    The logit of a class is the average of its map plus its bias.
     """
     return torch.einsum("nc,nchw->nhw", classifier.weight[labels], features)
 
 
 class Seen(NamedTuple):
-    """Of every image: the map of its true class (n, h, w), the predicted class and its probability."""
+    """For every image, the map of its true class (n, h, w), the predicted class and its probability."""
 
     maps: torch.Tensor
     predictions: torch.Tensor
@@ -43,9 +43,9 @@ class Seen(NamedTuple):
 def see(
     module: nn.Module, source: Source, side: int, recipe: Recipe, should_stop: Callable[[], bool] = lambda: False
 ) -> Seen | None:
-    """Maps and predictions of ``module`` for all images of ``source``, cut and resized to ``side`` as in evaluation.
+    """Return maps and predictions of ``module`` for ``source``, cropped and resized to ``side`` as in evaluation.
 
-    None where ``should_stop``, asked before each batch, ended it.
+    Return None if ``should_stop``, called before each batch, returns true.
     """
     device = source.device
     module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -64,30 +64,30 @@ def see(
 
 
 def seen_part(images: torch.Tensor, side: int, recipe: Recipe, aspects: torch.Tensor | None = None) -> torch.Tensor:
-    """The part of float images (n, channels, S, S) that evaluation looks at, resized to (n, channels, side, side)."""
+    """Crop float images (n, channels, S, S) as in evaluation, and resize them to (n, channels, side, side)."""
     boxes = centre_boxes(len(images), images.shape[2], recipe.eval_crop, aspects).to(images.device)
     return resample(images, boxes, side, None, "bilinear")
 
 
 def cell_centres(side: int, cells: int, placement: Placement) -> torch.Tensor:
-    """Where along an image of ``side`` pixels the cells of a map have their centres, (cells,) float64.
+    """Return the centres of a map's cells along an image of ``side`` pixels, (cells,) float64.
 
-    ``stretched``: over the whole image, as ``F.interpolate`` does and the literature draws maps. ``centred``: at the
-    pixels in the middle of what the cells look at, which is i times ``stride`` for cell i, with paddings of half a
-    kernel.
+    ``stretched``: spread over the whole image, as in ``F.interpolate`` and the literature. ``centred``: at the centre
+    of the pixels that a cell sees. For layers with a padding of half a kernel, this is pixel i times ``stride`` for
+    cell i.
     """
     index = torch.arange(cells, dtype=torch.float64)
     return (index + 0.5) * (side / cells) if placement == "stretched" else index * stride(side, cells) + 0.5
 
 
 def stride(side: int, cells: int) -> int:
-    """The power of two by which layers of stride 2 bring ``side`` pixels down to ``cells``, rounding up each time."""
+    """Return the power of two by which layers of stride 2, which round up, reduce ``side`` pixels to ``cells``."""
     powers = (2**power for power in range(math.ceil(math.log2(side)) + 1))
     return next(power for power in powers if math.ceil(side / power) == cells)
 
 
 def interpolation(side: int, cells: int, placement: Placement) -> torch.Tensor:
-    """(side, cells) weights, float64: a row for each pixel, between the two nearest centres; the edges are held."""
+    """Return weights (side, cells), float64, of linear interpolation between cell centres, constant at the edges."""
     centres = cell_centres(side, cells, placement)
     step = centres[1] - centres[0] if cells > 1 else 1.0
     position = ((torch.arange(side, dtype=torch.float64) + 0.5 - centres[0]) / step).clamp(0, cells - 1)
@@ -96,12 +96,12 @@ def interpolation(side: int, cells: int, placement: Placement) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Scores:
-    """How each of n maps lies on its object, (n,) each, float64.
+    """How well each of n maps covers its object, (n,) each, float64.
 
-    ``energy``: share of the map's positive mass that lies on the object. ``area``: share of the image that does, which
-    is the energy of a map that knows nothing. ``best``: the highest energy that a map of so many cells can have.
-    ``hit``: whether the cell with the largest value touches the object. ``chance``: the share of cells that do.
-    ``blind``: whether the map has no positive value; its mass then counts as spread evenly, and its hit as chance.
+    ``energy``: fraction of the map's positive mass on the object. ``area``: fraction of the image that the object
+    covers, which is the energy of a uniform map. ``best``: the highest possible energy of a map with as many cells.
+    ``hit``: whether the cell with the largest value touches the object. ``chance``: fraction of cells that touch it.
+    ``blind``: whether the map has no positive value. Such a map counts as uniform, and its hit as ``chance``.
     """
 
     energy: torch.Tensor
@@ -113,15 +113,15 @@ class Scores:
 
     @property
     def lift(self) -> torch.Tensor:
-        """Energy over area: 1 for a map that knows nothing."""
+        """Energy divided by area. A uniform map has a lift of 1."""
         return self.energy / self.area
 
 
 def scores(maps: torch.Tensor, regions: torch.Tensor, placement: Placement = "stretched") -> Scores:
-    """Hold maps (n, h, w) against the shares of the pixels that the objects cover, ``regions`` (n, S, S) from 0 to 1.
+    """Compare maps (n, h, w) with ``regions`` (n, S, S), the fraction from 0 to 1 of each pixel that is the object.
 
-    Negative values of a map are set to 0, then it is upsampled to S. A cell is the pixels that are nearest to its
-    centre, and touches an object of which it holds a pixel's area or more. No object may cover nothing.
+    Negative values of a map are set to 0, then the map is upsampled to S. A cell consists of the pixels nearest to its
+    centre. It touches an object if at least one pixel's area of the object is in it. Objects must not be empty.
     """
     regions, maps = regions.double(), maps.double().clamp(min=0)
     area = regions.mean((1, 2))
@@ -129,7 +129,7 @@ def scores(maps: torch.Tensor, regions: torch.Tensor, placement: Placement = "st
     blind = maps.amax((1, 2)) == 0
     maps = torch.where(blind[:, None, None], 1.0, maps)
     rows, columns = (interpolation(side, cells, placement) for cells in maps.shape[1:])
-    on_object = rows.T @ regions @ columns  # of a map that is 1 in one cell, by cell
+    on_object = rows.T @ regions @ columns  # for each cell, mass of a map that is 1 only there
     everywhere = rows.sum(0)[:, None] * columns.sum(0)
     energy = (maps * on_object).sum((1, 2)) / (maps * everywhere).sum((1, 2))
     owned_rows, owned_columns = (_owned(side, cells, placement) for cells in maps.shape[1:])
@@ -141,7 +141,7 @@ def scores(maps: torch.Tensor, regions: torch.Tensor, placement: Placement = "st
 
 
 def _owned(side: int, cells: int, placement: Placement) -> torch.Tensor:
-    """(side, cells): 1 where the pixel is nearest to the centre of the cell."""
+    """Return (side, cells) float64: 1 if the cell's centre is the nearest one to the pixel, else 0."""
     pixels = torch.arange(side, dtype=torch.float64) + 0.5
     nearest = (pixels[:, None] - cell_centres(side, cells, placement)).abs().argmin(1)
     return nn.functional.one_hot(nearest, cells).double()

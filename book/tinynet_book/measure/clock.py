@@ -1,4 +1,4 @@
-"""Timing several networks beside each other: rounds in random order, and what else the machine did."""
+"""Time several networks in turn: rounds in random order, and the load of other programs meanwhile."""
 
 import os
 import time
@@ -17,7 +17,7 @@ from tinynet_core.machine import processor
 
 
 def torch_run(module: nn.Module, image: Tensor) -> Run:
-    """``module`` run eagerly by torch, which this changes to the layout channels_last: the faster one on a CPU."""
+    """Return a timed eager run of ``module``. Changes ``module`` to channels_last, the faster layout on a CPU."""
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     image = image.contiguous(memory_format=torch.channels_last)
 
@@ -32,7 +32,7 @@ def torch_run(module: nn.Module, image: Tensor) -> Run:
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Torch on ``threads`` threads in this process, and on as many as before when the block is left."""
+    """Run torch on ``threads`` threads in this process, and restore the old number at the end of the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -44,10 +44,10 @@ def torch_threads(threads: int) -> Iterator[None]:
 def interleaved(
     runs: Sequence[Run], rounds: int, warmup: int, seed: int, should_stop: Callable[[], bool] = lambda: False
 ) -> np.ndarray | None:
-    """Milliseconds by round and run, ``warmup`` rounds left out; None where ``should_stop`` ended it between rounds.
+    """Return milliseconds by round and run without ``warmup`` rounds, or None if ``should_stop`` ends it in between.
 
-    Every round has each run once, in an order of its own drawn from ``seed``: a machine that slows down slows all of
-    them, and none always follows the same other one, whose data it finds in the caches.
+    Every round contains each run once, in a random order drawn from ``seed``. A machine that slows down thus affects
+    all runs, and no run always finds the same other run's data in the caches.
     """
     rng = np.random.default_rng(seed)
     times = np.empty((warmup + rounds, len(runs)))
@@ -60,9 +60,9 @@ def interleaved(
 
 
 def other_programs() -> tuple[float, float | None]:
-    """Now, and the processor seconds that other programs have used since the machine started, where Linux tells them.
+    """Return the time now and the processor seconds that other programs used since boot (None if not on Linux).
 
-    A virtual machine sees what it is denied by others as well, not whom they are.
+    On a virtual machine, the seconds include processor time that the host gave to others (steal).
     """
     now, stat = time.monotonic(), Path("/proc/stat")
     if not stat.exists():
@@ -73,7 +73,7 @@ def other_programs() -> tuple[float, float | None]:
 
 
 def conditions(threads: int, before: tuple[float, float | None]) -> dict[str, Any]:
-    """For a record: on what its times were measured, and how many processors others kept busy since ``before``."""
+    """Return the machine's description for a record, with the mean number of processors busy for other programs."""
     (start, was), (end, now) = before, other_programs()
     busy = None if was is None or now is None else round(max(now - was, 0.0) / (end - start), 3)
     return {

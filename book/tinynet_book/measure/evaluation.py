@@ -1,4 +1,4 @@
-"""Accuracy of released weights on ImageNet's validation images, by the protocol of the library that released them."""
+"""Measure released weights on ImageNet's validation images, with the protocol of the library that released them."""
 
 import hashlib
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from tinynet_core.networks.weights import RELEASED
 
 CLASSES = 1000
 BATCH = 64
-"""Images a batch; the result does not depend on it beyond the rounding of single precision."""
+"""Images per batch. The batch size changes the result only by rounding in single precision."""
 
 
 class Protocol(NamedTuple):
-    """How a library evaluates the weights that it calls ``entry``: the side of their input, and its own transform."""
+    """How a library evaluates its weights ``entry``: the input ``resolution`` in pixels and the ``transform``."""
 
     entry: str
     resolution: int
@@ -33,10 +33,10 @@ class Protocol(NamedTuple):
 
 
 def protocol(name: str, library: str) -> Protocol:
-    """The protocol for the weights that ``library`` released for the network called ``name``.
+    """Return the protocol for the weights that ``library`` released for the network called ``name``.
 
-    timm's is that of the input size it trained at, which for some of its networks is smaller than one it also tests at.
-    Raises ``UserError`` where the library released none, or for another input size than the network has.
+    For timm, this uses the training resolution. timm also tests some of its networks at a higher resolution.
+    Raises ``UserError`` if the library released no weights, or released them for another resolution.
     """
     if library not in RELEASED.get(name, {}):
         allowed = ", ".join(map(repr, RELEASED.get(name, {}))) or "none"
@@ -45,7 +45,7 @@ def protocol(name: str, library: str) -> Protocol:
     if library == "timm":
         released = timm.get_pretrained_cfg(entry)
         if released is None:
-            raise UserError(f"timm {timm.__version__} does not know {entry}, which it released")
+            raise UserError(f"timm {timm.__version__} does not know {entry}, although timm released it")
         config = resolve_data_config({}, pretrained_cfg=released.to_dict())
         found = Protocol(entry, config["input_size"][-1], create_transform(**config, is_training=False))
     else:
@@ -53,28 +53,28 @@ def protocol(name: str, library: str) -> Protocol:
         found = Protocol(entry, transform.crop_size[0], transform)
     if found.resolution != network(name).resolution:
         raise UserError(
-            f"weights={library!r}: {entry} was released for {found.resolution} pixels and {name} is a network "
-            f"for {network(name).resolution}: its accuracy would be that of another network"
+            f"weights={library!r}: {entry} was released for {found.resolution} pixels, but {name} has an input "
+            f"of {network(name).resolution}: the accuracy would be that of another network"
         )
     return found
 
 
 def validation_images(root: Path, transform: Callable[[Image.Image], Tensor]) -> ImageFolder:
-    """The images of ``root``/val; a label is the position of its class folder among the 1000 sorted ones.
+    """Return the images of ``root``/val. A label is the position of the class folder among the 1000 sorted folders.
 
-    Released classifiers have their outputs in that order. Raises ``UserError`` for another number of class folders.
+    Released classifiers have their outputs in this order. Raises ``UserError`` if there are not 1000 class folders.
     """
     images = ImageFolder(root / "val", transform, loader=_rgb)
     if len(images.classes) != CLASSES:
         raise UserError(
-            f"{root / 'val'} holds {len(images.classes)} class folders: released weights tell the {CLASSES} classes of "
-            f"ImageNet apart by their order, so it must hold exactly {CLASSES}"
+            f"{root / 'val'} holds {len(images.classes)} class folders: released weights number the {CLASSES} "
+            f"classes of ImageNet in the order of the folders, so it must hold exactly {CLASSES}"
         )
     return images
 
 
 def listing_sha256(images: ImageFolder) -> str:
-    """SHA-256 of all names and sizes of the files."""
+    """Return the SHA-256 of the names and sizes of all image files."""
     digest = hashlib.sha256()
     for path in (Path(path) for path, _ in images.samples):
         digest.update(f"val/{path.parent.name}/{path.name}\0{path.stat().st_size}\0".encode())
@@ -88,10 +88,10 @@ def accuracy(
     workers: int = 1,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float] | None:
-    """``top1`` and ``top5`` of ``module`` as fractions, in single precision, and the number of ``images``.
+    """Return ``top1`` and ``top5`` of ``module`` as fractions, in single precision, and the number of ``images``.
 
-    ``workers`` threads decode ahead. None where ``should_stop``, asked before each batch, ended it. Raises
-    ``UserError`` for a file that is no readable JPEG or PNG.
+    ``workers`` threads decode images in advance. Return None if ``should_stop``, called before each batch, returns
+    true. Raises ``UserError`` for a file that is not a readable JPEG or PNG.
     """
     module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     right = torch.zeros(2, dtype=torch.int64, device=device)
@@ -117,6 +117,6 @@ def _rgb(path: str) -> Image.Image:
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as image:
             return image.convert("RGB")
-    except Exception as error:  # Pillow raises nearly any type on broken bytes
+    except Exception as error:  # Pillow raises many error types for broken files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"validation image {path} cannot be read: {reason}") from error

@@ -1,4 +1,4 @@
-"""Timing networks on this machine's CPU: what Table 4 times, timing it, and what its record says."""
+"""Time the networks of Table 4 on this machine's CPU: the task, its execution, and the content of its record."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 Backend = Literal["onnxruntime", "torch"]
 BACKENDS: dict[Backend, str] = {"onnxruntime": "ONNX Runtime", "torch": "torch eager"}
-"""What people call them."""
+"""Display names of the backends."""
 
 
 class LatencyRun(Task):
-    """Networks for one image on each backend, in turn ``runs`` times after ``warmup`` rounds that do not count.
+    """Time each network for one image on each backend, in turn, for ``runs`` rounds after ``warmup`` uncounted rounds.
 
-    ``seed`` draws the order within each round, never any weights. ``arrays`` of its record are milliseconds by round,
-    rounded to a microsecond, ``metrics`` their medians, both by ``pair``. ``cost`` has the MACs of each network.
+    ``seed`` sets the order within each round, not the weights. The record's ``arrays`` are milliseconds by round,
+    rounded to a microsecond, and its ``metrics`` their medians, both by ``pair``. ``cost`` has each network's MACs.
     """
 
     alone = True
@@ -41,12 +41,12 @@ class LatencyRun(Task):
 
     @classmethod
     def planned(cls, study: "Study") -> list[Task]:
-        """That of Table 4."""
+        """Return the task of Table 4."""
         return [latency_run(study.preset)]
 
     @property
     def identity(self) -> dict[str, Any]:
-        """With the names, under which the times are kept."""
+        """Content for the key. It includes the networks' names, because the record stores the times by name."""
         return {**self.model_dump(mode="json"), "networks": [[x, network(x).identity()] for x in self.networks]}
 
     @property
@@ -54,7 +54,7 @@ class LatencyRun(Task):
         return f"latency of {len(self.networks)} networks, {self.runs} runs on {' and '.join(self.backends)}"
 
     def cost(self) -> dict[str, int]:
-        """Exact MACs of each network."""
+        """Return the exact MACs of each network."""
         return {f"macs {name}": network(name).complexity().macs for name in self.networks}
 
     @property
@@ -66,7 +66,7 @@ class LatencyRun(Task):
         return self.warmup + self.runs
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
-        """Time it on the CPU, whatever ``device``; one that is stopped keeps nothing and starts anew."""
+        """Time the networks on the CPU, whatever ``device`` is. A stopped task keeps nothing and starts anew."""
         from tinynet_book.measure import clock
         from tinynet_core.training.loop import Interrupted
 
@@ -85,7 +85,7 @@ class LatencyRun(Task):
         return Result(metrics=metrics, arrays=arrays, wall_s=time.monotonic() - start, sources=sources)
 
     def _timed(self) -> "Sequence[Run]":
-        """Both backends run one module with the same random weights."""
+        """Return the runs of each network. Both backends run the same module with the same random weights."""
         from tinynet_book.measure.clock import torch_run
         from tinynet_core.export import build_module, onnx_run
 
@@ -100,11 +100,11 @@ class LatencyRun(Task):
 
 
 def latency_run(preset: Preset) -> LatencyRun:
-    """The networks of Table 4, timed as often as the preset says."""
+    """Return the task that times the networks of Table 4, with the preset's number of runs."""
     networks = [row["network"] for row in rows("table4")]
     return LatencyRun(networks=networks, runs=preset.latency.runs, warmup=preset.latency.warmup)
 
 
 def pair(backend: Backend, name: str) -> str:
-    """Under what a record keeps the times of the network called ``name`` on ``backend``."""
+    """Return the name in a record of the times of the network called ``name`` on ``backend``."""
     return f"{backend} {name}"

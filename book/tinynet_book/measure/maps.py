@@ -1,4 +1,4 @@
-"""Class activation maps of a trained network over the validation images: which network, and drawing them."""
+"""The task that computes class activation maps of a trained network on the validation images."""
 
 import math
 import time
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from tinynet_core.study.study import Study
 
 DRAW_SEED = 0
-"""Draws the validation images that are shown: the same for every network, since it is no part of the task."""
+"""Seed that selects the shown validation images. It is no field of the task, so all networks show the same images."""
 
 
 class ActivationMaps(Experiment):
-    """The maps of the network that the ``Experiment`` of the same fields trains, for the true class of each image.
+    """Maps for the true class of each image, by the network that the ``Experiment`` with the same fields trains.
 
-    ``metrics`` of its record have ``top1``, a fraction. ``arrays`` have the maps of ``shown`` validation images:
-    ``index``, ``label``, ``prediction``, its ``probability``, and ``map``. Of drawn images, whose objects are
-    known, ``arrays`` have, image by image, ``correct`` and what is in ``Scores``, for either placement of the cells,
-    and ``metrics`` are their means, with ``pointing`` for hits.
+    The record's ``metrics`` contain ``top1``, a fraction. Its ``arrays`` describe ``shown`` validation images:
+    ``index``, ``label``, ``prediction``, its ``probability``, and ``map``. The objects of drawn images are known. For
+    them, ``arrays`` also have ``correct`` and the ``Scores`` of every image, for both placements of the cells.
+    ``metrics`` then have the means of the scores; the mean of ``hit`` is called ``pointing``.
     """
 
     kind: Literal["maps"] = "maps"  # type: ignore[assignment]
@@ -44,19 +44,19 @@ class ActivationMaps(Experiment):
     def _can_be_mapped(self) -> "ActivationMaps":
         if not isinstance(self.spec(), EfficientNet | ResNet):
             raise ValueError(
-                f"network {self.network} has no class activation maps: they need a network whose classifier reads the "
-                "average of its feature map, of the EfficientNet or the ResNet family"
+                f"network {self.network} has no class activation maps: they need a network of the EfficientNet or "
+                "ResNet family, whose classifier reads the average of the feature map"
             )
         return self
 
     @classmethod
     def planned(cls, study: "Study") -> list[Task]:
-        """Those of Figure 5."""
+        """Return the tasks of Figure 5."""
         return [task for tasks in maps(study.preset).values() for task in tasks]
 
     @property
     def training(self) -> Experiment:
-        """The training that the network comes from."""
+        """The training that makes the network."""
         return Experiment(**self.model_dump(exclude={"kind", "shown"}))
 
     @property
@@ -69,18 +69,18 @@ class ActivationMaps(Experiment):
 
     @property
     def work(self) -> int:
-        """Of the maps alone."""
+        """MACs to compute the maps, without the training."""
         return self.spec().complexity().macs * self.dataset.val_images
 
     @property
     def steps(self) -> int:
-        """Of the maps alone."""
+        """Batches to compute the maps, without the training."""
         from tinynet_book.measure.cam import BATCH
 
         return -(-self.dataset.val_images // BATCH)
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
-        """Draw them with the weights in the store, or train the network now; one that is stopped draws them anew."""
+        """Compute the maps with weights in the store, or train the network first. A stopped task starts anew."""
         from tinynet_book.measure.cam import see
         from tinynet_core.training.augment import Source
         from tinynet_core.training.loop import Interrupted, pick_device
@@ -107,7 +107,7 @@ class ActivationMaps(Experiment):
         )
 
     def _drawn(self, seen: "Seen", labels: "Tensor") -> dict[str, list[Any]]:
-        """What is kept of the images that are shown."""
+        """Return the arrays of the shown images."""
         n = len(labels)
         index = np.sort(np.random.default_rng(DRAW_SEED).choice(n, min(self.shown, n), replace=False))
         return {
@@ -119,7 +119,7 @@ class ActivationMaps(Experiment):
         }
 
     def _measured(self, dataset: DrawnImages, maps: "Tensor") -> tuple[dict[str, float], dict[str, list[Any]]]:
-        """Metrics and arrays of the maps on the regions of the objects, cut and resized as the images are."""
+        """Score the maps on the objects' regions, cropped and resized like the images. Return metrics and arrays."""
         import torch
 
         from tinynet_book.measure.cam import scores, seen_part
@@ -127,7 +127,7 @@ class ActivationMaps(Experiment):
         regions = np.stack([dataset.region("val", i) for i in range(len(maps))])
         seen = seen_part(torch.from_numpy(regions)[:, None].float(), self.spec().resolution, self.recipe)[:, 0]
         plain, centred = scores(maps, seen, "stretched"), scores(maps, seen, "centred")
-        moved = ("energy", "best", "hit", "chance")  # by the placement
+        moved = ("energy", "best", "hit", "chance")  # depend on the placement
         arrays = {name: getattr(plain, name).double() for name in (*moved, "area", "blind")}
         arrays |= {f"{name}_centred": getattr(centred, name) for name in moved}
         measured = arrays | {"lift": plain.lift, "lift_centred": centred.lift}
@@ -136,11 +136,11 @@ class ActivationMaps(Experiment):
 
 
 def maps(preset: Preset) -> dict[str, list[ActivationMaps]]:
-    """The class activation maps of Figure 5, of every network of Figure 4."""
+    """Return the tasks of Figure 5: class activation maps of every network of Figure 4."""
     networks = two_smallest(preset).items()
     return {label: [ActivationMaps(**e.model_dump(exclude={"kind"})) for e in runs] for label, runs in networks}
 
 
 def _rounded(values: "Tensor", largest: float = 1.0) -> list[Any]:
-    """The values to a ten-thousandth of ``largest``, or finer."""
+    """Round the values to a ten-thousandth of ``largest``, or finer."""
     return np.round(values.double().numpy(), 4 - math.ceil(math.log10(largest or 1.0))).tolist()

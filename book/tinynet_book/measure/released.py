@@ -1,4 +1,4 @@
-"""Evaluating released weights on the validation images of ImageNet: which, and doing it."""
+"""The task that evaluates released weights on ImageNet's validation images, and the rows of Table 3 with weights."""
 
 import time
 from collections.abc import Callable
@@ -23,9 +23,9 @@ IMAGENET_VALIDATION = 50_000
 
 
 class ReleasedEvaluation(Task):
-    """A network with the weights that ``library`` released for it, on the images in val/ of ``$TINYNET_IMAGENET``.
+    """Evaluate a network with the weights released by ``library`` on the images in val/ of ``$TINYNET_IMAGENET``.
 
-    ``metrics`` of its record are ``top1`` and ``top5`` as fractions and the number of ``images``. Its provenance has
+    The record's ``metrics`` are ``top1`` and ``top5`` as fractions and the number of ``images``. Its provenance has
     the file of the weights with its SHA-256, the library's protocol, and a SHA-256 of the images' names and sizes.
     """
 
@@ -35,7 +35,7 @@ class ReleasedEvaluation(Task):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """With the name, under which the weights were released."""
+        """Content for the key. It includes the network's name, because weights are released under a name."""
         return {**self.model_dump(mode="json"), "resolved": network(self.network).identity()}
 
     @property
@@ -56,9 +56,9 @@ class ReleasedEvaluation(Task):
         return -(-IMAGENET_VALIDATION // BATCH)
 
     def perform(self, device: str, root: Path | None, should_stop: Callable[[], bool] | None, compiled: bool) -> Result:
-        """Evaluate it; one that is stopped keeps nothing and starts anew.
+        """Evaluate the weights. A stopped task keeps nothing and starts anew.
 
-        Raises ``UserError`` before any image is read where folder, weights or protocol do not fit.
+        Raises ``UserError`` before it reads any image if the folder, the weights or the protocol do not fit.
         """
         from tinynet_book.measure import evaluation
         from tinynet_core.machine import cores
@@ -87,7 +87,7 @@ class ReleasedEvaluation(Task):
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Released weights for a row: what to evaluate, whose ``training`` they come from, and a ``note`` on that."""
+    """Released weights for a row: the ``task`` that evaluates them, who did the ``training``, and a ``note`` on it."""
 
     task: ReleasedEvaluation
     training: str
@@ -95,12 +95,12 @@ class Released:
 
     @property
     def checks(self) -> bool:
-        """Whether their accuracy checks the number that the paper prints in this row: only that of its own training."""
+        """Whether their accuracy checks the printed number of the row. Only weights of the authors' training do."""
         return self.training == "the authors'"
 
 
 def released() -> dict[str, Released]:
-    """The rows of Table 3 with released weights, by the name of the row, in the order of the table."""
+    """Return the released weights for rows of Table 3, by the name of the row, in the order of the table."""
     offered = {row["model"]: row for row in rows("released")}
     found = {}
     for row in (row for row in rows("table3") if row["model"] in offered):
@@ -111,9 +111,9 @@ def released() -> dict[str, Released]:
 
 
 def evaluated(study: "Study", evaluate: bool = False) -> "tuple[dict[str, Record], dict[str, str]]":
-    """Records of released weights on ImageNet by row of Table 3, and for every row without one the reason.
+    """Return records of released weights on ImageNet by row of Table 3, and a reason for every row without a record.
 
-    ``evaluate`` makes those that are not in the store, on the images of ``$TINYNET_IMAGENET``.
+    With ``evaluate``, make the records that are not in the store, on the images of ``$TINYNET_IMAGENET``.
     """
     from tinynet_core.study.sweep import SweepStopped, run
 

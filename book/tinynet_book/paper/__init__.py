@@ -1,4 +1,4 @@
-"""The paper's numbers as data, and the ledger that holds each claim against a measurement."""
+"""The numbers of the paper as data, and the ledger that compares each claim of the paper with a measurement."""
 
 import math
 from functools import cache
@@ -12,9 +12,9 @@ from tinynet_core.networks import Network, network
 from tinynet_core.scaling.scale import Scale
 
 MACS_DIGITS = {"table2": -2}
-"""Decimals of a million to which FLOPs are printed: Table 2 prints tenths of a billion, the others whole millions."""
+"""Printed decimals of FLOPs in millions. Table 2 prints tenths of a billion, the other tables whole millions."""
 TOLERANCE = 0.02
-"""Relative distance from a printed number within which ours counts as the same."""
+"""Largest relative distance at which our number counts as the same as the printed number."""
 
 
 @cache
@@ -23,27 +23,27 @@ def _tables() -> dict[str, list[dict[str, Any]]]:
 
 
 def rows(name: str) -> list[dict[str, Any]]:
-    """The rows of a table as they are kept in ``tables.yaml``."""
+    """Return the rows of a table as ``tables.yaml`` stores them."""
     return _tables()[name]
 
 
 def table(name: str) -> pd.DataFrame:
-    """A table as the paper prints it.
+    """Return a table as the paper prints it.
 
     ``params`` and ``macs`` are in millions, ``top1``, ``top5`` and average precisions in percent, ``latency_ms`` in
-    milliseconds; what is not printed is missing. Table 7 is an architecture.
+    milliseconds. Numbers that the paper does not print are missing. Table 7 describes an architecture.
     """
     frame = pd.DataFrame(rows(name)).drop(columns=["network", "scale", "note"], errors="ignore")
-    return frame.convert_dtypes() if name == "table7" else frame  # whole numbers stay whole beside what is missing
+    return frame.convert_dtypes() if name == "table7" else frame  # keeps integers beside missing values
 
 
 def costs(name: str) -> pd.DataFrame:
-    """The cost columns of Table 1 ... 6 beside our exact counts, one row per row of the table.
+    """Return the printed costs of a table (1 to 6) beside our exact counts, one row per row of the table.
 
-    ``model`` as printed and ``network`` as named here; ``paper_params`` and ``paper_macs`` as printed, in millions, NaN
-    where there is none; ``params`` and ``macs`` as counted; ``params_off`` and ``macs_off``, their relative distance.
-    ``match``: each printed number of the row is ours after rounding, or within 2% of ours. ``note`` explains every row
-    that is no match, and marks the networks whose r, d and w were never published.
+    ``model`` is the printed name, ``network`` the name in this package. ``paper_params`` and ``paper_macs`` are the
+    printed numbers in millions, or NaN. ``params`` and ``macs`` are our counts, ``params_off`` and ``macs_off`` their
+    relative distances. ``match`` is true if our rounded count equals each printed number or is within 2% of it.
+    ``note`` explains each row without a match. It also marks networks whose r, d and w were never published.
     """
     lines = []
     for row in rows(name):
@@ -62,10 +62,10 @@ def costs(name: str) -> pd.DataFrame:
 
 
 def recount(spec: Network) -> tuple[int, int]:
-    """MACs and parameters of the built module: torch's ``FlopCounterMode``, and the sizes of all parameters added up.
+    """Count the MACs of the built module with torch's ``FlopCounterMode``, and sum the sizes of its parameters.
 
     The module and one image are on the ``meta`` device. torch counts two operations for each multiply-add of a
-    convolution or a matrix product, and nothing else; the result is half of them.
+    convolution or a matrix product, and nothing else. This function returns half of torch's count as the MACs.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode

@@ -1,4 +1,4 @@
-"""Every number printed in Tables 1 to 7, each a claim of the ledger."""
+"""Every number printed in Tables 1 to 7. Each number is a claim of the ledger."""
 
 import re
 import unicodedata
@@ -23,10 +23,10 @@ NOTEBOOKS = {
     "table6": "19_table6_ghostnet",
     "table7": "07_table7_ghostnet_a",
 }
-"""The page that answers for the numbers of a table, but for its costs, which are all on one page."""
+"""Page that checks the numbers of each table. The costs of all tables are on ``COST_NOTEBOOK`` instead."""
 TABLES = tuple(NOTEBOOKS)
 PUBLIC = {"table3": "26_released_tinynets", "table4": "26_released_tinynets", "table6": "28_networks_in_the_field"}
-"""The page that holds the ImageNet accuracies of a table against what third parties measured."""
+"""Page that compares the ImageNet accuracies of a table with measurements by third parties."""
 ACCURACIES = ("top1", "top5")
 PRECISIONS = {
     "map": "mAP",
@@ -36,9 +36,9 @@ PRECISIONS = {
     "map_medium": "AP medium",
     "map_large": "AP large",
 }
-"""The columns of Table 5 by their name in records and in ``tables.yaml``."""
+"""Printed names of the columns of Table 5, by their names in records and in ``tables.yaml``."""
 _CHANNELS = 8
-"""Inner channels of GhostNet-A come in multiples of this, so that a printed expansion holds to half of it."""
+"""Divisor of the inner channels of GhostNet-A. A printed expansion is therefore exact only to half of it."""
 
 
 @cache
@@ -47,7 +47,7 @@ def _columns() -> dict[str, dict[str, Any]]:
 
 
 class Cell(NamedTuple):
-    """A printed ``number``: its ``table``, the ``row`` counted from 0, its ``column``, and the ``id`` of its claim."""
+    """A printed ``number`` with its ``table``, ``row`` (from 0) and ``column``, and the ``id`` of its claim."""
 
     table: str
     row: int
@@ -57,7 +57,7 @@ class Cell(NamedTuple):
 
 
 def cells(name: str) -> list[Cell]:
-    """All numbers of a table in the order of print; rows about the same network share the ids of their costs."""
+    """Return all numbers of a table in printed order. Rows of the same network share the ids of their costs."""
     own = Counter(_name(row) for row in rows(name))
     found = []
     for i, row in enumerate(rows(name)):
@@ -70,7 +70,7 @@ def cells(name: str) -> list[Cell]:
 
 
 def cell_claims() -> Iterator[dict[str, Any]]:
-    """The fields of one ``claims.Claim`` for every cell; rows of one network have their costs once."""
+    """Yield the fields of one ``claims.Claim`` per cell. The costs of a network appear once, even in several rows."""
     every: dict[str, Cell] = {}
     for cell in (cell for name in TABLES for cell in cells(name)):
         every.setdefault(cell.id, cell)

@@ -1,6 +1,6 @@
 """The claims ledger: what the paper says, what was estimated here, on what evidence, and whether the two agree.
 
-A page hands over estimates; ``decided`` and ``verdict`` alone say what becomes of a claim.
+Pages supply estimates. Only ``decided`` and ``verdict`` turn an estimate into the verdict on a claim.
 """
 
 import math
@@ -20,16 +20,16 @@ from tinynet_core.files import write_text
 from tinynet_core.study.store import Store, StoreError
 
 Evidence = Literal["recomputed", "measured", "trained", "released weights", "third party", "proxy", "quoted"]
-"""From the strongest to the weakest."""
+"""Kinds of evidence, from the strongest to the weakest."""
 THIRD_PARTY = "third party"
 Verdict = Literal["matches", "within tolerance", "differs", "not attempted"]
 
 
 class Claim(BaseModel):
-    """One number or sentence of the paper; ``digits`` of a number are its printed decimals where they are not seen.
+    """One number or sentence of the paper. ``digits``: printed decimals, where the number itself does not show them.
 
-    A sentence holds where the whole interval of what it is about lies between ``above`` and ``below``. ``notebook``
-    answers for it; ``public`` is the page that holds it against what third parties measured, where there is one.
+    A sentence holds if the whole interval of its quantity lies between ``above`` and ``below``. ``notebook`` is the
+    page that checks the claim. ``public`` is the page that compares it with third parties' measurements, or empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,17 +47,17 @@ class Claim(BaseModel):
     public: str = ""
 
     def page(self, evidence: str) -> str:
-        """The notebook that gives the finding of this evidence."""
+        """Return the notebook that gives the finding for this kind of evidence."""
         return self.public if self.public and evidence == THIRD_PARTY else self.notebook
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a page found for a claim.
+    """The result of a page for a claim.
 
-    ``found``: a number or its ``Interval``; for a sentence, its truth, or the ``Interval`` of what it is about, or
-    several that it asks for together; None for nothing, and ``note`` says why. ``open``: why nothing may be decided by
-    it. ``most``: the largest number that could be had here.
+    ``found`` is a number or its ``Interval``. For a sentence it is a truth value, the ``Interval`` of its quantity, or
+    several intervals that must all agree. If ``found`` is None, ``note`` says why. ``open`` is the reason why the
+    estimate may not decide the claim. ``most`` is the largest number that is possible here.
     """
 
     found: bool | float | Interval | Sequence[Interval] | None
@@ -69,10 +69,10 @@ class Estimate:
 
 
 class Finding(BaseModel):
-    """What is kept of an estimate; ``value`` None decides nothing, and ``note`` says why.
+    """The stored form of an estimate. If ``value`` is None, the claim stays open, and ``note`` says why.
 
-    ``low`` and ``high`` are the ends of its 95% interval, of third parties' numbers often of their range;
-    ``estimate`` is a number that does not decide.
+    ``low`` and ``high`` are the ends of the 95% interval; for numbers of third parties often the ends of their range.
+    ``estimate`` is a number that was found but does not decide the claim.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,13 +91,13 @@ _FINDINGS = TypeAdapter(dict[str, Finding])
 
 @cache
 def claims() -> dict[str, Claim]:
-    """All claims by id: the sentences and derived numbers of ``claims.yaml``, and every cell of Tables 1 to 7."""
+    """Return all claims by id: sentences and derived numbers of ``claims.yaml``, and every cell of Tables 1 to 7."""
     written = yaml.safe_load((Path(__file__).parent / "claims.yaml").read_text(encoding="utf-8"))
     return {claim.id: claim for claim in map(Claim.model_validate, [*written, *cell_claims()])}
 
 
 def verdict(claim: Claim, value: bool | float | None) -> Verdict:
-    """``matches``: the same truth value, or the same number at the precision the paper prints."""
+    """Return the verdict. ``matches``: the same truth value, or the same number at the printed precision."""
     if value is None or math.isnan(value):
         return "not attempted"
     if isinstance(claim.paper, bool) or isinstance(value, bool):
@@ -111,9 +111,9 @@ def verdict(claim: Claim, value: bool | float | None) -> Verdict:
 
 
 def settled(claim: Claim, low: float, high: float) -> bool:
-    """Whether an interval tells if ours differs from a number of the paper.
+    """Return whether an interval is narrow enough to decide if our number differs from the paper's.
 
-    It does where both ends agree with the paper, exactly or within tolerance, or where both differ on the same side.
+    This is so if both ends agree with the paper (exactly or within tolerance), or if both differ on the same side.
     """
     if math.isnan(low) or math.isnan(high):
         return False
@@ -122,7 +122,7 @@ def settled(claim: Claim, low: float, high: float) -> bool:
 
 
 def decided(claim: Claim, estimate: Estimate) -> tuple[bool | float | None, str]:
-    """What a claim is judged by, or None with the reason why it stays open."""
+    """Return the value that decides a claim, or None with the reason why the claim stays open."""
     found = estimate.found
     if estimate.open or found is None:
         return None, estimate.open
@@ -142,7 +142,7 @@ def decided(claim: Claim, estimate: Estimate) -> tuple[bool | float | None, str]
 
 
 def finding(claim: Claim, estimate: Estimate) -> Finding:
-    """The estimate as it is kept, decided."""
+    """Decide the claim by the estimate, and return the finding to store."""
     (value, reason), found = decided(claim, estimate), estimate.found
     note = ". Open: ".join(filter(None, [estimate.note, reason]))
     shown = {"value": value, "evidence": estimate.evidence, "note": note, "records": estimate.records}
@@ -153,21 +153,21 @@ def finding(claim: Claim, estimate: Estimate) -> Finding:
 
 
 def claim(store: Store, estimates: Mapping[str, Estimate]) -> pd.DataFrame:
-    """Keep what a page found for its claims, and return what the ledger says of them.
+    """Store what a page found for its claims, and return the verdicts of the ledger as a table.
 
-    Raises ``ValueError``, and keeps nothing, unless the estimates are of all claims of one page and of no other, each a
-    truth value or a number as its claim is. A claim may have a page for third parties' measurements beside its own.
+    Raises ``ValueError`` and stores nothing unless the estimates cover exactly the claims of one page. Each must be a
+    truth value or a number, as its claim is. A claim may have a second page, for third parties' measurements.
     """
     if unknown := sorted(set(estimates) - set(claims())):
         raise ValueError(f"unknown claim {unknown[0]!r}")
     pages = sorted({claims()[key].page(x.evidence) for key, x in estimates.items()})
     if len(pages) != 1:
-        raise ValueError(f"estimates must be of the claims of one page, got those of {pages}")
+        raise ValueError(f"estimates must be of the claims of one page, got claims of {pages}")
     return write_claims(store, pages[0], {key: finding(claims()[key], x) for key, x in estimates.items()})
 
 
 def write_claims(store: Store, notebook: str, findings: Mapping[str, Finding]) -> pd.DataFrame:
-    """Keep the ``findings`` of one notebook beside its records and return them as a table; raises as ``claim``."""
+    """Store the ``findings`` of one notebook beside its records, and return them as a table. Raises as ``claim``."""
     expected = {claim.id for claim in claims().values() if notebook in (claim.notebook, claim.public)}
     if set(findings) != expected:
         raise ValueError(
@@ -185,12 +185,12 @@ def write_claims(store: Store, notebook: str, findings: Mapping[str, Finding]) -
 
 
 def findings_path(store: Path, notebook: str) -> Path:
-    """The file in the folder ``store`` of the findings of a notebook, given by its name without the suffix."""
+    """Return the file in the folder ``store`` with the findings of ``notebook`` (its name without the suffix)."""
     return store / "claims" / f"{notebook}.json"
 
 
 def ledger(store: Store) -> pd.DataFrame:
-    """Every claim with its findings in ``store``, the strongest evidence first; without one it is ``not attempted``."""
+    """Return every claim with its findings, strongest evidence first. A claim without one is ``not attempted``."""
     found: dict[str, list[tuple[str, Finding]]] = {}
     for path in sorted((store.root / "claims").glob("*.json")):
         try:
@@ -210,13 +210,13 @@ def ledger(store: Store) -> pd.DataFrame:
 
 
 def strongest(ledger: pd.DataFrame) -> pd.DataFrame:
-    """One row a claim: its finding on the strongest evidence that decides it, or else on the strongest that it has."""
+    """Return one row per claim: the finding on the strongest evidence that decides it, or else on the strongest."""
     undecided = ledger.verdict == "not attempted"
     return ledger.loc[undecided.sort_values(kind="stable").index].drop_duplicates("id").sort_index()
 
 
 def _row(claim: Claim, page: str, found: Finding) -> dict[str, str]:
-    estimate = _text(found.estimate, claim.unit)  # in parentheses: it decides nothing
+    estimate = _text(found.estimate, claim.unit)  # in parentheses: does not decide the claim
     return {
         "id": claim.id,
         "source": claim.source,

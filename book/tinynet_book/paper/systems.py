@@ -1,6 +1,6 @@
-"""The systems of Figure 7 with the printed accuracies, and how far one group is ahead.
+"""The systems of Figure 7 with their printed accuracies, and the lead of one group over another.
 
-Top-1 and FLOPs are quoted; MACs are recomputed where the system is a network of this package.
+Top-1 and FLOPs are quoted. MACs are recomputed if the system is a network of this package.
 """
 
 import math
@@ -15,16 +15,16 @@ SERIES = (
     *("MobileNetV1", "MobileNetV2", "MobileNetV3", "ShuffleNetV2", "MnasNet", "FBNet", "ProxylessNAS"),
     *("GreedyNAS", "EfficientNet", "TinyNet", "GhostNet"),
 )
-"""Series of networks, by how their names begin."""
+"""Series of networks, given by the start of their names."""
 TINY_GHOSTS = ("GhostNet-A", "GhostNet-B", "GhostNet-C", "GhostNet-D")
 TINY_FORMULA = "GhostNet, tiny formula"
-"""The family of ``TINY_GHOSTS``: GhostNet-A, and what the tiny formula makes of it."""
+"""Family name of ``TINY_GHOSTS``: GhostNet-A, and the networks that the tiny formula derives from it."""
 
 
 def family(model: str) -> str:
-    """The line of Figure 7 that a model's printed name belongs to, with what was added to it behind a plus.
+    """Return the line of Figure 7 for a printed name: its family, and additions such as RA after a plus sign.
 
-    GhostNet-A to -D are apart from the GhostNets that change only the width.
+    GhostNet-A to -D form a family of their own, apart from the GhostNets that change only the width.
     """
     plain, *added = model.removeprefix("Baseline ").split(" + ")
     found = next(name for name in SERIES if plain.startswith(name))
@@ -32,11 +32,11 @@ def family(model: str) -> str:
 
 
 def systems() -> pd.DataFrame:
-    """Every system of Tables 3 and 6 and of Figure 7, once, by growing FLOPs.
+    """Return every system of Tables 3 and 6 and of Figure 7 once, in order of rising FLOPs.
 
-    Columns: ``model`` and its ``family``; ``flops`` in millions and ``top1`` in percent, quoted; ``macs``, our exact
-    count, NaN where the system is no network of this package; ``augmented``, whether it is said to be trained with
-    RandAugment; ``source``.
+    Columns: ``model`` and its ``family``; ``flops`` in millions and ``top1`` in percent, both quoted; ``macs``, our
+    exact count, NaN if the system is no network of this package; ``augmented``, whether the paper states a training
+    with RandAugment; ``source``.
     """
     lines: dict[tuple[str, float], dict] = {}
     for table in TABLES:
@@ -50,10 +50,10 @@ def systems() -> pd.DataFrame:
 
 
 def margins(group: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
-    """How far each system of ``group`` is above the best of ``others`` with at most its FLOPs, in points of top-1.
+    """Return how far each system of ``group`` leads its rival: the best of ``others`` with at most the same FLOPs.
 
-    Both are rows of ``systems()``. Columns: ``model``, ``flops``, ``top1``, ``rival``, ``rival_flops``, ``rival_top1``,
-    ``margin``; no rival and NaN where no other is that small.
+    Both arguments are rows of ``systems()``. Columns: ``model``, ``flops``, ``top1``, ``rival``, ``rival_flops``,
+    ``rival_top1``, ``margin`` in points of top-1. If no other system is that small, ``rival`` is empty, the rest NaN.
     """
     lines = []
     for x in group.itertuples():

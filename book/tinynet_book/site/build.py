@@ -23,20 +23,20 @@ from tinynet_core.study.study import MissingRecords, Study
 SITE = "TINYNET_SITE_URL"
 """Environment variable with the address at which the site is published."""
 REPOSITORY = "TINYNET_REPOSITORY_URL"
-"""Environment variable with the address of the sources on GitHub or a server with its paths."""
+"""Environment variable with the address of the sources on GitHub, or on a server with the same URL paths."""
 _ICON_SCRIPT = re.compile(r"<script[^>]*/fontawesome\.js[^>]*></script>")
-"""Draws every icon of the theme, which its font has drawn already, once more: 1.5 MB on every page."""
+"""Script that draws the theme's icons a second time, after its font. It costs 1.5 MB on every page."""
 _EMPTY_LIST = re.compile(r'role="list" (?=class="citation-list")')
-"""Says that the references are a list, of which no child is an item."""
+"""Attribute that marks the references as a list although none of its children is a list item."""
 _CARD = 'content="_static/card.png'
-"""The picture of a link to the site, which is found only by its whole address."""
+"""Preview picture for links to the site. Other sites find it only by its full address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A site: its ``index`` page, and what of its records is ``stale`` and which notebooks ``failed``, line by line.
+    """A built site: its ``index`` page, and lines about its ``stale`` records and its ``failed`` notebooks.
 
-    One with any of the two is not to be published; ``remedy`` says which records are missing and what makes them.
+    Do not publish a site with either. ``remedy`` names the missing or stale records and the command that makes them.
     """
 
     index: Path
@@ -46,17 +46,17 @@ class Built:
 
 
 def make_book(preset: str, store: str = "", build: Path | None = None) -> Built:
-    """Execute the notebooks under ``preset`` and build the site from the records that there are.
+    """Execute the notebooks under ``preset`` and build the site from the existing records.
 
-    Raises ``MissingRecords`` before any work where there is none of them.
-    ``build`` is the folder of everything made on the way, ``_build`` of the checkout by default.
+    Raises ``MissingRecords`` before any work if the store has no record.
+    ``build`` is the folder of all intermediate files, by default ``_build`` in the checkout.
     """
     root, address, repository = project_root(), published_at(SITE), published_at(REPOSITORY)
     notebooks(root)
     build = (build or root / "_build").resolve()
     study = Study(preset, store, train=False)
     if study.store.frame().empty:
-        study.records(known(study))  # which says that there is none, and what makes them
+        study.records(known(study))  # raises, and names the command that makes records
     outdated = stale_pages(study)
     executed, failed = execute_all(study.preset_argument, study.store.root, build)
     index, stamp = build / "html" / "index.html", build / "html.sha256"
@@ -72,7 +72,7 @@ def make_book(preset: str, store: str = "", build: Path | None = None) -> Built:
 
 
 def published_at(setting: str) -> str:
-    """The address in the environment variable ``SITE`` or ``REPOSITORY``, without a slash at its end; empty without."""
+    """Return the address in the environment variable ``setting`` without a final slash; empty if it is not set."""
     given = os.environ.get(setting, "").strip()
     parts = urlsplit(given)
     if given and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment):
@@ -81,7 +81,7 @@ def published_at(setting: str) -> str:
 
 
 def _remedy(study: Study, outdated: Mapping[str, list[str]], failed: Mapping[str, str]) -> str:
-    """Which records are missing or stale, and the command that makes them; nothing where none is."""
+    """Return which records are missing or stale, and the command that makes them; empty if there are none."""
     if any(reason.startswith(MissingRecords.__name__) for reason in failed.values()):
         missing = study.store.missing(known(study))
         return f"{len(missing)} missing records, such as {missing[0].label}; make them with: {study.command}"
@@ -89,7 +89,7 @@ def _remedy(study: Study, outdated: Mapping[str, list[str]], failed: Mapping[str
 
 
 def stale_pages(study: Study) -> dict[str, list[str]]:
-    """What is stale of the records of each page, and under the empty name of all of them; a line for each reason."""
+    """Return why records are stale, one line per reason: by page, and for all records under the empty name."""
     everything = stale(study)
     if not everything:
         return {}
@@ -98,9 +98,9 @@ def stale_pages(study: Study) -> dict[str, list[str]]:
 
 
 def _jupyter_book(root: Path, sources: Path, build: Path, address: str, whole: bool) -> None:
-    """A full build, so that no warning hides behind a cache; the old site is replaced only by a good one.
+    """Build everything anew, because a cache would hide warnings. Replace the old site only if the build succeeds.
 
-    Not ``whole`` is a site with pages of notebooks that failed: links to what they lack lead nowhere.
+    ``whole``: no notebook failed. Pages of failed notebooks lack link targets, so warnings are then no errors.
     """
     work, log = build / "jupyter-book", build / "jupyter-book.log"
     shutil.rmtree(work, ignore_errors=True)
@@ -123,13 +123,13 @@ def _jupyter_book(root: Path, sources: Path, build: Path, address: str, whole: b
 
 
 def _finished(page: str, address: str) -> str:
-    """A page without what the theme puts there in vain, and with the whole address of its picture where it is known."""
+    """Remove what the theme adds needlessly to a page, and give its preview picture a full address if known."""
     page = _EMPTY_LIST.sub("", _ICON_SCRIPT.sub("", page))
     return page.replace(_CARD, _CARD.replace("_static", f"{address}/_static")) if address else page
 
 
 def _inputs_digest(root: Path, executed: list[Path], study: Study, state: str) -> str:
-    """Everything that the site is made from."""
+    """Return a digest of everything that the site is made from."""
     content = [study.preset.model_dump_json(), ledger(study.store).to_json(), store_digest(study.store.root), state]
     digest = hashlib.sha256(json.dumps(content).encode())
     folders = (root / "book", root / "tinynet_core")

@@ -1,4 +1,4 @@
-"""The page of conclusions: the paper in plain questions, each answered by the verdicts on its claims."""
+"""The page of conclusions: plain questions about the paper, each answered by the verdicts on its claims."""
 
 import re
 from collections import Counter
@@ -20,13 +20,13 @@ from tinynet_book.tables import typeset
 from tinynet_core.study.presets import Preset, project_root
 
 AGREE = ("matches", "within tolerance")
-MANY = 3  # main claims of a question, more are counted
+MANY = 3  # if a question has more main claims, their number is shown
 SIGNS = {"yes": "✓ yes", "no": "✗ no", "in part": "◐ in part", "open": "○ open"}
 CARDS = (
     ("ImageNet, measured by others", "table3-a-vs-b0", (THIRD_PARTY,), "TinyNet-A minus EfficientNet-B0"),
     ("Our trainings", "duel-formula-beats-giant", ("proxy", "trained"), "Formula minus giants, at equal cost"),
 )
-"""Of the first page: title, claim, its evidence, and what its number is."""
+"""Cards of the first page: title, claim, kinds of evidence, and the meaning of the number."""
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _CLAUSE_ENDS = re.compile(r"; |\. | \(")
 _SENTENCE_ENDS = re.compile(r"\. ")
@@ -35,8 +35,8 @@ _SENTENCE_ENDS = re.compile(r"\. ")
 class Question(BaseModel):
     """A question and its claims, by id or by a pattern with ``*``.
 
-    ``key`` claims give the answer, all of them where it is empty; the others are evidence beside them. ``why`` has a
-    sentence by claim, or by ``claim@evidence``, with ``{}`` for what the ledger found.
+    The ``key`` claims give the answer; if ``key`` is empty, all claims do. The others are further evidence. ``why``
+    has a sentence by claim, or by ``claim@evidence``, with ``{}`` in place of the finding in the ledger.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +47,7 @@ class Question(BaseModel):
     why: dict[str, str]
 
     def ids(self) -> list[str]:
-        """Ids of its claims, in the order of the ledger."""
+        """Return the ids of the question's claims, in the order of the ledger."""
         return [key for key in claims() if any(fnmatchcase(key, pattern) for pattern in self.claims)]
 
 
@@ -57,19 +57,19 @@ Answered = list[tuple[Question, str, pd.DataFrame]]
 
 @cache
 def questions() -> tuple[Question, ...]:
-    """All questions, in the order of the page."""
+    """Return all questions, in the order of the page."""
     written = yaml.safe_load(Path(__file__).with_name("questions.yaml").read_text(encoding="utf-8"))
     return tuple(map(Question.model_validate, written))
 
 
 def answered(ledger: pd.DataFrame) -> Answered:
-    """Each question with its answers and the rows of the ``ledger`` (``claims.ledger``) behind it."""
+    """Return each question with its answers and its rows of the ``ledger`` (``claims.ledger``)."""
     found = [(question, ledger[ledger.id.isin(question.ids())]) for question in questions()]
     return [(q, by_evidence(rows[rows.id.isin(q.key or q.ids())]), rows) for q, rows in found]
 
 
 def by_evidence(rows: pd.DataFrame) -> str:
-    """What the findings for some claims say together on each kind of evidence that decides any, the strongest first."""
+    """Return the joint answer of ``rows`` for each kind of evidence that decides a claim, the strongest first."""
     said = []
     for evidence in get_args(Evidence):
         at = rows[rows.evidence == evidence].set_index("id").verdict
@@ -79,7 +79,7 @@ def by_evidence(rows: pd.DataFrame) -> str:
 
 
 def answer(verdicts: Iterable[str]) -> str:
-    """What the verdicts on the key claims of one question say together, in a few words."""
+    """Return the joint answer of the verdicts on the key claims of one question, in a few words."""
     count = Counter(verdicts)
     agree, differ, left = sum(count[v] for v in AGREE), count["differs"], count["not attempted"]
     if not agree and not differ:
@@ -91,13 +91,13 @@ def answer(verdicts: Iterable[str]) -> str:
 
 
 def conclusions(preset: Preset, found: Answered, records: pd.DataFrame) -> str:
-    """The generated part of the page, in Markdown."""
+    """Return the generated part of the page, in Markdown."""
     whys = ["::::{container} answers", *(_section(*entry) for entry in found), "::::"]
     return "\n\n".join([*whys, "## What this rests on", _basis(preset, records)])
 
 
 def cards(table: pd.DataFrame) -> str:
-    """Three answers side by side: on the arithmetic, on ImageNet as others measured it, and by the trainings here."""
+    """Return three cards side by side: the arithmetic, ImageNet as measured by others, and the trainings here."""
     exact = table[table.evidence == "recomputed"]
     agree = f"**{exact.verdict.isin(AGREE).sum()} of {len(exact)}** claims about costs and arithmetic hold."
     parts = [("The arithmetic", "notebooks/06_table3_costs", agree)]
@@ -112,7 +112,7 @@ def cards(table: pd.DataFrame) -> str:
 
 
 def number(row: pd.Series, ends: re.Pattern[str] = _CLAUSE_ENDS) -> str:
-    """The number of a row of the ledger with its interval, to one decimal; else its note up to ``ends``."""
+    """Return the number of a row of the ledger with its interval, to one decimal, or else its note up to ``ends``."""
     return _own_number(row) or typeset(ends.split(row.note)[0]) or row.ours.strip("()") or "not measured"
 
 
@@ -128,14 +128,14 @@ def _own_number(row: pd.Series) -> str:
 
 
 def sign(verdicts: Iterable[str]) -> str:
-    """What verdicts say together, as a sign and a word."""
+    """Return the joint answer of the verdicts as a sign and a word."""
     said = answer(verdicts)
     shown = next(shown for start, shown in SIGNS.items() if said.startswith(start))
     return f"{shown}, partly open" if "as far as" in said else shown
 
 
 def at_a_glance(found: Answered) -> str:
-    """Every question with its answer, the number that decides it and on what evidence, as a Markdown table."""
+    """Return a Markdown table of all questions: answer, the number that decides, and the kind of evidence."""
     lines = []
     for question, _, rows in found:
         row, verdicts = _decided(question, rows)
@@ -150,7 +150,7 @@ def at_a_glance(found: Answered) -> str:
 
 
 def _decided(question: Question, rows: pd.DataFrame) -> tuple[pd.Series, list[Verdict]]:
-    """The first deciding row of the page that has most, and the main claims' verdicts on its kind of evidence."""
+    """Return the first deciding row of the page with most such rows, and the main verdicts on its kind of evidence."""
     main = strongest(rows[rows.id.isin(question.key or question.ids())])
     decided = main[main.verdict != "not attempted"]
     main_rows = decided if len(decided) else main
@@ -164,12 +164,12 @@ def _basis(preset: Preset, records: pd.DataFrame) -> str:
     return (
         f"This site rests on {len(trained)} trained networks of the preset `{preset.name}`, of which "
         f"{(trained.status == 'failed').sum()} failed; one core needs {trained.wall_s.sum() / 3600:.1f} hours for "
-        f"them. What it says of accuracy is **{preset.evidence}** evidence: {preset.about}"
+        f"them. Its statements about accuracy are **{preset.evidence}** evidence: {preset.about}"
     )
 
 
 def _section(question: Question, said: str, rows: pd.DataFrame) -> str:
-    """The question, its answer, and why: what was found for a few claims, the strongest evidence first."""
+    """Return a question with its answer and the findings for a few claims, the strongest evidence first."""
     decided, verdicts = _decided(question, rows)
     link = f"[{question.question}](notebooks/{decided.notebook}.ipynb)"
     head = f"**{sign(verdicts)[0]} {link}** {said[0].upper()}{said[1:]}."
@@ -187,6 +187,6 @@ def _section(question: Question, said: str, rows: pd.DataFrame) -> str:
 
 @cache
 def page_name(notebook: str) -> str:
-    """The title of the page of a notebook."""
+    """Return the title of the page of a notebook."""
     first = nbformat.read(project_root() / "notebooks" / f"{notebook}.ipynb", as_version=4).cells[0]
     return first.source.splitlines()[0].removeprefix("# ")

@@ -27,22 +27,22 @@ from tinynet_core.study.presets import Preset, load_preset, project_root
 from tinynet_core.study.store import FILE
 
 INPUTS = "inputs"
-"""Metadata of an executed notebook: a digest of all that it was made from."""
+"""Metadata key of an executed notebook. The value is a digest of all inputs of the notebook."""
 CELL_TIMEOUT_S = 12 * 3600
 ANSWER_TIMEOUT_S = 600
-"""How long a kernel may take to start, and to send what a cell left: on a busy machine more than Jupyter's 60 and 4."""
+"""Seconds for a kernel to start or to send a cell's output. Jupyter's 60 s and 4 s are too few on a busy machine."""
 PACKAGES = (
     *("torch", "torchvision", "numpy", "pandas", "scikit-learn", "pymoo", "timm", "onnxruntime", "matplotlib"),
     *("papermill", "jupyter-book"),
 )
 _BEHIND = 33
-"""Bytes of a socket's path behind the folder: those of multiprocessing are longer than those of the kernels."""
+"""Bytes that a socket's path adds to the folder. The sockets of multiprocessing have the longest paths."""
 AT_A_TIME = 2
-"""Notebooks under way at a time: starting a kernel and importing is most of what they do."""
+"""Number of notebooks that run at the same time. Most of their time is the start of the kernel and imports."""
 
 
 def notebooks(root: Path) -> list[Path]:
-    """The notebooks of the book in reading order."""
+    """Return the notebooks of the book in reading order."""
     found = sorted((root / "notebooks").glob("[0-9]*.ipynb"))
     if not found:
         raise UserError(f"no notebooks in {root / 'notebooks'}: the book is built from a checkout of the project")
@@ -50,9 +50,9 @@ def notebooks(root: Path) -> list[Path]:
 
 
 def execute_all(preset: str, store: Path, build: Path) -> tuple[list[Path], dict[str, str]]:
-    """Executed copies of all notebooks, and by name why some failed, whose copies go as far as they got.
+    """Return executed copies of all notebooks, and by name why some failed. Failed copies end at the error.
 
-    There is one folder per preset. A copy says what it was made from, and stays as it is while that did not change.
+    There is one folder per preset. A copy stores a digest of its inputs, and is made anew only if they change.
     """
     root, folder = project_root(), build / "executed" / load_preset(preset).name
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def execute_all(preset: str, store: Path, build: Path) -> tuple[list[Path], dict
         if reason:
             failed[notebook.name] = reason
             out.unlink(missing_ok=True)
-            findings_path(store, notebook.stem).unlink(missing_ok=True)  # what it found before does not count
+            findings_path(store, notebook.stem).unlink(missing_ok=True)  # earlier findings no longer count
         else:
             executed = nbformat.read(out, as_version=4)
             executed.metadata[INPUTS] = inputs[notebook]
@@ -76,7 +76,7 @@ def execute_all(preset: str, store: Path, build: Path) -> tuple[list[Path], dict
 
 
 def _offered(notebook: Path, preset: Preset, folder: Path, store: Path) -> Path:
-    """The notebook, or its first text and what is missing where ``preset`` has not what it needs."""
+    """Return the notebook. If ``preset`` lacks what the notebook needs, return its first text and what is missing."""
     about = page_of(notebook.stem)
     lacks = lacking(preset, about.name) if about.name in PAGES else []
     if not lacks:
@@ -91,12 +91,12 @@ def _offered(notebook: Path, preset: Preset, folder: Path, store: Path) -> Path:
 
 
 def _made_from(executed: Path) -> str:
-    """The digest of what a copy was made from; empty where there is no copy."""
+    """Return the digest of the inputs of an executed copy; empty if there is no copy."""
     return nbformat.read(executed, as_version=4).metadata.get(INPUTS, "") if executed.exists() else ""
 
 
 def _execute_together(todo: list[tuple[Path, Path]], parameters: dict, failed: Path) -> Iterator[tuple[Path, str]]:
-    """Run notebooks two at a time, each in a kernel of its own, and yield them with what went wrong in it."""
+    """Run two notebooks at a time, each in its own kernel, and yield each with its error text (empty if it ran)."""
     scratch = folder_for_sockets(_BEHIND)
     with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), _start, (scratch,)) as pool:
         running = [pool.submit(execute, notebook, out, parameters, failed) for notebook, out in todo]
@@ -110,10 +110,10 @@ def _execute_together(todo: list[tuple[Path, Path]], parameters: dict, failed: P
 
 
 def _start(scratch: str) -> None:
-    """One thread a kernel, unless the user says otherwise: the small problems of notebooks get slower with more.
+    """Set up a worker process, with one thread per kernel by default: more threads slow small problems down.
 
-    ``scratch`` is where this process has its temporary files, sockets of kernels above all. It ends with the build, and
-    its kernels with it.
+    ``scratch`` is the folder of the worker's temporary files, mainly the sockets of kernels. The worker ends when the
+    build ends, and its kernels end with it.
     """
     end_with_driver()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -122,7 +122,7 @@ def _start(scratch: str) -> None:
 
 
 def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> str:
-    """Run one notebook and say why it failed, if so; ``out`` appears only on success, a failed run in ``failed``."""
+    """Run one notebook and return why it failed, or "". Write it to ``out`` on success, to folder ``failed`` if not."""
     scratch = out.with_suffix(".running.ipynb")
     try:
         with tempfile.TemporaryDirectory(prefix="tinynet-") as own:
@@ -137,7 +137,7 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> str:
                 execution_timeout=CELL_TIMEOUT_S,
                 start_timeout=ANSWER_TIMEOUT_S,
                 iopub_timeout=ANSWER_TIMEOUT_S,
-                config=Config(KernelManager=connection),  # a TCP port may be taken before the kernel has it
+                config=Config(KernelManager=connection),  # another process may take a TCP port first
                 **kernels.isolation(own),
             )
     except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
@@ -154,7 +154,7 @@ def execute(notebook: Path, out: Path, parameters: dict, failed: Path) -> str:
 
 
 def _shared_digest(root: Path, preset: str, parameters: dict) -> str:
-    """What every notebook depends on: the code but for the site's, preset, parameters, machine, other packages."""
+    """Return a digest of what all notebooks depend on: code (not site/), preset, parameters, machine, packages."""
     digest = hashlib.sha256(json.dumps([parameters, environment()], sort_keys=True).encode())
     digest.update(load_preset(preset).model_dump_json().encode())
     for path in sorted([*(root / "tinynet_core").rglob("*"), *(root / "book" / "tinynet_book").rglob("*")]):
@@ -164,11 +164,11 @@ def _shared_digest(root: Path, preset: str, parameters: dict) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """The processor that the notebooks run on and the versions of the packages that make their numbers."""
+    """Return the processor that runs the notebooks, and the versions of the packages that compute their numbers."""
     return {"processor": processor(), "packages": {name: version(name) for name in PACKAGES}}
 
 
 def store_digest(store: Path) -> str:
-    """SHA-256 of the file of records: changes with every one that comes or goes."""
+    """Return the SHA-256 of the file of records, which changes with every added or removed record."""
     path = store / FILE
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""

@@ -1,4 +1,4 @@
-"""Kernels for the notebooks that start with the imports done: importing is most of what a notebook of the book does."""
+"""Notebook kernels that start with all imports done, because imports are most of a notebook's running time."""
 
 import logging
 import os
@@ -25,12 +25,12 @@ IMPORTED = (
 )
 
 INTERRUPTED = "KeyboardInterrupt caught in kernel."
-"""What a kernel may say when it is shut down, as it is interrupted first."""
+"""Message that a kernel may print at shutdown, because Jupyter interrupts the kernel first."""
 
 
 def offer() -> None:
-    """Let Jupyter start the kernels of this process in this way, where forking is safe."""
-    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # a kernel sets it too late
+    """Make Jupyter fork the kernels of this process where forking is safe (Linux)."""
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # the kernel would set it too late
     if sys.platform == "linux":
         factory = KernelProvisionerFactory.instance()
         name = "forked"
@@ -39,16 +39,16 @@ def offer() -> None:
 
 
 def isolation(folder: str) -> dict[str, Any]:
-    """Arguments of ``papermill.execute_notebook`` with which a kernel reads none of the user's configuration.
+    """Return arguments of ``papermill.execute_notebook`` that keep a kernel from reading the user's configuration.
 
-    ``folder`` takes what IPython would keep in the user's.
+    ``folder`` takes the place of the user's IPython folder.
     """
     ignored = [f"--ipython-dir={folder}", "--InteractiveShellApp.exec_PYTHONSTARTUP=False"]
     return {"kernel_name": "python3", "kernel_manager_class": OwnKernels, "extra_arguments": ignored}
 
 
 class OwnKernels(AsyncKernelManager):
-    """Starts kernels of this Python, whatever kernel of that name is installed elsewhere."""
+    """Start kernels of this Python, even if another kernel with the same name is installed elsewhere."""
 
     @default("kernel_spec_manager")
     def _of_this_python(self) -> KernelSpecManager:
@@ -56,10 +56,10 @@ class OwnKernels(AsyncKernelManager):
 
 
 class ForkedKernels(LocalProvisioner):
-    """Forks each kernel off a server of this process, which has only imported ``IMPORTED`` and runs one thread."""
+    """Fork each kernel from a server process, which has only imported ``IMPORTED`` and runs a single thread."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Start a kernel by the command of its specification; forked where that is this Python's ipykernel_launcher."""
+        """Start a kernel with ``cmd`` of its specification. Fork it if ``cmd`` is this Python's ipykernel_launcher."""
         if cmd[:3] != [sys.executable, "-m", "ipykernel_launcher"]:
             return await super().launch_kernel(cmd, **kwargs)
         arguments = cmd[3:]
@@ -72,7 +72,7 @@ class ForkedKernels(LocalProvisioner):
 
 
 class _Forked:
-    """A process of ``multiprocessing`` with as much of ``subprocess.Popen`` as Jupyter uses."""
+    """A ``multiprocessing`` process with the part of the ``subprocess.Popen`` interface that Jupyter uses."""
 
     stdin = stdout = stderr = None
 
@@ -109,4 +109,4 @@ def _kernel(arguments: list[str], env: dict[str, str], cwd: str) -> None:
     os.environ.update(env)
     os.chdir(cwd)
     logging.getLogger("IPKernelApp").addFilter(lambda record: record.getMessage() != INTERRUPTED)
-    IPKernelApp.launch_instance([*arguments, f"--IPKernelApp.parent_handle={os.getppid()}"])  # else it explains itself
+    IPKernelApp.launch_instance([*arguments, f"--IPKernelApp.parent_handle={os.getppid()}"])  # else it prints help

@@ -1,4 +1,4 @@
-"""The ledger of claims as a page: a table to search, filter and sort, that is whole without a script as well."""
+"""The page of the claims ledger: a table to search, filter and sort. It is complete without JavaScript, too."""
 
 import re
 from html import escape
@@ -20,13 +20,13 @@ COLUMNS = {
     "records": "records or source",
 }
 FILTERS = ("verdict", "evidence", "place")
-"""Fields of a row that a list chooses from; ``place`` is the first part of its source, such as Table 3."""
+"""Fields that have a selection list. ``place`` is the first part of a claim's source, such as Table 3."""
 _SHOWN_KEYS = 2
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 def ledger_html(ledger: pd.DataFrame, page_names: dict[str, str]) -> str:
-    """Filters and table of ``claims.ledger``; ``page_names`` says how the page of each notebook is called."""
+    """Return the filters and the table of ``claims.ledger`` as HTML; ``page_names`` are page titles by notebook."""
     rows = ledger.assign(place=ledger.source.str.partition(",")[0], evidence=ledger.evidence.replace("", "none"))
     rows["anchor"] = rows.id.where(~rows.duplicated("id"), rows.id + "-" + rows.evidence.str.replace(" ", "-"))
     lists = "".join(_list(name, rows[name]) for name in FILTERS)
@@ -62,13 +62,13 @@ def _row(row: dict, page_names: dict[str, str]) -> str:
 
 
 def _order(text: str) -> str:
-    """The number that a cell begins with, for sorting, where it begins with one."""
+    """Return an attribute for sorting with the number at the start of a cell; empty without a number."""
     found = _NUMBER.match(text.lstrip("([+"))
     return f' data-by="{float(found[0])}"' if found else ""
 
 
 def _records(keys: list[str]) -> str:
-    """The first keys, cut as everywhere on the site, or links to where it was published, and how many more."""
+    """Return the first record keys, shortened as on the whole site, or links to sources, and the number of others."""
     shown = [f'<a href="{escape(key)}">source</a>' if key.startswith("https:") else key[:12] for key in keys]
     more = len(keys) - _SHOWN_KEYS
     return ", ".join(shown[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""An executed notebook as a page: the answer and the picture first, code folded, and at the end how it was made."""
+"""Turn an executed notebook into a page: first the answer and the picture, then folded code, last how it was made."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from tinynet_core.study.presets import Preset, load_preset, project_root
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.(\d+))?")
 BOX, PICTURE, METHOD = "box", "picture", "method"
-"""Tags of the cell whose text is the box of its page, of the picture that belongs below it, and of folded text."""
+"""Tags of cells: the text of the page's box, the picture below the box, and text that is folded."""
 SIGNS: dict[Verdict, str] = {
     "matches": "✓ Holds",
     "within tolerance": "✓ Holds within tolerance",
@@ -32,10 +32,10 @@ SIGNS: dict[Verdict, str] = {
 def page(
     path: Path, preset: Preset, ledger: pd.DataFrame, stale: Mapping[str, list[str]], failure: str = ""
 ) -> NotebookNode:
-    """The page of the executed notebook at ``path``.
+    """Return the page of the executed notebook at ``path``.
 
-    Its box is that of its cell tagged ``BOX``, or says what became of the claims that its metadata call ``headline``.
-    ``ledger`` is that of ``claims.ledger``, ``stale`` the reasons by page, ``failure`` why the notebook failed.
+    The box shows the verdicts on the claims in the metadata ``headline``, or else the text of the cell tagged ``BOX``.
+    ``ledger`` comes from ``claims.ledger``; ``stale`` are reasons by page; ``failure`` is why the notebook failed.
     """
     notebook = nbformat.read(path, as_version=4)
     cells = [c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
@@ -61,9 +61,9 @@ def page(
 
 
 def box(rows: pd.DataFrame) -> str:
-    """An admonition with each claim and what was found for it on each evidence, the strongest first.
+    """Return an admonition with each claim and its finding on each kind of evidence, the strongest first.
 
-    Its title are the verdicts, each on the strongest evidence that decides, and its colour is that of the first.
+    The title lists the verdicts, each on the strongest evidence that decides. The first verdict sets the colour.
     """
     parts = []
     for _, findings in rows.groupby("id", sort=False):
@@ -85,7 +85,7 @@ def box(rows: pd.DataFrame) -> str:
 
 
 def _repeats(note: str, ours: str) -> bool:
-    """Whether the first number of a note is that of the finding, rounded, with its interval or range behind it."""
+    """Return whether a note already states the finding: its first number, rounded, with an interval or range."""
     said, found = _NUMBER.search(note), _NUMBER.search(ours)
     if not (said and found and "[" in note):
         return False
@@ -98,12 +98,12 @@ def _own_box(cells: list[NotebookNode]) -> str:
 
 
 def _admonition(title: str, kind: str, text: str) -> str:
-    """A box of its own class with this text; nothing without one."""
+    """Return a box of the class ``kind`` with this text, or nothing if the text is empty."""
     return f":::{{admonition}} {title}\n:class: {kind}\n{text}\n:::\n\n" if text else ""
 
 
 def _joined(cells: list[NotebookNode]) -> list[NotebookNode]:
-    """Code that shows nothing joins the code below it, so that the two fold into one line."""
+    """Join code without output with the code below, so that both fold into one line."""
     found: list[NotebookNode] = []
     for cell in cells:
         if found and _is_shown(found[-1]) and not found[-1].outputs and _is_shown(cell):
@@ -113,18 +113,18 @@ def _joined(cells: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def _is_shown(cell: NotebookNode) -> bool:
-    """Whether it is code of the page, if folded."""
+    """Return whether the page shows the cell as (folded) code."""
     return cell.cell_type == "code" and not {"remove-cell", "parameters"} & set(cell.metadata.get("tags", []))
 
 
 def _fold(cell: NotebookNode) -> None:
-    """Hide the source of a cell, or all of it where papermill injected it, and what is no result."""
+    """Hide a cell's source (the whole cell if papermill injected it), and drop outputs that are no results."""
     tags = cell.metadata.setdefault("tags", [])
     tags.append("remove-cell" if "injected-parameters" in tags else "hide-input")
     cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" and o.output_type != "error"]
     if "injected-parameters" in tags:
         cell.source = cell.source.replace(f"{project_root()}/", "")
-    if "claims" in tags:  # sentences, which need room: see custom.css
+    if "claims" in tags:  # columns of sentences need room, see custom.css
         for data in (o.data for o in cell.outputs if "text/html" in o.get("data", {})):
             data["text/html"] = data["text/html"].replace('class="dataframe"', 'class="dataframe claims"')
     for name in ("papermill", "execution"):
@@ -132,30 +132,30 @@ def _fold(cell: NotebookNode) -> None:
 
 
 def command(path: Path, preset: Preset) -> str:
-    """What runs the notebook at ``path`` under ``preset``."""
+    """Return the shell command that runs the notebook at ``path`` under ``preset``."""
     return f"papermill notebooks/{path.name} out.ipynb -p preset {preset.name}"
 
 
 def stale_mark(reasons: list[str]) -> str:
-    """A warning at the top of a page whose records are stale, or nothing."""
+    """Return a warning for the top of a page with stale records, or nothing."""
     title = "Stale: these numbers are not what the present code, preset and data give"
     return _admonition(title, "danger", "\n".join(f"- {reason}" for reason in reasons))
 
 
 def failed_mark(reason: str) -> str:
-    """A warning at the top of a page whose notebook failed, or nothing."""
+    """Return a warning for the top of a page whose notebook failed, or nothing."""
     text = f"```text\n{reason.replace(f'{project_root()}/', '')}\n```" if reason else ""
-    return _admonition("Failed: this notebook ended with an error, and the page with it", "danger", text)
+    return _admonition("Failed: this notebook stopped with an error, so this page is incomplete", "danger", text)
 
 
 @cache
 def _untrained() -> dict[str, str]:
-    """What a page that rests on no trained model says of its worth, by its evidence."""
+    """Return the texts about evidence for pages without trainings, by kind of evidence."""
     return yaml.safe_load(Path(__file__).with_name("evidence.yaml").read_text(encoding="utf-8"))
 
 
 def _trained(preset: Preset, about: Page) -> str:
-    """What a page that rests on trained models says of their worth."""
+    """Return the text about evidence for a page that uses trainings."""
     found = evidence(preset, about)
     worth = "No accuracy on this page is an ImageNet number unless it is marked as quoted." if found == "proxy" else ""
     made = _detectors(preset) if about.part == "detection" else _classifiers(_part(preset, about))
@@ -170,7 +170,7 @@ def _part(preset: Preset, about: Page) -> Preset:
 
 
 def evidence(preset: Preset, about: Page) -> str:
-    """What the trainings of a page are worth under ``preset``."""
+    """Return the kind of evidence of a page's trainings under ``preset``."""
     return preset.detection_evidence if about.part == "detection" else _part(preset, about).evidence
 
 

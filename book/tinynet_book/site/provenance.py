@@ -1,4 +1,4 @@
-"""Beside every figure and table of a page: where it comes from, its files, and the command that makes it again."""
+"""Add to every figure and table of a page its origin, its files, and the command that reproduces it."""
 
 import base64
 import io
@@ -20,21 +20,21 @@ from tinynet_core.machine import commit
 from tinynet_core.study.record import Record, to_frame
 
 EXACT = ("recomputed", "quoted")
-"""Evidence that rests on no record."""
+"""Kinds of evidence that use no record."""
 FOLDER = "files"
-"""Beside the pages: a folder of files for each."""
+"""Folder next to the pages, with one subfolder of files per page."""
 _SHOWN = 3
-"""Commits and hashes that a note names."""
+"""Most commits or hashes that a note names."""
 _LARGE = 100_000
-"""Bytes of a picture above which the page shows a lighter one than its file is."""
+"""Size in bytes. If a picture is larger, the page shows a smaller version; the file keeps the original."""
 _MARKDOWN_TABLE = re.compile(r"(?:^\|.*\n)\|[-:| ]+\|(?:\n\|.*)*", re.M)
 _CELL_ENDS = re.compile(r"(?<!\\)\|")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a page comes from: its ``evidence``, the ``preset`` by name, the ``command`` that makes it, the time of its
-    last ``run``, and the ``records`` behind it."""
+    """Origin of a page: its kind of ``evidence``, the name of its ``preset``, the ``command`` that runs its notebook,
+    the time of the last ``run``, and the ``records`` that it uses."""
 
     evidence: str
     preset: str
@@ -43,7 +43,7 @@ class Origin:
     records: Sequence[Record]
 
     def lines(self, evidence: str) -> list[str]:
-        """What a note says of a figure or table of this page that rests on ``evidence``."""
+        """Return the lines of the note below a figure or table with this kind of ``evidence``."""
         lines = [f"evidence: {evidence}, preset `{self.preset}`"]
         if self.records and evidence not in EXACT:
             made = [record.provenance for record in self.records]
@@ -62,14 +62,14 @@ class Origin:
 
 
 def attach(notebook: NotebookNode, page: Path, template: Path, origin: Origin) -> None:
-    """Keep every picture and table of ``notebook`` as files beside ``page``, with a note below each that links them.
+    """Save every picture and table of ``notebook`` as files beside ``page``, and add a note with links below each.
 
-    ``page`` is the file that the notebook becomes, ``template`` the one that was run. A picture stays on the page as
-    SVG, or as PNG where it holds images or is large, a large one in 256 colours; a figure's numbers go into a file. A
-    cell that rests on other evidence than its page says so in its metadata.
+    ``page`` is the output file of the notebook, ``template`` the notebook that was run. The page shows pictures as SVG.
+    Pictures that embed images and large pictures are PNG, large ones in 256 colours. A figure's numbers go into a
+    file. If a cell's evidence differs from its page's, the cell's metadata say so.
 
-    Figures and tables are numbered within the page, after the number that its name begins with: the second figure of
-    ``24_duel`` is Figure 24.2, with the caption in its cell's metadata, and a link to ``#figure-24-2`` leads to it.
+    Numbers of figures and tables start with the number of the page: the second figure of ``24_duel`` is Figure 24.2,
+    with the link target ``#figure-24-2``. Captions are in the cell's metadata.
     """
     folder = page.parent / FOLDER / page.stem
     folder.mkdir(parents=True)
@@ -95,7 +95,7 @@ def attach(notebook: NotebookNode, page: Path, template: Path, origin: Origin) -
 
 
 def _note(folder: Path, name: str, caption: str, contents: dict[str, bytes], shared: Sequence[str]) -> NotebookNode:
-    """Write the files of one figure or table; its number and caption, and where they and all else about it are."""
+    """Write the files of one figure or table. Return a cell with its number, caption, links to files and origin."""
     for suffix, content in contents.items():
         (folder / f"{name}.{suffix}").write_bytes(content)
     links = ", ".join(_link(folder, f"{name}.{suffix}") for suffix in contents)
@@ -114,7 +114,7 @@ def _link(folder: Path, name: str) -> str:
 
 
 def _files(data: dict) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The picture or the tables in one output, by the suffix of a file; what a page does not show is taken out."""
+    """Yield the figure or tables of one output as files by suffix. Remove from ``data`` what the page does not show."""
     if png := data.get("image/png"):
         files = {"png": base64.b64decode(png)}
         svg = re.sub(r"<dc:date>.*?</dc:date>", "", data.pop("image/svg+xml", ""))
@@ -137,14 +137,14 @@ def _files(data: dict) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 def _lighter(png: bytes) -> bytes:
-    """The same picture in 256 colours, a third of the size or less."""
+    """Return the same picture in 256 colours, with a third of the size or less."""
     light = io.BytesIO()
     Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(light, "PNG", optimize=True)
     return light.getvalue()
 
 
 def _grid(table) -> pd.DataFrame:
-    """A table of pandas as shown; a cell over several rows or columns is repeated in each."""
+    """Read an HTML table of pandas as shown. A cell that spans rows or columns is repeated in each of them."""
     grid: dict[tuple[int, int], str] = {}
     for i, row in enumerate(table.find_all("tr")):
         columns = (j for j in count() if (i, j) not in grid)
@@ -161,7 +161,7 @@ def _csv(table: pd.DataFrame) -> bytes:
 
 
 def outside_note(files: Sequence[str], evidence: str, command: str) -> str:
-    """What is behind a picture that no notebook drew: its ``files`` beside the page, its worth, and the ``command``."""
+    """Return the origin note for a picture that no notebook drew: its ``files``, ``evidence`` and ``command``."""
     links = ", ".join(f"{{download}}`{name} <{name}>`" for name in files)
     items = "\n".join(f"- {x}" for x in (f"files: {links}", f"evidence: {evidence}", _page(), f"command: `{command}`"))
     return f":::{{dropdown}} Files and origin\n:class-container: origin\n{items}\n:::"
@@ -172,12 +172,12 @@ def _page() -> str:
 
 
 def _commit(made: dict) -> str:
-    """A commit in short, with a word where files in it had been changed."""
+    """Return the short commit, with a remark if the working tree had changes."""
     return (made.get("commit") or "none")[:10] + (" with changes" if made.get("clean") is False else "")
 
 
 def _several(values) -> str:
-    """The different values in code style, in their order, the first few of many."""
+    """Return the first few distinct values, in order and in code style, and the number of others."""
     known = list(dict.fromkeys(map(str, values)))
     more = len(known) - _SHOWN
     return ", ".join(f"`{x}`" for x in known[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,7 +1,7 @@
-"""The table of public names for the reference.
+"""The table of public names for the reference, and a Sphinx extension for the pages of the API.
 
-As a Sphinx extension, signatures and docstrings as the pages of the API show them: the fields of a pydantic model are
-listed as parameters, and array-likes and data sets are called so, in place of the union of types that they stand for.
+The extension lists the fields of a pydantic model as parameters. In signatures, it writes short names such as
+``ArrayLike`` and ``Dataset`` in place of long unions of types.
 """
 
 import inspect
@@ -26,17 +26,17 @@ _NAMED = {
     stringify_annotation(union, "smart"): name
     for name, union in (("ArrayLike", ArrayLike), ("Dataset", Dataset), ("DetectionDataset", DetectionDataset))
 }
-"""Unions by what they are called, as Sphinx writes them out."""
+"""Short names of unions, by the text that Sphinx writes for the union."""
 
 
 @cache
 def meanings() -> dict[str, dict[str, str]]:
-    """What the keys mean that have no description where they are declared, by class and key."""
+    """Return the meanings, by class and key, of fields that are declared without a description."""
     return yaml.safe_load(Path(__file__).with_name("meanings.yaml").read_text(encoding="utf-8"))
 
 
 def public_names() -> str:
-    """A table of the names that ``import tinynet_core as tn`` gives, each with a link to its description."""
+    """Return a table of the names in ``import tinynet_core as tn``, each with a link to its description."""
     lines = []
     for name in tinynet_core.__all__:
         found = getattr(tinynet_core, name)
@@ -47,14 +47,14 @@ def public_names() -> str:
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """What Sphinx calls on an extension."""
+    """Register the extension with Sphinx, which calls this function."""
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-process-docstring", list_fields)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def signature(_app, _what: str, _name: str, documented: Any, _options, arguments: str | None, returned: str | None):
-    """None of a model, and short names for unions; as Sphinx's event ``autodoc-process-signature`` wants it."""
+    """Handle Sphinx's ``autodoc-process-signature``: hide the signature of models, and shorten unions."""
     if _is_model(documented):
         return "", None
     for union, name in _NAMED.items():
@@ -63,7 +63,7 @@ def signature(_app, _what: str, _name: str, documented: Any, _options, arguments
 
 
 def list_fields(_app, _what: str, _name: str, documented: Any, _options, lines: list[str]) -> None:
-    """Add the fields of a model to the ``lines`` of its docstring, for ``autodoc-process-docstring``."""
+    """Handle Sphinx's ``autodoc-process-docstring``: add the fields of a model to the ``lines`` of its docstring."""
     if _is_model(documented):
         lines += ["", *(_parameter(documented, name, field) for name, field in documented.model_fields.items()), ""]
 
@@ -73,7 +73,7 @@ def _is_model(documented: Any) -> bool:
 
 
 def _parameter(model: type[BaseModel], name: str, field: FieldInfo) -> str:
-    """One field of a model as a parameter in reStructuredText."""
+    """Describe one field of a model as a parameter in reStructuredText."""
     default = "its own defaults" if isinstance(field.default, BaseModel) else f"``{field.default!r}``"
     required = "required" if field.is_required() else f"default {default}"
     bounds = [f"{sign} {getattr(m, x):,}" for x, sign in _BOUNDS.items() for m in field.metadata if hasattr(m, x)]
@@ -82,7 +82,7 @@ def _parameter(model: type[BaseModel], name: str, field: FieldInfo) -> str:
 
 
 def _type(annotation: Any) -> str:
-    """A type as it is written, names without their modules and without pydantic's annotations."""
+    """Return a type as text, without module names and pydantic's annotations."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _type(inside[0])

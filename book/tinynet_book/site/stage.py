@@ -1,4 +1,4 @@
-"""Put pages and executed notebooks into one folder, as Jupyter Book wants them."""
+"""Collect pages and executed notebooks in one folder, in the layout that Jupyter Book needs."""
 
 import shutil
 from collections.abc import Mapping
@@ -37,8 +37,8 @@ def stage(
 ) -> None:
     """Write the sources of the site to ``folder``, which is emptied first.
 
-    ``stale``: what is stale by page, as ``tinynet_book.site.build.stale_pages`` gives it. ``failed``: why a notebook
-    did, by its file's name. ``repository``: where the sources are published, for the links that edit a page.
+    ``stale``: reasons by page, from ``tinynet_book.site.build.stale_pages``. ``failed``: reasons by the file name of
+    the failed notebook. ``repository``: address of the published sources, for links to edit a page.
     """
     preset = study.preset
     table, mark = ledger(study.store), stale_mark(stale.get("", []))
@@ -58,7 +58,7 @@ def stage(
     matplotlib.use("agg")
     set_style()
     found = conclusions.answered(table)
-    write_explorer(study, folder / "_extra" / "explorer")  # beside the pages, as _config.yml has it
+    write_explorer(study, folder / "_extra" / "explorer")  # next to the pages, see _config.yml
     _fill(folder / "intro.md", cards=conclusions.cards(table), answers=conclusions.at_a_glance(found))
     generated = {
         "conclusions": mark + conclusions.conclusions(preset, found, study.store.frame()),
@@ -74,9 +74,9 @@ def stage(
 
 
 def source(repository: str, path: str) -> str:
-    """The last lines of a page: where its source is read and changed, and of a notebook on GitHub where it runs.
+    """Return the last lines of a page: links to read and edit its source, and to run a notebook that is on GitHub.
 
-    Nothing without a ``repository``.
+    Return nothing without a ``repository``.
     """
     if not repository:
         return ""
@@ -92,7 +92,7 @@ def source(repository: str, path: str) -> str:
 
 
 def _fill(page: Path, **content: str) -> None:
-    """Put generated ``content`` where the page names it in a comment."""
+    """Replace each comment on the page that names a piece of ``content`` with this piece."""
     text = page.read_text(encoding="utf-8")
     for place, generated in content.items():
         text = text.replace(f"<!-- {place} -->", generated)
@@ -100,7 +100,7 @@ def _fill(page: Path, **content: str) -> None:
 
 
 def _origin(path: Path, study: Study) -> provenance.Origin:
-    """Where the figures and tables of a page come from, and the records that it rests on."""
+    """Return the origin of the figures and tables of a page, with the records that the page uses."""
     notebook, preset, about = nbformat.read(path, as_version=4), study.preset, page_of(path.stem)
     worth = about.evidence or evidence(preset, about)
     records = behind(study, about.name) if about.recorded and not lacking(preset, about.name) else []
@@ -108,14 +108,14 @@ def _origin(path: Path, study: Study) -> provenance.Origin:
 
 
 def _tables(study: Study, folder: Path) -> str:
-    """The tables, written to ``folder`` beside the page, with links to them."""
+    """Write the tables to ``folder`` beside the page, and return links to them."""
     write_tables(study, folder)
     names = sorted(path.name for path in folder.iterdir())
     return f"**Files:** {', '.join(f'{{download}}`{name} <{folder.name}/{name}>`' for name in names)}."
 
 
 def _sheet(preset: Preset, folder: Path) -> str:
-    """The picture of the images, drawn into ``folder``, and what is behind it."""
+    """Draw the overview picture of the images into ``folder``, and return its origin note."""
     drawn = preset.dataset if isinstance(preset.dataset, DrawnImages) else CreatureDataset()
     data = f"tn.load_preset({preset.name!r}).dataset" if drawn is preset.dataset else "tn.CreatureDataset()"
     sheet(drawn).savefig(folder / "sheet.png", metadata={"Software": None})
@@ -128,13 +128,13 @@ def _sheet(preset: Preset, folder: Path) -> str:
 
 
 def _claims(table: pd.DataFrame, folder: Path) -> str:
-    """What became of all claims: counted, as a file, and as a table with filters."""
+    """Return the verdicts on all claims: a summary, a CSV file, and a table with filters."""
     table.to_csv(folder / "claims.csv", index=False)
     count = strongest(table).verdict.value_counts()
     summary = ", ".join(f"{count.get(v, 0)} {v}" for v in get_args(Verdict))
     names = {notebook: conclusions.page_name(notebook) for notebook in table.notebook.unique()}
     return (
-        f"{count.sum()} claims, each by the strongest evidence that decides it: {summary}. The table has their "
-        f"{len(table)} findings, of which a claim may have one on each kind of evidence; as a file: "
+        f"Verdicts on {count.sum()} claims, each by the strongest evidence that decides it: {summary}. The table lists "
+        f"all {len(table)} findings. A claim may have one finding for each kind of evidence. The table as a file: "
         f"{{download}}`claims.csv`.\n\n```{{raw}} html\n{ledger_html(table, names)}\n```"
     )

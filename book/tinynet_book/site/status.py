@@ -1,4 +1,4 @@
-"""The page that says how the site was made: every notebook's last run, the machine, and the records behind it all."""
+"""The page about the build of the site: the last run of each notebook, the machine, and the records."""
 
 import platform
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from tinynet_core.study.study import Study
 
 
 def status(executed: list[Path], study: Study, stale: Mapping[str, list[str]], failed: Mapping[str, str]) -> str:
-    """The generated part of the page, in Markdown; ``stale`` and ``failed`` as ``stage`` takes them."""
+    """Return the generated part of the page, in Markdown. ``stale`` and ``failed`` are as in ``stage``."""
     made = commit()
     tree = {True: "a clean tree", False: "a changed tree", None: "an unknown tree"}[made["clean"]]
     packages = ", ".join(f"{name} {version}" for name, version in environment()["packages"].items())
     machine = (
-        f"Built, every notebook included, on {processor()}, {cores()} cores, {platform.system()}, "
+        f"The site and all notebooks were built on {processor()}, {cores()} cores, {platform.system()}, "
         f"Python {platform.python_version()}, from "
         f"commit `{(made['commit'] or 'none')[:10]}` ({tree}), with {packages}."
     )
@@ -44,17 +44,17 @@ def _notebooks(executed: list[Path], stale: Mapping[str, list[str]], failed: Map
 
 
 def last_run(notebook: nbformat.NotebookNode) -> str:
-    """When an executed notebook was done, in UTC to the minute."""
+    """Return the time at which an executed notebook ended, in UTC, to the minute."""
     return datetime.fromisoformat(notebook.metadata.papermill.end_time).strftime("%Y-%m-%d %H:%M")
 
 
 def _records(records: pd.DataFrame) -> str:
-    """How many there are, what they cost, and which code made them."""
+    """Summarize the records: their number, their training time, and the code that made them."""
     spent = records.wall_s[records.kind.isin(["training", "detection"])]
     commits = ", ".join(f"`{str(c)[:10]}`" for c in sorted(records.commit.unique(), key=str))
     return (
         f"Records: {len(records)}, of which {(records.status == 'failed').sum()} failed. Training time, detectors "
         f"included: {timedelta(seconds=round(spent.sum()))} in all, median {spent.median():.0f} s. "
-        f"Devices: {', '.join(sorted(records.device.unique()))}. Commits: {commits}, of which "
-        f"{(records['clean'] == False).sum()} records with a changed tree."  # noqa: E712
+        f"Devices: {', '.join(sorted(records.device.unique()))}. Commits: {commits}. "
+        f"Records made from a changed tree: {(records['clean'] == False).sum()}."  # noqa: E712
     )
