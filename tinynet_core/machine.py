@@ -36,7 +36,7 @@ class Resources(BaseModel):
     workers: int | None = Field(None, ge=1, description="runs at a time; null: one per core, or per share of a GPU")
     cpus: int = Field(1, ge=1, description="threads of one run")
     gpus: float | None = Field(None, ge=0, le=1, description="share of a GPU; null: 1 where there is one, else 0")
-    retries: int = Field(2, ge=0, description="deaths in a row without progress after which a run counts as failed")
+    retries: int = Field(2, ge=0, description="new starts in a row without progress; then a run counts as failed")
     compiled: bool = Field(False, description="send networks through torch.compile")
 
     def gpu_share(self, gpus: int) -> float:
