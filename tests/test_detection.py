@@ -15,6 +15,7 @@ from tinynet_core.detection.training import METRICS, average_precision
 from tinynet_core.networks.trace import trace
 from tinynet_core.study.detect import Detection, DetectionPlan
 from tinynet_core.study.record import execute, outdated
+from tinynet_core.training import checkpoint, loop
 from tinynet_core.training.augment import Batch, draw
 
 SCENES = CreatureSceneDataset(classes=2, side=96, train_images=16, val_images=6, most=3)
@@ -192,3 +193,25 @@ def test_a_folder_in_cocos_layout_is_trained_on_and_judged(cache, tmp_path, monk
     for boxes, (width, height) in zip(record.arrays["boxes"], shapes, strict=True):
         assert all(0 <= a < c <= width + 0.1 and 0 <= b < d <= height + 0.1 for a, b, c, d in boxes)
     assert {label for labels in record.arrays["labels"] for label in labels} <= {1, 2, 3}
+
+
+def train(path, should_stop=None):
+    run = training.DetectionRun(detector, load_detection(SCENES), RECIPE, 7, "cpu")
+    return run.train(path, should_stop).curve
+
+
+def test_a_run_stopped_at_any_step_ends_with_the_same_bits(tmp_path):
+    """Two steps and one batch of the evaluation an epoch; average precision is measured after the last."""
+    whole, cut, asked = tmp_path / "whole.pt", tmp_path / "cut.pt", 1
+    curve = train(whole)
+    assert ["ema_map" in row for row in curve] == [False, True]
+    countdown = iter(range(asked, -2, -1))
+    with pytest.raises(loop.Interrupted):
+        train(cut, lambda: next(countdown) <= 0)
+    state = checkpoint.load(cut, loop.TRAINING_VERSION)
+    assert (state["epoch"], state["step"]) == divmod(asked, 3)
+    torch.rand(13)  # the global generator is somewhere else by now
+    assert train(cut) == curve
+    ends = [checkpoint.load(path, loop.TRAINING_VERSION) for path in (whole, cut)]
+    for part in ("model", "ema"):
+        torch.testing.assert_close(ends[0][part], ends[1][part], atol=0, rtol=0)

@@ -16,6 +16,7 @@ from tinynet_core.data import (
     drawn,
     load_detection,
     load_images,
+    portrait,
 )
 from tinynet_core.data.drawn import PROBES, probe_hash, probes
 
@@ -152,3 +153,13 @@ def test_every_class_is_probed_as_often_as_the_others(n, classes):
     assert all(0 <= index < n for index in found)
     assert {index % classes for index in found} == set(range(min(classes, n)))
     assert probe_hash(CocoDataset()) == ""  # photographs have none
+
+
+def test_another_look_of_one_class_is_seen(monkeypatch):
+    dataset = CreatureDataset(genera=2, species=2)
+    before = probe_hash(dataset)
+    species = portrait.world(dataset.seed, 2, 2, dataset.habitats, dataset.spread).species[3]
+    monkeypatch.setattr(species, "head", (species.head + 1) % 8)
+    probe_hash.cache_clear()
+    assert probe_hash(dataset) != before
+    probe_hash.cache_clear()

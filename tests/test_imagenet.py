@@ -150,7 +150,8 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size_and_hardly_differs(tm
         assert aspect == 1003 / 1201
 
 
-def test_drawn_classes_and_images_follow_the_seeds_and_not_what_programs_leave_in_a_folder(tmp_path):
+def test_drawn_classes_and_images_follow_the_seeds_and_not_the_order_of_a_listing(tmp_path, monkeypatch):
+    """Nor what programs leave in a folder."""
     for label in range(30):
         for split, count in (("train", 20), ("val", 2)):
             (tmp_path / split / wnid(label)).mkdir(parents=True)
@@ -173,6 +174,10 @@ def test_drawn_classes_and_images_follow_the_seeds_and_not_what_programs_leave_i
     assert 0 < len(other.keys() & images.keys()) < 10
     assert {w: images[w] for w in images.keys() & other.keys()}.items() <= other.items()  # whatever the neighbours
     assert drawn(image_seed=1) != images
+    walked = os.walk
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "walk", lambda *a, **k: [(d, s[::-1], f[::-1]) for d, s, f in walked(*a, **k)][::-1])
+        assert select(dataset, tmp_path) == chosen
     for folder in (tmp_path / "train", tmp_path / "train" / next(iter(images))):
         for place in (".ipynb_checkpoints", "@eaDir", "__MACOSX"):
             (folder / place).mkdir()
