@@ -11,9 +11,7 @@ if TYPE_CHECKING:
         CocoDataset,
         CreatureDataset,
         CreatureSceneDataset,
-        GlyphDataset,
         ImageNetDataset,
-        SceneDataset,
         load_images,
     )
     from tinynet_core.files import UserError
@@ -41,9 +39,7 @@ _NAMES = {
         "CocoDataset",
         "CreatureDataset",
         "CreatureSceneDataset",
-        "GlyphDataset",
         "ImageNetDataset",
-        "SceneDataset",
         "load_images",
     ),
     "files": ("UserError",),
