@@ -21,7 +21,7 @@ sys.path.insert(0, str(FOLDER))  # as Python does for a script
 calibrate, frame, page, scaling, training = map(
     importlib.import_module, ("calibrate", "frame", "page", "scaling", "training")
 )
-CREATURES = load_preset("reduced")
+CREATURES = load_preset("creatures")
 
 
 @pytest.mark.parametrize("n", [6, 51])
@@ -110,8 +110,7 @@ def test_no_training_of_the_study_has_a_seed_of_the_calibration():
 def test_the_page_on_calibration_is_filled_with_the_records_of_now_and_has_their_pooled_spread():
     """Pooled another way: the root of the mean variance of the log odds, for groups of one size."""
     store, text = tn.Store(calibrate.STORE), calibrate.PAGE.read_text(encoding="utf-8")
-    study = tn.Study("reduced", train=False)
-    assert calibrate.filled(text, calibrate.tables(study, store)) == text, "python benchmarks/calibrate.py show"
+    assert calibrate.filled(text, calibrate.tables(CREATURES, store)) == text, "python benchmarks/calibrate.py show"
     accuracies = [[store.get(e).metrics["top1"] for e in runs] for runs in calibrate.graded(CREATURES).values()]
     pooled = np.sqrt(np.mean(np.var(logit(accuracies), axis=1, ddof=1)))
     assert f"| {pooled:.3f} [" in text

@@ -85,7 +85,7 @@ def test_the_region_is_where_the_creature_is(monkeypatch):
 
 
 def test_a_mirrored_image_is_as_likely():
-    """Why training may mirror images: the mean image of a class is its own mirror image, but for chance.
+    """What ``mirror_safe`` says: the mean image of a class is its own mirror image, but for chance.
 
     Where neither creatures nor grounds are ever mirrored, some pixel is more than 7 standard errors off.
     """

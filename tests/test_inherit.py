@@ -124,7 +124,7 @@ def test_a_training_takes_over_no_weights_of_other_data(make_experiment):
 
 
 def test_trainings_that_need_another_come_after_it(tmp_path):
-    first, second, *rest = stages(Study("reduced", tmp_path), ["inherited"])
+    first, second, *rest = stages(Study("creatures", tmp_path), ["inherited"])
     assert not any(task.needs for task in first)
     assert {needed for task in second for needed in task.needs} < set(first)
     assert (len(first), len(second)) == (15, 12)  # four giants and the baseline, and four from its weights

@@ -34,7 +34,7 @@ def test_every_preset_loads_and_names_itself(name):
 
 
 def test_the_second_world_is_the_same_networks_on_other_data():
-    preset = load_preset("reduced")
+    preset = load_preset("creatures")
     here, there = preset.random_experiments(), preset.elsewhere.random_experiments()
     assert len(there) == preset.second_world.models
     for ours, theirs in zip(here, there, strict=False):
@@ -65,7 +65,7 @@ def test_wrong_keys_are_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("../smoke", "", r"unknown preset '\.\./smoke', known: imagenet100, imagenet1k, imagenette, red"),
+        ("../smoke", "", r"unknown preset '\.\./smoke', known: creatures, imagenet100, imagenet1k, ima"),
         ("none.yaml", "", "none.yaml: cannot be read"),
         ("x.yaml", "- a\n- b\n", "x.yaml: must be a mapping"),
         ("x.yaml", "!!python/object/apply:os.system [ls]\n", "x.yaml: cannot be read"),

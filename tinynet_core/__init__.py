@@ -11,7 +11,9 @@ if TYPE_CHECKING:
         CocoDataset,
         CreatureDataset,
         CreatureSceneDataset,
+        GlyphDataset,
         ImageNetDataset,
+        SceneDataset,
         load_images,
     )
     from tinynet_core.files import UserError
@@ -39,7 +41,9 @@ _NAMES = {
         "CocoDataset",
         "CreatureDataset",
         "CreatureSceneDataset",
+        "GlyphDataset",
         "ImageNetDataset",
+        "SceneDataset",
         "load_images",
     ),
     "files": ("UserError",),

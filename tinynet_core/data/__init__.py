@@ -2,34 +2,35 @@
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Field, Tag
 
 from tinynet_core.data.coco import CocoDataset, coco_root, load_coco
 from tinynet_core.data.creatures import CreatureDataset, CreatureSceneDataset
-from tinynet_core.data.drawn import load_drawn_images, load_drawn_scenes
+from tinynet_core.data.drawn import DrawnScenes, load_drawn_images, load_drawn_scenes
+from tinynet_core.data.glyphs import GlyphDataset
 from tinynet_core.data.imagenet import ImageNetDataset, JpegImages, imagenet_root, load_imagenet
+from tinynet_core.data.scenes import SceneDataset
 from tinynet_core.data.sets import DetectionSet, ImageSet
 
 
 def _kind(value: Any) -> Any:
-    return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-
-
-def _told_apart(one: str, other: str) -> Discriminator:
-    message = f"must be keys whose kind is {one!r} or {other!r}"
-    return Discriminator(_kind, custom_error_type="dataset_kind", custom_error_message=message)
+    return value.get("kind", "glyphs") if isinstance(value, dict) else getattr(value, "kind", None)
 
 
 Dataset = Annotated[
-    Annotated[CreatureDataset, Tag("creatures")] | Annotated[ImageNetDataset, Tag("imagenet")],
-    _told_apart("creatures", "imagenet"),
+    Annotated[GlyphDataset, Tag("glyphs")]
+    | Annotated[CreatureDataset, Tag("creatures")]
+    | Annotated[ImageNetDataset, Tag("imagenet")],
+    Discriminator(
+        _kind,
+        custom_error_type="dataset_kind",
+        custom_error_message="must be keys whose kind is 'glyphs', as it is where left out, 'creatures' or 'imagenet'",
+    ),
 ]
 """Any data set's configuration, told apart by its key ``kind``."""
 
-DetectionDataset = Annotated[
-    Annotated[CreatureSceneDataset, Tag("creature_scenes")] | Annotated[CocoDataset, Tag("coco")],
-    _told_apart("creature_scenes", "coco"),
-]
+
+DetectionDataset = Annotated[SceneDataset | CreatureSceneDataset | CocoDataset, Field(discriminator="kind")]
 """Any data set of images with boxes."""
 
 
@@ -43,7 +44,7 @@ def check_source(dataset: Dataset | DetectionDataset) -> None:
 
 def prepare(dataset: Dataset | DetectionDataset, workers: int = 1, progress: bool = False) -> None:
     """Fill the cache of ``dataset``, so that many processes can load it."""
-    load: Any = load_detection if isinstance(dataset, CreatureSceneDataset | CocoDataset) else load_images
+    load: Any = load_detection if isinstance(dataset, DrawnScenes | CocoDataset) else load_images
     load(dataset, workers, progress)
 
 
@@ -57,7 +58,7 @@ def load_detection(dataset: DetectionDataset, workers: int = 1, progress: bool =
 def load_images(dataset: Dataset, workers: int = 1, progress: bool = False) -> ImageSet:
     """Return images and labels of both splits, and the hash of their content.
 
-    ``dataset`` is creatures, or ImageNet in the folder ``TINYNET_IMAGENET``. Images that no cache holds are
+    ``dataset`` is creatures, glyphs, or ImageNet in the folder ``TINYNET_IMAGENET``. Images that no cache holds are
     rendered or decoded in so many ``workers``, processes, with a bar for ``progress``. Raises ``UserError`` if a folder
     of photographs is missing or does not hold what the data set asks for.
     """

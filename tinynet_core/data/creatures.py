@@ -8,14 +8,15 @@ every machine (``drawing``).
 
 from bisect import bisect
 from string import ascii_lowercase
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field, Strict
+from pydantic import Field
 
 from tinynet_core.data.drawing import SHAPES, Canvas, Dice, Frame
+from tinynet_core.data.drawn import DrawnImages, DrawnScenes, Extent, Scene, Shares
 from tinynet_core.data.portrait import LEAVES, Painted, Point, Species, finished, ground, world
-from tinynet_core.data.sets import COCO_LIMITS, SPLITS, DataConfig
+from tinynet_core.data.sets import SPLITS
 
 SIZES = ((0.04, 0.046), (0.13, 0.165), (0.34, 0.5))
 """Range of the longer side of a small, medium and large creature, as a share of the canvas.
@@ -35,32 +36,7 @@ Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels."""
 
 
-def _ordered(extent: tuple[float, float]) -> tuple[float, float]:
-    low, high = extent
-    if not 0 < low <= high <= 1:
-        raise ValueError(f"must satisfy 0 < low <= high <= 1, got {low:g}, {high:g}")
-    return extent
-
-
-def _whole(shares: tuple[float, float, float]) -> tuple[float, float, float]:
-    if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-9):
-        raise ValueError(f"must be three numbers of at least 0 that add up to 1, got {shares}")
-    return shares
-
-
-Extent = Annotated[tuple[float, float], Strict(False), AfterValidator(_ordered)]
-Shares = Annotated[tuple[float, float, float], Strict(False), AfterValidator(_whole)]
-
-
-class Scene(NamedTuple):
-    """One image, uint8 (side, side, 3), its boxes, int64 (n, 4), and its labels, int64 (n,), which count from 1."""
-
-    image: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-
-
-class CreatureDataset(DataConfig):
+class CreatureDataset(DrawnImages):
     """What to render. Two equal values give the same images, byte for byte."""
 
     kind: Literal["creatures"] = Field("creatures", description="drawn creatures; has to be given")
@@ -91,11 +67,9 @@ class CreatureDataset(DataConfig):
         return tuple(f"{genus}{letter}" for genus in range(1, self.genera + 1) for letter in letters)
 
     def draw(self, split: str, index: int) -> tuple[np.ndarray, ...]:
-        """Image ``index`` of ``split``, alone in a tuple: uint8 (side, side, 3), of class ``index % classes``."""
         return _draw(self, split, index)[:1]
 
     def region(self, split: str, index: int) -> np.ndarray:
-        """The pixels of image ``index`` of ``split`` at least half of which show its creature, bool (side, side)."""
         return _draw(self, split, index)[1]
 
 
@@ -118,7 +92,7 @@ def _draw(dataset: CreatureDataset, split: str, index: int) -> tuple[np.ndarray,
     return finished(canvas, dice, [creature]), canvas.coverage(creature.first, creature.end) >= 2
 
 
-class CreatureSceneDataset(DataConfig):
+class CreatureSceneDataset(DrawnScenes):
     """Which scenes to render. Two equal values give the same scenes, byte for byte."""
 
     kind: Literal["creature_scenes"] = Field(
@@ -141,12 +115,6 @@ class CreatureSceneDataset(DataConfig):
     def names(self) -> tuple[str, ...]:
         """Names of the classes. A name is the number of the genus and a letter for the species, such as 1a."""
         return tuple(f"{genus}a" for genus in range(1, self.classes + 1))
-
-    @property
-    def area_limits(self) -> tuple[float, float]:
-        """Square pixels from which an object is medium, and large; COCO's for 512 pixels, in proportion."""
-        share = (self.side / 512) ** 2
-        return COCO_LIMITS[0] * share, COCO_LIMITS[1] * share
 
     def draw(self, split: str, index: int) -> Scene:
         """Scene ``index`` of ``split``. The creatures are placed one by one, large ones first."""

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
@@ -30,6 +30,9 @@ COCO_LIMITS = (32.0**2, 96.0**2)
 
 class DataConfig(BaseModel, frozen=True, extra="forbid", strict=True):
     """Configuration of a data set. Equal configurations give the same images."""
+
+    mirror_safe: ClassVar[bool] = True
+    """Whether an image keeps its class when it is mirrored."""
 
     @property
     def key(self) -> str:

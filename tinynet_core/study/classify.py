@@ -25,6 +25,8 @@ METRICS = ("top1", "top5", "loss", "raw_top1", "raw_top5", "raw_loss", "train_to
 
 def check_recipe(recipe: Recipe, dataset: Any) -> None:
     """Raise ``ValueError`` if the recipe does not fit the images of ``dataset``."""
+    if recipe.mirror and not dataset.mirror_safe:
+        raise ValueError("recipe.mirror must be 0: a mirrored image of this data set changes its class")
     if recipe.batch_size > dataset.train_images:
         raise ValueError(f"recipe.batch_size {recipe.batch_size} is above the {dataset.train_images} training images")
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from tinynet_core.data import load_images
-from tinynet_core.data.creatures import CreatureDataset
+from tinynet_core.data.drawn import DrawnImages
 from tinynet_core.networks.efficientnet import EfficientNet
 from tinynet_core.networks.resnet import ResNet
 from tinynet_core.study.classify import Experiment
@@ -95,7 +95,7 @@ class ActivationMaps(Experiment):
         labels = source.labels.cpu()
         correct = seen.predictions == labels
         metrics, arrays = {"top1": correct.double().mean().item()}, self._drawn(seen, labels)
-        if isinstance(self.dataset, CreatureDataset):
+        if isinstance(self.dataset, DrawnImages):
             measured, by_image = self._measured(self.dataset, seen.maps)
             metrics |= measured
             arrays |= by_image | {"correct": correct.int().tolist()}
@@ -118,7 +118,7 @@ class ActivationMaps(Experiment):
             "map": [_rounded(one, largest=one.abs().max().item()) for one in seen.maps[index]],
         }
 
-    def _measured(self, dataset: CreatureDataset, maps: "Tensor") -> tuple[dict[str, float], dict[str, list[Any]]]:
+    def _measured(self, dataset: DrawnImages, maps: "Tensor") -> tuple[dict[str, float], dict[str, list[Any]]]:
         """Score the maps on the objects' regions, cropped and resized like the images. Return metrics and arrays."""
         import torch
 

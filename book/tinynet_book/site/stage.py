@@ -17,8 +17,8 @@ from tinynet_book.site import conclusions, provenance, reference
 from tinynet_book.site.ledger_page import ledger_html
 from tinynet_book.site.page import command, evidence, page, stale_mark
 from tinynet_book.site.status import last_run, status
-from tinynet_core.data.creatures import CreatureDataset
-from tinynet_core.data.drawn import probe_hash
+from tinynet_core.data import CreatureDataset
+from tinynet_core.data.drawn import DrawnImages, probe_hash
 from tinynet_core.study.pages import behind, lacking, page_of
 from tinynet_core.study.presets import Preset
 from tinynet_core.study.study import Study
@@ -116,7 +116,7 @@ def _tables(study: Study, folder: Path) -> str:
 
 def _sheet(preset: Preset, folder: Path) -> str:
     """Draw the overview picture of the images into ``folder``, and return its origin note."""
-    drawn = preset.dataset if isinstance(preset.dataset, CreatureDataset) else CreatureDataset()
+    drawn = preset.dataset if isinstance(preset.dataset, DrawnImages) else CreatureDataset()
     data = f"tn.load_preset({preset.name!r}).dataset" if drawn is preset.dataset else "tn.CreatureDataset()"
     sheet(drawn).savefig(folder / "sheet.png", metadata={"Software": None})
     command = (
